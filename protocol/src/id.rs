@@ -1,0 +1,260 @@
+//! Identifiers: who a user agent is, which of its channels, which message.
+//!
+//! A [`Uaid`] is a capability (WS-H-14): whoever knows it receives that user
+//! agent's messages. `Debug` therefore shows none of its digits.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A user agent, 128 random bits. Printed as 32 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uaid([u8; 16]);
+
+/// A channel of one user agent: the UUID that it chose in `register`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId([u8; 16]);
+
+/// One life of a subscription, 128 random bits. Never given out twice, so that
+/// the endpoint of a removed subscription stays dead (Push API: an endpoint is
+/// not reused).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SubscriptionId([u8; 16]);
+
+/// A message. The store gives ids out in the order of acceptance and never
+/// gives one out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MessageId(u64);
+
+/// The text is not an identifier of the kind that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Not 32 hex digits, with or without the dashes of a UUID.
+    #[error("a uaid is 32 hex digits, with or without dashes")]
+    Uaid,
+    /// Not a UUID in its lower-case, dashed form (WS-R-2).
+    #[error("a channelID is a UUID in lower case with dashes, 8-4-4-4-12")]
+    ChannelId,
+}
+
+impl Uaid {
+    /// From 16 octets of a good random source.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 octets.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl ChannelId {
+    /// From the 16 octets of a UUID.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 octets of the UUID.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl SubscriptionId {
+    /// From 16 octets of a good random source.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 octets.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl MessageId {
+    /// From the store's count.
+    pub const fn new(count: u64) -> Self {
+        Self(count)
+    }
+
+    /// The store's count.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The dashes of a UUID stand before these of its 32 digits.
+const DASHES: [usize; 4] = [8, 12, 16, 20];
+
+fn fmt_hex(bytes: &[u8; 16], dashed: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (i, byte) in bytes.iter().enumerate() {
+        if dashed && DASHES.contains(&(i * 2)) {
+            f.write_str("-")?;
+        }
+        write!(f, "{byte:02x}")?;
+    }
+    Ok(())
+}
+
+/// Reads exactly 32 hex digits from `digits`.
+fn parse_hex(mut digits: impl Iterator<Item = char>) -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    for byte in &mut bytes {
+        let pair = digits.next()?.to_digit(16)? << 4 | digits.next()?.to_digit(16)?;
+        *byte = u8::try_from(pair).ok()?;
+    }
+    digits.next().is_none().then_some(bytes)
+}
+
+impl fmt::Display for Uaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt_hex(&self.0, false, f)
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt_hex(&self.0, true, f)
+    }
+}
+
+impl fmt::Debug for Uaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Uaid(…)")
+    }
+}
+
+impl fmt::Debug for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChannelId(…)")
+    }
+}
+
+impl fmt::Debug for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SubscriptionId(…)")
+    }
+}
+
+impl FromStr for Uaid {
+    type Err = IdError;
+
+    /// Takes dashed, undashed and upper-case forms: all name the same user
+    /// agent (WS-H-8).
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let dashed = text.len() == 36
+            && DASHES
+                .iter()
+                .enumerate()
+                .all(|(i, at)| text.as_bytes().get(at + i) == Some(&b'-'));
+        if !(dashed || text.len() == 32) {
+            return Err(IdError::Uaid);
+        }
+        parse_hex(text.chars().filter(|c| !dashed || *c != '-'))
+            .map(Self)
+            .ok_or(IdError::Uaid)
+    }
+}
+
+impl FromStr for ChannelId {
+    type Err = IdError;
+
+    /// Takes the lower-case dashed form alone: user agents compare the text
+    /// that comes back.
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let id = parse_hex(text.chars().filter(|c| *c != '-'))
+            .map(Self)
+            .ok_or(IdError::ChannelId)?;
+        if id.to_string() == text {
+            Ok(id)
+        } else {
+            Err(IdError::ChannelId)
+        }
+    }
+}
+
+impl Serialize for Uaid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for ChannelId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ChannelId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uaid_is_read_in_every_form_and_printed_in_one() {
+        let issued = "3f3765e29bf541d096b61222647b10e4";
+        for form in [
+            issued,
+            "3F3765E29BF541D096B61222647B10E4",
+            "3f3765e2-9bf5-41d0-96b6-1222647b10e4",
+            "3F3765E2-9BF5-41D0-96B6-1222647B10E4",
+        ] {
+            assert_eq!(
+                form.parse::<Uaid>().map(|id| id.to_string()).as_deref(),
+                Ok(issued)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_uaid_is_refused() {
+        for text in [
+            "",
+            "nope",
+            "3f3765e29bf541d096b61222647b10e",
+            "3f3765e29bf541d096b61222647b10e4a",
+            "3f3765e2-9bf541d0-96b6-1222-647b10e4",
+            "gf3765e29bf541d096b61222647b10e4",
+            "é3765e29bf541d096b61222647b10e4",
+            "3f3765e2–9bf5–41d0–96b6",
+        ] {
+            assert_eq!(text.parse::<Uaid>(), Err(IdError::Uaid), "{text}");
+        }
+    }
+
+    #[test]
+    fn channel_id_has_one_form() {
+        let text = "acf30367-0632-4cc1-adef-fa15f40ef378";
+        assert_eq!(
+            text.parse::<ChannelId>()
+                .map(|id| id.to_string())
+                .as_deref(),
+            Ok(text)
+        );
+        for text in [
+            "ACF30367-0632-4CC1-ADEF-FA15F40EF378",
+            "acf3036706324cc1adeffa15f40ef378",
+            "acf30367-0632-4cc1-adeffa15f40ef-378",
+            "acf30367-0632-4cc1-adef-fa15f40ef378-",
+            "text",
+        ] {
+            assert_eq!(text.parse::<ChannelId>(), Err(IdError::ChannelId), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_capability() {
+        let uaid = Uaid::from_bytes([0xab; 16]);
+        assert!(!format!("{uaid:?}").contains("ab"));
+    }
+}

@@ -1,0 +1,82 @@
+//! P-256 public keys: the `k` of VAPID, the `key` of `register`, the `keyid`
+//! and `dh` of message encryption.
+
+use std::fmt;
+
+use p256::elliptic_curve::sec1::ToSec1Point;
+use subtle::ConstantTimeEq;
+
+use crate::base64url;
+
+/// A point on P-256 in its uncompressed form of 65 octets (RFC 8292 §3.2),
+/// known to lie on the curve.
+#[derive(Clone, Copy, Eq)]
+pub struct PublicKey([u8; 65]);
+
+/// The text or the octets are not an uncompressed P-256 point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The text has characters outside the base64url alphabet.
+    #[error("the key is not base64url (RFC 4648 §5: no '+', '/' or white space)")]
+    Encoding,
+    /// A point has 65 octets.
+    #[error("the key has {0} octets; an uncompressed P-256 point has 65")]
+    Length(usize),
+    /// The first octet is not 0x04, or the point is not on the curve.
+    #[error("the 65 octets of the key are not an uncompressed point on P-256")]
+    NotOnCurve,
+}
+
+impl PublicKey {
+    /// Reads base64url, with or without padding (V-8).
+    ///
+    /// # Errors
+    /// When the text is not base64url of an uncompressed point on the curve.
+    pub fn from_base64url(text: &str) -> Result<Self, KeyError> {
+        Self::from_bytes(&base64url::decode(text).map_err(|_| KeyError::Encoding)?)
+    }
+
+    /// Reads the 65 octets of an uncompressed point.
+    ///
+    /// # Errors
+    /// When they are not 65, do not start with 0x04, or lie off the curve.
+    pub fn from_bytes(octets: &[u8]) -> Result<Self, KeyError> {
+        let point = <[u8; 65]>::try_from(octets).map_err(|_| KeyError::Length(octets.len()))?;
+        if point[0] != 0x04 || p256::PublicKey::from_sec1_bytes(&point).is_err() {
+            return Err(KeyError::NotOnCurve);
+        }
+        Ok(Self(point))
+    }
+
+    /// The 65 octets, the first of them 0x04.
+    pub const fn as_bytes(&self) -> &[u8; 65] {
+        &self.0
+    }
+
+    /// 87 characters of base64url, without padding.
+    pub fn to_base64url(&self) -> String {
+        base64url::encode(self.0)
+    }
+}
+
+impl From<&p256::PublicKey> for PublicKey {
+    fn from(key: &p256::PublicKey) -> Self {
+        let mut point = [0; 65];
+        point.copy_from_slice(key.to_sec1_point(false).as_bytes());
+        Self(point)
+    }
+}
+
+impl PartialEq for PublicKey {
+    /// In constant time: a subscription's key is compared with what a stranger
+    /// sends.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublicKey(…)")
+    }
+}

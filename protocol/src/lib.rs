@@ -1,0 +1,30 @@
+//! The wire of a Web Push service, and nothing else.
+//!
+//! Parsers and printers for what application servers and user agents send:
+//! header fields ([`headers`], [`push`]), VAPID ([`vapid`]), message encryption
+//! ([`encryption`]), endpoint and message URLs ([`endpoint`]) and the push
+//! WebSocket protocol ([`websocket`], [`session`]).
+//!
+//! Deliberately absent: sockets, clocks, storage, a runtime. The time is an
+//! argument, and so is every random octet.
+
+pub mod encryption;
+pub mod endpoint;
+pub mod headers;
+pub mod id;
+pub mod key;
+pub mod push;
+pub mod session;
+pub mod time;
+pub mod vapid;
+pub mod websocket;
+
+mod base64url;
+mod params;
+
+// endpoint
+pub use headers::{ContentCoding, Topic, Ttl, Urgency};
+pub use id::{ChannelId, MessageId, SubscriptionId, Uaid};
+pub use key::PublicKey;
+pub use push::{Content, PushMessage};
+pub use time::UnixTime;

@@ -1,0 +1,3 @@
+//! Bugle, a self-hosted Web Push service.
+
+pub mod store;
