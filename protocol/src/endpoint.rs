@@ -1,1 +1,225 @@
-//! x
+//! Endpoint and message URLs: opaque tokens that only this service can open.
+//!
+//! A token seals what the service needs to find the thing it names, so there
+//! is no index from URLs to subscriptions to keep. It is deterministic
+//! (AES-256-GCM-SIV over a value that is never sealed twice for two things),
+//! so that the same subscription always shows the same URL; and every octet of
+//! it depends on every octet inside, so that two URLs of one user agent have
+//! nothing in common (RFC 8030 §8.2).
+
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
+
+use crate::base64url;
+use crate::id::{ChannelId, MessageId, SubscriptionId, Uaid};
+
+/// What a push resource names (RFC 8030 §5): one life of one subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushEndpoint {
+    /// Whose subscription it is.
+    pub uaid: Uaid,
+    /// The channel.
+    pub channel: ChannelId,
+    /// The life of the subscription. Another life has another endpoint.
+    pub subscription: SubscriptionId,
+}
+
+/// What a push message resource names (RFC 8030 §5). Its token is also the
+/// `version` of the WebSocket protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageUrl {
+    /// Whose log the message is in.
+    pub uaid: Uaid,
+    /// The message.
+    pub id: MessageId,
+}
+
+/// The keys that seal tokens: the first seals, all open.
+///
+/// To rotate, put a new key first and keep the old ones for as long as their
+/// URLs are to work.
+pub struct Keyring(Vec<LessSafeKey>);
+
+/// A keyring without a key can seal nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a keyring needs at least one key")]
+pub struct EmptyKeyring;
+
+/// The text is no token of this kind sealed by one of the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a token that this service has issued")]
+pub struct BadToken;
+
+/// Binds a token to its kind and to the version of its format, so that one is
+/// never taken for another (RFC 8030 §8.3).
+const PUSH: &[u8] = b"bugle push endpoint 1";
+const MESSAGE: &[u8] = b"bugle message 1";
+
+impl Keyring {
+    /// From keys of 32 random octets, the sealing one first.
+    ///
+    /// # Errors
+    /// When there is no key.
+    pub fn new(keys: &[[u8; 32]]) -> Result<Self, EmptyKeyring> {
+        let keys: Vec<_> = keys
+            .iter()
+            .filter_map(|key| UnboundKey::new(&AES_256_GCM_SIV, key).ok())
+            .map(LessSafeKey::new)
+            .collect();
+        if keys.is_empty() {
+            Err(EmptyKeyring)
+        } else {
+            Ok(Self(keys))
+        }
+    }
+
+    /// With a fixed nonce, equal plaintexts seal to equal tokens and nothing
+    /// else can be told from them: what AES-GCM-SIV is made for (RFC 8452 §4).
+    fn seal(&self, kind: &[u8], plain: &[u8]) -> String {
+        let mut sealed = plain.to_vec();
+        let nonce = Nonce::assume_unique_for_key([0; 12]);
+        match self.0[0].seal_in_place_append_tag(nonce, Aad::from(kind), &mut sealed) {
+            Ok(()) => base64url::encode(sealed),
+            Err(_) => unreachable!("AES-GCM-SIV refuses only inputs of many gigabytes"),
+        }
+    }
+
+    fn open<const LENGTH: usize>(
+        &self,
+        kind: &[u8],
+        token: &str,
+    ) -> Result<[u8; LENGTH], BadToken> {
+        let sealed = base64url::decode_strict(token).map_err(|_| BadToken)?;
+        if sealed.len() != LENGTH + AES_256_GCM_SIV.tag_len() {
+            return Err(BadToken);
+        }
+        self.0
+            .iter()
+            .find_map(|key| {
+                let nonce = Nonce::assume_unique_for_key([0; 12]);
+                let mut sealed = sealed.clone();
+                let plain = key
+                    .open_in_place(nonce, Aad::from(kind), &mut sealed)
+                    .ok()?;
+                <[u8; LENGTH]>::try_from(&*plain).ok()
+            })
+            .ok_or(BadToken)
+    }
+}
+
+impl PushEndpoint {
+    /// The last segment of the endpoint's URL: 86 characters of base64url.
+    pub fn seal(&self, keyring: &Keyring) -> String {
+        let parts = [
+            self.uaid.as_bytes(),
+            self.channel.as_bytes(),
+            self.subscription.as_bytes(),
+        ];
+        keyring.seal(PUSH, &parts.map(|part| *part).concat())
+    }
+
+    /// Opens what [`seal`](Self::seal) made.
+    ///
+    /// # Errors
+    /// When no key of the ring has sealed it as an endpoint.
+    pub fn open(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
+        let plain = keyring.open::<48>(PUSH, token)?;
+        let part = |at: usize| -> [u8; 16] { std::array::from_fn(|i| plain[at + i]) };
+        Ok(Self {
+            uaid: Uaid::from_bytes(part(0)),
+            channel: ChannelId::from_bytes(part(16)),
+            subscription: SubscriptionId::from_bytes(part(32)),
+        })
+    }
+}
+
+impl MessageUrl {
+    /// The last segment of the message's URL: 54 characters of base64url.
+    pub fn seal(&self, keyring: &Keyring) -> String {
+        let mut plain = [0; 24];
+        plain[..16].copy_from_slice(self.uaid.as_bytes());
+        plain[16..].copy_from_slice(&self.id.get().to_be_bytes());
+        keyring.seal(MESSAGE, &plain)
+    }
+
+    /// Opens what [`seal`](Self::seal) made.
+    ///
+    /// # Errors
+    /// When no key of the ring has sealed it as a message.
+    pub fn open(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
+        let plain = keyring.open::<24>(MESSAGE, token)?;
+        Ok(Self {
+            uaid: Uaid::from_bytes(std::array::from_fn(|i| plain[i])),
+            id: MessageId::new(u64::from_be_bytes(std::array::from_fn(|i| plain[16 + i]))),
+        })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+
+    const ENDPOINT: PushEndpoint = PushEndpoint {
+        uaid: Uaid::from_bytes([1; 16]),
+        channel: ChannelId::from_bytes([2; 16]),
+        subscription: SubscriptionId::from_bytes([3; 16]),
+    };
+    const MESSAGE_7: MessageUrl = MessageUrl {
+        uaid: Uaid::from_bytes([1; 16]),
+        id: MessageId::new(7),
+    };
+
+    #[test]
+    fn a_token_opens_to_what_was_sealed_and_is_always_the_same() {
+        let keyring = Keyring::new(&[[9; 32]]).unwrap();
+        let token = ENDPOINT.seal(&keyring);
+        assert_eq!(token.len(), 86);
+        assert_eq!(token, ENDPOINT.seal(&keyring));
+        assert_eq!(PushEndpoint::open(&keyring, &token), Ok(ENDPOINT));
+        assert_eq!(
+            MessageUrl::open(&keyring, &MESSAGE_7.seal(&keyring)),
+            Ok(MESSAGE_7)
+        );
+    }
+
+    #[test]
+    fn tokens_of_older_keys_open_after_a_rotation() {
+        let old = Keyring::new(&[[9; 32]]).unwrap();
+        let rotated = Keyring::new(&[[8; 32], [9; 32]]).unwrap();
+        let dropped = Keyring::new(&[[8; 32]]).unwrap();
+        let token = ENDPOINT.seal(&old);
+        assert_eq!(PushEndpoint::open(&rotated, &token), Ok(ENDPOINT));
+        assert_ne!(ENDPOINT.seal(&rotated), token);
+        assert_eq!(PushEndpoint::open(&dropped, &token), Err(BadToken));
+    }
+
+    #[test]
+    fn one_kind_of_token_is_not_the_other() {
+        let keyring = Keyring::new(&[[9; 32]]).unwrap();
+        let as_endpoint = keyring.seal(PUSH, &[0; 24]);
+        assert_eq!(MessageUrl::open(&keyring, &as_endpoint), Err(BadToken));
+    }
+
+    #[test]
+    fn neighbours_have_nothing_in_common() {
+        let keyring = Keyring::new(&[[9; 32]]).unwrap();
+        let next = MessageUrl {
+            id: MessageId::new(8),
+            ..MESSAGE_7
+        };
+        let (one, other) = (MESSAGE_7.seal(&keyring), next.seal(&keyring));
+        let same = one
+            .bytes()
+            .zip(other.bytes())
+            .filter(|(a, b)| a == b)
+            .count();
+        assert!(same < 10, "{same} of 54 characters are the same");
+    }
+
+    #[test]
+    fn the_format_has_not_changed() {
+        let keyring = Keyring::new(&[[9; 32]]).unwrap();
+        let token = "aOOygrE-bTK_8XfZNX49ys4OURquj_Ufxqh72ExUvb63dS-M-bS0yA";
+        assert_eq!(MESSAGE_7.seal(&keyring), token);
+    }
+}

@@ -22,7 +22,7 @@ pub mod websocket;
 mod base64url;
 mod params;
 
-// endpoint
+pub use endpoint::{Keyring, MessageUrl, PushEndpoint};
 pub use headers::{ContentCoding, Topic, Ttl, Urgency};
 pub use id::{ChannelId, MessageId, SubscriptionId, Uaid};
 pub use key::PublicKey;

@@ -1,0 +1,263 @@
+//! The session's state machine: what is allowed when, the window, the clock.
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bugle_protocol::MessageId;
+use bugle_protocol::session::{Close, Command, Session, SessionSettings, Timeout};
+use bugle_protocol::websocket::{MessageError, ServerMessage};
+
+const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
+const HELLO: &str = r#"{"messageType":"hello","use_webpush":true}"#;
+
+fn settings() -> SessionSettings {
+    SessionSettings {
+        hello_timeout: Duration::from_secs(5),
+        ping_interval: Duration::from_secs(300),
+        pong_timeout: Duration::from_secs(10),
+        min_ping_interval: Duration::from_secs(10),
+        window_messages: 2,
+        window_bytes: 1000,
+        window_patience: Duration::from_secs(2),
+    }
+}
+
+/// A session before hello, and the time it began.
+fn awaiting_hello() -> (Session, Instant) {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    let now = Instant::now();
+    (Session::new(Arc::new(settings()), now), now)
+}
+
+fn open() -> (Session, Instant) {
+    let (mut session, now) = awaiting_hello();
+    assert_eq!(
+        session.receive(HELLO, now),
+        Ok(Command::Connect { uaid: None })
+    );
+    (session, now)
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn ws_h_2_anything_else_than_hello_first_closes() {
+    for text in ["{}", r#"{"messageType":"register","channelID":"x"}"#] {
+        let (mut session, now) = awaiting_hello();
+        assert_eq!(
+            session.receive(text, now),
+            Err(Close::HelloExpected),
+            "{text}"
+        );
+    }
+    let (mut session, now) = awaiting_hello();
+    let unknown = session.receive(r#"{"messageType":"urgency"}"#, now);
+    assert_eq!(unknown, Err(Close::Message(MessageError::UnknownType)));
+}
+
+#[test]
+fn ws_h_3_a_second_hello_closes() {
+    let (mut session, now) = open();
+    assert_eq!(session.receive(HELLO, now), Err(Close::SecondHello));
+}
+
+#[test]
+fn ws_h_9_ws_h_16_what_is_no_uaid_counts_as_none() {
+    let issued = "3f3765e29bf541d096b61222647b10e4";
+    for (uaid, expected) in [
+        ("null", None),
+        ("\"\"", None),
+        ("\"nope\"", None),
+        ("7", None),
+        ("[]", None),
+        (&*format!("\"{issued}\""), Some(issued.parse().unwrap())),
+    ] {
+        let (mut session, now) = awaiting_hello();
+        let text = format!(r#"{{"messageType":"hello","uaid":{uaid},"channelIDs":[],"x":1}}"#);
+        assert_eq!(
+            session.receive(&text, now),
+            Ok(Command::Connect { uaid: expected }),
+            "{uaid}"
+        );
+    }
+}
+
+#[test]
+fn ws_t_5_what_is_no_message_closes_and_what_is_unknown_does_not() {
+    for text in [
+        "",
+        "bad-data",
+        "[]",
+        "7",
+        "null",
+        r#"{"messageType":7}"#,
+        r#"{"a":1}"#,
+        "{} {}",
+    ] {
+        let (mut session, now) = open();
+        assert!(
+            matches!(session.receive(text, now), Err(Close::Message(_))),
+            "{text}"
+        );
+    }
+    let (mut session, now) = open();
+    assert_eq!(
+        session.receive(r#"{"messageType":"urgency"}"#, now),
+        Ok(Command::Ignored)
+    );
+}
+
+#[test]
+fn ws_r_2_a_bad_channel_is_answered_where_it_can_be_repeated() {
+    let (mut session, now) = open();
+    let text = r#"{"messageType":"register","channelID":"NOT-A-UUID"}"#;
+    let refusal = ServerMessage::Register {
+        channel_id: "NOT-A-UUID".into(),
+        status: 400,
+        push_endpoint: None,
+    };
+    assert_eq!(session.receive(text, now), Ok(Command::Reply(refusal)));
+    let long = format!(
+        r#"{{"messageType":"register","channelID":"{}"}}"#,
+        "x".repeat(65)
+    );
+    assert_eq!(session.receive(&long, now), Err(Close::ChannelId));
+}
+
+#[test]
+fn ws_r_8_the_key_is_read_with_and_without_padding_and_checked() {
+    // The key of RFC 8292 §2.4.
+    let key =
+        "BA1Hxzyi1RUM1b5wjxsn7nGxAszw2u61m164i3MrAIxHF6YK5h4SDYic-dRuU_RCPCfA5aq9ojSwk5Y2EmClBPs";
+    let register = |key: &str| {
+        let (mut session, now) = open();
+        let text = format!(r#"{{"messageType":"register","channelID":"{CHANNEL}","key":{key}}}"#);
+        session.receive(&text, now).unwrap()
+    };
+    for form in [format!("\"{key}\""), format!("\"{key}=\"")] {
+        let Command::Subscribe {
+            channel,
+            key: Some(read),
+        } = register(&form)
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (channel.to_string().as_str(), read.to_base64url().as_str()),
+            (CHANNEL, key)
+        );
+    }
+    assert!(matches!(
+        register("null"),
+        Command::Subscribe { key: None, .. }
+    ));
+    for bad in [
+        "\"\"",
+        "\"BA1H\"",
+        &format!("\"{}A\"", &key[..86]),
+        &format!("\"{key}AA\""),
+    ] {
+        let Command::Reply(ServerMessage::Register { status: 400, .. }) = register(bad) else {
+            panic!("{bad} was taken");
+        };
+    }
+}
+
+#[test]
+fn ws_n_8_acks_without_a_code_or_with_strange_fields_are_read() {
+    let (mut session, now) = open();
+    let text = r#"{"messageType":"ack","updates":[{"channelID":"c","version":"v","code":100},
+        {"version":"w"},{"version":7,"code":"x"}]}"#;
+    let Ok(Command::Acknowledge(updates)) = session.receive(text, now) else {
+        panic!()
+    };
+    let read: Vec<_> = updates
+        .iter()
+        .map(|u| (u.version.as_deref(), u.code))
+        .collect();
+    assert_eq!(
+        read,
+        [(Some("v"), Some(100)), (Some("w"), None), (None, None)]
+    );
+}
+
+#[test]
+fn ws_p_1_pings_are_answered_and_ws_p_2_not_too_often() {
+    let (mut session, now) = open();
+    let pong = Ok(Command::Reply(ServerMessage::Pong));
+    assert_eq!(session.receive("{}", now), pong);
+    assert_eq!(session.receive("{}", now + secs(9)), Ok(Command::Ignored));
+    assert_eq!(
+        session.receive(r#"{"messageType":"ping"}"#, now + secs(10)),
+        pong
+    );
+}
+
+#[test]
+fn ws_t_7_hello_must_come_in_time_and_control_frames_buy_none() {
+    let (mut session, now) = awaiting_hello();
+    session.heard(now + secs(4));
+    assert_eq!(session.next_timeout(), now + secs(5));
+    assert_eq!(session.on_timeout(now + secs(4)), None);
+    assert_eq!(
+        session.on_timeout(now + secs(5)),
+        Some(Timeout::Close(Close::HelloTimeout))
+    );
+}
+
+#[test]
+fn ws_t_8_a_silent_peer_is_pinged_then_closed() {
+    let (mut session, now) = open();
+    assert_eq!(session.on_timeout(now + secs(299)), None);
+    assert_eq!(session.on_timeout(now + secs(300)), Some(Timeout::Ping));
+    assert_eq!(session.next_timeout(), now + secs(310));
+    assert_eq!(session.on_timeout(now + secs(309)), None);
+    session.heard(now + secs(309));
+    assert_eq!(session.on_timeout(now + secs(310)), None);
+    assert_eq!(session.on_timeout(now + secs(609)), Some(Timeout::Ping));
+    assert_eq!(
+        session.on_timeout(now + secs(619)),
+        Some(Timeout::Close(Close::PongTimeout))
+    );
+}
+
+#[test]
+fn ws_n_13_the_window_closes_by_count_and_by_octets_and_opens_by_acks() {
+    let (mut session, now) = open();
+    session.sent(MessageId::new(1), 10, now);
+    assert_eq!(
+        session.room().map(|room| (room.messages, room.bytes)),
+        Some((1, 990))
+    );
+    session.sent(MessageId::new(2), 2000, now);
+    assert_eq!(session.room(), None);
+    session.settle(MessageId::new(1), now);
+    assert_eq!(session.room(), None, "2000 octets are still in flight");
+    session.settle(MessageId::new(2), now);
+    assert_eq!(
+        session.room().map(|room| (room.messages, room.bytes)),
+        Some((2, 1000))
+    );
+}
+
+#[test]
+fn ws_n_18_a_user_agent_that_never_acks_goes_on_after_a_while() {
+    let (mut session, now) = open();
+    session.sent(MessageId::new(1), 10, now);
+    session.sent(MessageId::new(2), 10, now + secs(1));
+    assert_eq!(session.next_timeout(), now + secs(3));
+    assert_eq!(session.on_timeout(now + secs(2)), None);
+    assert_eq!(session.on_timeout(now + secs(3)), Some(Timeout::Room));
+    assert_eq!(session.room().map(|room| room.messages), Some(2));
+}
+
+#[test]
+fn an_ack_of_another_connection_does_not_widen_the_window() {
+    let (mut session, now) = open();
+    session.sent(MessageId::new(1), 10, now);
+    session.settle(MessageId::new(9), now);
+    assert_eq!(session.room().map(|room| room.messages), Some(1));
+}
