@@ -268,7 +268,7 @@ pub(crate) fn crypto_key_params(headers: &HeaderMap) -> Option<Vec<Param>> {
 }
 
 /// The octets of the parameter that is there once under this name.
-fn octets_of(params: &[Param], name: &str) -> Option<Vec<u8>> {
+pub(crate) fn octets_of(params: &[Param], name: &str) -> Option<Vec<u8>> {
     let mut named = params.iter().filter(|p| p.name == name);
     let (value, another) = (named.next()?, named.next());
     if another.is_some() {

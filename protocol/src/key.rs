@@ -67,6 +67,12 @@ impl From<&p256::PublicKey> for PublicKey {
     }
 }
 
+impl AsRef<[u8]> for PublicKey {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl PartialEq for PublicKey {
     /// In constant time: a subscription's key is compared with what a stranger
     /// sends.
