@@ -151,6 +151,11 @@ impl KeyPair {
         (base64url::encode(x), base64url::encode(y))
     }
 
+    /// The private key, for signing.
+    pub(crate) fn secret(&self) -> &SecretKey {
+        &self.0
+    }
+
     /// ECDH (RFC 8291 §3.1): the shared secret with the owner of `other`.
     #[expect(clippy::expect_used, reason = "the invariant is stated")]
     pub(crate) fn shared_secret(&self, other: &PublicKey) -> [u8; 32] {

@@ -1,0 +1,200 @@
+//! Voluntary application server identification (VAPID, RFC 8292) and the two
+//! forms of its drafts that senders still use.
+//!
+//! A push service reads [`Credentials`] from a request and verifies them
+//! against its [`Audience`]; what comes out is [`Verified`], worth keeping
+//! while it is [`Verified::still_valid`]. An application server signs with a
+//! [`KeyPair`](crate::KeyPair).
+
+mod audience;
+mod error;
+mod jwt;
+
+use std::fmt;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use serde_json::Value;
+
+pub use audience::{Audience, AudienceForm};
+pub use error::VapidError;
+
+use crate::headers::crypto_key_params;
+use crate::key::PublicKey;
+use crate::params::{self, Param};
+use crate::time::UnixTime;
+use jwt::Jwt;
+
+/// RFC 8292 §2: a token lives no longer than this.
+pub const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A token and a public key, as a request carries them. Nothing is proved yet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    token: String,
+    key: PublicKey,
+    legacy: bool,
+}
+
+/// An application server that has proved to hold a private key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Who it is.
+    pub key: PublicKey,
+    /// When the token ends (`exp`).
+    pub expires_at: UnixTime,
+    /// Contact (`sub`), a claim that nobody checked (RFC 8292 §5). Left out
+    /// when it has more than 512 octets.
+    pub subject: Option<String>,
+    /// How the token names this push service.
+    pub audience: AudienceForm,
+}
+
+impl Credentials {
+    /// Reads the Authorization header field, and Crypto-Key for the legacy
+    /// forms `WebPush <JWT>` and `Bearer <JWT>` (VLEG-a).
+    ///
+    /// `None`: no VAPID was offered, there being no such field or one of
+    /// another scheme (V-3).
+    ///
+    /// # Errors
+    /// [`VapidError::Repeated`] when it cannot be told which credentials
+    /// count; others when the token or the key is missing, or the key is not
+    /// one. The token is looked at by [`Credentials::verify`].
+    pub fn parse(headers: &HeaderMap) -> Result<Option<Self>, VapidError> {
+        let mut fields = headers.get_all(AUTHORIZATION).iter();
+        let Some(field) = fields.next() else {
+            return Ok(None);
+        };
+        if fields.next().is_some() {
+            return Err(VapidError::Repeated("the Authorization header"));
+        }
+        let text = String::from_utf8_lossy(field.as_bytes());
+        let (scheme, rest) = text.split_once([' ', '\t']).unwrap_or((&text, ""));
+        let rest = rest.trim_matches([' ', '\t']);
+        match scheme.to_ascii_lowercase().as_str() {
+            "vapid" => Self::parse_vapid(rest).map(Some),
+            "webpush" => Self::parse_legacy(rest, headers).map(Some),
+            "bearer" if jwt::is_jwt(rest) => Self::parse_legacy(rest, headers).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// RFC 8292 §3: parameters in any order, unknown ones and `realm` ignored.
+    fn parse_vapid(text: &str) -> Result<Self, VapidError> {
+        let params = params::parse(text).ok_or(VapidError::Malformed)?;
+        let token = once(&params, "t", "the parameter t")?;
+        let key = once(&params, "k", "the parameter k")?;
+        Ok(Self {
+            token: token.ok_or(VapidError::Missing("t"))?.to_owned(),
+            key: PublicKey::from_base64url(key.ok_or(VapidError::Missing("k"))?)?,
+            legacy: false,
+        })
+    }
+
+    /// VLEG-a and VLEG-b.
+    fn parse_legacy(token: &str, headers: &HeaderMap) -> Result<Self, VapidError> {
+        let params = crypto_key_params(headers).unwrap_or_default();
+        let key = once(&params, "p256ecdsa", "the p256ecdsa of Crypto-Key")?;
+        Ok(Self {
+            token: token.to_owned(),
+            key: PublicKey::from_base64url(key.ok_or(VapidError::LegacyKeyMissing)?)?,
+            legacy: true,
+        })
+    }
+
+    /// The public key that the sender claims to own.
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// Whether they came in a form of the drafts.
+    pub const fn is_legacy(&self) -> bool {
+        self.legacy
+    }
+
+    /// SHA-256 of the key and the whole token: the name under which a
+    /// [`Verified`] may be kept (8292-5-b), of one size whatever the token's.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(self.key.as_bytes());
+        context.update(self.token.as_bytes());
+        let mut digest = [0; 32];
+        digest.copy_from_slice(context.finish().as_ref());
+        digest
+    }
+
+    /// Checks the token: its header, `exp`, `nbf` and `aud`, at last its
+    /// signature. `leeway` is for clocks that differ (V-7), on both ends.
+    ///
+    /// # Errors
+    /// The first thing that is wrong (RFC 8292 §4.2).
+    pub fn verify(
+        &self,
+        audience: &Audience,
+        leeway: Duration,
+        now: UnixTime,
+    ) -> Result<Verified, VapidError> {
+        const LONGEST_SUBJECT: usize = 512;
+        let jwt = Jwt::parse(&self.token)?;
+        let verified = Verified {
+            key: self.key,
+            expires_at: jwt.date("exp").map_err(VapidError::ExpiryMalformed)?,
+            audience: audience.find_in(jwt.claims.get("aud"))?,
+            subject: match jwt.claims.get("sub") {
+                Some(Value::String(sub)) if sub.len() <= LONGEST_SUBJECT => Some(sub.clone()),
+                _ => None,
+            },
+        };
+        verified.still_valid(leeway, now)?;
+        // An nbf that is no date says nothing; RFC 8292 does not know it.
+        if let Ok(not_before) = jwt.date("nbf")
+            && not_before > now + leeway
+        {
+            return Err(VapidError::NotYetValid(not_before.since(now).as_secs()));
+        }
+        jwt.check_signature(&self.key)?;
+        Ok(verified)
+    }
+}
+
+impl Verified {
+    /// Whether the token may be used at `now`: neither expired nor ending more
+    /// than 24 hours ahead. Cheap, to be asked at each use of a kept result.
+    ///
+    /// # Errors
+    /// [`VapidError::Expired`] and [`VapidError::ExpiryTooFar`].
+    pub fn still_valid(&self, leeway: Duration, now: UnixTime) -> Result<(), VapidError> {
+        if now > self.expires_at + leeway {
+            return Err(VapidError::Expired(now.since(self.expires_at).as_secs()));
+        }
+        if self.expires_at > now + MAX_LIFETIME + leeway {
+            return Err(VapidError::ExpiryTooFar(
+                self.expires_at.since(now).as_secs(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials(… legacy: {})", self.legacy)
+    }
+}
+
+/// The value of the parameter `name`, called `what` when it is repeated.
+fn once<'p>(
+    params: &'p [Param],
+    name: &str,
+    what: &'static str,
+) -> Result<Option<&'p str>, VapidError> {
+    let mut named = params.iter().filter(|param| param.name == name);
+    let value = named.next().map(|param| param.value.as_str());
+    if named.next().is_some() {
+        return Err(VapidError::Repeated(what));
+    }
+    Ok(value)
+}
