@@ -1,0 +1,134 @@
+//! The configuration: one valid value for each key of `config.default.toml`.
+//!
+//! That file is compiled in and read as the defaults. A configuration file, the
+//! environment (`BUGLE_SECTION__KEY`) and flags each say what differs. An
+//! unknown key or a value that cannot be is refused, never guessed at.
+
+mod public_url;
+mod sections;
+mod sources;
+mod values;
+
+#[cfg(test)]
+mod documentation;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use public_url::{NotAnOrigin, PublicUrl};
+pub use sections::{
+    AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, KeysConfig, Limits, LogConfig, LogFormat,
+    PushConfig, ServerConfig, StoreConfig, StoreEngine, TlsConfig, UserAgentConfig,
+};
+pub use sources::{ConfigError, Setting};
+
+/// The default file, comments and all.
+pub const DEFAULTS: &str = include_str!("../../config.default.toml");
+
+/// Everything that can be set. Holds names of files with secrets, never a
+/// secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the service listens, is reached and keeps its data.
+    pub server: ServerConfig,
+    /// The listener for metrics and health.
+    pub admin: AdminConfig,
+    /// Certificate and key of the service.
+    pub tls: TlsConfig,
+    /// Where subscriptions and messages are kept.
+    pub store: StoreConfig,
+    /// What endpoints are sealed with.
+    pub keys: KeysConfig,
+    /// What is taken from application servers.
+    pub push: PushConfig,
+    /// Answers for particular senders and deployments.
+    pub compat: CompatConfig,
+    /// How WebSocket connections are kept.
+    pub user_agent: UserAgentConfig,
+    /// What one peer, and all together, may take.
+    pub limits: Limits,
+    /// When expired messages are removed.
+    pub expiry: ExpiryConfig,
+    /// What is written to standard error.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// The defaults, then `file`, then the variables of `environment` that
+    /// have the form `BUGLE_SECTION__KEY` or `BUGLE_SECTION__KEY_FILE`, then
+    /// `flags`; each over what came before.
+    ///
+    /// # Errors
+    /// When a file cannot be read, a key does not exist, a value cannot be, or
+    /// values do not go together. The text of the error says where.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        flags: &[Setting],
+    ) -> Result<Self, ConfigError> {
+        let config = sources::read_file(file)?;
+        let config = sources::apply(config, &sources::environment(environment)?)?;
+        let config = sources::apply(config, flags)?;
+        config.check_together()?;
+        Ok(config)
+    }
+
+    /// The origin that endpoints begin with: `server.public_url`, or that of
+    /// the address where the service was found to listen (its port may have
+    /// been 0).
+    pub fn public_url(&self, listening_at: SocketAddr) -> PublicUrl {
+        let of_listener = || PublicUrl::of_listener(listening_at, self.tls.files().is_some());
+        self.server.public_url.clone().unwrap_or_else(of_listener)
+    }
+
+    /// The file of the endpoint keys: `keys.endpoint_keys_file`, or
+    /// `endpoint-keys` in the data folder.
+    pub fn endpoint_keys_file(&self) -> PathBuf {
+        let in_data_folder = || self.server.data.join("endpoint-keys");
+        self.keys
+            .endpoint_keys_file
+            .clone()
+            .unwrap_or_else(in_data_folder)
+    }
+
+    /// The configuration as a file that says everything. Reads back as the
+    /// same.
+    #[expect(
+        clippy::expect_used,
+        reason = "sections hold texts, numbers and booleans alone"
+    )]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is a TOML document")
+    }
+
+    #[expect(
+        clippy::expect_used,
+        reason = "sections hold texts, numbers and booleans alone"
+    )]
+    fn to_table(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("a configuration is a TOML table")
+    }
+
+    fn check_together(&self) -> Result<(), ConfigError> {
+        if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
+            return Err(ConfigError::Conflict(
+                "tls.cert_file and tls.key_file go together: set both, or neither",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    /// What `config.default.toml` says.
+    #[expect(clippy::expect_used, reason = "the text is compiled in; tests read it")]
+    fn default() -> Self {
+        toml::from_str(DEFAULTS).expect("the default configuration is valid")
+    }
+}

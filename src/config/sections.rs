@@ -1,0 +1,330 @@
+//! The sections of the configuration. What each key is for, and why it has its
+//! default, stands in `config.default.toml`; the ranges stand here.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::{Deserialize, Deserializer, Serialize, de};
+use tracing_subscriber::EnvFilter;
+
+use super::PublicUrl;
+use super::values::{count, count_or_zero, duration, size, text};
+
+/// `[server]`: where the service listens, is reached and keeps its data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where user agents and application servers connect. Port 0 takes a free one.
+    #[serde(with = "text")]
+    pub listen: SocketAddr,
+    /// What endpoints begin with; see [`Config::public_url`](super::Config::public_url).
+    #[serde(with = "text")]
+    pub public_url: Option<PublicUrl>,
+    /// The folder of the store and of the endpoint keys.
+    #[serde(with = "text")]
+    pub data: PathBuf,
+    /// The longest that a graceful stop may take; may be zero.
+    #[serde(
+        serialize_with = "duration::serialize",
+        deserialize_with = "duration::range::<0, { duration::YEAR }, _>"
+    )]
+    pub drain: Duration,
+}
+
+/// `[admin]`: the listener for metrics and health.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    /// `None`: there is none.
+    #[serde(with = "text")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[tls]`: certificate and key of the service. Read them by [`files`](Self::files).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The certificate chain, PEM. Set exactly when `key_file` is.
+    #[serde(with = "text")]
+    pub cert_file: Option<PathBuf>,
+    /// The private key, PEM. Set exactly when `cert_file` is.
+    #[serde(with = "text")]
+    pub key_file: Option<PathBuf>,
+    /// How often the files are looked at for a change.
+    #[serde(with = "duration")]
+    pub check_every: Duration,
+}
+
+impl TlsConfig {
+    /// Certificate chain and private key; `None` when the service speaks no TLS.
+    pub fn files(&self) -> Option<(&Path, &Path)> {
+        self.cert_file.as_deref().zip(self.key_file.as_deref())
+    }
+}
+
+/// `[store]`: where subscriptions and messages are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Which engine keeps them.
+    pub engine: StoreEngine,
+    /// Octets of memory for pages of the store, from 1 MiB.
+    #[serde(
+        serialize_with = "size::serialize",
+        deserialize_with = "size::deserialize::<{ 1 << 20 }, _, _>"
+    )]
+    pub cache: u64,
+}
+
+/// A storage engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreEngine {
+    /// On disk, in the data folder.
+    Sled,
+    /// In memory alone, for trials.
+    Memory,
+}
+
+/// `[keys]`: what endpoints are sealed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysConfig {
+    /// `None`: in the data folder; see
+    /// [`Config::endpoint_keys_file`](super::Config::endpoint_keys_file).
+    #[serde(with = "text")]
+    pub endpoint_keys_file: Option<PathBuf>,
+}
+
+/// The largest TTL that the service grants, in seconds: what any larger one
+/// counts as (RFC 8030 §5.2), in whole days.
+const MAX_TTL: u64 = 24_855 * 24 * 3600;
+
+/// `[push]`: what is taken from application servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushConfig {
+    /// The longest TTL granted (RFC 8030 §5.2), from a second to 24855 days.
+    #[serde(
+        serialize_with = "duration::serialize",
+        deserialize_with = "duration::range::<1000, MAX_TTL, _>"
+    )]
+    pub max_ttl: Duration,
+    /// Whether pushes without VAPID are refused (RFC 8292 §4).
+    pub require_vapid: bool,
+    /// How far a sender's clock may be off, up to an hour.
+    #[serde(
+        serialize_with = "duration::serialize",
+        deserialize_with = "duration::range::<0, 3600, _>"
+    )]
+    pub vapid_leeway: Duration,
+}
+
+/// `[compat]`: answers for particular senders and deployments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompatConfig {
+    /// The status for the endpoint of a removed subscription.
+    pub gone_status: GoneStatus,
+    /// Whether bodies that are not encrypted are relayed (RFC 8291 asks for
+    /// encryption).
+    pub allow_unencrypted: bool,
+}
+
+/// The status for the endpoint of a removed subscription (RFC 8030 §7.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u16", try_from = "u16")]
+pub enum GoneStatus {
+    /// 410
+    Gone,
+    /// 404
+    NotFound,
+}
+
+impl GoneStatus {
+    /// As an HTTP status.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Gone => StatusCode::GONE,
+            Self::NotFound => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+impl From<GoneStatus> for u16 {
+    fn from(status: GoneStatus) -> Self {
+        status.status().as_u16()
+    }
+}
+
+impl TryFrom<u16> for GoneStatus {
+    type Error = &'static str;
+
+    fn try_from(status: u16) -> Result<Self, Self::Error> {
+        match status {
+            410 => Ok(Self::Gone),
+            404 => Ok(Self::NotFound),
+            _ => Err("the status is 410 or 404"),
+        }
+    }
+}
+
+/// `[user_agent]`: how WebSocket connections are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserAgentConfig {
+    /// From the handshake to the end of the hello.
+    #[serde(with = "duration")]
+    pub hello_timeout: Duration,
+    /// From the last frame to a WebSocket ping.
+    #[serde(with = "duration")]
+    pub ping_interval: Duration,
+    /// From a ping to its pong.
+    #[serde(with = "duration")]
+    pub pong_timeout: Duration,
+    /// From the beginning of a write to its end.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
+    /// Messages that may be unacknowledged on one connection.
+    #[serde(deserialize_with = "count")]
+    pub window_messages: usize,
+    /// Octets of them. One message may always be on its way.
+    #[serde(
+        serialize_with = "size::serialize",
+        deserialize_with = "size::deserialize::<1, _, _>"
+    )]
+    pub window_bytes: usize,
+    /// How long a full window waits for an acknowledgement.
+    #[serde(with = "duration")]
+    pub window_patience: Duration,
+    /// The least time between two application pings; may be zero.
+    #[serde(
+        serialize_with = "duration::serialize",
+        deserialize_with = "duration::range::<0, { duration::YEAR }, _>"
+    )]
+    pub min_ping_interval: Duration,
+}
+
+/// `[limits]`: what one peer, and all together, may take. Counts go from 1 to
+/// 2^32 − 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Open connections.
+    #[serde(deserialize_with = "count")]
+    pub connections: usize,
+    /// Open connections from one address; 0 for no limit.
+    #[serde(deserialize_with = "count_or_zero")]
+    pub connections_per_address: usize,
+    /// From accept to the end of the TLS handshake, and from the beginning of
+    /// a request to the end of its header.
+    #[serde(with = "duration")]
+    pub handshake_timeout: Duration,
+    /// From the end of a request's header to the end of its body.
+    #[serde(with = "duration")]
+    pub body_timeout: Duration,
+    /// From a response to the next request.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// Octets of a request's header, from 8 KiB.
+    #[serde(
+        serialize_with = "size::serialize",
+        deserialize_with = "size::deserialize::<{ 8 << 10 }, _, _>"
+    )]
+    pub header_bytes: usize,
+    /// Octets of a push message's body, from 4096 (RFC 8030 §7.2).
+    #[serde(
+        serialize_with = "size::serialize",
+        deserialize_with = "size::deserialize::<4096, _, _>"
+    )]
+    pub body_bytes: usize,
+    /// Octets of a WebSocket message from a user agent, from 4 KiB.
+    #[serde(
+        serialize_with = "size::serialize",
+        deserialize_with = "size::deserialize::<{ 4 << 10 }, _, _>"
+    )]
+    pub frame_bytes: usize,
+    /// Requests in progress on one HTTP/2 connection.
+    #[serde(deserialize_with = "count")]
+    pub http2_streams: u32,
+    /// Requests in progress on all connections.
+    #[serde(deserialize_with = "count")]
+    pub requests: usize,
+    /// Subscriptions of one user agent.
+    #[serde(deserialize_with = "count")]
+    pub subscriptions_per_user_agent: u32,
+    /// Subscriptions of all user agents.
+    #[serde(deserialize_with = "count")]
+    pub subscriptions: u64,
+    /// Stored messages of one user agent.
+    #[serde(deserialize_with = "count")]
+    pub messages_per_user_agent: u32,
+    /// Octets of the stored messages of one user agent, from 64 KiB.
+    #[serde(
+        serialize_with = "size::serialize",
+        deserialize_with = "size::deserialize::<{ 64 << 10 }, _, _>"
+    )]
+    pub bytes_per_user_agent: u64,
+    /// Octets of all stored messages, from 1 MiB.
+    #[serde(
+        serialize_with = "size::serialize",
+        deserialize_with = "size::deserialize::<{ 1 << 20 }, _, _>"
+    )]
+    pub stored_bytes: u64,
+    /// Changes that wait for the disk at one time.
+    #[serde(deserialize_with = "count")]
+    pub waiting_for_disk: usize,
+    /// VAPID tokens remembered as verified.
+    #[serde(deserialize_with = "count")]
+    pub verified_tokens: usize,
+    /// Messages with TTL 0 that wait for one socket.
+    #[serde(deserialize_with = "count")]
+    pub live_queue: usize,
+    /// Expired messages removed in one step.
+    #[serde(deserialize_with = "count")]
+    pub expire_batch: usize,
+}
+
+/// `[expiry]`: when expired messages are removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpiryConfig {
+    /// From one sweep to the next.
+    #[serde(with = "duration")]
+    pub every: Duration,
+}
+
+/// `[log]`: what is written to standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// A level, or directives for modules; valid for [`EnvFilter`].
+    #[serde(deserialize_with = "log_filter")]
+    pub filter: String,
+    /// How a line is written.
+    pub format: LogFormat,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+fn log_filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let filter = String::deserialize(from)?;
+    match EnvFilter::try_new(&filter) {
+        Ok(_) if !filter.is_empty() => Ok(filter),
+        _ => Err(de::Error::invalid_value(
+            de::Unexpected::Str(&filter),
+            &"a level (error, warn, info, debug, trace, off) or a list such as \
+              \"info,bugle::store=debug\"",
+        )),
+    }
+}

@@ -1,0 +1,242 @@
+//! Where settings come from: the default file, the configuration file, the
+//! environment, flags. Each source is read into valid values before the next.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+use super::Config;
+
+/// No configuration file and no file with a value is larger, in octets.
+const MAX_FILE: u64 = 1 << 20;
+
+/// What is wrong with the configuration: where, and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that holds settings, or one of them, cannot be read.
+    #[error("{name}: cannot read {}: {error}", path.display())]
+    File {
+        /// Where the file was named.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The configuration file is not TOML, has a key that does not exist, or a
+    /// value that cannot be.
+    #[error("{}:{line}:{column}: {message}\n  {text}", path.display())]
+    Text {
+        /// The configuration file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// In characters, counted from 1.
+        column: usize,
+        /// The line itself, cut short where it is long.
+        text: String,
+        /// What would be right.
+        message: String,
+    },
+    /// A variable of the environment or a flag has no meaning or a value that
+    /// cannot be.
+    #[error("{name}: {message}")]
+    Setting {
+        /// The variable or the flag.
+        name: String,
+        /// What would be right.
+        message: String,
+    },
+    /// Settings that are each valid do not go together.
+    #[error("{0}")]
+    Conflict(&'static str),
+}
+
+/// One setting from outside the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// What it is called where it comes from: `BUGLE_SERVER__LISTEN`, `--listen`.
+    pub name: String,
+    /// `server`
+    pub section: String,
+    /// `listen`
+    pub key: String,
+    /// As text, whatever the type of the key.
+    pub value: String,
+}
+
+/// Reads the default file, with what `file` says instead.
+pub(super) fn read_file(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let Some(path) = file else {
+        return Ok(Config::default());
+    };
+    let text = read_bounded(path).map_err(|error| ConfigError::File {
+        name: "--config".to_owned(),
+        path: path.to_owned(),
+        error,
+    })?;
+    parse(&text).map_err(|error| text_error(path, &text, &error))
+}
+
+/// Reads a configuration file; what it does not say is as in the default file.
+pub(super) fn parse(text: &str) -> Result<Config, toml::de::Error> {
+    let defaults = DeTable::parse(super::DEFAULTS)?;
+    let mut given = DeTable::parse(text)?;
+    for (name, section) in defaults.into_inner() {
+        let DeValue::Table(keys) = section.get_ref() else {
+            continue;
+        };
+        let span = section.span();
+        let given = given
+            .get_mut()
+            .entry(name)
+            .or_insert_with(|| Spanned::new(span, DeValue::Table(DeTable::new())));
+        // A section that is no table is left for the deserializer to refuse.
+        if let DeValue::Table(given) = given.get_mut() {
+            for (key, value) in keys {
+                given.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    Config::deserialize(given.into_deserializer())
+}
+
+/// Applies settings, the later over the earlier.
+pub(super) fn apply(config: Config, settings: &[Setting]) -> Result<Config, ConfigError> {
+    settings.iter().try_fold(config, |config, setting| {
+        let refuse = |message: String| ConfigError::Setting {
+            name: setting.name.clone(),
+            message,
+        };
+        let mut table = config.to_table();
+        let value = value_of(&mut table, &setting.section, &setting.key).ok_or_else(|| {
+            refuse(format!(
+                "there is no setting `{}.{}`",
+                setting.section, setting.key
+            ))
+        })?;
+        let text = &setting.value;
+        *value = match value {
+            Value::Boolean(_) => text.parse().map(Value::Boolean).ok(),
+            Value::Integer(_) => text.parse().map(Value::Integer).ok(),
+            _ => None,
+        }
+        .unwrap_or_else(|| Value::String(text.clone()));
+        Config::deserialize(table).map_err(|error| refuse(error.message().to_owned()))
+    })
+}
+
+/// The settings among the variables of an environment, in the order of their
+/// names: `BUGLE_SECTION__KEY` is the value itself, `BUGLE_SECTION__KEY_FILE`
+/// the file whose trimmed content it is.
+pub(super) fn environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<Setting>, ConfigError> {
+    let known = Config::default().to_table();
+    let mut settings: Vec<Setting> = Vec::new();
+    for (name, value) in variables {
+        let Some((name, section, key)) = setting_name(&name) else {
+            continue;
+        };
+        let is_known = |key: &str| known.get(&section).and_then(|keys| keys.get(key)).is_some();
+        let setting = match key.strip_suffix("_file") {
+            Some(base) if !is_known(&key) && is_known(base) => {
+                let value = read_value(&name, Path::new(&value))?;
+                Setting {
+                    key: base.to_owned(),
+                    name,
+                    section,
+                    value,
+                }
+            }
+            _ => {
+                let value = into_text(&name, value)?;
+                Setting {
+                    name,
+                    section,
+                    key,
+                    value,
+                }
+            }
+        };
+        let twice = |other: &&Setting| other.section == setting.section && other.key == setting.key;
+        if let Some(other) = settings.iter().find(twice) {
+            return Err(ConfigError::Setting {
+                message: format!("{} sets the same: leave one of the two out", other.name),
+                name: setting.name,
+            });
+        }
+        settings.push(setting);
+    }
+    settings.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(settings)
+}
+
+/// Splits `BUGLE_SECTION__KEY`; `None` for every other variable.
+fn setting_name(name: &OsStr) -> Option<(String, String, String)> {
+    let name = name.to_str()?;
+    let (section, key) = name.strip_prefix("BUGLE_")?.split_once("__")?;
+    Some((
+        name.to_owned(),
+        section.to_ascii_lowercase(),
+        key.to_ascii_lowercase(),
+    ))
+}
+
+fn into_text(name: &str, value: OsString) -> Result<String, ConfigError> {
+    value.into_string().map_err(|_| ConfigError::Setting {
+        name: name.to_owned(),
+        message: "the value is not UTF-8".to_owned(),
+    })
+}
+
+fn read_value(name: &str, path: &Path) -> Result<String, ConfigError> {
+    match read_bounded(path) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) => Err(ConfigError::File {
+            name: name.to_owned(),
+            path: path.to_owned(),
+            error,
+        }),
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it has more than 1 MiB",
+        ));
+    }
+    Ok(text)
+}
+
+fn value_of<'t>(table: &'t mut Table, section: &str, key: &str) -> Option<&'t mut Value> {
+    table.get_mut(section)?.as_table_mut()?.get_mut(key)
+}
+
+fn text_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let Range { start, .. } = error.span().unwrap_or_default();
+    // The span is of this text, on character boundaries; should it ever not be, show the start.
+    let before = text.get(..start).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    ConfigError::Text {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        text: line.trim().chars().take(120).collect(),
+        message: error.message().trim_end().to_owned(),
+    }
+}
