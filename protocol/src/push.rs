@@ -168,8 +168,13 @@ impl PushMessage {
     /// Octets it takes in a store and on a connection, the fixed part
     /// estimated.
     pub fn size(&self) -> usize {
+        Self::size_with(self.content.as_ref())
+    }
+
+    /// [`size`](Self::size) of a message with this content.
+    pub fn size_with(content: Option<&Content>) -> usize {
         const FIXED: usize = 128;
-        self.content.as_ref().map_or(FIXED, |content| {
+        content.map_or(FIXED, |content| {
             let coding = match &content.coding {
                 Some(ContentCoding::Aesgcm {
                     encryption,
