@@ -1,6 +1,10 @@
 //! Where subscriptions and messages are kept: the [`Store`] trait, its
 //! contracts, and [`open`].
 
+pub mod memory;
+
+mod index;
+
 use std::future::Future;
 use std::pin::Pin;
 
@@ -42,6 +46,33 @@ pub struct NewMessage {
     pub topic: Option<Topic>,
     /// The body, if there is one.
     pub content: Option<Content>,
+}
+
+impl NewMessage {
+    /// Whether it has a time to live; without one it is never stored
+    /// (RFC 8030 §5.2).
+    pub fn is_stored(&self) -> bool {
+        self.expires_at > self.accepted_at
+    }
+
+    /// Octets, as [`PushMessage::size`] counts them.
+    pub fn size(&self) -> usize {
+        PushMessage::size_with(self.content.as_ref())
+    }
+
+    /// The message under the id that the store gave it.
+    pub fn with_id(self, id: MessageId) -> PushMessage {
+        PushMessage {
+            id,
+            channel: self.channel,
+            subscription: self.subscription,
+            accepted_at: self.accepted_at,
+            expires_at: self.expires_at,
+            urgency: self.urgency,
+            topic: self.topic,
+            content: self.content,
+        }
+    }
 }
 
 /// How much one read of a log may return; at least one message always may.
@@ -131,7 +162,7 @@ pub enum StoreError {
     Unavailable(String),
 }
 
-/// A storage engine. All it promises is here; [`conformance`] tests it.
+/// A storage engine. All it promises is here; `conformance.rs` tests it.
 ///
 /// Every change is atomic, and visible to every later call as soon as its
 /// future is ready. A change that is answered `Ok` survives a crash of the
@@ -168,7 +199,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives the message an id, greater than every id before it, also across
     /// restarts. Stores it, unless its TTL is 0. A stored message of the same
-    /// subscription and topic is removed in the same step.
+    /// subscription and topic is removed in the same step; where the TTL is 0,
+    /// that is durable like [`remove`](Store::remove).
     ///
     /// # Errors
     /// `NoSubscription` when the channel's subscription is gone or another

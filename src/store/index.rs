@@ -1,0 +1,291 @@
+//! What an engine must know of its messages without reading one: which there
+//! are, in what order, until when, and how much they take.
+//!
+//! Pure: no disk, no clock, no lock. Every engine keeps one beside its records
+//! and changes both under the same lock.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bugle_protocol::{MessageId, SubscriptionId, Topic, Uaid, UnixTime};
+
+use super::{Batch, Limit, NewMessage, StoreLimits, Usage};
+
+/// What a later message of the same subscription and topic replaces
+/// (RFC 8030 §5.4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct TopicKey {
+    subscription: SubscriptionId,
+    topic: Topic,
+}
+
+impl TopicKey {
+    /// `None` for a message without a topic.
+    fn of(message: &NewMessage) -> Option<Self> {
+        message.topic.clone().map(|topic| Self {
+            subscription: message.subscription,
+            topic,
+        })
+    }
+}
+
+/// One stored message.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its place in the log.
+    pub(super) id: MessageId,
+    /// From this time on it is not delivered.
+    pub(super) expires_at: UnixTime,
+    /// Goes with its messages.
+    pub(super) subscription: SubscriptionId,
+    /// Octets, as `PushMessage::size` counts them.
+    pub(super) size: u32,
+    /// Shared with the key of [`Index::topics`].
+    topic: Option<Arc<TopicKey>>,
+}
+
+impl Entry {
+    /// For a message under the id it was given.
+    pub(super) fn new(id: MessageId, message: &NewMessage) -> Self {
+        Self {
+            id,
+            expires_at: message.expires_at,
+            subscription: message.subscription,
+            size: u32::try_from(message.size()).unwrap_or(u32::MAX),
+            topic: TopicKey::of(message).map(Arc::new),
+        }
+    }
+
+    /// Whether it may still be delivered (RFC 8030 §5.2).
+    pub(super) fn is_live(&self, now: UnixTime) -> bool {
+        now < self.expires_at
+    }
+}
+
+/// The messages of one user agent.
+#[derive(Debug)]
+struct Log {
+    /// In the order of ids, which only grow.
+    entries: VecDeque<Entry>,
+    /// The sum of their sizes.
+    bytes: u64,
+}
+
+impl Log {
+    fn position(&self, id: MessageId) -> Option<usize> {
+        self.entries.binary_search_by_key(&id, |e| e.id).ok()
+    }
+}
+
+/// All stored messages. A user agent without one takes no room.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    logs: HashMap<Uaid, Log>,
+    expiry: BTreeMap<(UnixTime, MessageId), Uaid>,
+    topics: HashMap<Arc<TopicKey>, MessageId>,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Index {
+    /// Which message the new one replaces, if the bounds let it in.
+    ///
+    /// # Errors
+    /// The bound that it would cross, the replaced message counted out.
+    pub(super) fn admit(
+        &self,
+        uaid: Uaid,
+        message: &NewMessage,
+        limits: &StoreLimits,
+    ) -> Result<Option<MessageId>, Limit> {
+        let replaced = self.replaced_by(message);
+        if !message.is_stored() {
+            return Ok(replaced);
+        }
+        let old = replaced.and_then(|id| self.get(uaid, id));
+        let (less, freed) = old.map_or((0, 0), |e| (1, u64::from(e.size)));
+        let size = message.size() as u64;
+        let (count, bytes) = self
+            .logs
+            .get(&uaid)
+            .map_or((0, 0), |log| (log.entries.len(), log.bytes));
+        if count - less >= limits.messages_per_user_agent as usize {
+            return Err(Limit::MessagesPerUserAgent);
+        }
+        if bytes - freed + size > limits.bytes_per_user_agent {
+            return Err(Limit::BytesPerUserAgent);
+        }
+        if self.bytes - freed + size > limits.stored_bytes {
+            return Err(Limit::StoredBytes);
+        }
+        Ok(replaced)
+    }
+
+    fn replaced_by(&self, message: &NewMessage) -> Option<MessageId> {
+        self.topics.get(&TopicKey::of(message)?).copied()
+    }
+
+    /// Adds a message; its id is greater than those already in its log.
+    pub(super) fn insert(&mut self, uaid: Uaid, entry: Entry) {
+        self.messages += 1;
+        self.bytes += u64::from(entry.size);
+        self.expiry.insert((entry.expires_at, entry.id), uaid);
+        if let Some(key) = &entry.topic {
+            self.topics.insert(Arc::clone(key), entry.id);
+        }
+        // Most logs hold one message: begin with room for that.
+        let log = self.logs.entry(uaid).or_insert_with(|| Log {
+            entries: VecDeque::with_capacity(1),
+            bytes: 0,
+        });
+        log.bytes += u64::from(entry.size);
+        log.entries.push_back(entry);
+    }
+
+    /// Takes a message out, if it is there.
+    pub(super) fn remove(&mut self, uaid: Uaid, id: MessageId) -> Option<Entry> {
+        let log = self.logs.get_mut(&uaid)?;
+        let entry = log.entries.remove(log.position(id)?)?;
+        log.bytes -= u64::from(entry.size);
+        if log.entries.is_empty() {
+            self.logs.remove(&uaid);
+        } else if log.entries.len() * 4 < log.entries.capacity() {
+            log.entries.shrink_to(log.entries.len() * 2);
+        }
+        self.messages -= 1;
+        self.bytes -= u64::from(entry.size);
+        self.expiry.remove(&(entry.expires_at, id));
+        // A successor with the same topic may already stand here.
+        if let Some(key) = &entry.topic
+            && self.topics.get(key) == Some(&id)
+        {
+            self.topics.remove(key);
+        }
+        Some(entry)
+    }
+
+    /// A message of a log.
+    pub(super) fn get(&self, uaid: Uaid, id: MessageId) -> Option<&Entry> {
+        let log = self.logs.get(&uaid)?;
+        log.entries.get(log.position(id)?)
+    }
+
+    /// The entries of a log above `after` that are live at `now`, as many as
+    /// the batch takes and at least one.
+    pub(super) fn after(
+        &self,
+        uaid: Uaid,
+        after: Option<MessageId>,
+        batch: Batch,
+        now: UnixTime,
+    ) -> impl Iterator<Item = &Entry> {
+        let log = self.logs.get(&uaid).into_iter();
+        let mut taken = Batch {
+            messages: 0,
+            bytes: 0,
+        };
+        log.flat_map(move |log| {
+            let start = log
+                .entries
+                .partition_point(|e| after.is_some_and(|after| e.id <= after));
+            log.entries.range(start..)
+        })
+        .filter(move |entry| entry.is_live(now))
+        .take_while(move |entry| {
+            let first = taken.messages == 0;
+            taken.messages += 1;
+            taken.bytes = taken.bytes.saturating_add(entry.size as usize);
+            first || (taken.messages <= batch.messages && taken.bytes <= batch.bytes)
+        })
+    }
+
+    /// The messages of one subscription.
+    pub(super) fn of_subscription(
+        &self,
+        uaid: Uaid,
+        subscription: SubscriptionId,
+    ) -> impl Iterator<Item = &Entry> {
+        let log = self.logs.get(&uaid).into_iter();
+        log.flat_map(|log| &log.entries)
+            .filter(move |entry| entry.subscription == subscription)
+    }
+
+    /// Up to `limit` messages that have expired at `now`, the oldest expiry
+    /// first.
+    pub(super) fn expired(&self, now: UnixTime, limit: usize) -> Vec<(Uaid, MessageId)> {
+        let end = (now, MessageId::new(u64::MAX));
+        let expired = self.expiry.range(..=end).take(limit);
+        expired.map(|((_, id), uaid)| (*uaid, *id)).collect()
+    }
+
+    /// The totals of messages; the other fields are 0.
+    pub(super) fn usage(&self) -> Usage {
+        Usage {
+            messages: self.messages,
+            live_bytes: self.bytes,
+            ..Usage::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use bugle_protocol::{ChannelId, Urgency};
+
+    use super::*;
+
+    fn entry(id: u64, expires_at: u64, topic: Option<&str>) -> Entry {
+        let message = NewMessage {
+            channel: ChannelId::from_bytes([2; 16]),
+            subscription: SubscriptionId::from_bytes([1; 16]),
+            accepted_at: UnixTime::from_millis(0),
+            expires_at: UnixTime::from_millis(expires_at),
+            urgency: Urgency::Normal,
+            topic: topic.map(|topic| topic.parse().unwrap()),
+            content: None,
+        };
+        Entry::new(MessageId::new(id), &message)
+    }
+
+    #[test]
+    fn an_emptied_index_holds_nothing() {
+        let mut index = Index::default();
+        let uaid = Uaid::from_bytes([7; 16]);
+        for id in 1..=100 {
+            index.insert(uaid, entry(id, 1000 - id, Some("t")));
+        }
+        for id in 1..=100 {
+            assert!(index.remove(uaid, MessageId::new(id)).is_some());
+            assert!(index.remove(uaid, MessageId::new(id)).is_none());
+        }
+        assert!(index.logs.is_empty() && index.expiry.is_empty() && index.topics.is_empty());
+        assert_eq!(index.usage(), Usage::default());
+    }
+
+    #[test]
+    fn a_removed_predecessor_leaves_its_successor_the_topic() {
+        let mut index = Index::default();
+        let uaid = Uaid::from_bytes([7; 16]);
+        index.insert(uaid, entry(1, 10, Some("t")));
+        index.insert(uaid, entry(2, 10, Some("t")));
+        index.remove(uaid, MessageId::new(1));
+        assert_eq!(
+            index.topics.values().collect::<Vec<_>>(),
+            [&MessageId::new(2)]
+        );
+    }
+
+    #[test]
+    fn a_drained_log_gives_its_room_back() {
+        let mut index = Index::default();
+        let uaid = Uaid::from_bytes([7; 16]);
+        for id in 1..=1000 {
+            index.insert(uaid, entry(id, 10, None));
+        }
+        for id in 1..=990 {
+            index.remove(uaid, MessageId::new(id));
+        }
+        assert!(index.logs[&uaid].entries.capacity() <= 64);
+    }
+}
