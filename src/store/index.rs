@@ -40,18 +40,21 @@ pub(super) struct Entry {
     pub(super) subscription: SubscriptionId,
     /// Octets, as `PushMessage::size` counts them.
     pub(super) size: u32,
+    /// In how many records the engine keeps it.
+    pub(super) parts: u32,
     /// Shared with the key of [`Index::topics`].
     topic: Option<Arc<TopicKey>>,
 }
 
 impl Entry {
-    /// For a message under the id it was given.
-    pub(super) fn new(id: MessageId, message: &NewMessage) -> Self {
+    /// For a message under the id it was given, kept in `parts` records.
+    pub(super) fn new(id: MessageId, message: &NewMessage, parts: u32) -> Self {
         Self {
             id,
             expires_at: message.expires_at,
             subscription: message.subscription,
             size: u32::try_from(message.size()).unwrap_or(u32::MAX),
+            parts,
             topic: TopicKey::of(message).map(Arc::new),
         }
     }
@@ -245,7 +248,7 @@ mod tests {
             topic: topic.map(|topic| topic.parse().unwrap()),
             content: None,
         };
-        Entry::new(MessageId::new(id), &message)
+        Entry::new(MessageId::new(id), &message, 1)
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl MemoryStore {
             state.remove_message(uaid, replaced);
         }
         if message.is_stored() {
-            state.index.insert(uaid, Entry::new(id, &message));
+            state.index.insert(uaid, Entry::new(id, &message, 1));
             state.messages.insert(id, message.with_id(id));
         }
         Ok(id)

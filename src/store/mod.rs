@@ -2,6 +2,7 @@
 //! contracts, and [`open`].
 
 pub mod memory;
+pub mod sled;
 
 mod index;
 

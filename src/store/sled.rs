@@ -1,0 +1,305 @@
+//! The default engine: sled, with group commit.
+//!
+//! One tree holds everything, so that a change of several records is one
+//! atomic batch. An [`Index`] beside it says what there is, so that no read
+//! ever scans the tree. Changes are applied at once, in order, under one lock;
+//! what is promised to be durable then waits for the [`Committer`].
+
+mod commit;
+mod ids;
+mod messages;
+mod open;
+mod record;
+mod recover;
+mod subscriptions;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bugle_protocol::{ChannelId, MessageId, PushMessage, Uaid, UnixTime};
+use sled::{Db, Tree};
+
+use self::commit::Committer;
+use self::ids::{BLOCK, Ids};
+use super::index::Index;
+use super::{Batch, BoxFuture, NewMessage, Store, StoreError, StoreLimits, Subscription, Usage};
+
+pub use self::open::OpenError;
+
+/// A [`Store`] in a folder on disk.
+#[derive(Debug)]
+pub struct SledStore {
+    /// First, because it must be dropped first: its thread holds the engine.
+    committer: Committer,
+    limits: StoreLimits,
+    state: Mutex<State>,
+    tree: Tree,
+    /// Where records are moved that cannot be read.
+    damaged: Tree,
+    db: Db,
+}
+
+/// What the lock guards; the tree is changed under it too.
+#[derive(Debug)]
+struct State {
+    index: Index,
+    ids: Ids,
+    subscriptions: u64,
+    damaged: u64,
+}
+
+impl SledStore {
+    /// Opens the store in the folder `path`, or creates it for this user
+    /// alone. `cache_bytes` is what the engine keeps of its file in memory; it
+    /// takes about twice that.
+    ///
+    /// Every message is read once: a million of them take seconds. Blocks.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, is in use, is damaged, or was written
+    /// by a later version.
+    pub fn open(path: &Path, cache_bytes: u64, limits: StoreLimits) -> Result<Self, OpenError> {
+        let opened = open::open(path, cache_bytes)?;
+        let (tree, file) = (opened.tree.clone(), opened.file);
+        // The engine's flush writes; only the second call makes that durable.
+        let sync = move || {
+            tree.flush().map_err(io::Error::other)?;
+            file.sync_data()
+        };
+        let committer = Committer::start(sync, limits.waiting_for_disk);
+        let committer = committer.map_err(|source| OpenError::Folder {
+            path: path.to_owned(),
+            source,
+        })?;
+        let recovered = opened.recovered;
+        let reserved = recovered.next_id.saturating_add(BLOCK);
+        Ok(Self {
+            committer,
+            limits,
+            state: Mutex::new(State {
+                index: recovered.index,
+                ids: Ids::new(recovered.next_id, reserved),
+                subscriptions: recovered.subscriptions,
+                damaged: recovered.damaged,
+            }),
+            tree: opened.tree,
+            damaged: opened.damaged,
+            db: opened.db,
+        })
+    }
+
+    fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        // Only the engine may have panicked: records and index may differ.
+        self.state.lock().map_err(|_| {
+            StoreError::Unavailable("the engine failed in an earlier change; restart".to_owned())
+        })
+    }
+}
+
+impl Store for SledStore {
+    fn put_subscription(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.put(subscription))
+    }
+
+    fn subscription(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+    ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
+        Box::pin(async move { self.read_subscription(uaid, channel) })
+    }
+
+    fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.subscription_count(uaid)? > 0) })
+    }
+
+    fn remove_subscription(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.unsubscribe(uaid, channel))
+    }
+
+    fn append(
+        &self,
+        uaid: Uaid,
+        message: NewMessage,
+    ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
+        Box::pin(self.append_message(uaid, message))
+    }
+
+    fn pending(
+        &self,
+        uaid: Uaid,
+        after: Option<MessageId>,
+        batch: Batch,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>> {
+        Box::pin(async move { self.read_pending(uaid, after, batch, now) })
+    }
+
+    fn message(
+        &self,
+        uaid: Uaid,
+        id: MessageId,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Option<PushMessage>, StoreError>> {
+        Box::pin(async move { self.read_live(uaid, id, now) })
+    }
+
+    fn remove(&self, uaid: Uaid, id: MessageId) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { self.remove_message(uaid, id) })
+    }
+
+    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(async move { self.remove_expired(now, limit) })
+    }
+
+    fn usage(&self) -> Usage {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let usage = Usage {
+            subscriptions: state.subscriptions,
+            damaged: state.damaged,
+            ..state.index.usage()
+        };
+        drop(state);
+        Usage {
+            disk_bytes: self.db.size_on_disk().unwrap_or_default(),
+            ..usage
+        }
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let place = self.committer.free_place().await?;
+            self.committer.commit(place).await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use bugle_protocol::{Content, SubscriptionId, Urgency};
+    use futures_util::FutureExt;
+
+    use super::record::{MESSAGE, SUBSCRIPTION};
+    use super::*;
+    use crate::store::Limit;
+
+    const UAID: Uaid = Uaid::from_bytes([1; 16]);
+    const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
+    const ALL: Batch = Batch {
+        messages: 100,
+        bytes: 1 << 20,
+    };
+    const NOW: UnixTime = UnixTime::from_secs(5);
+
+    async fn store(folder: &tempfile::TempDir) -> SledStore {
+        let limits = StoreLimits {
+            subscriptions_per_user_agent: 10,
+            subscriptions: 10,
+            messages_per_user_agent: 10,
+            bytes_per_user_agent: 1 << 20,
+            stored_bytes: 1 << 20,
+            waiting_for_disk: 2,
+        };
+        let store = SledStore::open(folder.path(), 1 << 20, limits).unwrap();
+        let subscription = Subscription {
+            uaid: UAID,
+            channel: CHANNEL,
+            id: SubscriptionId::from_bytes([3; 16]),
+            vapid_key: None,
+        };
+        store.put_subscription(subscription).await.unwrap();
+        store
+    }
+
+    fn message(ttl: u64) -> NewMessage {
+        NewMessage {
+            channel: CHANNEL,
+            subscription: SubscriptionId::from_bytes([3; 16]),
+            accepted_at: NOW,
+            expires_at: UnixTime::from_millis(NOW.as_millis() + ttl),
+            urgency: Urgency::Normal,
+            topic: None,
+            content: Some(Content {
+                coding: None,
+                content_type: None,
+                body: vec![8; 100],
+            }),
+        }
+    }
+
+    /// Overwrites the first record of a kind, as a broken disk might.
+    fn damage_first(store: &SledStore, kind: u8) {
+        let (key, _) = store.tree.scan_prefix([kind]).next().unwrap().unwrap();
+        store.tree.insert(key, b"not what it was").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_message_that_cannot_be_read_is_set_aside_and_the_log_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let first = store.append(UAID, message(1)).await.unwrap();
+        let second = store.append(UAID, message(1)).await.unwrap();
+        damage_first(&store, MESSAGE);
+        let one = Batch {
+            messages: 1,
+            bytes: 0,
+        };
+        let read = store.pending(UAID, None, one, NOW).await.unwrap();
+        assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), [second]);
+        assert_eq!(store.message(UAID, first, NOW).await, Ok(None));
+        let usage = store.usage();
+        assert_eq!((usage.messages, usage.damaged), (1, 1));
+        assert_eq!(store.damaged.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_subscription_that_cannot_be_read_is_not_reported_as_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        damage_first(&store, SUBSCRIPTION);
+        let unavailable = |error| matches!(error, Some(StoreError::Unavailable(_)));
+        assert!(unavailable(store.subscription(UAID, CHANNEL).await.err()));
+        assert!(unavailable(store.append(UAID, message(1)).await.err()));
+    }
+
+    #[tokio::test]
+    async fn when_too_many_wait_nothing_is_applied() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let places = (store.committer.place(), store.committer.place());
+        let full = StoreError::Full(Limit::WaitingForDisk);
+        assert_eq!(store.append(UAID, message(1)).await, Err(full.clone()));
+        let removed = store.remove_subscription(UAID, CHANNEL).await;
+        assert_eq!(removed, Err(full));
+        assert_eq!(store.usage().messages, 0);
+        assert!(store.knows(UAID).await.unwrap());
+        // What waits for no disk goes on.
+        store.append(UAID, message(0)).await.unwrap();
+        drop(places);
+        store.append(UAID, message(1)).await.unwrap();
+        store.flush().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_gives_up_loses_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        for _ in 0..5 {
+            // Polled once, then dropped: the client has gone away.
+            let _ = store.append(UAID, message(1)).now_or_never();
+        }
+        store.flush().await.unwrap();
+        let read = store.pending(UAID, None, ALL, NOW).await.unwrap();
+        assert_eq!(read.len() as u64, store.usage().messages);
+        store.append(UAID, message(1)).await.unwrap();
+    }
+}

@@ -1,0 +1,333 @@
+//! Group commit: everybody who waits for the disk waits for the same sync.
+//!
+//! A thread of its own takes all who wait, syncs once, and answers them; those
+//! who come meanwhile are the next batch. No timer gathers larger batches: the
+//! sync that is running is the timer.
+
+use std::io;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
+
+use crate::store::{Limit, StoreError};
+
+/// For how long a change that nobody waits for may stay unsynced.
+const UNSYNCED_AT_MOST: Duration = Duration::from_secs(1);
+
+/// Makes changes durable. Dropping it syncs what is left and ends its thread.
+#[derive(Debug)]
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    places: Arc<Semaphore>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The right to wait for the disk. Taken before a change is applied, so that
+/// what is applied can also be answered.
+pub(super) type Place = OwnedSemaphorePermit;
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// The last batch that is durable.
+    durable: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Queue {
+    waiters: Vec<Waiter>,
+    /// There are changes that nobody waits for.
+    unsynced: bool,
+    /// The batch that is being gathered; the first is 1.
+    batch: u64,
+    closed: bool,
+    /// Why nothing can be promised any more. Never cleared: after a failed
+    /// sync the system may have dropped the data and report the next as fine.
+    failure: Option<String>,
+}
+
+/// The place is given back when the answer is, also if nobody listens by then.
+#[derive(Debug)]
+struct Waiter {
+    answer: oneshot::Sender<Result<(), StoreError>>,
+    place: Place,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            waiters: Vec::new(),
+            unsynced: false,
+            batch: 1,
+            closed: false,
+            failure: None,
+        }
+    }
+}
+
+impl Committer {
+    /// Starts the thread. `sync` makes durable all that was applied before it
+    /// is called; at most `waiting` callers, and at least one, wait at one time.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub(super) fn start(
+        sync: impl FnMut() -> io::Result<()> + Send + 'static,
+        waiting: usize,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let thread = thread::Builder::new().name("store-commit".to_owned());
+        let thread = thread.spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.run(sync)
+        })?;
+        Ok(Self {
+            shared,
+            places: Arc::new(Semaphore::new(waiting.clamp(1, Semaphore::MAX_PERMITS))),
+            thread: Some(thread),
+        })
+    }
+
+    /// A place among those who wait for the disk.
+    ///
+    /// # Errors
+    /// `Full` when all are taken, `Unavailable` when a sync has failed.
+    pub(super) fn place(&self) -> Result<Place, StoreError> {
+        self.shared.queue().health()?;
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => Ok(place),
+            Err(TryAcquireError::NoPermits) => Err(StoreError::Full(Limit::WaitingForDisk)),
+            Err(TryAcquireError::Closed) => Err(ended()),
+        }
+    }
+
+    /// Like [`place`](Self::place), but waits for one to become free.
+    ///
+    /// # Errors
+    /// `Unavailable` when a sync has failed.
+    pub(super) async fn free_place(&self) -> Result<Place, StoreError> {
+        self.shared.queue().health()?;
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.map_err(|_| ended())
+    }
+
+    /// Waits until all that was applied before the call is durable.
+    ///
+    /// # Errors
+    /// `Unavailable` when that cannot be promised.
+    pub(super) async fn commit(&self, place: Place) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.push(Waiter { answer, place })?;
+        answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Sees that what was applied before the call becomes durable soon, and
+    /// says in which batch.
+    pub(super) fn commit_later(&self) -> u64 {
+        let mut queue = self.shared.queue();
+        let first = !mem::replace(&mut queue.unsynced, true);
+        if first && queue.waiters.is_empty() {
+            self.shared.wake.notify_one();
+        }
+        queue.batch
+    }
+
+    /// Whether a batch is durable.
+    pub(super) fn is_durable(&self, batch: u64) -> bool {
+        batch <= self.shared.durable.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.shared.queue().closed = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // The thread catches the panics of `sync` and has no other.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing in a critical section here panics half way.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, waiter: Waiter) -> Result<(), StoreError> {
+        let mut queue = self.queue();
+        queue.health()?;
+        queue.waiters.push(waiter);
+        // Who finds the queue empty wakes the thread; it looks again before it
+        // sleeps, so the others need not.
+        if queue.waiters.len() == 1 {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    fn run(&self, mut sync: impl FnMut() -> io::Result<()>) {
+        while let Some((batch, waiters)) = self.next_batch() {
+            let result = catch_unwind(AssertUnwindSafe(&mut sync))
+                .unwrap_or_else(|_| Err(io::Error::other("the engine panicked")))
+                .map_err(|error| self.fail(&error));
+            if result.is_ok() {
+                self.durable.store(batch, Ordering::Release);
+            }
+            for waiter in waiters {
+                // First, so that who is answered can come again.
+                drop(waiter.place);
+                // Who does not listen any more has no need of the answer.
+                let _ = waiter.answer.send(result.clone());
+            }
+        }
+    }
+
+    /// Sleeps until there is something to sync; `None` when there never will
+    /// be again.
+    fn next_batch(&self) -> Option<(u64, Vec<Waiter>)> {
+        let mut queue = self.queue();
+        loop {
+            if !queue.waiters.is_empty() || (queue.closed && queue.unsynced) {
+                return Some(queue.take());
+            }
+            if queue.closed {
+                return None;
+            }
+            if queue.unsynced {
+                let slept = self.wake.wait_timeout(queue, UNSYNCED_AT_MOST);
+                let (woken, timeout) = slept.unwrap_or_else(PoisonError::into_inner);
+                queue = woken;
+                if timeout.timed_out() {
+                    return Some(queue.take());
+                }
+            } else {
+                let slept = self.wake.wait(queue);
+                queue = slept.unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn fail(&self, error: &io::Error) -> StoreError {
+        tracing::error!(%error, "cannot write to disk; nothing is accepted until a restart");
+        let failure = format!("writing to disk failed ({error}); see to the disk, then restart");
+        self.queue().failure = Some(failure.clone());
+        StoreError::Unavailable(failure)
+    }
+}
+
+impl Queue {
+    fn take(&mut self) -> (u64, Vec<Waiter>) {
+        let batch = self.batch;
+        self.batch += 1;
+        self.unsynced = false;
+        (batch, mem::take(&mut self.waiters))
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        match &self.failure {
+            Some(failure) => Err(StoreError::Unavailable(failure.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn ended() -> StoreError {
+    StoreError::Unavailable("the store is closing".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_who_wait_share_one_sync() {
+        let (go, gate) = mpsc::channel::<()>();
+        let syncs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&syncs);
+        let sync = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            gate.recv().map_err(io::Error::other)
+        };
+        let committer = Committer::start(sync, 100).unwrap();
+        let first = committer.commit(committer.place().unwrap());
+        let others = (0..50).map(|_| committer.commit(committer.place().unwrap()));
+        let others: Vec<_> = others.collect();
+        let (first, others, ()) =
+            tokio::join!(first, futures_util::future::join_all(others), async {
+                go.send(()).unwrap();
+                go.send(()).unwrap();
+            });
+        assert!(first.is_ok() && others.iter().all(Result::is_ok));
+        assert!(syncs.load(Ordering::SeqCst) <= 2);
+    }
+
+    #[tokio::test]
+    async fn places_are_bounded_and_come_back() {
+        let committer = Committer::start(|| Ok(()), 2).unwrap();
+        let (one, _two) = (committer.place().unwrap(), committer.place().unwrap());
+        assert_eq!(
+            committer.place().unwrap_err(),
+            StoreError::Full(Limit::WaitingForDisk)
+        );
+        committer.commit(one).await.unwrap();
+        let free = committer.free_place().await.unwrap();
+        committer.commit(free).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_sync_nothing_is_promised() {
+        let mut results = vec![Ok(()), Err(io::Error::other("no space left"))];
+        let sync = move || results.pop().unwrap_or(Ok(()));
+        let committer = Committer::start(sync, 2).unwrap();
+        let place = committer.place().unwrap();
+        let unavailable = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Unavailable(why)) if why.contains("no space left"));
+        assert!(unavailable(committer.commit(place).await));
+        assert!(unavailable(committer.place().map(drop)));
+        assert!(unavailable(committer.free_place().await.map(drop)));
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_engine_is_a_failed_sync() {
+        let committer = Committer::start(|| panic!("broken"), 2).unwrap();
+        let place = committer.place().unwrap();
+        assert!(committer.commit(place).await.is_err());
+        assert!(committer.place().is_err());
+    }
+
+    #[test]
+    fn dropping_syncs_what_is_left() {
+        let syncs = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&syncs);
+        let sync = move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        };
+        let committer = Committer::start(sync, 1).unwrap();
+        let batch = committer.commit_later();
+        assert_eq!(committer.commit_later(), batch);
+        drop(committer);
+        assert_eq!(syncs.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_change_nobody_waits_for_is_synced_within_a_second_or_two() {
+        let (synced, syncs) = mpsc::channel();
+        let sync = move || synced.send(()).map_err(io::Error::other);
+        let committer = Committer::start(sync, 1).unwrap();
+        let batch = committer.commit_later();
+        assert!(!committer.is_durable(batch));
+        syncs.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+}

@@ -1,0 +1,190 @@
+//! Messages: appending, reading and removing them.
+
+use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
+
+use super::record::{
+    Changes, IDS_KEY, decode_message, encode, encode_message, message_key, part_keys, read_message,
+    unavailable,
+};
+use super::recover::set_aside;
+use super::{SledStore, State};
+use crate::store::index::Entry;
+use crate::store::{Batch, NewMessage, StoreError};
+
+/// How many expired messages are removed under one hold of the lock.
+const EXPIRED_AT_ONCE: usize = 64;
+
+impl SledStore {
+    pub(super) async fn append_message(
+        &self,
+        uaid: Uaid,
+        message: NewMessage,
+    ) -> Result<MessageId, StoreError> {
+        let (place, record) = if message.is_stored() {
+            (Some(self.committer.place()?), encode_message(&message)?)
+        } else {
+            (None, Vec::new())
+        };
+        loop {
+            if let Some(id) = self.apply_append(uaid, &message, &record)? {
+                if let Some(place) = place {
+                    self.committer.commit(place).await?;
+                }
+                return Ok(id);
+            }
+            // Half a block of ids has gone out since the last sync began.
+            self.committer.commit(self.committer.place()?).await?;
+        }
+    }
+
+    /// `None` when no id may be given out before the next sync.
+    fn apply_append(
+        &self,
+        uaid: Uaid,
+        message: &NewMessage,
+        record: &[u8],
+    ) -> Result<Option<MessageId>, StoreError> {
+        let mut state = self.state()?;
+        self.read_subscription(uaid, message.channel)?
+            .filter(|found| found.id == message.subscription)
+            .ok_or(StoreError::NoSubscription)?;
+        let replaced = state.index.admit(uaid, message, &self.limits);
+        let replaced = replaced.map_err(StoreError::Full)?;
+        let Some(id) = self.take_id(&mut state)? else {
+            return Ok(None);
+        };
+        let mut changes = Changes::default();
+        let mut entry = None;
+        if message.is_stored() {
+            let parts = changes.insert_message(message_key(uaid, id), record)?;
+            entry = Some(Entry::new(id, message, parts));
+        }
+        if let Some(replaced) = replaced.and_then(|id| state.index.get(uaid, id)) {
+            changes.remove_message(message_key(uaid, replaced.id), replaced.parts);
+        }
+        changes.apply(&self.tree)?;
+        if let Some(replaced) = replaced {
+            state.index.remove(uaid, replaced);
+        }
+        if let Some(entry) = entry {
+            state.index.insert(uaid, entry);
+        } else if replaced.is_some() {
+            self.committer.commit_later();
+        }
+        Ok(Some(id))
+    }
+
+    fn take_id(&self, state: &mut State) -> Result<Option<MessageId>, StoreError> {
+        if let Some(bound) = state.ids.due(|batch| self.committer.is_durable(batch)) {
+            let mut changes = Changes::default();
+            changes.insert(IDS_KEY, &encode(&bound, &[])?);
+            changes.apply(&self.tree)?;
+            state.ids.reserved(bound, self.committer.commit_later());
+        }
+        Ok(state.ids.take())
+    }
+
+    pub(super) fn read_pending(
+        &self,
+        uaid: Uaid,
+        mut after: Option<MessageId>,
+        batch: Batch,
+        now: UnixTime,
+    ) -> Result<Vec<PushMessage>, StoreError> {
+        loop {
+            let entries: Vec<(MessageId, u32)> = {
+                let state = self.state()?;
+                let entries = state.index.after(uaid, after, batch, now);
+                entries.map(|entry| (entry.id, entry.parts)).collect()
+            };
+            let mut messages = Vec::with_capacity(entries.len());
+            for (id, parts) in &entries {
+                messages.extend(self.read_one(uaid, *id, *parts)?);
+            }
+            // All of them may have been removed meanwhile: that is not the end
+            // of the log.
+            if !messages.is_empty() || entries.is_empty() {
+                return Ok(messages);
+            }
+            after = entries.last().map(|(id, _)| *id);
+        }
+    }
+
+    /// `None` when the message was removed meanwhile, or is set aside now.
+    fn read_one(
+        &self,
+        uaid: Uaid,
+        id: MessageId,
+        parts: u32,
+    ) -> Result<Option<PushMessage>, StoreError> {
+        let key = message_key(uaid, id);
+        let decoded = |record: Option<Vec<u8>>| decode_message(&record?).ok();
+        if let Some(message) = decoded(read_message(&self.tree, key, parts)?) {
+            return Ok(Some(message.with_id(id)));
+        }
+        let mut state = self.state()?;
+        if state.index.remove(uaid, id).is_some() {
+            for key in part_keys(key, parts) {
+                let moved = set_aside(&self.tree, &self.damaged, &key, "a message");
+                moved.map_err(|e| unavailable(&e))?;
+                state.damaged += 1;
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn read_live(
+        &self,
+        uaid: Uaid,
+        id: MessageId,
+        now: UnixTime,
+    ) -> Result<Option<PushMessage>, StoreError> {
+        let parts = {
+            let state = self.state()?;
+            let entry = state.index.get(uaid, id).filter(|e| e.is_live(now));
+            entry.map(|entry| entry.parts)
+        };
+        parts.map_or(Ok(None), |parts| self.read_one(uaid, id, parts))
+    }
+
+    pub(super) fn remove_message(&self, uaid: Uaid, id: MessageId) -> Result<bool, StoreError> {
+        let mut state = self.state()?;
+        self.remove_all(&mut state, &[(uaid, id)])
+            .map(|removed| removed == 1)
+    }
+
+    pub(super) fn remove_expired(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        loop {
+            let mut state = self.state()?;
+            let at_once = EXPIRED_AT_ONCE.min(limit - removed);
+            let expired = state.index.expired(now, at_once);
+            if expired.is_empty() {
+                return Ok(removed);
+            }
+            removed += self.remove_all(&mut state, &expired)?;
+        }
+    }
+
+    fn remove_all(
+        &self,
+        state: &mut State,
+        messages: &[(Uaid, MessageId)],
+    ) -> Result<usize, StoreError> {
+        let mut changes = Changes::default();
+        for (uaid, id) in messages {
+            if let Some(entry) = state.index.get(*uaid, *id) {
+                changes.remove_message(message_key(*uaid, *id), entry.parts);
+            }
+        }
+        changes.apply(&self.tree)?;
+        let removed = messages
+            .iter()
+            .filter(|(uaid, id)| state.index.remove(*uaid, *id).is_some())
+            .count();
+        if removed > 0 {
+            self.committer.commit_later();
+        }
+        Ok(removed)
+    }
+}

@@ -1,0 +1,341 @@
+//! Keys and records of the tree, and changes to it.
+//!
+//! | key | record |
+//! |---|---|
+//! | `s` uaid channel | the subscription |
+//! | `u` uaid | how many subscriptions it has |
+//! | `m` uaid id | a message, or its first part |
+//! | `m` uaid id part | a further part of it |
+//! | `!ids` | the bound below which message ids are reserved |
+//!
+//! A record is `[version][CRC-32 of the rest][the rest]`, and the rest is in
+//! postcard, followed by the body where there is one. Numbers in keys are big
+//! endian, so that a log lies in the order of its ids, each message's parts
+//! behind it.
+
+use bugle_protocol::{
+    ChannelId, Content, ContentCoding, MessageId, PublicKey, SubscriptionId, Topic, Uaid, UnixTime,
+    Urgency,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sled::{Batch, IVec, Tree};
+
+use crate::store::{NewMessage, StoreError, Subscription};
+
+/// The version that every record begins with.
+const VERSION: u8 = 1;
+/// Version and checksum.
+const HEAD: usize = 5;
+/// Octets of a message in one record. The engine writes pages of more than
+/// 128 KiB into files that it never syncs, and a page takes some 20 records.
+pub(super) const PART: usize = 5 * 1024;
+
+/// Key of the record of reserved ids.
+pub(super) const IDS_KEY: &[u8] = b"!ids";
+/// First octet of a subscription's key.
+pub(super) const SUBSCRIPTION: u8 = b's';
+/// First octet of a message's key.
+pub(super) const MESSAGE: u8 = b'm';
+const USER_AGENT: u8 = b'u';
+
+/// The key of a message, or of its first part.
+pub(super) type MessageKey = [u8; 25];
+
+/// The record cannot be what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Damaged;
+
+pub(super) fn subscription_key(uaid: Uaid, channel: ChannelId) -> [u8; 33] {
+    let mut key = [SUBSCRIPTION; 33];
+    key[1..17].copy_from_slice(uaid.as_bytes());
+    key[17..].copy_from_slice(channel.as_bytes());
+    key
+}
+
+pub(super) fn user_agent_key(uaid: Uaid) -> [u8; 17] {
+    let mut key = [USER_AGENT; 17];
+    key[1..].copy_from_slice(uaid.as_bytes());
+    key
+}
+
+pub(super) fn message_key(uaid: Uaid, id: MessageId) -> MessageKey {
+    let mut key = [MESSAGE; 25];
+    key[1..17].copy_from_slice(uaid.as_bytes());
+    key[17..].copy_from_slice(&id.get().to_be_bytes());
+    key
+}
+
+/// The keys of all parts of a message, in order.
+pub(super) fn part_keys(key: MessageKey, parts: u32) -> impl Iterator<Item = Vec<u8>> {
+    (0..parts).map(move |part| match part {
+        0 => key.to_vec(),
+        _ => [key.as_slice(), &part.to_be_bytes()].concat(),
+    })
+}
+
+/// Whose subscription a key names.
+pub(super) fn parse_subscription_key(key: &[u8]) -> Result<(Uaid, ChannelId), Damaged> {
+    let (uaid, channel) = split_uaid(key, SUBSCRIPTION)?;
+    let channel = channel.try_into().map_err(|_| Damaged)?;
+    Ok((uaid, ChannelId::from_bytes(channel)))
+}
+
+/// Which message a key of 25 octets names.
+pub(super) fn parse_message_key(key: &[u8]) -> Result<(Uaid, MessageId), Damaged> {
+    let (uaid, id) = split_uaid(key, MESSAGE)?;
+    let id = id.try_into().map_err(|_| Damaged)?;
+    Ok((uaid, MessageId::new(u64::from_be_bytes(id))))
+}
+
+fn split_uaid(key: &[u8], kind: u8) -> Result<(Uaid, &[u8]), Damaged> {
+    let rest = key.strip_prefix(&[kind]).ok_or(Damaged)?;
+    let (uaid, rest) = rest.split_first_chunk().ok_or(Damaged)?;
+    Ok((Uaid::from_bytes(*uaid), rest))
+}
+
+#[derive(Serialize, Deserialize)]
+struct SubscriptionRecord {
+    id: SubscriptionId,
+    vapid_key: Option<Vec<u8>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MessageRecord {
+    channel: [u8; 16],
+    subscription: SubscriptionId,
+    accepted_at: UnixTime,
+    expires_at: UnixTime,
+    urgency: Urgency,
+    topic: Option<Topic>,
+    /// What the body, which follows, is.
+    content: Option<ContentRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ContentRecord {
+    coding: Option<ContentCoding>,
+    content_type: Option<String>,
+}
+
+pub(super) fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>, StoreError> {
+    let record = SubscriptionRecord {
+        id: subscription.id,
+        vapid_key: subscription.vapid_key.map(|key| key.as_bytes().to_vec()),
+    };
+    encode(&record, &[])
+}
+
+pub(super) fn decode_subscription(key: &[u8], record: &[u8]) -> Result<Subscription, Damaged> {
+    let (uaid, channel) = parse_subscription_key(key)?;
+    let record: SubscriptionRecord = decode(record)?;
+    let key = record.vapid_key.map(|key| PublicKey::from_bytes(&key));
+    Ok(Subscription {
+        uaid,
+        channel,
+        id: record.id,
+        vapid_key: key.transpose().map_err(|_| Damaged)?,
+    })
+}
+
+pub(super) fn encode_message(message: &NewMessage) -> Result<Vec<u8>, StoreError> {
+    let content = message.content.as_ref();
+    let record = MessageRecord {
+        channel: *message.channel.as_bytes(),
+        subscription: message.subscription,
+        accepted_at: message.accepted_at,
+        expires_at: message.expires_at,
+        urgency: message.urgency,
+        topic: message.topic.clone(),
+        content: content.map(|content| ContentRecord {
+            coding: content.coding.clone(),
+            content_type: content.content_type.clone(),
+        }),
+    };
+    encode(&record, content.map_or(&[], |content| &content.body))
+}
+
+pub(super) fn decode_message(record: &[u8]) -> Result<NewMessage, Damaged> {
+    let (record, body) = decode_with_tail::<MessageRecord>(record)?;
+    Ok(NewMessage {
+        channel: ChannelId::from_bytes(record.channel),
+        subscription: record.subscription,
+        accepted_at: record.accepted_at,
+        expires_at: record.expires_at,
+        urgency: record.urgency,
+        topic: record.topic,
+        content: record.content.map(|content| Content {
+            coding: content.coding,
+            content_type: content.content_type,
+            body: body.to_vec(),
+        }),
+    })
+}
+
+/// The record of a plain value, with what follows it.
+pub(super) fn encode<T: Serialize>(value: &T, tail: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let mut record = Vec::with_capacity(HEAD + 128 + tail.len());
+    record.extend([VERSION, 0, 0, 0, 0]);
+    let mut record = postcard::to_extend(value, record)
+        .map_err(|error| StoreError::Unavailable(format!("cannot encode a record: {error}")))?;
+    record.extend_from_slice(tail);
+    let checksum = crc32fast::hash(&record[HEAD..]);
+    record[1..HEAD].copy_from_slice(&checksum.to_be_bytes());
+    Ok(record)
+}
+
+/// The value of a record.
+pub(super) fn decode<T: DeserializeOwned>(record: &[u8]) -> Result<T, Damaged> {
+    decode_with_tail(record).map(|(value, _)| value)
+}
+
+fn decode_with_tail<T: DeserializeOwned>(record: &[u8]) -> Result<(T, &[u8]), Damaged> {
+    let (head, rest) = record.split_first_chunk::<HEAD>().ok_or(Damaged)?;
+    let [version, checksum @ ..] = *head;
+    if version != VERSION || u32::from_be_bytes(checksum) != crc32fast::hash(rest) {
+        return Err(Damaged);
+    }
+    postcard::take_from_bytes(rest).map_err(|_| Damaged)
+}
+
+/// Changes to the tree that happen together or not at all.
+#[derive(Debug, Default)]
+pub(super) struct Changes(Vec<(Vec<u8>, Option<IVec>)>);
+
+impl Changes {
+    pub(super) fn insert(&mut self, key: &[u8], record: &[u8]) {
+        self.0.push((key.to_vec(), Some(record.into())));
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        self.0.push((key.to_vec(), None));
+    }
+
+    /// Inserts a message in parts, and says in how many.
+    pub(super) fn insert_message(
+        &mut self,
+        key: MessageKey,
+        record: &[u8],
+    ) -> Result<u32, StoreError> {
+        let parts = parts_of(record)?;
+        for (key, part) in part_keys(key, parts).zip(record.chunks(PART)) {
+            self.0.push((key, Some(part.into())));
+        }
+        Ok(parts)
+    }
+
+    pub(super) fn remove_message(&mut self, key: MessageKey, parts: u32) {
+        self.0.extend(part_keys(key, parts).map(|key| (key, None)));
+    }
+
+    /// One change goes without the batch that the engine needs for several: a
+    /// batch begins a new buffer, and that is a write of its own.
+    pub(super) fn apply(self, tree: &Tree) -> Result<(), StoreError> {
+        let mut changes = self.0;
+        let single = if changes.len() == 1 {
+            changes.pop()
+        } else {
+            None
+        };
+        let applied = match single {
+            Some((key, Some(record))) => tree.insert(key, record).map(drop),
+            Some((key, None)) => tree.remove(key).map(drop),
+            None if changes.is_empty() => Ok(()),
+            None => tree.apply_batch(batch(changes)),
+        };
+        applied.map_err(|error| unavailable(&error))
+    }
+}
+
+fn batch(changes: Vec<(Vec<u8>, Option<IVec>)>) -> Batch {
+    let mut batch = Batch::default();
+    for (key, record) in changes {
+        match record {
+            Some(record) => batch.insert(key, record),
+            None => batch.remove(key),
+        }
+    }
+    batch
+}
+
+/// The record of a message, put together again; `None` when a part is not
+/// there.
+pub(super) fn read_message(
+    tree: &Tree,
+    key: MessageKey,
+    parts: u32,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut record = Vec::new();
+    for key in part_keys(key, parts) {
+        match tree.get(key).map_err(|error| unavailable(&error))? {
+            Some(part) => record.extend_from_slice(&part),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(record))
+}
+
+fn parts_of(record: &[u8]) -> Result<u32, StoreError> {
+    u32::try_from(record.len().div_ceil(PART))
+        .map_err(|_| StoreError::Unavailable("the message is too large for the store".to_owned()))
+}
+
+/// The engine's own words; they name no key and no record.
+pub(super) fn unavailable(error: &sled::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    const UAID: Uaid = Uaid::from_bytes([0xaa; 16]);
+
+    #[test]
+    fn a_log_lies_in_the_order_of_ids_with_parts_behind_their_message() {
+        let keys: Vec<_> = [1, 255, 256, u64::MAX]
+            .into_iter()
+            .flat_map(|id| part_keys(message_key(UAID, MessageId::new(id)), 300))
+            .collect();
+        assert!(keys.is_sorted());
+        assert_eq!(
+            parse_message_key(&keys[300]),
+            Ok((UAID, MessageId::new(255)))
+        );
+        assert_eq!(parse_message_key(&keys[301]), Err(Damaged));
+    }
+
+    #[test]
+    fn a_record_has_the_bytes_of_format_1() {
+        let record = encode(&300_u32, b"tail").unwrap();
+        let checksum = crc32fast::hash(&[0xac, 0x02, b't', b'a', b'i', b'l']);
+        assert_eq!(record[0], 1);
+        assert_eq!(record[1..5], checksum.to_be_bytes());
+        assert_eq!(record[5..], [0xac, 0x02, b't', b'a', b'i', b'l']);
+    }
+
+    #[test]
+    fn every_changed_or_missing_octet_is_noticed() {
+        let message = NewMessage {
+            channel: ChannelId::from_bytes([1; 16]),
+            subscription: SubscriptionId::from_bytes([2; 16]),
+            accepted_at: UnixTime::from_millis(3),
+            expires_at: UnixTime::from_millis(4),
+            urgency: Urgency::High,
+            topic: "t".parse().ok(),
+            content: Some(Content {
+                coding: Some(ContentCoding::Aes128gcm),
+                content_type: Some("text/plain".to_owned()),
+                body: vec![5; 20],
+            }),
+        };
+        let record = encode_message(&message).unwrap();
+        assert_eq!(decode_message(&record), Ok(message));
+        for at in 0..record.len() {
+            assert_eq!(decode_message(&record[..at]), Err(Damaged));
+            let mut changed = record.clone();
+            changed[at] ^= 0x10;
+            assert_eq!(decode_message(&changed), Err(Damaged));
+        }
+    }
+}

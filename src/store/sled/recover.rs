@@ -1,0 +1,262 @@
+//! Reads every record once, at open: fills the index, sets aside what cannot
+//! be read, removes messages without a subscription.
+
+use std::mem;
+
+use bugle_protocol::{MessageId, Uaid};
+use sled::{IVec, Tree};
+
+use super::record::{
+    Damaged, MESSAGE, MessageKey, SUBSCRIPTION, decode, decode_message, decode_subscription,
+    encode, parse_message_key, parse_subscription_key, subscription_key, user_agent_key,
+};
+use crate::store::NewMessage;
+use crate::store::index::{Entry, Index};
+
+/// What the records add up to.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    pub(super) index: Index,
+    pub(super) subscriptions: u64,
+    /// Records that were set aside, now or earlier.
+    pub(super) damaged: u64,
+    /// Greater than the id of every message found.
+    pub(super) next_id: u64,
+}
+
+/// Reads all of `tree`.
+pub(super) fn recover(tree: &Tree, damaged: &Tree) -> sled::Result<Recovered> {
+    let mut found = Recovered {
+        damaged: damaged.len() as u64,
+        ..Recovered::default()
+    };
+    found.read_subscriptions(tree, damaged)?;
+    found.read_messages(tree, damaged)?;
+    Ok(found)
+}
+
+/// Moves a record to where nothing reads it, for whoever looks into the
+/// damage. The log line names no user agent.
+pub(super) fn set_aside(tree: &Tree, damaged: &Tree, key: &[u8], what: &str) -> sled::Result<()> {
+    tracing::error!("{what} in the store is damaged; it was set aside");
+    if let Some(record) = tree.get(key)? {
+        damaged.insert(key, record)?;
+        tree.remove(key)?;
+    }
+    Ok(())
+}
+
+impl Recovered {
+    fn read_subscriptions(&mut self, tree: &Tree, damaged: &Tree) -> sled::Result<()> {
+        let mut current: Option<(Uaid, u32)> = None;
+        for item in tree.scan_prefix([SUBSCRIPTION]) {
+            let (key, record) = item?;
+            let good = decode_subscription(&key, &record).is_ok();
+            if !good {
+                set_aside(tree, damaged, &key, "a subscription")?;
+                self.damaged += 1;
+            }
+            let Ok((uaid, _)) = parse_subscription_key(&key) else {
+                continue;
+            };
+            let (of, count) = current.get_or_insert((uaid, 0));
+            if *of != uaid {
+                check_count(tree, *of, *count)?;
+                (*of, *count) = (uaid, 0);
+            }
+            *count += u32::from(good);
+            self.subscriptions += u64::from(good);
+        }
+        current.map_or(Ok(()), |(uaid, count)| check_count(tree, uaid, count))
+    }
+
+    fn read_messages(&mut self, tree: &Tree, damaged: &Tree) -> sled::Result<()> {
+        const KEY: usize = size_of::<MessageKey>();
+        let mut parts: Vec<(IVec, IVec)> = Vec::new();
+        for item in tree.scan_prefix([MESSAGE]) {
+            let (key, record) = item?;
+            let continues = parts
+                .first()
+                .is_some_and(|(first, _)| first.len() == KEY && key.starts_with(first));
+            if !continues {
+                self.read_message(tree, damaged, &mem::take(&mut parts))?;
+            }
+            parts.push((key, record));
+        }
+        self.read_message(tree, damaged, &parts)
+    }
+
+    /// Takes one message in; `parts` are its keys and records, in order.
+    fn read_message(
+        &mut self,
+        tree: &Tree,
+        damaged: &Tree,
+        parts: &[(IVec, IVec)],
+    ) -> sled::Result<()> {
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let Ok((uaid, id, message)) = read(parts) else {
+            for (key, _) in parts {
+                set_aside(tree, damaged, key, "a message")?;
+                self.damaged += 1;
+            }
+            return Ok(());
+        };
+        self.next_id = self.next_id.max(id.get().saturating_add(1));
+        if is_subscribed(tree, uaid, &message)? {
+            let parts = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+            self.index.insert(uaid, Entry::new(id, &message, parts));
+        } else {
+            for (key, _) in parts {
+                tree.remove(key)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(parts: &[(IVec, IVec)]) -> Result<(Uaid, MessageId, NewMessage), Damaged> {
+    let (key, _) = parts.first().ok_or(Damaged)?;
+    let key: MessageKey = key.as_ref().try_into().map_err(|_| Damaged)?;
+    let (uaid, id) = parse_message_key(&key)?;
+    let records: Vec<&[u8]> = parts.iter().map(|(_, record)| record.as_ref()).collect();
+    Ok((uaid, id, decode_message(&records.concat())?))
+}
+
+fn is_subscribed(tree: &Tree, uaid: Uaid, message: &NewMessage) -> sled::Result<bool> {
+    let key = subscription_key(uaid, message.channel);
+    let record = tree.get(key)?;
+    let subscription = record.and_then(|record| decode_subscription(&key, &record).ok());
+    Ok(subscription.is_some_and(|found| found.id == message.subscription))
+}
+
+/// Mends the count of a user agent's subscriptions, should it be wrong.
+fn check_count(tree: &Tree, uaid: Uaid, count: u32) -> sled::Result<()> {
+    let key = user_agent_key(uaid);
+    let stored = tree.get(key)?;
+    let stored = stored.and_then(|record| decode::<u32>(&record).ok());
+    if stored.unwrap_or(0) == count {
+        return Ok(());
+    }
+    if count == 0 {
+        tree.remove(key)?;
+    } else if let Ok(record) = encode(&count, &[]) {
+        tree.insert(key, record)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use bugle_protocol::{ChannelId, SubscriptionId, UnixTime, Urgency};
+
+    use super::*;
+    use crate::store::Subscription;
+    use crate::store::sled::record::{
+        Changes, encode_message, encode_subscription, message_key, part_keys,
+    };
+
+    const UAID: Uaid = Uaid::from_bytes([1; 16]);
+
+    fn trees() -> (Tree, Tree) {
+        let db = sled::Config::new().temporary(true).open().unwrap();
+        (
+            db.open_tree("tree").unwrap(),
+            db.open_tree("damaged").unwrap(),
+        )
+    }
+
+    fn subscribe(tree: &Tree, channel: ChannelId) {
+        let subscription = Subscription {
+            uaid: UAID,
+            channel,
+            id: SubscriptionId::from_bytes(*channel.as_bytes()),
+            vapid_key: None,
+        };
+        let record = encode_subscription(&subscription).unwrap();
+        tree.insert(subscription_key(UAID, channel), record)
+            .unwrap();
+    }
+
+    fn store(tree: &Tree, id: u64, channel: ChannelId, body: usize) {
+        let message = NewMessage {
+            channel,
+            subscription: SubscriptionId::from_bytes(*channel.as_bytes()),
+            accepted_at: UnixTime::from_millis(0),
+            expires_at: UnixTime::from_millis(1000),
+            urgency: Urgency::Normal,
+            topic: None,
+            content: Some(bugle_protocol::Content {
+                coding: None,
+                content_type: None,
+                body: vec![7; body],
+            }),
+        };
+        let mut changes = Changes::default();
+        let record = encode_message(&message).unwrap();
+        changes
+            .insert_message(message_key(UAID, MessageId::new(id)), &record)
+            .unwrap();
+        changes.apply(tree).unwrap();
+    }
+
+    fn count(tree: &Tree) -> Option<u32> {
+        let record = tree.get(user_agent_key(UAID)).unwrap()?;
+        decode(&record).ok()
+    }
+
+    #[test]
+    fn damaged_messages_are_set_aside_and_the_others_kept() {
+        let (tree, damaged) = trees();
+        let channel = ChannelId::from_bytes([2; 16]);
+        subscribe(&tree, channel);
+        for id in 1..=4 {
+            store(&tree, id, channel, 12_000);
+        }
+        // One octet wrong, a part missing, a first part missing.
+        let keys = |id| -> Vec<_> { part_keys(message_key(UAID, MessageId::new(id)), 3).collect() };
+        let mut wrong = tree.get(&keys(1)[1]).unwrap().unwrap().to_vec();
+        wrong[100] ^= 1;
+        tree.insert(&keys(1)[1], wrong).unwrap();
+        tree.remove(&keys(2)[2]).unwrap();
+        tree.remove(&keys(3)[0]).unwrap();
+
+        let found = recover(&tree, &damaged).unwrap();
+        assert_eq!(found.index.usage().messages, 1);
+        assert!(found.index.get(UAID, MessageId::new(4)).is_some());
+        assert_eq!((found.damaged, damaged.len()), (7, 7));
+        assert_eq!(found.next_id, 5);
+        let again = recover(&tree, &damaged).unwrap();
+        assert_eq!((again.index.usage().messages, again.damaged), (1, 7));
+    }
+
+    #[test]
+    fn a_damaged_subscription_is_set_aside_and_its_messages_go() {
+        let (tree, damaged) = trees();
+        let (good, bad) = (
+            ChannelId::from_bytes([2; 16]),
+            ChannelId::from_bytes([3; 16]),
+        );
+        for channel in [good, bad] {
+            subscribe(&tree, channel);
+        }
+        store(&tree, 1, good, 10);
+        store(&tree, 2, bad, 10);
+        tree.insert(subscription_key(UAID, bad), b"nothing")
+            .unwrap();
+
+        let found = recover(&tree, &damaged).unwrap();
+        assert_eq!((found.subscriptions, found.damaged), (1, 1));
+        assert_eq!(found.index.usage().messages, 1);
+        assert_eq!(count(&tree), Some(1));
+
+        tree.insert(subscription_key(UAID, good), b"nothing")
+            .unwrap();
+        let found = recover(&tree, &damaged).unwrap();
+        assert_eq!((found.subscriptions, found.damaged), (0, 2));
+        assert_eq!((count(&tree), found.index.usage().messages), (None, 0));
+        assert_eq!(tree.len(), 0);
+    }
+}
