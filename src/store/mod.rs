@@ -6,6 +6,9 @@ pub mod sled;
 
 mod index;
 
+#[cfg(test)]
+mod conformance;
+
 use std::future::Future;
 use std::pin::Pin;
 

@@ -1,0 +1,152 @@
+//! What the contracts of [`Store`] promise, tested on every engine.
+//!
+//! An engine joins the suite with one line in [`ENGINES`]; one that keeps its
+//! data also with [`reopen`].
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod limits;
+mod messages;
+mod model;
+mod reopen;
+mod subscriptions;
+
+use std::sync::Arc;
+
+use bugle_protocol::{
+    ChannelId, Content, ContentCoding, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime,
+    Urgency,
+};
+
+use super::memory::MemoryStore;
+use super::sled::SledStore;
+use super::{Batch, NewMessage, Store, StoreLimits, Subscription};
+
+/// A store, with the folder it is in.
+struct Engine {
+    store: Arc<dyn Store>,
+    folder: Option<tempfile::TempDir>,
+}
+
+type Open = fn(StoreLimits) -> Engine;
+
+const ENGINES: [(&str, Open); 2] = [("memory", open_memory), ("sled", open_sled)];
+
+fn open_memory(limits: StoreLimits) -> Engine {
+    Engine {
+        store: Arc::new(MemoryStore::new(limits)),
+        folder: None,
+    }
+}
+
+fn open_sled(limits: StoreLimits) -> Engine {
+    let folder = tempfile::tempdir().unwrap();
+    Engine {
+        store: Arc::new(sled_in(&folder, limits)),
+        folder: Some(folder),
+    }
+}
+
+fn sled_in(folder: &tempfile::TempDir, limits: StoreLimits) -> SledStore {
+    SledStore::open(folder.path(), 8 << 20, limits).unwrap()
+}
+
+/// Runs a test on a fresh store of every engine.
+async fn each(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Store>)) {
+    for (name, open) in ENGINES {
+        println!("engine: {name}");
+        let engine = open(limits);
+        test(&engine.store).await;
+        drop(engine.store);
+        drop(engine.folder);
+    }
+}
+
+const ROOMY: StoreLimits = StoreLimits {
+    subscriptions_per_user_agent: 1000,
+    subscriptions: 10_000,
+    messages_per_user_agent: 1000,
+    bytes_per_user_agent: 10 << 20,
+    stored_bytes: 100 << 20,
+    waiting_for_disk: 1000,
+};
+
+const ALL: Batch = Batch {
+    messages: usize::MAX,
+    bytes: usize::MAX,
+};
+
+const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// `millis` after [`NOW`].
+fn at(millis: u64) -> UnixTime {
+    UnixTime::from_millis(NOW.as_millis() + millis)
+}
+
+const fn uaid(n: u8) -> Uaid {
+    Uaid::from_bytes([n; 16])
+}
+
+const fn channel(n: u8) -> ChannelId {
+    ChannelId::from_bytes([n; 16])
+}
+
+/// The subscription of a channel in its `life`th life.
+fn subscription_of(ua: u8, ch: u8, life: u8) -> Subscription {
+    let mut id = [ua; 16];
+    (id[0], id[1]) = (ch, life);
+    Subscription {
+        uaid: uaid(ua),
+        channel: channel(ch),
+        id: SubscriptionId::from_bytes(id),
+        vapid_key: None,
+    }
+}
+
+/// A message for that subscription, which lives for a minute.
+fn message_for(subscription: &Subscription, body: &str) -> NewMessage {
+    NewMessage {
+        channel: subscription.channel,
+        subscription: subscription.id,
+        accepted_at: NOW,
+        expires_at: at(60_000),
+        urgency: Urgency::Normal,
+        topic: None,
+        content: Some(Content {
+            coding: Some(ContentCoding::Aes128gcm),
+            content_type: None,
+            body: body.into(),
+        }),
+    }
+}
+
+fn with_topic(mut message: NewMessage, topic: &str) -> NewMessage {
+    message.topic = Some(topic.parse().unwrap());
+    message
+}
+
+fn with_ttl(mut message: NewMessage, millis: u64) -> NewMessage {
+    message.expires_at = UnixTime::from_millis(message.accepted_at.as_millis() + millis);
+    message
+}
+
+async fn subscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> Subscription {
+    let subscription = subscription_of(ua, ch, 0);
+    store.put_subscription(subscription.clone()).await.unwrap();
+    subscription
+}
+
+async fn pending(store: &Arc<dyn Store>, ua: u8) -> Vec<PushMessage> {
+    store.pending(uaid(ua), None, ALL, NOW).await.unwrap()
+}
+
+async fn pending_ids(store: &Arc<dyn Store>, ua: u8) -> Vec<MessageId> {
+    pending(store, ua).await.iter().map(|m| m.id).collect()
+}
+
+fn bodies(messages: &[PushMessage]) -> Vec<String> {
+    let content = messages.iter().filter_map(|m| m.content.as_ref());
+    content
+        .map(|c| String::from_utf8(c.body.clone()).unwrap())
+        .collect()
+}

@@ -1,0 +1,140 @@
+//! Bounds: each is kept, and a change that would cross one changes nothing.
+
+use super::*;
+use crate::store::{Limit, StoreError};
+
+/// What a message without content takes.
+const SIZE: u64 = 128;
+
+fn empty(subscription: &Subscription) -> NewMessage {
+    NewMessage {
+        content: None,
+        ..message_for(subscription, "")
+    }
+}
+
+#[tokio::test]
+async fn subscriptions_are_bounded() {
+    let limits = StoreLimits {
+        subscriptions_per_user_agent: 2,
+        subscriptions: 3,
+        ..ROOMY
+    };
+    each(limits, async |store| {
+        let put = async |ua, ch, life| {
+            let subscription = subscription_of(ua, ch, life);
+            store.put_subscription(subscription).await
+        };
+        let full = |limit| Err(StoreError::Full(limit));
+        assert_eq!(put(1, 1, 0).await, Ok(()));
+        assert_eq!(put(1, 2, 0).await, Ok(()));
+        assert_eq!(put(1, 3, 0).await, full(Limit::SubscriptionsPerUserAgent));
+        assert_eq!(put(2, 1, 0).await, Ok(()));
+        assert_eq!(put(3, 1, 0).await, full(Limit::Subscriptions));
+        assert!(!store.knows(uaid(3)).await.unwrap());
+        // A new life is not one more.
+        assert_eq!(put(1, 2, 1).await, Ok(()));
+        store
+            .remove_subscription(uaid(1), channel(1))
+            .await
+            .unwrap();
+        assert_eq!(put(1, 3, 0).await, Ok(()));
+        assert_eq!(store.usage().subscriptions, 3);
+    })
+    .await;
+}
+
+/// Fills a store with three messages under `limits`, and looks at the fourth.
+async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit) {
+    each(limits, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let mut ids = Vec::new();
+        for topic in ["a", "b", "c"] {
+            let message = with_topic(empty(&subscription), topic);
+            ids.push(store.append(uaid(1), message).await.unwrap());
+        }
+        let refused = store
+            .append(uaid(1), with_topic(empty(&subscription), "d"))
+            .await;
+        assert_eq!(refused, Err(StoreError::Full(limit)));
+        assert_eq!(pending_ids(store, 1).await, ids);
+
+        // What is not stored, and what replaces, is not one more.
+        let unstored = with_ttl(empty(&subscription), 0);
+        store.append(uaid(1), unstored).await.unwrap();
+        let replacing = with_topic(empty(&subscription), "b");
+        let newest = store.append(uaid(1), replacing).await.unwrap();
+        assert_eq!(pending_ids(store, 1).await, [ids[0], ids[2], newest]);
+
+        store.remove(uaid(1), ids[0]).await.unwrap();
+        store.append(uaid(1), empty(&subscription)).await.unwrap();
+        assert_eq!(store.usage().live_bytes, 3 * SIZE);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_of_a_user_agent_are_bounded() {
+    let limits = StoreLimits {
+        messages_per_user_agent: 3,
+        ..ROOMY
+    };
+    the_fourth_is_refused(limits, Limit::MessagesPerUserAgent).await;
+}
+
+#[tokio::test]
+async fn octets_of_a_user_agent_are_bounded() {
+    let limits = StoreLimits {
+        bytes_per_user_agent: 3 * SIZE,
+        ..ROOMY
+    };
+    the_fourth_is_refused(limits, Limit::BytesPerUserAgent).await;
+}
+
+#[tokio::test]
+async fn octets_of_all_are_bounded() {
+    let limits = StoreLimits {
+        stored_bytes: 3 * SIZE,
+        ..ROOMY
+    };
+    the_fourth_is_refused(limits, Limit::StoredBytes).await;
+}
+
+#[tokio::test]
+async fn a_full_user_agent_hinders_no_other() {
+    let limits = StoreLimits {
+        messages_per_user_agent: 1,
+        ..ROOMY
+    };
+    each(limits, async |store| {
+        for ua in 1..=3 {
+            let subscription = subscribed(store, ua, 1).await;
+            store.append(uaid(ua), empty(&subscription)).await.unwrap();
+            let refused = store.append(uaid(ua), empty(&subscription)).await;
+            assert_eq!(refused, Err(StoreError::Full(Limit::MessagesPerUserAgent)));
+        }
+        // Room comes back with the subscription.
+        let new = subscription_of(2, 1, 1);
+        store.put_subscription(new.clone()).await.unwrap();
+        store.append(uaid(2), empty(&new)).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_over_the_bound_is_refused_also_when_it_replaces() {
+    let limits = StoreLimits {
+        bytes_per_user_agent: 2 * SIZE,
+        ..ROOMY
+    };
+    each(limits, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let small = with_topic(empty(&subscription), "t");
+        let small = store.append(uaid(1), small).await.unwrap();
+        let large = with_topic(message_for(&subscription, &"x".repeat(129)), "t");
+        let refused = store.append(uaid(1), large).await;
+        assert_eq!(refused, Err(StoreError::Full(Limit::BytesPerUserAgent)));
+        assert_eq!(pending_ids(store, 1).await, [small]);
+    })
+    .await;
+}

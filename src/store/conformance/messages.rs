@@ -1,0 +1,356 @@
+//! Messages: order, reading, topics, removal, expiry.
+
+use super::*;
+
+#[tokio::test]
+async fn everything_in_a_message_comes_back() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let aesgcm = ContentCoding::Aesgcm {
+            encryption: "salt=AAAA".to_owned(),
+            crypto_key: "dh=BBBB".to_owned(),
+        };
+        let contents = [
+            None,
+            Some((None, None, vec![])),
+            Some((Some(ContentCoding::Aes128gcm), None, (0..=255).collect())),
+            Some((Some(aesgcm), Some("text/plain".to_owned()), vec![0; 4096])),
+            Some((None, None, vec![9; 70_000])),
+        ];
+        let mut expected = Vec::new();
+        for content in contents {
+            let mut message = with_topic(
+                message_for(&subscription, ""),
+                &format!("t{}", expected.len()),
+            );
+            message.urgency = Urgency::VeryLow;
+            message.content = content.map(|(coding, content_type, body)| Content {
+                coding,
+                content_type,
+                body,
+            });
+            let id = store.append(uaid(1), message.clone()).await.unwrap();
+            expected.push(message.with_id(id));
+        }
+        assert_eq!(pending(store, 1).await, expected);
+        for message in &expected {
+            let read = store.message(uaid(1), message.id, NOW).await.unwrap();
+            assert_eq!(read.as_ref(), Some(message));
+        }
+        let bytes: usize = expected.iter().map(PushMessage::size).sum();
+        assert_eq!(store.usage().live_bytes, bytes as u64);
+        assert_eq!(store.usage().damaged, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_messages_of_one_millisecond_are_two() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let message = message_for(&subscription, "same");
+        let first = store.append(uaid(1), message.clone()).await.unwrap();
+        let second = store.append(uaid(1), message).await.unwrap();
+        assert!(first < second);
+        assert_eq!(pending_ids(store, 1).await, [first, second]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_hundred_messages_come_once_and_in_order() {
+    each(ROOMY, async |store| {
+        let channels = [subscribed(store, 1, 1).await, subscribed(store, 1, 2).await];
+        for n in 0..200 {
+            let message = message_for(&channels[n % 2], &n.to_string());
+            store.append(uaid(1), message).await.unwrap();
+        }
+        let (mut read, mut after) = (Vec::new(), None);
+        let batch = Batch {
+            messages: 7,
+            bytes: usize::MAX,
+        };
+        loop {
+            let some = store.pending(uaid(1), after, batch, NOW).await.unwrap();
+            let Some(last) = some.last() else { break };
+            after = Some(last.id);
+            assert!(some.len() <= 7);
+            read.extend(some);
+        }
+        let expected: Vec<_> = (0..200).map(|n| n.to_string()).collect();
+        assert_eq!(bodies(&read), expected);
+        assert!(read.is_sorted_by(|a, b| a.id < b.id));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_but_never_stuck() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        for body in ["a", "b", "c"] {
+            store
+                .append(uaid(1), message_for(&subscription, body))
+                .await
+                .unwrap();
+        }
+        let size = pending(store, 1).await[0].size();
+        for (messages, bytes, expected) in [
+            (0, 0, 1),
+            (3, 1, 1),
+            (3, 2 * size - 1, 1),
+            (3, 2 * size, 2),
+            (2, usize::MAX, 2),
+            (9, usize::MAX, 3),
+        ] {
+            let batch = Batch { messages, bytes };
+            let read = store.pending(uaid(1), None, batch, NOW).await.unwrap();
+            assert_eq!(read.len(), expected, "{batch:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pending_begins_behind_the_cursor() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            ids.push(
+                store
+                    .append(uaid(1), message_for(&subscription, ""))
+                    .await
+                    .unwrap(),
+            );
+        }
+        store.remove(uaid(1), ids[2]).await.unwrap();
+        for (after, expected) in [
+            (ids[0], vec![ids[1], ids[3], ids[4]]),
+            (ids[2], vec![ids[3], ids[4]]),
+            (ids[4], vec![]),
+        ] {
+            let read = store.pending(uaid(1), Some(after), ALL, NOW).await.unwrap();
+            assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), expected);
+        }
+        assert_eq!(pending_ids(store, 2).await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_belongs_to_one_log() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let id = store
+            .append(uaid(1), message_for(&subscription, "x"))
+            .await
+            .unwrap();
+        assert_eq!(store.message(uaid(2), id, NOW).await, Ok(None));
+        assert_eq!(store.remove(uaid(2), id).await, Ok(false));
+        assert!(store.message(uaid(1), id, NOW).await.unwrap().is_some());
+        assert_eq!(store.remove(uaid(1), id).await, Ok(true));
+        assert_eq!(store.remove(uaid(1), id).await, Ok(false));
+        assert_eq!(store.message(uaid(1), id, NOW).await, Ok(None));
+        assert_eq!(pending_ids(store, 1).await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ttl_zero_is_never_stored() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let message = with_topic(message_for(&subscription, "x"), "t");
+        let first = store.append(uaid(1), message.clone()).await.unwrap();
+        let second = store.append(uaid(1), with_ttl(message, 0)).await.unwrap();
+        assert!(first < second);
+        // It has replaced the one before it, and left nothing.
+        assert_eq!(pending_ids(store, 1).await, []);
+        assert_eq!(store.message(uaid(1), second, NOW).await, Ok(None));
+        let usage = store.usage();
+        assert_eq!((usage.messages, usage.live_bytes), (0, 0));
+        let third = store
+            .append(uaid(1), message_for(&subscription, "y"))
+            .await
+            .unwrap();
+        assert!(second < third);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_topic_replaces_within_its_subscription_alone() {
+    each(ROOMY, async |store| {
+        let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
+        let of_another = subscribed(store, 2, 1).await;
+        for (ua, subscription) in [(1, &one), (1, &two), (2, &of_another)] {
+            for topic in ["a", "b", "A"] {
+                let message = with_topic(message_for(subscription, topic), topic);
+                store.append(uaid(ua), message).await.unwrap();
+            }
+            store
+                .append(uaid(ua), message_for(subscription, "none"))
+                .await
+                .unwrap();
+        }
+        let replaced = pending_ids(store, 1).await[0];
+        let newest = with_topic(message_for(&one, "a2"), "a");
+        let newest = store.append(uaid(1), newest).await.unwrap();
+        let ids = pending_ids(store, 1).await;
+        assert!(ids.len() == 8 && !ids.contains(&replaced) && ids.last() == Some(&newest));
+        assert_eq!(store.remove(uaid(1), replaced).await, Ok(false));
+        assert_eq!(pending(store, 2).await.len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_an_ack_a_topic_replaces_nothing() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let message = with_topic(message_for(&subscription, "x"), "t");
+        let first = store.append(uaid(1), message.clone()).await.unwrap();
+        store.remove(uaid(1), first).await.unwrap();
+        let second = store.append(uaid(1), message.clone()).await.unwrap();
+        let third = store.append(uaid(1), message).await.unwrap();
+        // A late ack of what was replaced takes nothing.
+        assert_eq!(store.remove(uaid(1), second).await, Ok(false));
+        assert_eq!(pending_ids(store, 1).await, [third]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_concurrent_messages_of_a_topic_one_is_left() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let tasks = (0..64).map(|_| {
+            let store = Arc::clone(store);
+            let message = with_topic(message_for(&subscription, "x"), "t");
+            tokio::spawn(async move { store.append(uaid(1), message).await.unwrap() })
+        });
+        let ids = futures_util::future::join_all(tasks.collect::<Vec<_>>()).await;
+        let mut ids: Vec<_> = ids.into_iter().map(Result::unwrap).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 64);
+        assert_eq!(pending_ids(store, 1).await, ids[63..]);
+        assert_eq!(store.usage().messages, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_smaller_id_appears_behind_a_cursor() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let writers = (0..8).map(|_| {
+            let (store, subscription) = (Arc::clone(store), subscription.clone());
+            tokio::spawn(async move {
+                for _ in 0..25 {
+                    store
+                        .append(uaid(1), message_for(&subscription, "x"))
+                        .await
+                        .unwrap();
+                }
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        let (mut read, mut after) = (0, None);
+        while read < 200 {
+            let some = store.pending(uaid(1), after, ALL, NOW).await.unwrap();
+            for message in &some {
+                assert!(after < Some(message.id));
+                after = Some(message.id);
+                assert_eq!(store.remove(uaid(1), message.id).await, Ok(true));
+            }
+            read += some.len();
+            tokio::task::yield_now().await;
+        }
+        futures_util::future::join_all(writers).await;
+        assert_eq!(store.usage().messages, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_has_expired_is_not_seen() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let short = with_ttl(message_for(&subscription, "short"), 1000);
+        let short = store.append(uaid(1), short).await.unwrap();
+        let long = store
+            .append(uaid(1), message_for(&subscription, "long"))
+            .await
+            .unwrap();
+        let seen = async |now| {
+            let read = store.pending(uaid(1), None, ALL, now).await.unwrap();
+            assert_eq!(
+                store.message(uaid(1), short, now).await.unwrap().is_some(),
+                read.iter().any(|m| m.id == short)
+            );
+            bodies(&read)
+        };
+        assert_eq!(seen(at(999)).await, ["short", "long"]);
+        assert_eq!(seen(at(1000)).await, ["long"]);
+        let one = Batch {
+            messages: 1,
+            bytes: 0,
+        };
+        let read = store.pending(uaid(1), None, one, at(1000)).await.unwrap();
+        assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), [long]);
+        // Not seen, but there until it is swept.
+        assert_eq!(store.usage().messages, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn expiry_takes_the_oldest_first_and_no_more_than_asked() {
+    each(ROOMY, async |store| {
+        let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 2, 1).await);
+        for (ua, subscription, ttl) in [
+            (1, &one, 300),
+            (2, &two, 100),
+            (1, &one, 200),
+            (2, &two, 400),
+        ] {
+            let message = with_ttl(message_for(subscription, &ttl.to_string()), ttl);
+            store.append(uaid(ua), message).await.unwrap();
+        }
+        let left = async || {
+            let mut left = bodies(&pending(store, 1).await);
+            left.extend(bodies(&pending(store, 2).await));
+            left
+        };
+        assert_eq!(store.expire(at(99), 10).await, Ok(0));
+        assert_eq!(store.expire(at(300), 0).await, Ok(0));
+        assert_eq!(store.expire(at(300), 1).await, Ok(1));
+        assert_eq!(left().await, ["300", "200", "400"]);
+        assert_eq!(store.expire(at(300), 1).await, Ok(1));
+        assert_eq!(left().await, ["300", "400"]);
+        assert_eq!(store.expire(at(300), 10).await, Ok(1));
+        assert_eq!(store.expire(at(300), 10).await, Ok(0));
+        assert_eq!(left().await, ["400"]);
+        assert_eq!(store.usage().messages, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_expire_at_once() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        for n in 0..300 {
+            let message = with_topic(message_for(&subscription, "x"), &format!("t{n}"));
+            store.append(uaid(1), with_ttl(message, n)).await.unwrap();
+        }
+        // The one of TTL 0 was never there.
+        assert_eq!(store.expire(at(250), 200).await, Ok(200));
+        assert_eq!(store.expire(at(250), 200).await, Ok(50));
+        assert_eq!(pending(store, 1).await.len(), 49);
+        store.flush().await.unwrap();
+    })
+    .await;
+}

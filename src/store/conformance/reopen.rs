@@ -1,0 +1,120 @@
+//! What an engine with a disk keeps when it is closed and opened again.
+
+use super::*;
+
+/// Closes the store and opens its folder again.
+fn reopened(engine: Engine) -> Engine {
+    let folder = engine.folder.unwrap();
+    drop(engine.store);
+    Engine {
+        store: Arc::new(sled_in(&folder, ROOMY)),
+        folder: Some(folder),
+    }
+}
+
+#[tokio::test]
+async fn all_that_was_there_is_there() {
+    let engine = open_sled(ROOMY);
+    let subscription = subscribed(&engine.store, 1, 1).await;
+    let large = "x".repeat(50_000);
+    for body in ["a", "", &large, "b"] {
+        let message = message_for(&subscription, body);
+        engine.store.append(uaid(1), message).await.unwrap();
+    }
+    let before = (pending(&engine.store, 1).await, engine.store.usage());
+    let engine = reopened(engine);
+    let after = (pending(&engine.store, 1).await, engine.store.usage());
+    assert_eq!(before.0, after.0);
+    let counts =
+        |usage: crate::store::Usage| (usage.subscriptions, usage.messages, usage.live_bytes);
+    assert_eq!(counts(before.1), counts(after.1));
+    assert!(after.1.disk_bytes > 50_000);
+    let found = engine.store.subscription(uaid(1), channel(1)).await;
+    assert_eq!(found, Ok(Some(subscription)));
+}
+
+#[tokio::test]
+async fn what_was_taken_away_stays_away() {
+    let engine = open_sled(ROOMY);
+    let store = &engine.store;
+    let (kept, gone) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
+    let append = async |message| store.append(uaid(1), message).await.unwrap();
+    let acked = append(message_for(&kept, "acked")).await;
+    append(with_topic(message_for(&kept, "replaced"), "t")).await;
+    append(with_topic(message_for(&kept, "replacing"), "t")).await;
+    append(with_topic(message_for(&kept, "dropped"), "u")).await;
+    append(with_ttl(with_topic(message_for(&kept, "unstored"), "u"), 0)).await;
+    append(with_ttl(message_for(&kept, "expired"), 10)).await;
+    append(message_for(&gone, "of a removed subscription")).await;
+    store.remove(uaid(1), acked).await.unwrap();
+    store.expire(at(10), 10).await.unwrap();
+    store
+        .remove_subscription(uaid(1), channel(2))
+        .await
+        .unwrap();
+
+    let engine = reopened(engine);
+    assert_eq!(bodies(&pending(&engine.store, 1).await), ["replacing"]);
+    assert!(engine.store.knows(uaid(1)).await.unwrap());
+    assert_eq!(engine.store.usage().subscriptions, 1);
+    // The topic and the expiry are known again too.
+    let newest = with_topic(message_for(&kept, "newest"), "t");
+    engine.store.append(uaid(1), newest).await.unwrap();
+    assert_eq!(bodies(&pending(&engine.store, 1).await), ["newest"]);
+    assert_eq!(engine.store.expire(at(60_000), 10).await, Ok(1));
+}
+
+#[tokio::test]
+async fn no_id_is_given_twice() {
+    let mut engine = open_sled(ROOMY);
+    let subscription = subscribed(&engine.store, 1, 1).await;
+    let mut last = None;
+    for _ in 0..4 {
+        for ttl in [1000, 0] {
+            let message = with_ttl(message_for(&subscription, "x"), ttl);
+            let id = engine.store.append(uaid(1), message).await.unwrap();
+            assert!(last < Some(id));
+            last = Some(id);
+            engine.store.remove(uaid(1), id).await.unwrap();
+        }
+        engine = reopened(engine);
+    }
+}
+
+#[tokio::test]
+async fn more_ids_than_a_block_can_go_out() {
+    let engine = open_sled(ROOMY);
+    let subscription = subscribed(&engine.store, 1, 1).await;
+    let unstored = with_ttl(message_for(&subscription, ""), 0);
+    let mut last = None;
+    for _ in 0..150_000 {
+        let id = engine
+            .store
+            .append(uaid(1), unstored.clone())
+            .await
+            .unwrap();
+        assert!(last < Some(id));
+        last = Some(id);
+    }
+    let engine = reopened(engine);
+    let id = engine.store.append(uaid(1), unstored).await.unwrap();
+    assert!(last < Some(id));
+}
+
+#[tokio::test]
+async fn a_large_message_takes_no_file_of_its_own() {
+    let engine = open_sled(ROOMY);
+    let subscription = subscribed(&engine.store, 1, 1).await;
+    for n in 0..40 {
+        let message = message_for(&subscription, &"x".repeat(n * 4000));
+        let id = engine.store.append(uaid(1), message).await.unwrap();
+        if n % 3 == 0 {
+            engine.store.remove(uaid(1), id).await.unwrap();
+        }
+    }
+    // The engine never syncs the files in there.
+    let path = engine.folder.as_ref().unwrap().path().join("blobs");
+    assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
+    let engine = reopened(engine);
+    assert_eq!(pending(&engine.store, 1).await.len(), 26);
+}

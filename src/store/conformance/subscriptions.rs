@@ -1,0 +1,165 @@
+//! Subscriptions: stored, replaced, removed, and their messages with them.
+
+use super::*;
+use crate::store::StoreError;
+
+#[tokio::test]
+async fn a_subscription_is_there_until_removed() {
+    each(ROOMY, async |store| {
+        assert!(!store.knows(uaid(1)).await.unwrap());
+        let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
+        assert!(store.knows(uaid(1)).await.unwrap());
+        assert!(!store.knows(uaid(2)).await.unwrap());
+        assert_eq!(store.subscription(uaid(1), channel(1)).await, Ok(Some(one)));
+        assert_eq!(store.subscription(uaid(1), channel(2)).await, Ok(Some(two)));
+        assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
+        assert_eq!(store.usage().subscriptions, 2);
+
+        assert_eq!(
+            store.remove_subscription(uaid(1), channel(1)).await,
+            Ok(true)
+        );
+        assert_eq!(
+            store.remove_subscription(uaid(1), channel(1)).await,
+            Ok(false)
+        );
+        assert_eq!(store.subscription(uaid(1), channel(1)).await, Ok(None));
+        assert!(store.knows(uaid(1)).await.unwrap());
+        assert_eq!(
+            store.remove_subscription(uaid(1), channel(2)).await,
+            Ok(true)
+        );
+        assert!(!store.knows(uaid(1)).await.unwrap());
+        assert_eq!(store.usage().subscriptions, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn its_key_is_kept() {
+    let key = p256::SecretKey::from_slice(&[7; 32]).unwrap().public_key();
+    each(ROOMY, async |store| {
+        let mut restricted = subscription_of(1, 1, 0);
+        restricted.vapid_key = Some((&key).into());
+        store.put_subscription(restricted.clone()).await.unwrap();
+        let stored = store.subscription(uaid(1), channel(1)).await.unwrap();
+        assert_eq!(stored, Some(restricted));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_life_drops_the_messages_of_the_last() {
+    each(ROOMY, async |store| {
+        let (old, other) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
+        for subscription in [&old, &other] {
+            let message = with_topic(message_for(subscription, "old"), "t");
+            store.append(uaid(1), message).await.unwrap();
+        }
+        let new = subscription_of(1, 1, 1);
+        store.put_subscription(new.clone()).await.unwrap();
+
+        let left = pending(store, 1).await;
+        assert_eq!(
+            left.iter().map(|m| m.channel).collect::<Vec<_>>(),
+            [channel(2)]
+        );
+        let late = store.append(uaid(1), message_for(&old, "late")).await;
+        assert_eq!(late, Err(StoreError::NoSubscription));
+        let message = with_topic(message_for(&new, "new"), "t");
+        store.append(uaid(1), message).await.unwrap();
+        assert_eq!(bodies(&pending(store, 1).await), ["old", "new"]);
+        assert_eq!(store.usage().subscriptions, 2);
+        assert_eq!(store.usage().messages, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn removing_one_takes_its_messages_and_no_others() {
+    each(ROOMY, async |store| {
+        let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
+        let of_another = subscribed(store, 2, 1).await;
+        for n in 0..10 {
+            let body = n.to_string();
+            store
+                .append(uaid(1), message_for(&one, &body))
+                .await
+                .unwrap();
+            store
+                .append(uaid(1), message_for(&two, &body))
+                .await
+                .unwrap();
+            store
+                .append(uaid(2), message_for(&of_another, &body))
+                .await
+                .unwrap();
+        }
+        store
+            .remove_subscription(uaid(1), channel(1))
+            .await
+            .unwrap();
+        let left = pending(store, 1).await;
+        assert!(left.len() == 10 && left.iter().all(|m| m.channel == channel(2)));
+        assert_eq!(pending(store, 2).await.len(), 10);
+        assert_eq!(store.usage().messages, 20);
+        let late = store.append(uaid(1), message_for(&one, "late")).await;
+        assert_eq!(late, Err(StoreError::NoSubscription));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_needs_its_subscription() {
+    each(ROOMY, async |store| {
+        let mine = subscription_of(1, 1, 0);
+        let none = store.append(uaid(1), message_for(&mine, "x")).await;
+        assert_eq!(none, Err(StoreError::NoSubscription));
+        let mine = subscribed(store, 1, 1).await;
+        let stale = message_for(&subscription_of(1, 1, 9), "x");
+        let unstored = with_ttl(stale.clone(), 0);
+        for refused in [stale, unstored] {
+            let result = store.append(uaid(1), refused).await;
+            assert_eq!(result, Err(StoreError::NoSubscription));
+        }
+        let of_another = store.append(uaid(2), message_for(&mine, "x")).await;
+        assert_eq!(of_another, Err(StoreError::NoSubscription));
+        assert_eq!(store.usage().messages, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_tasks_change_one_user_agent() {
+    each(ROOMY, async |store| {
+        let tasks = (0..32).map(|n| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move {
+                let (ch, life) = (n % 4, n);
+                let new = subscription_of(1, ch, life);
+                store.put_subscription(new.clone()).await.unwrap();
+                // Another life may have begun since.
+                let _ = store.append(uaid(1), message_for(&new, "x")).await;
+            })
+        });
+        futures_util::future::join_all(tasks.collect::<Vec<_>>()).await;
+        assert_eq!(store.usage().subscriptions, 4);
+        for message in pending(store, 1).await {
+            let living = store.subscription(uaid(1), message.channel).await.unwrap();
+            assert_eq!(living.map(|s| s.id), Some(message.subscription));
+        }
+        for ch in 0..4 {
+            assert_eq!(
+                store.remove_subscription(uaid(1), channel(ch)).await,
+                Ok(true)
+            );
+        }
+        assert!(!store.knows(uaid(1)).await.unwrap());
+        let usage = store.usage();
+        assert_eq!(
+            (usage.subscriptions, usage.messages, usage.live_bytes),
+            (0, 0, 0)
+        );
+    })
+    .await;
+}
