@@ -59,6 +59,8 @@ pub enum Command {
     Acknowledge(Vec<AckUpdate>),
     /// Send this.
     Reply(ServerMessage),
+    /// Count it: a handler failed after the ack (WS-N-16).
+    Nacked,
     /// Nothing: the message needs no answer.
     Nothing,
     /// Nothing: messages of this kind are not known here.
@@ -215,9 +217,8 @@ impl Session {
             (_, ClientMessage::Unregister(unregister)) => unsubscribe(unregister),
             (_, ClientMessage::Ack(ack)) => Ok(Command::Acknowledge(ack.updates)),
             (_, ClientMessage::Ping) => Ok(self.ping(now)),
-            (_, ClientMessage::Nack(_) | ClientMessage::BroadcastSubscribe(_)) => {
-                Ok(Command::Nothing)
-            }
+            (_, ClientMessage::Nack(_)) => Ok(Command::Nacked),
+            (_, ClientMessage::BroadcastSubscribe(_)) => Ok(Command::Nothing),
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use bugle_protocol::vapid::Audience;
 use url::Url;
 
 /// The origin of the push service: what endpoint URLs begin with and what VAPID
@@ -60,6 +61,18 @@ impl PublicUrl {
     /// The absolute URL of `path`, which begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
+    }
+
+    /// What VAPID tokens for this service are made out to.
+    pub fn audience(&self) -> Audience {
+        let (scheme, authority) = self.origin.split_once("://").unwrap_or_default();
+        // The colons of an IPv6 address stand within brackets.
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => {
+                Audience::new(scheme, host, port.parse().ok())
+            }
+            _ => Audience::new(scheme, authority, None),
+        }
     }
 
     /// Whether peers speak TLS, here or to a proxy.

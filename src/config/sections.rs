@@ -215,6 +215,9 @@ pub struct Limits {
     /// Open connections.
     #[serde(deserialize_with = "count")]
     pub connections: usize,
+    /// User agents that are connected by WebSocket at one time.
+    #[serde(deserialize_with = "count")]
+    pub user_agents: usize,
     /// Open connections from one address; 0 for no limit.
     #[serde(deserialize_with = "count_or_zero")]
     pub connections_per_address: usize,

@@ -1,8 +1,8 @@
 //! Where subscriptions and messages are kept: the [`Store`] trait, its
 //! contracts, and [`open`].
 
-pub mod memory;
-pub mod sled;
+mod memory;
+mod sled;
 
 mod index;
 
@@ -11,11 +11,17 @@ mod conformance;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bugle_protocol::{
     ChannelId, Content, MessageId, PublicKey, PushMessage, SubscriptionId, Topic, Uaid, UnixTime,
     Urgency,
 };
+
+use self::memory::MemoryStore;
+pub use self::sled::OpenError;
+use self::sled::SledStore;
+use crate::config::{Config, Limits, StoreEngine};
 
 /// The boxed future that keeps [`Store`] object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -248,4 +254,32 @@ pub trait Store: Send + Sync + 'static {
 
     /// Makes all changes so far durable; `Err` when the engine can take none.
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// Opens the engine that is configured, with its files in the data folder.
+///
+/// # Errors
+/// When the folder is in use, damaged, of a newer version, or not accessible.
+pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+    let limits = StoreLimits::from(&config.limits);
+    Ok(match config.store.engine {
+        StoreEngine::Memory => Arc::new(MemoryStore::new(limits)),
+        StoreEngine::Sled => {
+            let folder = config.server.data.join("store");
+            Arc::new(SledStore::open(&folder, config.store.cache, limits)?)
+        }
+    })
+}
+
+impl From<&Limits> for StoreLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            subscriptions_per_user_agent: limits.subscriptions_per_user_agent,
+            subscriptions: limits.subscriptions,
+            messages_per_user_agent: limits.messages_per_user_agent,
+            bytes_per_user_agent: limits.bytes_per_user_agent,
+            stored_bytes: limits.stored_bytes,
+            waiting_for_disk: limits.waiting_for_disk,
+        }
+    }
 }
