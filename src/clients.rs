@@ -1,0 +1,173 @@
+//! Who is connected: one [`Mailbox`] for each user agent.
+//!
+//! A mailbox says *that* there is something in the log; the log says *what*.
+//! Only messages with TTL 0, which no log holds, travel through it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bugle_protocol::session::Close;
+use bugle_protocol::{PushMessage, Uaid};
+use dashmap::DashMap;
+use tokio::sync::Notify;
+
+/// The user agents that are connected here.
+pub struct Clients {
+    connected: DashMap<Uaid, Arc<Mailbox>>,
+    live_queue: usize,
+}
+
+/// Where a connection is told what to look at.
+#[derive(Default)]
+pub struct Mailbox {
+    arrived: Notify,
+    mail: Mutex<Mail>,
+}
+
+/// What has arrived since a mailbox was last emptied.
+#[derive(Debug, Default)]
+pub struct Mail {
+    /// There may be something new in the log.
+    pub log: bool,
+    /// Messages with TTL 0.
+    pub live: VecDeque<PushMessage>,
+    /// The connection is to end.
+    pub close: Option<Close>,
+}
+
+/// A registered mailbox; unregistered when dropped.
+pub struct Registration {
+    clients: Arc<Clients>,
+    uaid: Uaid,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Clients {
+    /// None connected; each may have `live_queue` messages of TTL 0 waiting.
+    pub fn new(live_queue: usize) -> Arc<Self> {
+        Arc::new(Self {
+            connected: DashMap::new(),
+            live_queue,
+        })
+    }
+
+    /// Registers a connection. An older one of the same user agent is told to
+    /// end (WS-H-12).
+    pub fn register(self: &Arc<Self>, uaid: Uaid) -> Registration {
+        let mailbox = Arc::new(Mailbox::default());
+        if let Some(older) = self.connected.insert(uaid, Arc::clone(&mailbox)) {
+            older.put(|mail| mail.close = Some(Close::Superseded));
+        }
+        Registration {
+            clients: Arc::clone(self),
+            uaid,
+            mailbox,
+        }
+    }
+
+    /// Says that there is something new in the log of this user agent.
+    pub fn wake(&self, uaid: Uaid) {
+        self.with(uaid, |mailbox| mailbox.put(|mail| mail.log = true));
+    }
+
+    /// Hands over a message that is not stored; `false` when the user agent is
+    /// not there or has too many waiting, and the message is gone (RFC 8030
+    /// §5.2).
+    pub fn offer(&self, uaid: Uaid, message: PushMessage) -> bool {
+        let offered = self.with(uaid, |mailbox| {
+            mailbox.put(|mail| {
+                let room = mail.live.len() < self.live_queue;
+                if room {
+                    mail.live.push_back(message);
+                }
+                room
+            })
+        });
+        offered.unwrap_or(false)
+    }
+
+    /// Tells all connections to end.
+    pub fn close_all(&self, close: &Close) {
+        for entry in &self.connected {
+            entry.value().put(|mail| mail.close = Some(close.clone()));
+        }
+    }
+
+    /// How many user agents are connected.
+    pub fn count(&self) -> usize {
+        self.connected.len()
+    }
+
+    fn with<T>(&self, uaid: Uaid, tell: impl FnOnce(&Mailbox) -> T) -> Option<T> {
+        // Not under the map's lock: telling wakes another task.
+        let mailbox = Arc::clone(self.connected.get(&uaid)?.value());
+        Some(tell(&mailbox))
+    }
+}
+
+impl Mailbox {
+    fn mail(&self) -> MutexGuard<'_, Mail> {
+        // Nothing that holds this lock can panic half-way.
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put<T>(&self, put: impl FnOnce(&mut Mail) -> T) -> T {
+        let put = put(&mut self.mail());
+        self.arrived.notify_one();
+        put
+    }
+}
+
+impl Registration {
+    /// The user agent.
+    pub fn uaid(&self) -> Uaid {
+        self.uaid
+    }
+
+    /// Waits until something has arrived, and empties the mailbox. Safe to
+    /// cancel: what is not taken stays.
+    pub async fn mail(&self) -> Mail {
+        self.mailbox.arrived.notified().await;
+        std::mem::take(&mut self.mailbox.mail())
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // A newer connection of the same user agent has its own mailbox here.
+        self.clients
+            .connected
+            .remove_if(&self.uaid, |_, held| Arc::ptr_eq(held, &self.mailbox));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UAID: Uaid = Uaid::from_bytes([1; 16]);
+
+    #[tokio::test]
+    async fn wakes_are_kept_and_melt_into_one() {
+        let clients = Clients::new(1);
+        let registration = clients.register(UAID);
+        clients.wake(UAID);
+        clients.wake(UAID);
+        assert!(registration.mail().await.log);
+        let nothing = tokio::time::timeout(std::time::Duration::ZERO, registration.mail()).await;
+        assert!(nothing.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_newest_connection_wins_and_a_late_end_of_the_older_harms_nothing() {
+        let clients = Clients::new(1);
+        let older = clients.register(UAID);
+        let newer = clients.register(UAID);
+        assert_eq!(older.mail().await.close, Some(Close::Superseded));
+        drop(older);
+        clients.wake(UAID);
+        assert!(newer.mail().await.log);
+        drop(newer);
+        assert_eq!(clients.count(), 0);
+    }
+}

@@ -1,0 +1,181 @@
+//! Every refusal, and the one table from it to what is answered: HTTP status,
+//! errno, words, and the status in a WebSocket message.
+
+use std::time::Duration;
+
+use bugle_protocol::headers::HeaderError;
+use bugle_protocol::push::BodyError;
+use bugle_protocol::vapid::VapidError;
+use http::StatusCode;
+
+use crate::store::{Limit, StoreError};
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No such path.
+    #[error("there is nothing at this path; endpoints are /push/…, as handed out to user agents")]
+    NotFound,
+    /// The path has no such method; what it has is in the `Allow` header.
+    #[error("this resource takes only {0}")]
+    MethodNotAllowed(&'static str),
+    /// The token in the path was not issued here.
+    #[error("this service has never issued this endpoint: check that the URL is whole")]
+    UnknownEndpoint,
+    /// The subscription was issued here and is gone; with the status to tell
+    /// so by (`compat.gone_status`).
+    #[error("the subscription is gone: delete it, and let the user agent subscribe anew")]
+    Gone(StatusCode),
+    /// The message was delivered, expired, replaced or withdrawn, or never was.
+    #[error("no such message: delivered, expired, replaced or withdrawn")]
+    NoMessage,
+    /// A restricted subscription, and no credentials (RFC 8292 §4.2).
+    #[error(
+        "the subscription is restricted to an application server key: sign the request by VAPID \
+         (Authorization: vapid t=<token>, k=<key>, RFC 8292)"
+    )]
+    Unauthorized,
+    /// A restricted subscription, and another application server.
+    #[error(
+        "the subscription is restricted to another application server key: sign with the key \
+         that was given to subscribe() (applicationServerKey)"
+    )]
+    OtherKey,
+    /// Credentials that are not valid (RFC 8292 §4.2).
+    #[error("{0}")]
+    Vapid(#[from] VapidError),
+    /// A header field that is not valid.
+    #[error("{0}")]
+    Header(#[from] HeaderError),
+    /// A body that is not valid.
+    #[error("{0}")]
+    Body(#[from] BodyError),
+    /// A body over the limit.
+    #[error("the body is larger than {0} octets (limits.body_bytes)")]
+    TooLarge(usize),
+    /// A body that ended early or broke its framing (RFC 8188 §4.2).
+    #[error("the body did not arrive whole: nothing was accepted, send it again")]
+    Incomplete,
+    /// A body that took too long.
+    #[error("the body did not arrive within {} s (limits.body_timeout): send it again", .0.as_secs())]
+    BodyTimeout(Duration),
+    /// A WebSocket handshake of another version than 13.
+    #[error("WebSocket version 13 is needed (RFC 6455)")]
+    WebSocketVersion,
+    /// A WebSocket handshake that lacks something.
+    #[error("not a WebSocket handshake: {0}")]
+    Handshake(&'static str),
+    /// A bound; the name of its setting.
+    #[error("over the limit {0}: try again later")]
+    Limit(&'static str),
+    /// A subscription without a key where `push.require_vapid` is on.
+    #[error("this service needs an application server key for every subscription")]
+    KeyRequired,
+    /// The service cannot do it now.
+    #[error("the service cannot do this now, try again later")]
+    Unavailable,
+}
+
+impl Error {
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound | Self::UnknownEndpoint | Self::NoMessage => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Gone(status) => *status,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Vapid(VapidError::Repeated(_)) => StatusCode::BAD_REQUEST,
+            Self::OtherKey | Self::Vapid(_) => StatusCode::FORBIDDEN,
+            Self::Header(HeaderError::ContentEncoding) | Self::Body(BodyError::Unencrypted) => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
+            Self::Header(_)
+            | Self::Body(_)
+            | Self::Incomplete
+            | Self::Handshake(_)
+            | Self::KeyRequired => StatusCode::BAD_REQUEST,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
+            Self::Limit(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The number that sender libraries know a refusal by.
+    pub fn errno(&self) -> u16 {
+        match self {
+            Self::NotFound | Self::UnknownEndpoint | Self::NoMessage => 102,
+            Self::TooLarge(_) => 104,
+            Self::Gone(_) => 106,
+            Self::Unauthorized | Self::OtherKey | Self::Vapid(_) | Self::KeyRequired => 109,
+            Self::Header(HeaderError::TtlMissing) => 111,
+            Self::Header(HeaderError::TtlMalformed) => 112,
+            Self::Header(HeaderError::Topic) => 113,
+            Self::Header(HeaderError::Urgency) => 115,
+            Self::Header(_) | Self::Body(_) => 110,
+            Self::Limit(_) | Self::Unavailable => 201,
+            Self::MethodNotAllowed(_)
+            | Self::Incomplete
+            | Self::BodyTimeout(_)
+            | Self::WebSocketVersion
+            | Self::Handshake(_) => 999,
+        }
+    }
+
+    /// A short name for metrics and logs.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::UnknownEndpoint => "unknown_endpoint",
+            Self::Gone(_) => "gone",
+            Self::NoMessage => "no_message",
+            Self::Unauthorized => "unauthorized",
+            Self::OtherKey => "other_key",
+            Self::Vapid(_) => "vapid",
+            Self::Header(_) => "header",
+            Self::Body(_) => "body",
+            Self::TooLarge(_) => "too_large",
+            Self::Incomplete => "incomplete",
+            Self::BodyTimeout(_) => "body_timeout",
+            Self::WebSocketVersion | Self::Handshake(_) => "handshake",
+            Self::Limit(setting) => setting,
+            Self::KeyRequired => "key_required",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// When it makes sense to try again: senders back off by it (RFC 8030
+    /// §8.4).
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Limit(_) => Some(Duration::from_secs(60)),
+            Self::Unavailable => Some(Duration::from_secs(10)),
+            _ => None,
+        }
+    }
+
+    /// The status in the answer to a `register` or `unregister`.
+    pub fn user_agent_status(&self) -> u16 {
+        match self {
+            Self::Unavailable => 500,
+            _ => self.status().as_u16(),
+        }
+    }
+}
+
+impl From<Limit> for Error {
+    fn from(limit: Limit) -> Self {
+        Self::Limit(limit.setting())
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full(limit) => limit.into(),
+            StoreError::NoSubscription | StoreError::Unavailable(_) => Self::Unavailable,
+        }
+    }
+}

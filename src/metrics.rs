@@ -1,0 +1,130 @@
+//! What is counted, and its text for Prometheus.
+
+use bugle_protocol::session::Close;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::store::Usage;
+
+/// Why something was refused or ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    reason: &'static str,
+}
+
+/// With which code a user agent acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AckCode {
+    code: &'static str,
+}
+
+/// With which code a WebSocket was closed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CloseCode {
+    code: u32,
+}
+
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty = $name:literal,)+) => {
+        /// The counters, each by its meaning.
+        #[derive(Default)]
+        pub struct Metrics {
+            $($(#[doc = $help])+ pub $field: $kind,)+
+        }
+
+        impl Metrics {
+            fn registry(&self) -> Registry {
+                let mut registry = Registry::with_prefix("bugle");
+                $(registry.register($name, concat!($($help),+).trim(), self.$field.clone());)+
+                registry
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Connections of any kind that are open now
+    connections: Gauge = "connections",
+    /// User agents that are connected by WebSocket now
+    user_agents: Gauge = "user_agents",
+    /// Push messages accepted
+    accepted: Counter = "messages_accepted",
+    /// Push messages sent to a user agent, again or for the first time
+    delivered: Counter = "messages_delivered",
+    /// Push messages acknowledged, by code
+    acknowledged: Family<AckCode, Counter> = "messages_acknowledged",
+    /// Push messages whose TTL ran out in the store
+    expired: Counter = "messages_expired",
+    /// Push messages with TTL 0 for which no user agent was there
+    dropped: Counter = "messages_dropped",
+    /// Requests and registrations refused, by reason
+    refused: Family<Reason, Counter> = "refused",
+    /// VAPID signatures checked
+    signatures: Counter = "vapid_signatures_checked",
+    /// VAPID tokens that were known already
+    known_tokens: Counter = "vapid_tokens_known",
+    /// WebSocket messages without meaning here, or pings that came too soon
+    ignored: Counter = "websocket_messages_ignored",
+    /// Failures that a user agent reported after its ack (nack)
+    nacks: Counter = "nacks",
+    /// WebSockets closed, by close code
+    closed: Family<CloseCode, Counter> = "websockets_closed",
+    /// Requests to a store that failed
+    store_failures: Counter = "store_failures",
+    /// Subscriptions stored
+    subscriptions: Gauge = "subscriptions",
+    /// Push messages stored
+    stored_messages: Gauge = "stored_messages",
+    /// Octets of the stored push messages
+    stored_bytes: Gauge = "stored_bytes",
+    /// Octets of the store's files
+    disk_bytes: Gauge = "disk_bytes",
+    /// Records of the store that were damaged and set aside
+    damaged_records: Gauge = "damaged_records",
+}
+
+impl Metrics {
+    /// Counts a refusal.
+    pub fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts the end of a WebSocket.
+    pub fn close(&self, close: &Close) {
+        self.closed
+            .get_or_create(&CloseCode {
+                code: close.code().into(),
+            })
+            .inc();
+    }
+
+    /// Counts an acknowledgement; an absent or unknown code is 100 (WS-N-8).
+    pub fn acknowledge(&self, code: Option<u16>) {
+        let code = match code {
+            Some(101) => "101",
+            Some(102) => "102",
+            _ => "100",
+        };
+        self.acknowledged.get_or_create(&AckCode { code }).inc();
+    }
+
+    /// All of it, in the OpenMetrics text format that Prometheus reads.
+    pub fn text(&self, usage: Usage) -> String {
+        let gauge = |gauge: &Gauge, value: u64| {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        gauge(&self.subscriptions, usage.subscriptions);
+        gauge(&self.stored_messages, usage.messages);
+        gauge(&self.stored_bytes, usage.live_bytes);
+        gauge(&self.disk_bytes, usage.disk_bytes);
+        gauge(&self.damaged_records, usage.damaged);
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry());
+        text
+    }
+}

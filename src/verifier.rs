@@ -1,0 +1,60 @@
+//! Who signed a push. A token is checked once and then remembered until it
+//! expires: senders use one for hours, and its signature is the dearest part
+//! of a push.
+
+use std::time::Duration;
+
+use bugle_protocol::vapid::{Audience, Credentials, VapidError, Verified};
+use bugle_protocol::{PublicKey, UnixTime};
+use http::HeaderMap;
+use quick_cache::sync::Cache;
+
+use crate::metrics::Metrics;
+
+/// Checks VAPID credentials against the origin of this service.
+pub struct Verifier {
+    audience: Audience,
+    leeway: Duration,
+    /// By the digest of token and key; nothing that was not verified is here.
+    known: Cache<[u8; 32], Verified>,
+}
+
+impl Verifier {
+    /// Remembers up to `capacity` tokens. `leeway` is for clocks that differ.
+    pub fn new(audience: Audience, leeway: Duration, capacity: usize) -> Self {
+        Self {
+            audience,
+            leeway,
+            known: Cache::new(capacity),
+        }
+    }
+
+    /// The key that signed the request; `None` when it carries no VAPID.
+    ///
+    /// # Errors
+    /// When it carries VAPID that is not valid (RFC 8292 §4.2).
+    pub fn verify(
+        &self,
+        headers: &HeaderMap,
+        now: UnixTime,
+        metrics: &Metrics,
+    ) -> Result<Option<PublicKey>, VapidError> {
+        let Some(credentials) = Credentials::parse(headers)? else {
+            return Ok(None);
+        };
+        let digest = credentials.digest();
+        if let Some(known) = self.known.get(&digest) {
+            metrics.known_tokens.inc();
+            return known
+                .still_valid(self.leeway, now)
+                .map(|()| Some(known.key));
+        }
+        metrics.signatures.inc();
+        let mut verified = credentials.verify(&self.audience, self.leeway, now)?;
+        // Only the key and the time are asked for again.
+        verified.subject = None;
+        let key = verified.key;
+        self.known.insert(digest, verified);
+        Ok(Some(key))
+    }
+}
