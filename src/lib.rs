@@ -1,10 +1,19 @@
 //! Bugle, a self-hosted Web Push service.
+//!
+//! A push goes through four functions: `http::push::post` reads and checks it,
+//! [`service::PushService::push`] stores it and wakes the user agent's
+//! connection, [`user_agent::websocket`] sends it, and
+//! [`service::PushService::acknowledge`] removes it. `docs/architecture.md`
+//! says more.
 
 pub mod config;
+pub mod server;
 pub mod time;
 
 mod clients;
 mod error;
+mod expiry;
+mod http;
 mod io;
 mod keys;
 mod metrics;
@@ -12,7 +21,9 @@ mod random;
 mod service;
 mod store;
 mod tls;
+mod user_agent;
 mod verifier;
 
 pub use config::Config;
+pub use server::Server;
 pub use time::Clock;

@@ -1,0 +1,26 @@
+//! The sweep that takes expired messages off the disk (RFC 8030 §5.2). They
+//! are never delivered anyway; this gives their space back.
+
+use std::sync::Arc;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::http::Site;
+
+/// Sweeps every `expiry.every`, in steps of `limits.expire_batch` so that
+/// nobody waits long, until it is cancelled.
+pub async fn run(site: Arc<Site>) {
+    let service = &site.service;
+    let mut ticks = interval(service.config().expiry.every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        while service
+            .expire()
+            .await
+            .is_ok_and(|n| n >= service.config().limits.expire_batch)
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The opening handshake of a WebSocket (RFC 6455 §4.2).
+
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, Method, StatusCode, request};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::{Reply, empty, set};
+use crate::error::Error;
+
+/// The subprotocol that Firefox offers (WS-T-2).
+const SUBPROTOCOL: &str = "push-notification";
+
+/// Whether a request to `/` wants to become a WebSocket.
+pub(super) fn is_wanted(parts: &request::Parts) -> bool {
+    parts.method == Method::GET
+        && parts.uri.path() == "/"
+        && lists(&parts.headers, &UPGRADE, "websocket")
+}
+
+/// The answer that makes the connection a WebSocket.
+///
+/// # Errors
+/// [`Error::WebSocketVersion`] (WS-6455-c), [`Error::Handshake`].
+pub(super) fn accept(headers: &HeaderMap) -> Result<Reply, Error> {
+    if !lists(headers, &CONNECTION, "upgrade") {
+        return Err(Error::Handshake("Connection: Upgrade is missing"));
+    }
+    if headers
+        .get(SEC_WEBSOCKET_VERSION)
+        .is_none_or(|version| version != "13")
+    {
+        return Err(Error::WebSocketVersion);
+    }
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
+    let key = key.ok_or(Error::Handshake(
+        "Sec-WebSocket-Key is not 16 octets in base64",
+    ))?;
+    let mut reply = empty(StatusCode::SWITCHING_PROTOCOLS);
+    set(&mut reply, CONNECTION, "Upgrade");
+    set(&mut reply, UPGRADE, "websocket");
+    set(
+        &mut reply,
+        SEC_WEBSOCKET_ACCEPT,
+        derive_accept_key(key.as_bytes()),
+    );
+    if lists(headers, &SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+        set(&mut reply, SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+    }
+    Ok(reply)
+}
+
+/// Whether a comma-separated field lists a word.
+fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let texts = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    texts
+        .flat_map(|text| text.split(','))
+        .any(|listed| listed.trim().eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,85 @@
+//! HTTP/1.1: hyper in front of [`route`](super::route), and the way from a
+//! request to a WebSocket.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, http::request};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Reply, handshake, route, route_admin};
+use crate::error::Error;
+use crate::io::Io;
+use crate::server::Peer;
+use crate::user_agent::websocket;
+
+/// Serves a connection until it ends or has become a WebSocket.
+pub async fn serve(io: Io, peer: Peer) {
+    let limits = &peer.site.service.config().limits;
+    let connection = Builder::new()
+        .timer(TokioTimer::new())
+        // Runs from the end of one request to the end of the next one's header.
+        .header_read_timeout(limits.idle_timeout)
+        .max_buf_size(limits.header_bytes)
+        .serve_connection(
+            TokioIo::new(io),
+            service_fn(|request| {
+                let peer = peer.clone();
+                async move { Ok::<_, Infallible>(answer(request, peer).await) }
+            }),
+        )
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = peer.stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "HTTP/1.1 connection ended");
+    }
+}
+
+async fn answer(mut request: Request<Incoming>, peer: Peer) -> Reply {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (parts, body) = request.into_parts();
+    if peer.is_admin {
+        route_admin(&peer.site, &parts).await
+    } else if handshake::is_wanted(&parts) {
+        open(&parts, upgrade, &peer).unwrap_or_else(|error| peer.site.refuse(&error))
+    } else {
+        route(&peer.site, &parts, body).await
+    }
+}
+
+/// Answers a WebSocket handshake, and leaves the connection to a task of its
+/// own: what HTTP needed of it is given back.
+fn open(parts: &request::Parts, upgrade: OnUpgrade, peer: &Peer) -> Result<Reply, Error> {
+    let reply = handshake::accept(&parts.headers)?;
+    let permit = peer.site.admit_user_agent()?;
+    peer.tasks
+        .spawn(become_websocket(upgrade, permit, peer.clone()));
+    Ok(reply)
+}
+
+async fn become_websocket(upgrade: OnUpgrade, _permit: OwnedSemaphorePermit, peer: Peer) {
+    let Some(parts) = upgrade
+        .await
+        .ok()
+        .and_then(|it| it.downcast::<TokioIo<Io>>().ok())
+    else {
+        return;
+    };
+    let (io, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let (site, settings) = (&peer.site, peer.settings.clone());
+    site.service.metrics().user_agents.inc();
+    websocket::serve(io, read, &site.service, settings, peer.stop.clone()).await;
+    site.service.metrics().user_agents.dec();
+}

@@ -1,0 +1,70 @@
+//! The message resource, `/message/{token}` (RFC 8030 §5, §6.2, A-6).
+
+use std::time::SystemTime;
+
+use bugle_protocol::headers::{CRYPTO_KEY, ContentCoding, ENCRYPTION};
+use bugle_protocol::{Content, PushMessage};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LAST_MODIFIED};
+use http::{Method, StatusCode, request};
+use http_body_util::Full;
+
+use super::{Reply, Site, empty, options, set};
+use crate::error::Error;
+
+/// What the resource takes.
+pub(super) const METHODS: &str = "GET, DELETE, OPTIONS";
+
+/// Answers a request to a message resource. To know its URL is to be allowed
+/// to read and to withdraw the message (RFC 8030 §8.3).
+pub(super) async fn resource(
+    site: &Site,
+    parts: &request::Parts,
+    token: &str,
+) -> Result<Reply, Error> {
+    match parts.method {
+        Method::GET | Method::HEAD => Ok(shown(site.service.message(token).await?)),
+        Method::DELETE => {
+            site.service.withdraw(token).await?;
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        Method::OPTIONS => Ok(options(METHODS)),
+        _ => Err(Error::MethodNotAllowed(METHODS)),
+    }
+}
+
+/// A message with the fields that a user agent needs (8030-6-e): the body as
+/// it came, neither urgency nor topic.
+fn shown(message: PushMessage) -> Reply {
+    let mut reply = empty(StatusCode::OK);
+    let accepted_at = SystemTime::from(message.accepted_at);
+    set(
+        &mut reply,
+        LAST_MODIFIED,
+        httpdate::fmt_http_date(accepted_at),
+    );
+    set(&mut reply, CACHE_CONTROL, "private");
+    let Some(Content {
+        coding,
+        content_type,
+        body,
+    }) = message.content
+    else {
+        return reply;
+    };
+    if let Some(coding) = coding {
+        set(&mut reply, CONTENT_ENCODING, coding.as_str());
+        if let ContentCoding::Aesgcm {
+            encryption,
+            crypto_key,
+        } = coding
+        {
+            set(&mut reply, ENCRYPTION, encryption);
+            set(&mut reply, CRYPTO_KEY, crypto_key);
+        }
+    }
+    if let Some(content_type) = content_type {
+        set(&mut reply, CONTENT_TYPE, content_type);
+    }
+    *reply.body_mut() = Full::new(body.into());
+    reply
+}

@@ -1,0 +1,193 @@
+//! HTTP: the one list of routes, and how a refusal is told. Knows no HTTP
+//! engine: [`http1`] and [`http2`] put theirs in front of [`route`].
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE,
+    HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
+use http::{Response, StatusCode, request};
+use http_body::Body;
+use http_body_util::Full;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::Error;
+use crate::service::PushService;
+
+pub mod http1;
+pub mod http2;
+
+mod handshake;
+mod message;
+mod push;
+mod status;
+
+/// A response as every engine can send it.
+pub type Reply = Response<Full<Bytes>>;
+
+/// What the routes need.
+pub struct Site {
+    /// The service.
+    pub service: PushService,
+    /// Whether the service is on its way out (`/ready`).
+    pub draining: AtomicBool,
+    requests: Semaphore,
+    user_agents: Arc<Semaphore>,
+}
+
+/// The longest URL that means anything here has a token of 86 characters.
+const LONGEST_PATH: usize = 256;
+
+impl Site {
+    /// The site of a service.
+    pub fn new(service: PushService) -> Self {
+        let limits = &service.config().limits;
+        let requests = Semaphore::new(limits.requests);
+        let user_agents = Arc::new(Semaphore::new(limits.user_agents));
+        Self {
+            service,
+            draining: AtomicBool::new(false),
+            requests,
+            user_agents,
+        }
+    }
+
+    /// A place for one more connected user agent.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when there is none.
+    pub fn admit_user_agent(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let place = Arc::clone(&self.user_agents).try_acquire_owned();
+        place.map_err(|_| Error::Limit("limits.user_agents"))
+    }
+
+    /// Whether the service is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Counts a refusal and says it.
+    pub fn refuse(&self, error: &Error) -> Reply {
+        self.service.metrics().refuse(error.label());
+        tracing::debug!(status = error.status().as_u16(), reason = %error, "refused");
+        refusal(error, &self.service.public_url().url("/errors"))
+    }
+}
+
+/// Answers a request to the public listener.
+pub async fn route<B>(site: &Site, parts: &request::Parts, body: B) -> Reply
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>,
+{
+    let path = parts.uri.path();
+    if path.len() > LONGEST_PATH {
+        return site.refuse(&Error::NotFound);
+    }
+    let (answered, shared) = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
+        Some(("push", token)) => (
+            push::resource(site, parts, token, body).await,
+            Some(push::METHODS),
+        ),
+        Some(("message", token)) => (
+            message::resource(site, parts, token).await,
+            Some(message::METHODS),
+        ),
+        _ => (status::page(site, &parts.method, path).await, None),
+    };
+    let mut reply = answered.unwrap_or_else(|error| site.refuse(&error));
+    if let Some(methods) = shared {
+        share(&mut reply, methods);
+    }
+    reply
+}
+
+/// Answers a request to the admin listener.
+pub async fn route_admin(site: &Site, parts: &request::Parts) -> Reply {
+    let answered = match parts.uri.path() {
+        "/metrics" => status::metrics(site, &parts.method),
+        path => status::page(site, &parts.method, path).await,
+    };
+    answered.unwrap_or_else(|error| site.refuse(&error))
+}
+
+/// A reply without a body.
+fn empty(status: StatusCode) -> Reply {
+    let mut reply = Reply::new(Full::default());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// A reply with a text.
+fn text(content_type: &'static str, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Reply::new(Full::new(text.into()));
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+/// Sets a header to a text that we made.
+fn set(reply: &mut Reply, name: HeaderName, value: impl ToString) {
+    // What we make is visible ASCII; a sender's text is checked where it is read.
+    if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
+        reply.headers_mut().insert(name, value);
+    }
+}
+
+/// Lets pages of any origin call a resource and read its replies (WS-AS-1).
+fn share(reply: &mut Reply, methods: &'static str) {
+    const READABLE: &str = "Location, Link, TTL, Retry-After, WWW-Authenticate";
+    // Named one by one: `*` does not cover Authorization.
+    const TAKEN: &str = "Content-Type, TTL, Urgency, Topic, Authorization, Content-Encoding, \
+                         Encryption, Crypto-Key, Prefer, Link";
+    set(reply, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    set(reply, ACCESS_CONTROL_EXPOSE_HEADERS, READABLE);
+    if reply.status() == StatusCode::NO_CONTENT && reply.headers().contains_key(ALLOW) {
+        set(reply, ACCESS_CONTROL_ALLOW_METHODS, methods);
+        set(reply, ACCESS_CONTROL_ALLOW_HEADERS, TAKEN);
+        set(reply, ACCESS_CONTROL_MAX_AGE, 3600);
+    }
+}
+
+/// Answers OPTIONS.
+fn options(methods: &'static str) -> Reply {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    set(&mut reply, ALLOW, methods);
+    reply
+}
+
+/// Says a refusal: the status, and the JSON body that sender libraries parse
+/// (WS-AS-2).
+fn refusal(error: &Error, more_info: &str) -> Reply {
+    const GONE_FOR_GOOD: &str = "max-age=86400";
+    let status = error.status();
+    let body = json!({
+        "code": status.as_u16(),
+        "errno": error.errno(),
+        "error": status.canonical_reason().unwrap_or_default(),
+        "message": error.to_string(),
+        "more_info": more_info,
+    });
+    let mut reply = text("application/json", body.to_string());
+    *reply.status_mut() = status;
+    match error {
+        Error::MethodNotAllowed(allow) => set(&mut reply, ALLOW, allow),
+        Error::Unauthorized => set(&mut reply, WWW_AUTHENTICATE, "vapid"),
+        Error::Gone(_) => set(&mut reply, CACHE_CONTROL, GONE_FOR_GOOD),
+        Error::WebSocketVersion => {
+            set(&mut reply, SEC_WEBSOCKET_VERSION, 13);
+            set(&mut reply, UPGRADE, "websocket");
+        }
+        _ => {}
+    }
+    if let Some(after) = error.retry_after() {
+        set(&mut reply, RETRY_AFTER, after.as_secs());
+    }
+    reply
+}

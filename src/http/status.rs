@@ -1,0 +1,91 @@
+//! What people and machines look at: the page at `/`, health, readiness,
+//! version (also under their Dockerflow names), metrics.
+
+use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use super::{Reply, Site, text};
+use crate::error::Error;
+
+const JSON: &str = "application/json";
+
+/// Answers a request for a page by its path.
+pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Reply, Error> {
+    let get = |reply| {
+        if is_get(method) {
+            Ok(reply)
+        } else {
+            Err(Error::MethodNotAllowed("GET"))
+        }
+    };
+    match path {
+        "/" => get(home(site)),
+        "/errors" => get(text(
+            "text/plain; charset=utf-8",
+            include_str!("../../docs/errors.md"),
+        )),
+        // The process answers: do not restart it.
+        "/health" | "/__lbheartbeat__" => get(text(JSON, r#"{"status":"ok"}"#)),
+        // It can do its work: send traffic here.
+        "/ready" | "/__heartbeat__" => get(ready(site).await),
+        "/version" | "/__version__" => get(text(JSON, version())),
+        _ => Err(Error::NotFound),
+    }
+}
+
+/// The metrics, in the text format of OpenMetrics.
+pub(super) fn metrics(site: &Site, method: &Method) -> Result<Reply, Error> {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    if is_get(method) {
+        Ok(text(OPEN_METRICS, site.service.metrics_text()))
+    } else {
+        Err(Error::MethodNotAllowed("GET"))
+    }
+}
+
+fn is_get(method: &Method) -> bool {
+    method == Method::GET || method == Method::HEAD
+}
+
+async fn ready(site: &Site) -> Reply {
+    let store = if site.service.flush().await.is_ok() {
+        "ok"
+    } else {
+        "error"
+    };
+    let draining = site.is_draining();
+    let ready = store == "ok" && !draining;
+    let status = if ready { "ok" } else { "error" };
+    let body = json!({ "status": status, "store": store, "draining": draining });
+    let mut reply = text(JSON, body.to_string());
+    if !ready {
+        *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    reply
+}
+
+fn version() -> String {
+    json!({ "name": "bugle", "version": env!("CARGO_PKG_VERSION") }).to_string()
+}
+
+/// People open this page to see that the service is there, and to accept a
+/// private certificate.
+fn home(site: &Site) -> Reply {
+    const INSECURE: &str =
+        ", and <code>dom.push.testing.allowInsecureServerURL</code> to <code>true</code>";
+    let public_url = site.service.public_url();
+    let page = include_str!("page.html")
+        .replace("{websocket_url}", &public_url.websocket_url())
+        .replace(
+            "{insecure}",
+            if public_url.is_tls() { "" } else { INSECURE },
+        )
+        .replace("{version}", env!("CARGO_PKG_VERSION"));
+    let mut reply = text("text/html; charset=utf-8", page);
+    let headers = reply.headers_mut();
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    reply
+}

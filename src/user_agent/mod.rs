@@ -1,0 +1,8 @@
+//! Transports: the ways in which a user agent drains its log.
+//!
+//! A transport is a module with a function that serves one connection. It
+//! calls the [`PushService`](crate::service::PushService) to connect, read
+//! pending messages, acknowledge, subscribe and unsubscribe, and waits on its
+//! [`Registration`](crate::clients::Registration) in between.
+
+pub mod websocket;

@@ -1,0 +1,333 @@
+//! The push WebSocket protocol: drives a [`Session`] over one WebSocket.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bugle_protocol::session::{Close, Command, Session, SessionSettings, Timeout};
+use bugle_protocol::websocket::{AckUpdate, ServerMessage};
+use bugle_protocol::{ChannelId, MessageId, PublicKey, PushMessage, Uaid};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as SocketError};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_util::sync::CancellationToken;
+
+use crate::clients::{Mail, Registration};
+use crate::config::Config;
+use crate::error::Error;
+use crate::service::PushService;
+use crate::store::Batch;
+
+/// One read of the log and the frames it becomes: what is in memory at one
+/// time for a connection that has much to receive.
+const BATCH: Batch = Batch {
+    messages: 32,
+    bytes: 64 << 10,
+};
+
+/// For how long a closed connection is read, so that the peer's last frames do
+/// not turn our Close into a reset. Firefox leaves when TCP ends, not before.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The times and bounds of the sessions of a service.
+pub fn session_settings(config: &Config) -> SessionSettings {
+    SessionSettings {
+        hello_timeout: config.user_agent.hello_timeout,
+        ping_interval: config.user_agent.ping_interval,
+        pong_timeout: config.user_agent.pong_timeout,
+        min_ping_interval: config.user_agent.min_ping_interval,
+        window_messages: config.user_agent.window_messages,
+        window_bytes: config.user_agent.window_bytes,
+        window_patience: config.user_agent.window_patience,
+    }
+}
+
+/// Serves a connection whose handshake is done until it ends. `read` is what
+/// came after the handshake; `stop` ends a connection that has not said hello,
+/// later ones are told through their mailbox.
+pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
+    io: IO,
+    read: Vec<u8>,
+    service: &PushService,
+    settings: Arc<SessionSettings>,
+    stop: CancellationToken,
+) {
+    let frame_bytes = service.config().limits.frame_bytes;
+    // The defaults take 128 KiB for each connection, idle or not.
+    let config = WebSocketConfig::default()
+        .read_buffer_size(1024)
+        .write_buffer_size(0)
+        .max_message_size(Some(frame_bytes))
+        .max_frame_size(Some(frame_bytes));
+    let socket = WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await;
+    let session = Session::new(settings, Instant::now().into_std());
+    let mut connection = Connection {
+        socket,
+        session,
+        service,
+    };
+    let ended = match connection.hello(stop).await {
+        Ok(registration) => connection.drain(&registration).await,
+        Err(end) => end,
+    };
+    if let End::Close(close) = ended {
+        service.metrics().close(&close);
+        tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
+        connection.close(&close).await;
+    }
+}
+
+/// Why a connection ends.
+enum End {
+    /// A Close frame is owed.
+    Close(Close),
+    /// The peer is gone, or does not read: nothing can be sent.
+    Lost,
+}
+
+impl From<Close> for End {
+    fn from(close: Close) -> Self {
+        Self::Close(close)
+    }
+}
+
+impl From<Error> for End {
+    /// The service cannot do its part; the user agent comes back later.
+    fn from(_: Error) -> Self {
+        Self::Close(Close::Unavailable)
+    }
+}
+
+impl From<SocketError> for End {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Capacity(CapacityError::MessageTooLong { .. }) => Close::TooBig.into(),
+            SocketError::Protocol(_) | SocketError::Utf8(_) => Close::Framing.into(),
+            _ => Self::Lost,
+        }
+    }
+}
+
+struct Connection<'s, IO> {
+    socket: WebSocketStream<IO>,
+    session: Session,
+    service: &'s PushService,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
+    /// Waits for `hello` and answers it. The mailbox is registered before the
+    /// log is first read, so that nothing falls between.
+    async fn hello(&mut self, stop: CancellationToken) -> Result<Registration, End> {
+        loop {
+            let command = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(Close::GoingAway.into()),
+                frame = self.socket.next() => self.receive(frame)?,
+                () = sleep_until(self.session.next_timeout().into()) => {
+                    self.timeout().await?;
+                    None
+                }
+            };
+            if let Some(Command::Connect { uaid }) = command {
+                let registration = self.service.connect(uaid).await?;
+                self.send(&ServerMessage::hello(registration.uaid()))
+                    .await?;
+                return Ok(registration);
+            }
+        }
+    }
+
+    /// The life of a connection after `hello`, until it ends.
+    async fn drain(&mut self, registration: &Registration) -> End {
+        let uaid = registration.uaid();
+        let mut cursor = None;
+        // Whether the log may hold something after the cursor.
+        let mut behind = true;
+        loop {
+            let may_send = behind && self.session.room().is_some();
+            let step = tokio::select! {
+                biased;
+                frame = self.socket.next() => self.answer(uaid, frame).await,
+                mail = registration.mail() => {
+                    behind |= mail.log;
+                    self.open(uaid, mail).await
+                }
+                () = ready(()), if may_send => {
+                    self.deliver(uaid, &mut cursor).await.map(|more| behind = more)
+                }
+                () = sleep_until(self.session.next_timeout().into()) => self.timeout().await,
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    /// Reads a frame.
+    fn receive(
+        &mut self,
+        frame: Option<Result<Message, SocketError>>,
+    ) -> Result<Option<Command>, End> {
+        let now = Instant::now().into_std();
+        match frame.ok_or(End::Lost)?? {
+            Message::Text(text) => Ok(Some(self.session.receive(&text, now)?)),
+            Message::Binary(_) => Err(Close::Binary.into()),
+            Message::Close(_) => Err(Close::Normal.into()),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                self.session.heard(now);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Does what a frame asks for.
+    async fn answer(
+        &mut self,
+        uaid: Uaid,
+        frame: Option<Result<Message, SocketError>>,
+    ) -> Result<(), End> {
+        match self.receive(frame)? {
+            Some(Command::Subscribe { channel, key }) => self.subscribe(uaid, channel, key).await,
+            Some(Command::Unsubscribe { channel }) => self.unsubscribe(uaid, channel).await,
+            Some(Command::Acknowledge(updates)) => self.acknowledge(uaid, updates).await,
+            Some(Command::Reply(message)) => self.send(&message).await,
+            Some(Command::Nacked) => {
+                self.service.metrics().nacks.inc();
+                Ok(())
+            }
+            Some(Command::Ignored) => {
+                self.service.metrics().ignored.inc();
+                Ok(())
+            }
+            // The session lets hello through only once, and that was answered.
+            Some(Command::Connect { .. } | Command::Nothing) | None => Ok(()),
+        }
+    }
+
+    async fn subscribe(
+        &mut self,
+        uaid: Uaid,
+        channel: ChannelId,
+        key: Option<PublicKey>,
+    ) -> Result<(), End> {
+        let (status, push_endpoint) = match self.service.subscribe(uaid, channel, key).await {
+            Ok(endpoint) => (200, Some(endpoint)),
+            Err(error) => {
+                self.service.metrics().refuse(error.label());
+                (error.user_agent_status(), None)
+            }
+        };
+        let channel_id = channel.to_string();
+        self.send(&ServerMessage::Register {
+            channel_id,
+            status,
+            push_endpoint,
+        })
+        .await
+    }
+
+    async fn unsubscribe(&mut self, uaid: Uaid, channel: ChannelId) -> Result<(), End> {
+        let ended = self.service.unsubscribe(uaid, channel).await;
+        let status = ended.map_or_else(|error| error.user_agent_status(), |()| 200);
+        self.send(&ServerMessage::Unregister {
+            channel_id: channel.to_string(),
+            status,
+        })
+        .await
+    }
+
+    async fn acknowledge(&mut self, uaid: Uaid, updates: Vec<AckUpdate>) -> Result<(), End> {
+        for update in &updates {
+            if let Some(id) = self.service.acknowledge(uaid, update).await? {
+                self.session.settle(id, Instant::now().into_std());
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at what the mailbox brought.
+    async fn open(&mut self, uaid: Uaid, mail: Mail) -> Result<(), End> {
+        if let Some(close) = mail.close {
+            return Err(close.into());
+        }
+        for message in mail.live {
+            self.notify(uaid, &message).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the next messages of the log, as many as the window has room for,
+    /// and says whether there may be more.
+    async fn deliver(&mut self, uaid: Uaid, cursor: &mut Option<MessageId>) -> Result<bool, End> {
+        let Some(room) = self.session.room() else {
+            return Ok(true);
+        };
+        let batch = Batch {
+            messages: room.messages.min(BATCH.messages),
+            bytes: room.bytes.min(BATCH.bytes),
+        };
+        let messages = self.service.pending(uaid, *cursor, batch).await?;
+        for message in &messages {
+            self.notify(uaid, message).await?;
+            *cursor = Some(message.id);
+        }
+        Ok(!messages.is_empty())
+    }
+
+    async fn notify(&mut self, uaid: Uaid, message: &PushMessage) -> Result<(), End> {
+        let version = self.service.version(uaid, message.id);
+        self.send(&ServerMessage::notification(message, version))
+            .await?;
+        self.session
+            .sent(message.id, message.size(), Instant::now().into_std());
+        self.service.metrics().delivered.inc();
+        Ok(())
+    }
+
+    async fn timeout(&mut self) -> Result<(), End> {
+        match self.session.on_timeout(Instant::now().into_std()) {
+            Some(Timeout::Close(close)) => Err(close.into()),
+            Some(Timeout::Ping) => self.write(Message::Ping(Bytes::new())).await,
+            Some(Timeout::Room) | None => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, message: &ServerMessage) -> Result<(), End> {
+        self.write(Message::text(message.print())).await
+    }
+
+    /// Writes a frame; a peer that does not read for `user_agent.write_timeout`
+    /// is given up.
+    async fn write(&mut self, frame: Message) -> Result<(), End> {
+        let patience = self.service.config().user_agent.write_timeout;
+        match timeout(patience, self.socket.send(frame)).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(End::Lost),
+        }
+    }
+
+    /// Sends the Close frame and ends TCP without waiting for the peer's:
+    /// Firefox does not answer one, and stays until TCP is closed.
+    async fn close(mut self, close: &Close) {
+        let frame = CloseFrame {
+            code: close.code().into(),
+            reason: close.to_string().into(),
+        };
+        if self.write(Message::Close(Some(frame))).await.is_err() {
+            return;
+        }
+        let io = self.socket.get_mut();
+        let drained = async {
+            io.shutdown().await?;
+            let mut scrap = [0; 256];
+            while io.read(&mut scrap).await? > 0 {}
+            Ok::<_, std::io::Error>(())
+        };
+        // A peer that keeps on talking, or has gone, is left.
+        let _ = timeout(LINGER, drained).await;
+    }
+}
