@@ -222,6 +222,10 @@ fn message_type(text: &str) -> Result<String, MessageError> {
         #[serde(rename = "messageType")]
         message_type: Option<String>,
     }
+    // An array would be taken for the fields of an object in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err(MessageError::NotAnObject);
+    }
     let envelope: Envelope = serde_json::from_str(text).map_err(|_| MessageError::NotAnObject)?;
     match envelope.message_type {
         Some(message_type) => Ok(message_type),
