@@ -1,0 +1,131 @@
+//! Firefox as a user agent: its process, and what a page in it does.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::marionette::{Context, Marionette};
+use crate::process::{Process, wait_until};
+use crate::profile::Profile;
+use crate::senders::Subscription;
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const QUIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Registers the worker in its own scope and subscribes there.
+const SUBSCRIBE: &str = r#"
+    const [scope, applicationServerKey] = arguments;
+    const registration = await navigator.serviceWorker.register("/worker.js", { scope });
+    const worker = registration.installing ?? registration.waiting ?? registration.active;
+    while (worker.state !== "activated") {
+        await new Promise((done) => worker.addEventListener("statechange", done, { once: true }));
+    }
+    const options = { userVisibleOnly: true };
+    if (applicationServerKey) options.applicationServerKey = applicationServerKey;
+    return (await registration.pushManager.subscribe(options)).toJSON();
+"#;
+
+const UNSUBSCRIBE: &str = r#"
+    const registration = await navigator.serviceWorker.getRegistration(arguments[0]);
+    return await (await registration.pushManager.getSubscription()).unsubscribe();
+"#;
+
+const SUBSCRIPTION: &str = r#"
+    const registration = await navigator.serviceWorker.getRegistration(arguments[0]);
+    return (await registration.pushManager.getSubscription())?.toJSON() ?? null;
+"#;
+
+/// Pushes from the page. What of the answer it may read, the service must expose.
+const PUSH_BY_FETCH: &str = r#"
+    const [endpoint, headers] = arguments;
+    const answer = await fetch(endpoint, { method: "POST", headers });
+    const [location, ttl] = ["Location", "TTL"].map((name) => answer.headers.get(name));
+    return { status: answer.status, location, ttl };
+"#;
+
+const UAID: &str = "return Services.prefs.getStringPref('dom.push.userAgentID', '');";
+
+/// A running Firefox. Dropping it ends the process.
+pub(crate) struct Firefox {
+    session: Marionette,
+    process: Process,
+}
+
+impl Firefox {
+    /// Starts Firefox with this profile.
+    pub(crate) fn start(profile: &Profile) -> Self {
+        let port_file = profile.path("MarionetteActivePort");
+        // Left by the run before; Firefox writes it anew once it listens.
+        let _ = fs::remove_file(&port_file);
+        let mut command = Command::new("firefox-esr");
+        command
+            .args(["--headless", "--no-remote", "--marionette"])
+            .args(["--remote-allow-system-access", "--profile"])
+            .arg(profile.path(""))
+            .arg("about:blank")
+            .env("HOME", profile.path(""))
+            .env("MOZ_CRASHREPORTER_DISABLE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let process = Process::start(&mut command, "firefox-esr must be installed");
+        let session = wait_until("Firefox to answer", START_TIMEOUT, || {
+            let port = fs::read_to_string(&port_file).ok()?.trim().parse().ok()?;
+            Marionette::connect(port).ok()
+        });
+        Self { session, process }
+    }
+
+    /// Opens a page and waits until it is loaded.
+    pub(crate) fn open(&mut self, url: &str) {
+        self.session.navigate(url).unwrap();
+    }
+
+    /// Subscribes in a scope, with an application server key or without.
+    pub(crate) fn subscribe(&mut self, scope: &str, key: Option<&str>) -> Subscription {
+        Subscription(self.in_page(SUBSCRIBE, &json!([scope, key])))
+    }
+
+    /// The subscription that a scope holds now.
+    pub(crate) fn subscription(&mut self, scope: &str) -> Option<Subscription> {
+        let subscription = self.in_page(SUBSCRIPTION, &json!([scope]));
+        (!subscription.is_null()).then_some(Subscription(subscription))
+    }
+
+    /// Ends the subscription of a scope; true when the push service confirmed.
+    pub(crate) fn unsubscribe(&mut self, scope: &str) -> bool {
+        self.in_page(UNSUBSCRIBE, &json!([scope])) == json!(true)
+    }
+
+    /// Pushes without payload from the page, with these request headers.
+    pub(crate) fn push_by_fetch(&mut self, subscription: &Subscription, headers: &Value) -> Value {
+        self.in_page(PUSH_BY_FETCH, &json!([subscription.endpoint(), headers]))
+    }
+
+    /// The name under which the push service knows this browser.
+    pub(crate) fn uaid(&mut self) -> String {
+        let uaid = self.session.run(Context::Chrome, UAID, &json!([])).unwrap();
+        uaid.as_str().unwrap().to_owned()
+    }
+
+    /// Quits as a person would, so that the profile is saved.
+    pub(crate) fn quit(mut self) {
+        let flags = json!({ "flags": ["eAttemptQuit"] });
+        self.session.command("Marionette:Quit", &flags).unwrap();
+        self.process.wait_for_success("Firefox", QUIT_TIMEOUT);
+    }
+
+    /// Stops the process in its tracks (SIGSTOP): its connections stay open and
+    /// nothing is read or answered. Such a browser can only be dropped.
+    pub(crate) fn freeze(&self) {
+        self.process.signal("-STOP");
+    }
+
+    fn in_page(&mut self, script: &str, arguments: &Value) -> Value {
+        self.session
+            .run(Context::Content, script, arguments)
+            .unwrap()
+    }
+}

@@ -1,0 +1,25 @@
+//! The service with the clients that people really use: Firefox as the user
+//! agent, and as application servers npm's web-push and PyPI's pywebpush.
+//!
+//! `./test real-clients` installs what this needs and runs it; a plain
+//! `cargo test` leaves it out. Every test starts its own service, browser
+//! profile and web site, all on loopback, and speaks to the service through
+//! its real clients alone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed step is a failed test"
+)]
+
+mod authority;
+mod delivery;
+mod firefox;
+mod marionette;
+mod process;
+mod profile;
+mod restarts;
+mod senders;
+mod service;
+mod site;
+mod stage;

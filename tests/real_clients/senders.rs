@@ -1,0 +1,181 @@
+//! Application servers: npm's web-push and PyPI's pywebpush.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p256::SecretKey;
+use p256::elliptic_curve::sec1::ToSec1Point;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What `PushSubscription.toJSON()` gave the page.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Subscription(pub(crate) Value);
+
+impl Subscription {
+    /// The push resource.
+    pub(crate) fn endpoint(&self) -> &str {
+        self.0["endpoint"].as_str().unwrap()
+    }
+}
+
+/// A VAPID key pair, base64url without padding.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct VapidKeys {
+    pub(crate) public_key: String,
+    private_key: String,
+}
+
+impl VapidKeys {
+    /// Makes a new key pair.
+    pub(crate) fn generate() -> Self {
+        let mut scalar = [0; 32];
+        rand::fill(&mut scalar).unwrap();
+        // One scalar in 2^32 is outside the group's order.
+        let key = SecretKey::from_slice(&scalar).unwrap();
+        let point = key.public_key().to_sec1_point(false);
+        Self {
+            public_key: URL_SAFE_NO_PAD.encode(point.as_bytes()),
+            private_key: URL_SAFE_NO_PAD.encode(scalar),
+        }
+    }
+}
+
+/// One push, as both scripts in `tests/senders` read it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Push {
+    pub(crate) subscription: Subscription,
+    payload: Option<String>,
+    /// In seconds.
+    pub(crate) ttl: u32,
+    encoding: &'static str,
+    topic: Option<String>,
+    vapid: Option<VapidKeys>,
+}
+
+impl Push {
+    /// A push of this text, aes128gcm, to be kept for an hour.
+    pub(crate) fn text(subscription: &Subscription, text: &str) -> Self {
+        Self {
+            payload: Some(text.to_owned()),
+            ..Self::empty(subscription)
+        }
+    }
+
+    /// A push without payload, to be kept for an hour.
+    pub(crate) fn empty(subscription: &Subscription) -> Self {
+        Self {
+            subscription: subscription.clone(),
+            payload: None,
+            ttl: 3600,
+            encoding: "aes128gcm",
+            topic: None,
+            vapid: None,
+        }
+    }
+
+    /// The same, signed with this key.
+    pub(crate) fn signed(self, keys: &VapidKeys) -> Self {
+        Self {
+            vapid: Some(keys.clone()),
+            ..self
+        }
+    }
+
+    /// The same in the older content coding, aesgcm.
+    pub(crate) fn aesgcm(self) -> Self {
+        Self {
+            encoding: "aesgcm",
+            ..self
+        }
+    }
+
+    /// The same with a topic.
+    pub(crate) fn topic(self, topic: &str) -> Self {
+        Self {
+            topic: Some(topic.to_owned()),
+            ..self
+        }
+    }
+}
+
+/// What the service answered to one push.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: serde_json::Map<String, Value>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// A header field's value, by its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.as_str()
+    }
+}
+
+/// The libraries that send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Library {
+    /// `web-push` of npm. It sends over TLS alone.
+    WebPush,
+    /// `pywebpush` of PyPI.
+    Pywebpush,
+}
+
+/// The application servers, and the authority they trust.
+pub(crate) struct Senders {
+    authority: Option<PathBuf>,
+}
+
+impl Senders {
+    /// Senders that trust this authority.
+    pub(crate) fn new(authority: Option<PathBuf>) -> Self {
+        Self { authority }
+    }
+
+    /// Sends pushes one after the other and gives the answers in that order.
+    pub(crate) fn send_all(&self, library: Library, pushes: &[Push]) -> Vec<Answer> {
+        let mut command = script(library);
+        // No proxy of the surroundings may stand between sender and service.
+        command.env("NO_PROXY", "*").env("no_proxy", "*");
+        if let Some(authority) = &self.authority {
+            command
+                .env("NODE_EXTRA_CA_CERTS", authority)
+                .env("REQUESTS_CA_BUNDLE", authority);
+        }
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{library:?} does not start ({error}); run ./test"));
+        let jobs = serde_json::to_vec(pushes).unwrap();
+        process.stdin.take().unwrap().write_all(&jobs).unwrap();
+        let output = process.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{library:?} failed: {errors}");
+        let answers: Vec<Answer> = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answers.len(), pushes.len());
+        answers
+    }
+}
+
+fn script(library: Library) -> Command {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/senders");
+    let (interpreter, name) = match library {
+        Library::WebPush => ("node", "send.mjs"),
+        Library::Pywebpush => (
+            concat!(env!("CARGO_MANIFEST_DIR"), "/target/senders/bin/python"),
+            "send.py",
+        ),
+    };
+    let mut command = Command::new(interpreter);
+    command.arg(format!("{folder}/{name}"));
+    command
+}

@@ -1,0 +1,139 @@
+//! Everything that one test needs, started and joined together.
+
+use url::Url;
+
+use crate::authority::Authority;
+use crate::firefox::Firefox;
+use crate::profile::Profile;
+use crate::senders::{Answer, Library, Push, Senders, Subscription, VapidKeys};
+use crate::service::Service;
+use crate::site::Site;
+
+/// A service, a site that is open in Firefox, and application servers.
+pub(crate) struct Stage {
+    // The browser is dropped first, then what it is connected to.
+    firefox: Option<Firefox>,
+    profile: Profile,
+    senders: Senders,
+    pub(crate) keys: VapidKeys,
+    pub(crate) site: Site,
+    pub(crate) service: Service,
+}
+
+impl Stage {
+    /// Over `ws://` and `http://`.
+    pub(crate) fn plain() -> Self {
+        Self::with(Service::start())
+    }
+
+    /// Over `wss://` and `https://`, with a private authority that the browser
+    /// and the application servers trust.
+    pub(crate) fn tls() -> Self {
+        Self::with(Service::start_with_tls(Authority::new()))
+    }
+
+    fn with(service: Service) -> Self {
+        let root = service.root();
+        let profile = Profile::new(&service.push_server_url(), root.as_deref());
+        let mut stage = Self {
+            firefox: None,
+            profile,
+            senders: Senders::new(root),
+            keys: VapidKeys::generate(),
+            site: Site::start(),
+            service,
+        };
+        stage.start_firefox();
+        stage.open_site();
+        stage
+    }
+
+    /// The running browser.
+    pub(crate) fn firefox(&mut self) -> &mut Firefox {
+        self.firefox
+            .as_mut()
+            .expect("the test has started the browser")
+    }
+
+    /// Starts the browser on its profile, with an empty page.
+    pub(crate) fn start_firefox(&mut self) {
+        self.firefox = Some(Firefox::start(&self.profile));
+    }
+
+    /// Quits the browser and keeps its profile.
+    pub(crate) fn quit_firefox(&mut self) {
+        self.firefox
+            .take()
+            .expect("the test has started the browser")
+            .quit();
+    }
+
+    /// Freezes the browser once its subscription in this scope is on disk, so that
+    /// it neither reads nor confirms anything more.
+    pub(crate) fn freeze_firefox(&mut self, scope: &str) {
+        self.profile.wait_for_saved(scope);
+        self.firefox().freeze();
+    }
+
+    /// Ends the browser without warning (SIGKILL) and keeps its profile.
+    pub(crate) fn kill_firefox(&mut self) {
+        self.firefox = None;
+    }
+
+    /// Opens the site, whose page then answers for its subscriptions.
+    pub(crate) fn open_site(&mut self) {
+        let url = self.site.url();
+        self.firefox().open(&url);
+    }
+
+    /// Subscribes in a scope with the application servers' key.
+    pub(crate) fn subscribe(&mut self, scope: &str) -> Subscription {
+        let key = self.keys.public_key.clone();
+        self.firefox().subscribe(scope, Some(&key))
+    }
+
+    /// Sends pushes that must all be accepted, signed with the application
+    /// servers' key.
+    pub(crate) fn push<'a>(
+        &self,
+        library: Library,
+        subscription: &Subscription,
+        texts: impl IntoIterator<Item = &'a str>,
+    ) {
+        let push = |text| Push::text(subscription, text).signed(&self.keys);
+        self.send_accepted(library, &texts.into_iter().map(push).collect::<Vec<_>>());
+    }
+
+    /// Sends pushes that must all be accepted.
+    pub(crate) fn send_accepted(&self, library: Library, pushes: &[Push]) {
+        for (push, answer) in pushes.iter().zip(self.senders.send_all(library, pushes)) {
+            assert_accepted(push, &answer);
+        }
+    }
+
+    /// Sends a push that must be refused with this status and its JSON body.
+    pub(crate) fn send_refused(&self, library: Library, push: Push, status: u16) {
+        let answer = self.senders.send_all(library, &[push]).remove(0);
+        assert_eq!(answer.status, status, "{library:?}: {answer:?}");
+        let body: serde_json::Value = serde_json::from_str(&answer.body)
+            .unwrap_or_else(|error| panic!("no JSON body ({error}): {answer:?}"));
+        assert_eq!(body["code"], status, "{answer:?}");
+    }
+}
+
+/// What RFC 8030 asks of an accepted push: 201 and where the message is (§5), and
+/// for how long it is kept (§5.2), here never longer than was asked for.
+fn assert_accepted(push: &Push, answer: &Answer) {
+    assert_eq!(answer.status, 201, "{push:?}: {answer:?}");
+    let origin = Url::parse(push.subscription.endpoint()).unwrap().origin();
+    let location = answer
+        .header("location")
+        .and_then(|location| Url::parse(location).ok());
+    assert_eq!(
+        location.map(|location| location.origin()),
+        Some(origin),
+        "{answer:?}"
+    );
+    let ttl = answer.header("ttl").and_then(|ttl| ttl.parse::<u32>().ok());
+    assert!(ttl.is_some_and(|ttl| ttl <= push.ttl), "{answer:?}");
+}
