@@ -8,6 +8,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::load(None, std::env::vars_os(), &flags)?;
     let server = Server::bind(config, Clock::system()).await?;
     println!("{}", server.public_url());
-    server.run(async { tokio::signal::ctrl_c().await.unwrap_or(()) }).await;
+    server
+        .run(async { tokio::signal::ctrl_c().await.unwrap_or(()) })
+        .await;
     Ok(())
 }

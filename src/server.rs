@@ -199,7 +199,7 @@ struct Door {
 
 impl Door {
     /// Accepts for ever. With `limits.connections` open, new ones wait in the
-    /// system's backlog. The admin listener is not bounded by them, so that
+    /// system's backlog. The admin listener is under no such bound, so that
     /// operators can always look.
     async fn accept(self, listener: TcpListener, tls: Option<Arc<Tls>>, is_admin: bool) {
         const OUT_OF_HANDLES: Duration = Duration::from_millis(100);
@@ -226,19 +226,24 @@ impl Door {
         tls: &Option<Arc<Tls>>,
         is_admin: bool,
     ) {
-        let most = self.site.service.config().limits.connections_per_address;
+        let limits = &self.site.service.config().limits;
+        let most = if is_admin {
+            0
+        } else {
+            limits.connections_per_address
+        };
         let Some(place) = Addresses::enter(&self.addresses, address, most) else {
             const SETTING: &str = "limits.connections_per_address";
             self.site.service.metrics().refuse(SETTING);
             tracing::debug!(limit = SETTING, "a connection was refused");
             return;
         };
+        let counted = Counted::in_metrics_of(&self.site);
         let admitted = Admitted {
-            site: Arc::clone(&self.site),
             _permit: permit,
             _place: place,
+            _counted: counted,
         };
-        self.site.service.metrics().connections.inc();
         let peer = Peer {
             site: Arc::clone(&self.site),
             is_admin,
@@ -295,16 +300,26 @@ async fn has_preface(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Counts as an open connection until it is dropped.
+/// What an open connection takes; given back when it is dropped, and counted
+/// out last.
 struct Admitted {
-    site: Arc<Site>,
     _permit: Option<OwnedSemaphorePermit>,
     _place: Place,
+    _counted: Counted,
 }
 
-impl Drop for Admitted {
+struct Counted(Arc<Site>);
+
+impl Counted {
+    fn in_metrics_of(site: &Arc<Site>) -> Self {
+        site.service.metrics().connections.inc();
+        Self(Arc::clone(site))
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
-        self.site.service.metrics().connections.dec();
+        self.0.service.metrics().connections.dec();
     }
 }
 

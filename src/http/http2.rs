@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
+use http::header::DATE;
 use http::{Method, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Reply, route, route_admin};
+use super::{Reply, route, route_admin, set};
 use crate::io::Io;
 use crate::server::Peer;
 
@@ -65,11 +66,17 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
 /// Answers one request.
 async fn stream(request: Request<RecvStream>, respond: SendResponse<Bytes>, peer: Peer) {
     let (parts, body) = request.into_parts();
-    let reply = if peer.is_admin {
+    let mut reply = if peer.is_admin {
         route_admin(&peer.site, &parts).await
     } else {
         route(&peer.site, &parts, Incoming(body)).await
     };
+    // RFC 9110 §6.6.1; of HTTP/1.1 hyper takes care.
+    set(
+        &mut reply,
+        DATE,
+        httpdate::fmt_http_date(peer.site.service.now().into()),
+    );
     let patience = peer.site.service.config().limits.body_timeout;
     if let Err(error) = send(respond, reply, parts.method == Method::HEAD, patience).await {
         tracing::debug!(%error, "HTTP/2 stream ended");

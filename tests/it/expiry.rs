@@ -1,0 +1,81 @@
+//! The end of a message's time (RFC 8030 §5.2).
+
+use std::time::Duration;
+
+use crate::support::app_server::{Push, ask, encrypted};
+use crate::support::server::Server;
+use crate::support::user_agent::{CHANNEL, UserAgent};
+
+#[tokio::test]
+async fn rfc8030_5_2_i_nothing_is_delivered_after_its_ttl_also_not_after_a_restart() {
+    let mut server = Server::start().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let uaid = user_agent.uaid.clone();
+    drop(user_agent);
+    server.await_metric("bugle_user_agents", 0.0).await;
+    let short = Push::to(&server, &endpoint)
+        .ttl(10)
+        .text("short")
+        .accepted()
+        .await;
+    Push::to(&server, &endpoint)
+        .ttl(20)
+        .text("long")
+        .accepted()
+        .await;
+    server.advance(Duration::from_secs(9));
+    assert_eq!(ask(&server, "GET", &short).await.status, 200);
+    server.restart().await;
+    server.advance(Duration::from_secs(1));
+    assert_eq!(ask(&server, "GET", &short).await.status, 404);
+    let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
+    assert_eq!(user_agent.notification().await.data(), encrypted("long"));
+    user_agent.hears_nothing().await;
+}
+
+#[tokio::test]
+async fn expired_messages_leave_the_store() {
+    let server = Server::start_with(|config| config.limits.expire_batch = 3).await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    for ttl in [5, 5, 5, 5, 5, 5, 5, 500] {
+        Push::to(&server, &endpoint)
+            .ttl(ttl)
+            .text("x")
+            .accepted()
+            .await;
+    }
+    assert_eq!(server.metric("bugle_stored_messages").await, 8.0);
+    server.advance(Duration::from_secs(6));
+    server.await_metric("bugle_stored_messages", 1.0).await;
+    assert_eq!(server.metric("bugle_messages_expired_total").await, 7.0);
+}
+
+#[tokio::test]
+async fn rfc8030_5_4_f_a_replacement_has_its_own_ttl() {
+    let server = Server::start().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let uaid = user_agent.uaid.clone();
+    drop(user_agent);
+    Push::to(&server, &endpoint)
+        .ttl(1)
+        .topic("t")
+        .text("old")
+        .accepted()
+        .await;
+    Push::to(&server, &endpoint)
+        .ttl(600)
+        .topic("t")
+        .text("new")
+        .accepted()
+        .await;
+    server.advance(Duration::from_secs(2));
+    let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
+    let mut last = user_agent.notification().await;
+    while last.data() == encrypted("old") {
+        last = user_agent.notification().await;
+    }
+    assert_eq!(last.data(), encrypted("new"));
+}

@@ -1,0 +1,210 @@
+//! Bounds: over each is a clear refusal, and the others are served.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::client_async;
+
+use crate::support::app_server::{Push, ask, encrypted};
+use crate::support::http::Reply;
+use crate::support::server::Server;
+use crate::support::user_agent::{CHANNEL, UserAgent};
+
+fn assert_over(reply: &Reply, setting: &str) {
+    assert_eq!(
+        (reply.status.as_u16(), reply.errno()),
+        (429, 201),
+        "{reply:?}"
+    );
+    assert!(reply.text().contains(setting), "{}", reply.text());
+    assert!(
+        reply.header("retry-after").parse::<u32>().is_ok(),
+        "8030-8.4-c"
+    );
+}
+
+#[tokio::test]
+async fn rfc8030_8_4_messages_that_wait_for_a_user_agent_are_limited() {
+    let server = Server::start_with(|config| config.limits.messages_per_user_agent = 3).await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let push = Push::to(&server, &endpoint).text("x");
+    let url = push.accepted().await;
+    push.accepted().await;
+    push.clone().topic("t").accepted().await;
+    assert_over(&push.send().await, "limits.messages_per_user_agent");
+    // A replacement takes no more room, TTL 0 none at all.
+    push.clone().topic("t").accepted().await;
+    push.clone().ttl(0).accepted().await;
+    assert_eq!(ask(&server, "DELETE", &url).await.status, 204);
+    push.accepted().await;
+}
+
+#[tokio::test]
+async fn octets_that_wait_are_limited_for_one_and_for_all() {
+    for (setting, one) in [
+        ("limits.bytes_per_user_agent", true),
+        ("limits.stored_bytes", false),
+    ] {
+        let server = Server::start_with(|config| match one {
+            true => config.limits.bytes_per_user_agent = 10_000,
+            false => config.limits.stored_bytes = 10_000,
+        })
+        .await;
+        let endpoint = UserAgent::connect(&server)
+            .await
+            .register(CHANNEL, None)
+            .await;
+        let push = Push::to(&server, &endpoint).text(&"x".repeat(3000));
+        for _ in 0..3 {
+            push.accepted().await;
+        }
+        assert_over(&push.send().await, setting);
+    }
+}
+
+#[tokio::test]
+async fn connected_user_agents_are_limited_and_senders_find_room() {
+    let server = Server::start_with(|config| {
+        config.limits.user_agents = 1;
+        config.limits.connections = 3;
+    })
+    .await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let stream = TcpStream::connect(server.authority()).await.unwrap();
+    let refused = client_async(format!("ws://{}/", server.authority()), stream).await;
+    let Err(tokio_tungstenite::tungstenite::Error::Http(reply)) = refused else {
+        panic!()
+    };
+    assert_eq!(reply.status(), 429);
+    Push::to(&server, &endpoint).text("x").accepted().await;
+    assert_eq!(user_agent.notification().await.data(), encrypted("x"));
+    drop(user_agent);
+    server.await_metric("bugle_user_agents", 0.0).await;
+    UserAgent::connect(&server).await;
+}
+
+#[tokio::test]
+async fn ws_t_6_connections_of_one_address_are_limited() {
+    let server = Server::start_with(|config| config.limits.connections_per_address = 2).await;
+    let mut first = UserAgent::connect(&server).await;
+    let _second = UserAgent::connect(&server).await;
+    let mut third = TcpStream::connect(server.authority()).await.unwrap();
+    let mut octets = Vec::new();
+    third.read_to_end(&mut octets).await.unwrap_or_default();
+    assert!(octets.is_empty(), "closed without a word");
+    first.hears_nothing().await;
+    drop(first);
+    // The second one, and the one that asks.
+    server.await_metric("bugle_connections", 2.0).await;
+    UserAgent::connect(&server).await;
+}
+
+/// Sends octets and reads until the service closes.
+async fn exchange(server: &Server, octets: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+    stream.write_all(octets).await.unwrap();
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(Duration::from_secs(10), read)
+        .await
+        .expect("it is closed");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn slow_and_half_sent_requests_are_given_up() {
+    let server = Server::start_with(|config| {
+        config.limits.handshake_timeout = Duration::from_millis(100);
+        config.limits.idle_timeout = Duration::from_millis(100);
+        config.limits.body_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let endpoint = UserAgent::connect(&server)
+        .await
+        .register(CHANNEL, None)
+        .await;
+    let path = endpoint.strip_prefix(&server.origin()).unwrap();
+    assert_eq!(exchange(&server, b"").await, "");
+    assert_eq!(exchange(&server, b"PR").await, "");
+    exchange(&server, b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await;
+    exchange(&server, b"PRI * HTTP/2.0\r\n\r\nSM").await;
+    exchange(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    let post = format!(
+        "POST {path} HTTP/1.1\r\nHost: a\r\nTTL: 60\r\nContent-Encoding: aes128gcm\r\n\
+         Content-Length: 200\r\n\r\nhalf"
+    );
+    assert!(
+        exchange(&server, post.as_bytes())
+            .await
+            .starts_with("HTTP/1.1 408")
+    );
+    assert_eq!(server.metric("bugle_messages_accepted_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn rfc8188_4_2_a_body_that_is_cut_is_not_taken() {
+    let server = Server::start().await;
+    let endpoint = UserAgent::connect(&server)
+        .await
+        .register(CHANNEL, None)
+        .await;
+    let path = endpoint.strip_prefix(&server.origin()).unwrap();
+    let body = encrypted("whole");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: a\r\nTTL: 60\r\nContent-Encoding: aes128gcm\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len() + 1
+    );
+    let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+    stream
+        .write_all(&[head.as_bytes(), &body].concat())
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(
+        !answer.starts_with(b"HTTP/1.1 2"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    assert_eq!(server.metric("bugle_messages_accepted_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn large_headers_are_refused() {
+    let server = Server::start().await;
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "x".repeat(32 * 1024)
+    );
+    let answer = exchange(&server, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_user_agent_that_does_not_read_is_let_go() {
+    let server = Server::start_with(|config| {
+        config.user_agent.write_timeout = Duration::from_millis(200);
+        config.user_agent.window_patience = Duration::from_millis(10);
+    })
+    .await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let push = Push::to(&server, &endpoint).text(&"x".repeat(3993));
+    // More than the buffers of a loopback connection hold.
+    for _ in 0..1500 {
+        push.accepted().await;
+        if server.metric("bugle_user_agents").await == 0.0 {
+            break;
+        }
+    }
+    server.await_metric("bugle_user_agents", 0.0).await;
+    let mut again = UserAgent::reconnect(&server, &user_agent.uaid).await;
+    again.notification().await;
+    again.say(json!({})).await;
+}

@@ -1,0 +1,23 @@
+//! Black-box tests: they speak only the wire, and are named after the clauses
+//! that they hold the service to.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a test may fail"
+)]
+
+mod support;
+
+mod ack;
+mod cors;
+mod delivery;
+mod expiry;
+mod hello;
+mod limits;
+mod message;
+mod push;
+mod register;
+mod restart;
+mod status;
+mod vapid;

@@ -1,0 +1,410 @@
+//! Sending (RFC 8030 §5) and what may be sent (RFC 8291 §4).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bugle_protocol::ContentCoding;
+
+use crate::support::app_server::{
+    Push, ask, decrypted, encrypted, key_pair, standard_base64, user_agent_keys,
+};
+use crate::support::http::Version::{Http1, Http2};
+use crate::support::server::Server;
+use crate::support::user_agent::{CHANNEL, UserAgent};
+
+/// A service, a connected user agent, and an endpoint of it.
+async fn subscribed() -> (Server, UserAgent, String) {
+    let server = Server::start().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    (server, user_agent, endpoint)
+}
+
+/// Pushes that must be refused with this status and errno, over both versions
+/// of HTTP; then a good one, which is the first to arrive.
+async fn refused(cases: &[(&str, &str)], status: u16, errno: u64) {
+    let (server, mut user_agent, endpoint) = subscribed().await;
+    for (name, value) in cases {
+        for version in [Http1, Http2] {
+            let push = Push::to(&server, &endpoint).text("bad").over(version);
+            let reply = push.header(name, value).send().await;
+            assert_eq!(
+                (reply.status.as_u16(), reply.errno()),
+                (status, errno),
+                "{name}: {value}"
+            );
+        }
+    }
+    Push::to(&server, &endpoint).text("good").accepted().await;
+    assert_eq!(decrypted(&user_agent.notification().await.data()), "good");
+}
+
+#[tokio::test]
+async fn rfc8030_5_a_5_b_a_push_is_accepted_with_its_location() {
+    let (server, mut user_agent, endpoint) = subscribed().await;
+    let mut locations = Vec::new();
+    for version in [Http1, Http2] {
+        let reply = Push::to(&server, &endpoint)
+            .ttl(15)
+            .text("hi")
+            .over(version)
+            .send()
+            .await;
+        assert_eq!(reply.status, 201);
+        assert_eq!(reply.header("ttl"), "15");
+        assert!(reply.header("location").starts_with(&server.origin()));
+        locations.push(reply.header("location").to_owned());
+        assert_eq!(decrypted(&user_agent.notification().await.data()), "hi");
+    }
+    locations.dedup();
+    assert_eq!(locations.len(), 2, "every message has its own URL");
+}
+
+#[tokio::test]
+async fn rfc8030_5_2_b_a_push_without_ttl_is_refused() {
+    let (server, _user_agent, endpoint) = subscribed().await;
+    for version in [Http1, Http2] {
+        let reply = Push::to(&server, &endpoint)
+            .without("ttl")
+            .over(version)
+            .send()
+            .await;
+        assert_eq!((reply.status.as_u16(), reply.errno()), (400, 111));
+    }
+}
+
+#[tokio::test]
+async fn rfc8030_5_2_c_a_ttl_is_digits_once() {
+    let cases = ["-1", "1.5", "abc", "", "1, 2"].map(|value| ("ttl", value));
+    refused(&cases, 400, 112).await;
+    let (server, _user_agent, endpoint) = subscribed().await;
+    let twice = Push::to(&server, &endpoint).another("ttl", "60");
+    assert_eq!(twice.send().await.errno(), 112);
+    let zeros = Push::to(&server, &endpoint)
+        .header("ttl", "007")
+        .send()
+        .await;
+    assert_eq!((zeros.status.as_u16(), zeros.header("ttl")), (201, "7"));
+}
+
+#[tokio::test]
+async fn rfc8030_5_2_e_to_h_the_granted_ttl_is_said_and_never_longer() {
+    let (server, mut user_agent, endpoint) = subscribed().await;
+    let month = 30 * 86400;
+    for (asked, granted) in [
+        ("0", 0),
+        ("1", 1),
+        ("2592000", month),
+        ("31536000", month),
+        ("2147483647", month),
+        ("99999999999999999999", month),
+    ] {
+        let reply = Push::to(&server, &endpoint)
+            .header("ttl", asked)
+            .send()
+            .await;
+        let got = (reply.status.as_u16(), reply.header("ttl").to_owned());
+        assert_eq!(got, (201, granted.to_string()), "TTL: {asked}");
+        user_agent.notification().await;
+    }
+}
+
+#[tokio::test]
+async fn rfc8030_5_3_h_urgency_is_one_of_four_words_once() {
+    let cases = ["urgent", "low, high", ""].map(|value| ("urgency", value));
+    refused(&cases, 400, 115).await;
+    let (server, _user_agent, endpoint) = subscribed().await;
+    let push = Push::to(&server, &endpoint);
+    let twice = push
+        .clone()
+        .header("urgency", "low")
+        .another("urgency", "high");
+    assert_eq!(twice.send().await.errno(), 115);
+    for urgency in ["very-low", "low", "normal", "high", "High"] {
+        push.clone().header("urgency", urgency).accepted().await;
+    }
+}
+
+#[tokio::test]
+async fn rfc8030_5_4_c_a_topic_is_32_characters_of_base64url_once() {
+    let long = "x".repeat(33);
+    let cases = ["a b", "a.b", "a/b", "a=", "a,b", "", long.as_str()].map(|value| ("topic", value));
+    refused(&cases, 400, 113).await;
+    let (server, _user_agent, endpoint) = subscribed().await;
+    let push = Push::to(&server, &endpoint);
+    assert_eq!(
+        push.clone()
+            .topic("a")
+            .another("topic", "b")
+            .send()
+            .await
+            .errno(),
+        113
+    );
+    for topic in ["a", &"x".repeat(32)] {
+        push.clone().topic(topic).accepted().await;
+    }
+}
+
+#[tokio::test]
+async fn rfc8030_7_2_c_d_bodies_up_to_4096_octets_are_taken_and_larger_ones_refused() {
+    let (server, mut user_agent, endpoint) = subscribed().await;
+    let most = encrypted(&"x".repeat(3993));
+    assert_eq!(most.len(), 4096);
+    let mut more = most.clone();
+    more.push(0);
+    for version in [Http1, Http2] {
+        let push = Push::to(&server, &endpoint).text("").over(version);
+        push.clone().body(most.clone()).accepted().await;
+        assert_eq!(user_agent.notification().await.data(), most);
+        let reply = push.body(more.clone()).send().await;
+        assert_eq!((reply.status.as_u16(), reply.errno()), (413, 104));
+    }
+}
+
+#[tokio::test]
+async fn rfc8291_ps_1_ps_2_the_body_arrives_as_it_was_sent_with_its_coding() {
+    let (server, mut user_agent, endpoint) = subscribed().await;
+    let body = encrypted(&"every octet ".repeat(200));
+    Push::to(&server, &endpoint)
+        .text("")
+        .body(body.clone())
+        .accepted()
+        .await;
+    let notification = user_agent.notification().await;
+    assert_eq!(notification.data(), body);
+    assert_eq!(
+        notification.0["headers"],
+        serde_json::json!({ "encoding": "aes128gcm" })
+    );
+    assert!(
+        !notification.0["data"]
+            .as_str()
+            .unwrap()
+            .contains(['=', '+', '/'])
+    );
+}
+
+#[tokio::test]
+async fn ws_n_3_ws_n_6_a_push_without_a_body_has_neither_data_nor_headers() {
+    let (server, mut user_agent, endpoint) = subscribed().await;
+    let push = Push::to(&server, &endpoint)
+        .topic("t")
+        .header("urgency", "high");
+    push.clone().accepted().await;
+    // E-4: a coding without a body is nothing either.
+    push.header("content-encoding", "aes128gcm")
+        .topic("u")
+        .accepted()
+        .await;
+    for _ in 0..2 {
+        let notification = user_agent.notification().await.0;
+        let mut fields: Vec<_> = notification.as_object().unwrap().keys().collect();
+        fields.sort();
+        assert_eq!(fields, ["channelID", "messageType", "version"]);
+    }
+}
+
+#[tokio::test]
+async fn rfc8291_4_c_bodies_that_cannot_be_aes128gcm_are_refused() {
+    let (server, mut user_agent, endpoint) = subscribed().await;
+    let good = encrypted("");
+    assert_eq!(good.len(), 103);
+    let with = |at: usize, octet: u8| {
+        let mut body = good.clone();
+        body[at] = octet;
+        body
+    };
+    let off_curve = [&good[..21], &[4; 65], &good[86..]].concat();
+    let cases = [
+        good[..102].to_vec(),
+        with(20, 0),
+        with(20, 66),
+        with(21, 2),
+        off_curve,
+    ];
+    for body in cases {
+        let reply = Push::to(&server, &endpoint)
+            .text("")
+            .body(body.clone())
+            .send()
+            .await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.errno()),
+            (400, 110),
+            "{body:?}"
+        );
+    }
+    // E-2: the record size is not judged.
+    for record_size in [[0, 0, 0, 17], [0xff; 4]] {
+        let mut body = good.clone();
+        body[16..20].copy_from_slice(&record_size);
+        Push::to(&server, &endpoint)
+            .text("")
+            .body(body.clone())
+            .accepted()
+            .await;
+        assert_eq!(user_agent.notification().await.data(), body);
+    }
+}
+
+#[tokio::test]
+async fn rfc8291_4_e_other_codings_and_none_are_refused() {
+    let codings = ["gzip", "aes128gcm, gzip", "aes128gcm, aes128gcm", ""];
+    refused(&codings.map(|value| ("content-encoding", value)), 415, 110).await;
+    let (server, _user_agent, endpoint) = subscribed().await;
+    let plain = Push::to(&server, &endpoint)
+        .body(b"hello".to_vec())
+        .send()
+        .await;
+    assert_eq!((plain.status.as_u16(), plain.errno()), (415, 110));
+}
+
+#[tokio::test]
+async fn e_1_unencrypted_bodies_are_taken_where_that_is_set() {
+    let server = Server::start_with(|config| config.compat.allow_unencrypted = true).await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    Push::to(&server, &endpoint)
+        .body(b"hello".to_vec())
+        .accepted()
+        .await;
+    assert_eq!(user_agent.notification().await.data(), b"hello");
+}
+
+#[tokio::test]
+async fn aesgcm_is_relayed_without_the_vapid_key() {
+    let server = Server::start().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let signing = key_pair(1);
+    let vapid = signing.public_key().to_base64url();
+    let endpoint = user_agent.register(CHANNEL, Some(&vapid)).await;
+    let message =
+        user_agent_keys()
+            .subscription_keys()
+            .encrypt_aesgcm(b"old", &key_pair(5), [7; 16]);
+    let (coding, body) = message.unwrap();
+    let ContentCoding::Aesgcm {
+        encryption,
+        crypto_key,
+    } = coding
+    else {
+        panic!()
+    };
+    let push = Push::to(&server, &endpoint)
+        .body(body.clone())
+        .header("content-encoding", "aesgcm")
+        .header("encryption", &encryption);
+    for keys in [
+        crypto_key.clone(),
+        format!("{crypto_key};p256ecdsa={vapid}"),
+    ] {
+        push.clone()
+            .signed(&signing)
+            .header("crypto-key", &keys)
+            .accepted()
+            .await;
+        let notification = user_agent.notification().await;
+        let expected = serde_json::json!({
+            "encoding": "aesgcm", "encryption": encryption, "crypto_key": crypto_key,
+        });
+        assert_eq!(notification.0["headers"], expected);
+        assert_eq!(notification.data(), body);
+    }
+}
+
+#[tokio::test]
+async fn aesgcm_b_to_f_malformed_aesgcm_is_refused() {
+    let (server, _user_agent, endpoint) = subscribed().await;
+    let salt = format!("salt={}", URL_SAFE_NO_PAD.encode([7; 16]));
+    let key = key_pair(5).public_key();
+    let dh = format!("dh={}", key.to_base64url());
+    let foreign = format!("dh={}", standard_base64(&[0xff; 65]));
+    let push = |coding: &str, encryption: &str, crypto_key: &str| {
+        let push = Push::to(&server, &endpoint).body(vec![0; 18]);
+        let push = push
+            .header("content-encoding", coding)
+            .header("crypto-key", crypto_key);
+        push.header("encryption", encryption)
+    };
+    for (encryption, crypto_key) in [
+        (format!("{salt}, {salt}"), dh.clone()),
+        ("rs=4096".into(), dh.clone()),
+        ("salt=AAAA".into(), dh.clone()),
+        (salt.clone(), format!("{dh}, {dh}")),
+        (salt.clone(), "p256ecdsa=x".into()),
+        (salt.clone(), foreign),
+        (salt.clone(), "dh=\"".into()),
+    ] {
+        let reply = push("aesgcm", &encryption, &crypto_key).send().await;
+        let got = (reply.status.as_u16(), reply.errno());
+        assert_eq!(got, (400, 110), "{encryption} {crypto_key}");
+    }
+    let short = push("aesgcm", &salt, &dh).body(vec![0; 17]).send().await;
+    assert_eq!((short.status.as_u16(), short.errno()), (400, 110));
+    let no_encryption = push("aesgcm", &salt, &dh)
+        .without("encryption")
+        .send()
+        .await;
+    assert_eq!(no_encryption.errno(), 110);
+    let mixed = push("aes128gcm", &salt, &dh)
+        .body(encrypted("x"))
+        .send()
+        .await;
+    assert_eq!(mixed.errno(), 110);
+}
+
+#[tokio::test]
+async fn rfc8030_8_3_b_what_is_no_endpoint_is_404_and_other_methods_405() {
+    let (server, _user_agent, endpoint) = subscribed().await;
+    for spoilt in [
+        format!("{}/push/", server.origin()),
+        format!("{}/push/abc", server.origin()),
+        format!("{endpoint}A"),
+        format!("{endpoint}/x"),
+        endpoint[..endpoint.len() - 1].to_owned(),
+        format!("{}/push/{}", server.origin(), "A".repeat(5000)),
+    ] {
+        let reply = Push::to(&server, &spoilt).send().await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.errno()),
+            (404, 102),
+            "{spoilt}"
+        );
+    }
+    let message = Push::to(&server, &endpoint).accepted().await;
+    let crossed = message.replace("/message/", "/push/");
+    assert_eq!(Push::to(&server, &crossed).send().await.status, 404);
+    let put = ask(&server, "PUT", &endpoint).await;
+    assert_eq!(
+        (put.status.as_u16(), put.header("allow")),
+        (405, "GET, POST, OPTIONS")
+    );
+}
+
+#[tokio::test]
+async fn rfc8030_8_2_endpoints_and_messages_of_one_user_agent_have_nothing_in_common() {
+    let (_server, mut user_agent, _) = subscribed().await;
+    let mut urls = Vec::new();
+    for i in 0..50 {
+        let channel = format!("00000000-0000-4000-8000-{i:012}");
+        let endpoint = user_agent.register(&channel, None).await;
+        assert!(endpoint.len() <= 200);
+        urls.push(endpoint.rsplit('/').next().unwrap().to_owned());
+    }
+    for position in 0..urls[0].len() - 1 {
+        let mut letters: Vec<_> = urls.iter().map(|url| url.as_bytes()[position]).collect();
+        letters.sort_unstable();
+        letters.dedup();
+        assert!(letters.len() > 10, "position {position} tells something");
+    }
+}
+
+#[tokio::test]
+async fn upl_1_discovery_is_answered_alike_for_every_token() {
+    let (server, _user_agent, endpoint) = subscribed().await;
+    for url in [endpoint, format!("{}/push/unknown", server.origin())] {
+        let reply = ask(&server, "GET", &url).await;
+        assert_eq!(reply.text(), r#"{"unifiedpush":{"version":1}}"#);
+        assert_eq!(reply.header("access-control-allow-origin"), "*");
+    }
+}

@@ -1,0 +1,94 @@
+//! What people and machines look at.
+
+use crate::support::http::{self, http2};
+use crate::support::server::Server;
+
+#[tokio::test]
+async fn health_readiness_and_version_are_there_under_both_names() {
+    let server = Server::start().await;
+    for path in [
+        "/health",
+        "/__lbheartbeat__",
+        "/ready",
+        "/__heartbeat__",
+        "/version",
+    ] {
+        let reply = server.get(path).await;
+        assert_eq!(reply.status, 200, "{path}");
+        assert_eq!(reply.header("content-type"), "application/json", "{path}");
+        assert_eq!(
+            http2(server.authority(), "GET", path, &[], b"")
+                .await
+                .status,
+            200,
+            "{path}"
+        );
+    }
+    assert!(
+        server
+            .get("/__version__")
+            .await
+            .text()
+            .contains(env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[tokio::test]
+async fn the_page_says_what_to_set_in_firefox() {
+    let server = Server::start().await;
+    let reply = server.get("/").await;
+    assert_eq!(reply.header("content-type"), "text/html; charset=utf-8");
+    assert!(
+        reply
+            .header("content-security-policy")
+            .starts_with("default-src 'none'")
+    );
+    let page = reply.text();
+    assert!(
+        page.contains(&format!("ws://{}/", server.authority())),
+        "{page}"
+    );
+    assert!(page.contains("dom.push.testing.allowInsecureServerURL"));
+    assert!(!page.contains('{') || !page.contains("{websocket_url}"));
+}
+
+#[tokio::test]
+async fn refusals_lead_to_the_page_that_explains_them() {
+    let server = Server::start().await;
+    let reply = server.get("/push-me").await;
+    let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    let more_info = body["more_info"].as_str().unwrap();
+    let page = server
+        .get(more_info.strip_prefix(&server.origin()).unwrap())
+        .await;
+    assert!(page.status == 200 && page.text().contains("errno"));
+}
+
+#[tokio::test]
+async fn metrics_are_on_the_admin_listener_alone() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/metrics").await.status, 404);
+    let metrics = http::http1(server.admin(), "GET", "/metrics", &[], b"").await;
+    assert!(metrics.text().contains("# HELP bugle_messages_accepted "));
+    assert!(metrics.text().ends_with("# EOF\n"));
+    assert_eq!(
+        http::http1(server.admin(), "GET", "/health", &[], b"")
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn rfc9110_replies_carry_a_date_and_head_has_no_body() {
+    let server = Server::start().await;
+    for version in [http::Version::Http1, http::Version::Http2] {
+        let reply = http::send(version, server.authority(), "HEAD", "/health", &[], b"").await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.body.len()),
+            (200, 0),
+            "{version:?}"
+        );
+        assert!(reply.headers.contains_key("date"), "{version:?}");
+    }
+}

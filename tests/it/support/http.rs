@@ -1,0 +1,138 @@
+//! A plain HTTP client for both versions; one connection for each request.
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Which HTTP a request is made over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// A header's text, empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).unwrap()
+    }
+
+    /// The errno of a refusal.
+    pub fn errno(&self) -> u64 {
+        let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!(body["code"], self.status.as_u16(), "{body}");
+        assert!(!body["message"].as_str().unwrap().is_empty(), "{body}");
+        body["errno"].as_u64().unwrap()
+    }
+}
+
+fn request(
+    authority: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> http::request::Builder {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("http://{authority}{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request
+}
+
+/// A request over the version that is asked for.
+pub async fn send(
+    version: Version,
+    authority: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    match version {
+        Version::Http1 => http1(authority, method, path, headers, body).await,
+        Version::Http2 => http2(authority, method, path, headers, body).await,
+    }
+}
+
+/// A request over HTTP/1.1.
+pub async fn http1(
+    authority: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    let stream = TcpStream::connect(authority).await.unwrap();
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let mut request = request(authority, method, path, headers);
+    request = request.header("host", authority).uri(path);
+    let request = request
+        .body(Full::new(Bytes::copy_from_slice(body)))
+        .unwrap();
+    let (parts, body) = client.send_request(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Reply {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    }
+}
+
+/// A request over HTTP/2.
+pub async fn http2(
+    authority: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    let stream = TcpStream::connect(authority).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = request(authority, method, path, headers).body(()).unwrap();
+    let (response, mut stream) = client.send_request(request, body.is_empty()).unwrap();
+    if !body.is_empty() {
+        // The peer may refuse before it has read all.
+        let _ = stream.send_data(Bytes::copy_from_slice(body), true);
+    }
+    read(response.await.unwrap()).await
+}
+
+async fn read(response: Response<h2::RecvStream>) -> Reply {
+    let (parts, mut body) = response.into_parts();
+    let mut octets = Vec::new();
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk.unwrap();
+        body.flow_control().release_capacity(chunk.len()).unwrap();
+        octets.extend_from_slice(&chunk);
+    }
+    Reply {
+        status: parts.status,
+        headers: parts.headers,
+        body: octets.into(),
+    }
+}

@@ -1,0 +1,172 @@
+//! A user agent: WebSocket frames, as JSON.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::server::Server;
+
+/// For how long anything may take that is to happen.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Channels that tests use.
+pub const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
+pub const CHANNEL_2: &str = "0ca2aff3-7f6b-4a2e-9526-9a0634efd79e";
+
+/// One connection of a user agent.
+pub struct UserAgent {
+    pub socket: WebSocketStream<TcpStream>,
+    pub uaid: String,
+}
+
+impl UserAgent {
+    /// Connects and says nothing.
+    pub async fn silent(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.authority()).await.unwrap();
+        let url = format!("ws://{}/", server.authority());
+        let (socket, _) = client_async(url, stream).await.unwrap();
+        Self {
+            socket,
+            uaid: String::new(),
+        }
+    }
+
+    /// Connects as somebody new.
+    pub async fn connect(server: &Server) -> Self {
+        Self::hello(
+            server,
+            json!({ "messageType": "hello", "use_webpush": true }),
+        )
+        .await
+    }
+
+    /// Connects again.
+    pub async fn reconnect(server: &Server, uaid: &str) -> Self {
+        Self::hello(server, json!({ "messageType": "hello", "uaid": uaid })).await
+    }
+
+    /// Connects with this hello.
+    pub async fn hello(server: &Server, hello: Value) -> Self {
+        let mut this = Self::silent(server).await;
+        this.say(hello).await;
+        let answer = this.hear().await;
+        assert_eq!(answer["messageType"], "hello", "{answer}");
+        assert_eq!(answer["status"], 200, "{answer}");
+        this.uaid = answer["uaid"].as_str().unwrap().to_owned();
+        this
+    }
+
+    pub async fn say(&mut self, message: Value) {
+        self.socket
+            .send(Message::text(message.to_string()))
+            .await
+            .unwrap();
+    }
+
+    /// The next message; control frames are passed over.
+    pub async fn hear(&mut self) -> Value {
+        match self.frame().await {
+            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            other => panic!("a message was expected, not {other:?}"),
+        }
+    }
+
+    async fn frame(&mut self) -> Message {
+        loop {
+            let frame = timeout(PATIENCE, self.socket.next())
+                .await
+                .expect("something comes");
+            match frame.expect("the connection is open").unwrap() {
+                Message::Ping(_) | Message::Pong(_) => {}
+                frame => return frame,
+            }
+        }
+    }
+
+    /// Waits for the Close frame, and for TCP to end after it. Gives the code.
+    pub async fn closed(&mut self) -> u16 {
+        let code = match self.frame().await {
+            Message::Close(Some(frame)) => frame.code.into(),
+            other => panic!("Close was expected, not {other:?}"),
+        };
+        let end = timeout(PATIENCE, self.socket.next())
+            .await
+            .expect("TCP ends");
+        assert!(matches!(end, None | Some(Err(_))), "{end:?} after Close");
+        code
+    }
+
+    /// Fails if anything but the answer to a ping comes next: whatever the
+    /// service had to say before is here by then.
+    pub async fn hears_nothing(&mut self) {
+        self.say(json!({})).await;
+        assert_eq!(self.hear().await, json!({}));
+    }
+
+    /// Subscribes, and gives the endpoint.
+    pub async fn register(&mut self, channel: &str, key: Option<&str>) -> String {
+        let answer = self.try_register(channel, json!(key)).await;
+        assert_eq!(answer["status"], 200, "{answer}");
+        answer["pushEndpoint"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for a subscription, and gives the answer.
+    pub async fn try_register(&mut self, channel: &str, key: Value) -> Value {
+        self.say(json!({ "messageType": "register", "channelID": channel, "key": key }))
+            .await;
+        let answer = self.hear().await;
+        assert_eq!(answer["messageType"], "register", "{answer}");
+        assert_eq!(answer["channelID"], channel, "{answer}");
+        answer
+    }
+
+    pub async fn unregister(&mut self, channel: &str) {
+        self.say(json!({ "messageType": "unregister", "channelID": channel, "code": 200 }))
+            .await;
+        let answer = json!({ "messageType": "unregister", "channelID": channel, "status": 200 });
+        assert_eq!(self.hear().await, answer);
+    }
+
+    /// The next notification.
+    pub async fn notification(&mut self) -> Notification {
+        let message = self.hear().await;
+        assert_eq!(message["messageType"], "notification", "{message}");
+        Notification(message)
+    }
+
+    pub async fn ack(&mut self, notification: &Notification) {
+        self.ack_with(notification, json!({ "code": 100 })).await;
+    }
+
+    /// Acknowledges with other fields beside channel and version.
+    pub async fn ack_with(&mut self, notification: &Notification, mut update: Value) {
+        update["channelID"] = notification.0["channelID"].clone();
+        update["version"] = notification.0["version"].clone();
+        self.say(json!({ "messageType": "ack", "updates": [update] }))
+            .await;
+    }
+}
+
+/// A push, as the user agent sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notification(pub Value);
+
+impl Notification {
+    pub fn version(&self) -> &str {
+        self.0["version"].as_str().unwrap()
+    }
+
+    /// The octets that were posted.
+    pub fn data(&self) -> Vec<u8> {
+        URL_SAFE_NO_PAD
+            .decode(self.0["data"].as_str().unwrap())
+            .unwrap()
+    }
+}
