@@ -144,21 +144,24 @@ impl Server {
         let door = Door {
             site: Arc::clone(&site),
             settings: Arc::new(session_settings(config)),
+            tls: tls.clone(),
+            is_admin: false,
+            connections: Some(connections),
+            per_address: config.limits.connections_per_address,
             addresses: Arc::default(),
-            connections,
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
         let mut background = JoinSet::new();
-        if let Some(tls) = tls.clone() {
+        if let Some(tls) = tls {
             let period = config.tls.check_every;
             background.spawn(async move { tls.watch(period).await });
         }
         background.spawn(expiry::run(Arc::clone(&site)));
         if let Some(admin) = admin {
-            background.spawn(door.clone().accept(admin, None, true));
+            background.spawn(door.for_admin().accept(admin));
         }
-        background.spawn(door.accept(public, tls, false));
+        background.spawn(door.accept(public));
 
         shutdown.await;
         site.draining.store(true, Ordering::Relaxed);
@@ -187,29 +190,47 @@ async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListene
 }
 
 /// Lets connections in.
-#[derive(Clone)]
 struct Door {
     site: Arc<Site>,
     settings: Arc<SessionSettings>,
+    tls: Option<Arc<Tls>>,
+    is_admin: bool,
+    connections: Option<Arc<Semaphore>>,
+    /// 0 is no bound.
+    per_address: usize,
     addresses: Arc<Addresses>,
-    connections: Arc<Semaphore>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Door {
+    /// The door of the admin listener: without TLS, and under none of the
+    /// bounds, so that operators can always look.
+    fn for_admin(&self) -> Self {
+        Self {
+            site: Arc::clone(&self.site),
+            settings: Arc::clone(&self.settings),
+            tls: None,
+            is_admin: true,
+            connections: None,
+            per_address: 0,
+            addresses: Arc::default(),
+            stop: self.stop.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+
     /// Accepts for ever. With `limits.connections` open, new ones wait in the
-    /// system's backlog. The admin listener is under no such bound, so that
-    /// operators can always look.
-    async fn accept(self, listener: TcpListener, tls: Option<Arc<Tls>>, is_admin: bool) {
+    /// system's backlog.
+    async fn accept(self, listener: TcpListener) {
         const OUT_OF_HANDLES: Duration = Duration::from_millis(100);
         loop {
-            let permit = match is_admin {
-                true => None,
-                false => Arc::clone(&self.connections).acquire_owned().await.ok(),
+            let permit = match &self.connections {
+                Some(connections) => Arc::clone(connections).acquire_owned().await.ok(),
+                None => None,
             };
             match listener.accept().await {
-                Ok((stream, address)) => self.admit(stream, address.ip(), permit, &tls, is_admin),
+                Ok((stream, address)) => self.admit(stream, address.ip(), permit),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(OUT_OF_HANDLES).await;
@@ -218,21 +239,8 @@ impl Door {
         }
     }
 
-    fn admit(
-        &self,
-        stream: TcpStream,
-        address: IpAddr,
-        permit: Option<OwnedSemaphorePermit>,
-        tls: &Option<Arc<Tls>>,
-        is_admin: bool,
-    ) {
-        let limits = &self.site.service.config().limits;
-        let most = if is_admin {
-            0
-        } else {
-            limits.connections_per_address
-        };
-        let Some(place) = Addresses::enter(&self.addresses, address, most) else {
+    fn admit(&self, stream: TcpStream, address: IpAddr, permit: Option<OwnedSemaphorePermit>) {
+        let Some(place) = Addresses::enter(&self.addresses, address, self.per_address) else {
             const SETTING: &str = "limits.connections_per_address";
             self.site.service.metrics().refuse(SETTING);
             tracing::debug!(limit = SETTING, "a connection was refused");
@@ -246,13 +254,13 @@ impl Door {
         };
         let peer = Peer {
             site: Arc::clone(&self.site),
-            is_admin,
+            is_admin: self.is_admin,
             settings: Arc::clone(&self.settings),
             stop: self.stop.clone(),
             tasks: self.tasks.clone(),
             _admitted: Arc::new(admitted),
         };
-        self.tasks.spawn(serve(stream, tls.clone(), peer));
+        self.tasks.spawn(serve(stream, self.tls.clone(), peer));
     }
 }
 
