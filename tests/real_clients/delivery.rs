@@ -78,6 +78,14 @@ fn a_push_without_payload_gives_an_event_without_data() {
 }
 
 #[test]
+fn the_address_of_the_service_opens_in_the_browser_and_says_what_it_is() {
+    let mut stage = Stage::tls();
+    let url = stage.service.page_url();
+    stage.firefox().open(&url);
+    assert!(stage.firefox().title().contains("Web Push"));
+}
+
+#[test]
 fn a_page_of_another_origin_may_push_and_read_the_answer() {
     let mut stage = Stage::plain();
     let subscription = stage.firefox().subscribe("/fetch/", None);

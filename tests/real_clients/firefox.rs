@@ -104,6 +104,12 @@ impl Firefox {
         self.in_page(PUSH_BY_FETCH, &json!([subscription.endpoint(), headers]))
     }
 
+    /// The title of the page that is open.
+    pub(crate) fn title(&mut self) -> String {
+        let title = self.in_page("return document.title;", &json!([]));
+        title.as_str().unwrap().to_owned()
+    }
+
     /// The name under which the push service knows this browser.
     pub(crate) fn uaid(&mut self) -> String {
         let uaid = self.session.run(Context::Chrome, UAID, &json!([])).unwrap();

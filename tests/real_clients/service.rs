@@ -60,6 +60,11 @@ impl Service {
         format!("{scheme}://localhost:{}/", self.port)
     }
 
+    /// The page that a person opens in the browser.
+    pub(crate) fn page_url(&self) -> String {
+        self.push_server_url().replacen("ws", "http", 1)
+    }
+
     /// The certificate that clients of this service must trust.
     pub(crate) fn root(&self) -> Option<PathBuf> {
         self.authority.as_ref().map(Authority::root)
