@@ -1,0 +1,152 @@
+//! What application servers send.
+
+use std::time::Duration;
+
+use bugle_protocol::encryption::UserAgentKeys;
+use bugle_protocol::push::PushHeaders;
+use bugle_protocol::vapid::{Audience, Credentials};
+use bugle_protocol::{
+    ChannelId, ContentCoding, KeyPair, Keyring, MessageId, MessageUrl, PushEndpoint,
+    SubscriptionId, Uaid, UnixTime,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// An hour before the token of RFC 8292 §2.4 expires.
+const NOW: UnixTime = UnixTime::from_secs(1_453_520_168);
+
+/// Reads `name: value` lines up to an empty one; gives what follows it.
+fn request(data: &[u8]) -> (HeaderMap, &[u8]) {
+    let mut headers = HeaderMap::new();
+    let mut rest = data;
+    while let Some(end) = rest.iter().position(|octet| *octet == b'\n') {
+        let line = &rest[..end];
+        rest = &rest[end + 1..];
+        let Some(colon) = line.iter().position(|octet| *octet == b':') else {
+            break;
+        };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            headers.append(name, value);
+        }
+    }
+    (headers, rest)
+}
+
+/// Header fields to credentials, to a verified sender. An error is short and
+/// printable, for it goes into answers and logs.
+pub fn vapid(data: &[u8]) {
+    let (headers, _) = request(data);
+    let audience = Audience::new("https", "push.example.net", None);
+    let leeway = Duration::from_secs(60);
+    let error = match Credentials::parse(&headers) {
+        Ok(None) => return,
+        Ok(Some(credentials)) => match credentials.verify(&audience, leeway, NOW) {
+            Ok(verified) => {
+                assert_eq!(verified.still_valid(leeway, NOW), Ok(()));
+                assert_eq!(&verified.key, credentials.key());
+                return;
+            }
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    let shown = error.to_string();
+    assert!(shown.chars().count() < 400, "{shown}");
+    assert!(!shown.contains(char::is_control), "{shown:?}");
+}
+
+/// Header fields and a body to the content of a push. The VAPID key does not
+/// reach the user agent (RFC 8292 §4.2).
+pub fn push_headers(data: &[u8]) {
+    let (headers, body) = request(data);
+    let Ok(read) = PushHeaders::parse(&headers) else {
+        return;
+    };
+    if let Some(ContentCoding::Aesgcm { crypto_key, .. }) = &read.coding {
+        assert!(crypto_key.contains("dh="));
+        assert!(!crypto_key.to_ascii_lowercase().contains("p256ecdsa="));
+    }
+    if let Ok(Some(content)) = read.content(body.to_vec(), None, false) {
+        assert_eq!(content.body, body);
+        assert!(content.coding.is_some());
+    }
+}
+
+/// The last segment of a URL. A token has one spelling; what the input seals
+/// to opens again.
+pub fn tokens(data: &[u8]) {
+    let Ok(keyring) = Keyring::new(&[[9; 32], [8; 32]]) else {
+        unreachable!("there are two keys");
+    };
+    if let Ok(text) = std::str::from_utf8(data) {
+        if let Ok(endpoint) = PushEndpoint::open(&keyring, text) {
+            assert_eq!(endpoint.seal(&keyring), text);
+        }
+        if let Ok(message) = MessageUrl::open(&keyring, text) {
+            assert_eq!(message.seal(&keyring), text);
+        }
+    }
+    let octet = |at: usize| data.get(at).copied().unwrap_or_default();
+    let part = |start: usize| std::array::from_fn(|i| octet(start + i));
+    let endpoint = PushEndpoint {
+        uaid: Uaid::from_bytes(part(0)),
+        channel: ChannelId::from_bytes(part(16)),
+        subscription: SubscriptionId::from_bytes(part(32)),
+    };
+    let token = endpoint.seal(&keyring);
+    assert_eq!(PushEndpoint::open(&keyring, &token), Ok(endpoint));
+    let message = MessageUrl {
+        uaid: endpoint.uaid,
+        id: MessageId::new(u64::from_be_bytes(std::array::from_fn(|i| octet(16 + i)))),
+    };
+    let token = message.seal(&keyring);
+    assert_eq!(MessageUrl::open(&keyring, &token), Ok(message));
+}
+
+/// The keys of RFC 8291 appendix A.
+fn user_agent() -> UserAgentKeys {
+    const PRIVATE: [u8; 32] = [
+        0xab, 0x57, 0x57, 0xa7, 0x0d, 0xd4, 0xa5, 0x3e, 0x55, 0x3a, 0x6b, 0xbf, 0x71, 0xff, 0xef,
+        0xea, 0x28, 0x74, 0xec, 0x07, 0xa6, 0xb3, 0x79, 0xe3, 0xc4, 0x8f, 0x89, 0x5a, 0x02, 0xdc,
+        0x33, 0xde,
+    ];
+    const AUTH: [u8; 16] = [
+        0x05, 0x30, 0x59, 0x32, 0xa1, 0xc7, 0xea, 0xbe, 0x13, 0xb6, 0xce, 0xc9, 0xfd, 0xa4, 0x88,
+        0x82,
+    ];
+    match UserAgentKeys::from_random(&PRIVATE, AUTH) {
+        Ok(keys) => keys,
+        Err(_) => unreachable!("a published key"),
+    }
+}
+
+/// A request that a user agent decrypts: what it can decrypt, the service has
+/// taken. The input is also a plaintext, which comes back.
+pub fn encryption(data: &[u8]) {
+    let keys = user_agent();
+    let (headers, body) = request(data);
+    let read = PushHeaders::parse(&headers);
+    if let Ok(read) = &read
+        && let Some(coding) = &read.coding
+        && keys.decrypt(coding, body).is_ok()
+    {
+        assert!(matches!(
+            read.content(body.to_vec(), None, false),
+            Ok(Some(_))
+        ));
+    }
+    let Ok(ephemeral) = KeyPair::from_bytes(&[7; 32]) else {
+        unreachable!("seven times 32 is a key");
+    };
+    let to = keys.subscription_keys();
+    if let Ok(body) = to.encrypt(data, &ephemeral, [1; 16]) {
+        assert_eq!(
+            keys.decrypt(&ContentCoding::Aes128gcm, &body).as_deref(),
+            Ok(data)
+        );
+    }
+    if let Ok((coding, body)) = to.encrypt_aesgcm(data, &ephemeral, [1; 16]) {
+        assert_eq!(keys.decrypt(&coding, &body).as_deref(), Ok(data));
+    }
+}

@@ -1,0 +1,105 @@
+//! What user agents send.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bugle_protocol::MessageId;
+use bugle_protocol::session::{Command, Session, SessionSettings, Timeout};
+use bugle_protocol::websocket::{ClientMessage, ServerMessage};
+
+/// A text frame to a message of either side. A message is printed and read
+/// back the same.
+pub fn websocket(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(message) = ClientMessage::parse(text) {
+        assert_eq!(
+            ClientMessage::parse(&message.print()).as_ref(),
+            Ok(&message)
+        );
+    }
+    if let Ok(message) = ServerMessage::parse(text) {
+        assert_eq!(
+            ServerMessage::parse(&message.print()).as_ref(),
+            Ok(&message)
+        );
+    }
+}
+
+/// A connection, from a script: each line is a text frame, or `+N` to let N
+/// seconds pass, or `=N` to send as many messages as there is room for, up to
+/// N, or `-N` to settle the message N.
+///
+/// Only `hello` opens it, what is in flight keeps its bounds, and a time that
+/// has come always brings something to do, once.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where time starts does not matter"
+)]
+pub fn session(data: &[u8]) {
+    let settings = SessionSettings {
+        hello_timeout: Duration::from_secs(30),
+        ping_interval: Duration::from_secs(300),
+        pong_timeout: Duration::from_secs(10),
+        min_ping_interval: Duration::from_secs(5),
+        window_messages: 8,
+        window_bytes: 4096,
+        window_patience: Duration::from_secs(2),
+    };
+    let mut now = Instant::now();
+    let mut session = Session::new(Arc::new(settings), now);
+    let (mut open, mut next) = (false, 0);
+    for line in String::from_utf8_lossy(data).lines() {
+        let number = line.get(1..).and_then(|number| number.parse::<u16>().ok());
+        match (line.as_bytes().first(), number) {
+            (Some(b'+'), Some(secs)) => {
+                now += Duration::from_secs(secs.into());
+                if !pass(&mut session, now) {
+                    return;
+                }
+            }
+            (Some(b'='), Some(count)) => {
+                let most = usize::from(count);
+                let room = session.room().map_or(0, |room| room.messages.min(most));
+                for _ in 0..room {
+                    session.sent(MessageId::new(next), most, now);
+                    next += 1;
+                }
+            }
+            (Some(b'-'), Some(id)) => session.settle(MessageId::new(id.into()), now),
+            _ => match session.receive(line, now) {
+                Ok(Command::Connect { .. }) => {
+                    assert!(!open, "a second hello was taken");
+                    open = true;
+                }
+                Ok(command) => assert!(open, "{command:?} before hello"),
+                Err(close) => {
+                    // RFC 6455 §5.5: a control frame holds 125 octets, two of them the code.
+                    assert!(close.to_string().len() <= 123);
+                    return;
+                }
+            },
+        }
+        assert!(
+            session
+                .room()
+                .is_none_or(|room| room.messages <= 8 && room.bytes <= 4096)
+        );
+    }
+}
+
+/// Does what is due until `now`; `false` when the connection is to be closed.
+fn pass(session: &mut Session, now: Instant) -> bool {
+    for _ in 0..4 {
+        if session.next_timeout() > now {
+            return true;
+        }
+        match session.on_timeout(now) {
+            Some(Timeout::Close(_)) => return false,
+            Some(Timeout::Ping | Timeout::Room) => {}
+            None => panic!("the time has come and there is nothing to do"),
+        }
+    }
+    panic!("the time comes again and again");
+}
