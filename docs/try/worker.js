@@ -1,0 +1,12 @@
+// Shows each push as a notification, and tells the pages that are open.
+
+self.addEventListener("push", (event) => {
+  const text = event.data?.text() ?? "(no data)";
+  const tell = async () => {
+    for (const page of await self.clients.matchAll({ includeUncontrolled: true })) {
+      page.postMessage(text);
+    }
+    await self.registration.showNotification("A push", { body: text });
+  };
+  event.waitUntil(tell());
+});
