@@ -11,6 +11,7 @@ mod support;
 
 mod ack;
 mod cors;
+mod crash;
 mod delivery;
 mod expiry;
 mod hello;
@@ -20,4 +21,5 @@ mod push;
 mod register;
 mod restart;
 mod status;
+mod tls;
 mod vapid;

@@ -1,5 +1,7 @@
 //! A plain HTTP client for both versions; one connection for each request.
 
+use std::error::Error;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -82,23 +84,34 @@ pub async fn http1(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Reply {
-    let stream = TcpStream::connect(authority).await.unwrap();
-    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+    try_http1(authority, method, path, headers, body)
         .await
-        .unwrap();
+        .unwrap()
+}
+
+/// A request over HTTP/1.1 to a service that may be gone.
+pub async fn try_http1(
+    authority: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Reply, Box<dyn Error>> {
+    let stream = TcpStream::connect(authority).await?;
+    let (mut client, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let mut request = request(authority, method, path, headers);
-    request = request.header("host", authority).uri(path);
-    let request = request
-        .body(Full::new(Bytes::copy_from_slice(body)))
-        .unwrap();
-    let (parts, body) = client.send_request(request).await.unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    Reply {
+    let request = request(authority, method, path, headers)
+        .header("host", authority)
+        .uri(path);
+    let request = request.body(Full::new(Bytes::copy_from_slice(body)))?;
+    let (parts, body) = client.send_request(request).await?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Reply {
         status: parts.status,
         headers: parts.headers,
         body,
-    }
+    })
 }
 
 /// A request over HTTP/2.

@@ -1,11 +1,16 @@
-//! The service under test: in this process, on free ports, over a folder of
-//! its own, with a clock that the test moves.
+//! The service under test, on free ports, over a folder of its own: in this
+//! process, with a clock that the test moves; or the real program, to be killed.
 
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bugle::{Clock, Config, Server as Bugle};
 use bugle_protocol::UnixTime;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -15,10 +20,18 @@ use super::http::{self, Reply};
 pub struct Server {
     config: Config,
     clock: Clock,
-    _data: TempDir,
-    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    folder: TempDir,
+    running: Option<Running>,
     public: String,
     admin: String,
+}
+
+enum Running {
+    Here {
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<()>,
+    },
+    Program(Mutex<Child>),
 }
 
 /// When the tests take place: 2026-01-01T00:00:00Z.
@@ -32,11 +45,11 @@ impl Server {
 
     /// The same with other settings.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.server.listen = "127.0.0.1:0".parse().unwrap();
         config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
-        config.server.data = data.path().join("data");
+        config.server.data = folder.path().join("data");
         config.expiry.every = Duration::from_millis(20);
         // Tests use a ping and its answer as a fence.
         config.user_agent.min_ping_interval = Duration::ZERO;
@@ -47,13 +60,75 @@ impl Server {
         let mut server = Self {
             config,
             clock,
-            _data: data,
+            folder,
             running: None,
             public,
             admin,
         };
         server.run().await;
         server
+    }
+
+    /// The real program, with the system's clock, its data in `data` or in a
+    /// folder of its own.
+    pub async fn start_program(data: Option<&Path>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        let free = || {
+            TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+        };
+        config.server.listen = free();
+        config.admin.listen = Some(free());
+        config.server.data = data.map_or(folder.path().join("data"), Path::to_owned);
+        config.user_agent.min_ping_interval = Duration::ZERO;
+        let (public, admin) = (config.server.listen.to_string(), free().to_string());
+        let clock = Clock::system();
+        let mut server = Self {
+            config,
+            clock,
+            folder,
+            running: None,
+            public,
+            admin,
+        };
+        server.admin = server.config.admin.listen.unwrap().to_string();
+        server.run_program().await;
+        server
+    }
+
+    /// Starts the program (again), and waits until it answers.
+    pub async fn run_program(&mut self) {
+        let file = self.folder.path().join("bugle.toml");
+        std::fs::write(&file, self.config.to_toml()).unwrap();
+        let mut program = Command::new(env!("CARGO_BIN_EXE_bugle"));
+        program
+            .arg("--config")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit());
+        let mut child = program.spawn().unwrap();
+        let answers = async {
+            while TcpStream::connect(&self.public).await.is_err() {
+                assert_eq!(child.try_wait().unwrap(), None, "the program has ended");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let answers = tokio::time::timeout(Duration::from_secs(30), answers).await;
+        assert!(answers.is_ok(), "the program does not answer");
+        self.running = Some(Running::Program(Mutex::new(child)));
+    }
+
+    /// `kill -9`.
+    pub fn kill(&self) {
+        let Some(Running::Program(child)) = &self.running else {
+            panic!("only the program can be killed")
+        };
+        let mut child = child.lock().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     async fn run(&mut self) {
@@ -65,17 +140,21 @@ impl Server {
         // The same address after a restart: endpoints are to stay as they are.
         self.config.server.listen = bound.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(bound.run(async {
+        let task = tokio::spawn(bound.run(async {
             let _ = stopped.await;
         }));
-        self.running = Some((stop, running));
+        self.running = Some(Running::Here { stop, task });
     }
 
     /// Stops it as SIGTERM does, and waits for the end.
     pub async fn stop(&mut self) {
-        let (stop, running) = self.running.take().unwrap();
-        let _ = stop.send(());
-        running.await.unwrap();
+        match self.running.take() {
+            Some(Running::Here { stop, task }) => {
+                let _ = stop.send(());
+                task.await.unwrap();
+            }
+            _ => panic!("only a service in this process can be stopped so"),
+        }
     }
 
     /// Stops it and starts it again over the same data.
@@ -134,5 +213,16 @@ impl Server {
         };
         let reached = tokio::time::timeout(Duration::from_secs(10), reached).await;
         assert!(reached.is_ok(), "{name} did not become {value}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(Running::Program(child)) = &mut self.running {
+            let child = child.get_mut().unwrap();
+            // It may have been killed already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }

@@ -1,0 +1,204 @@
+//! A 201 is a promise: what was accepted survives `kill -9` of the real
+//! program, and the loss of power.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::support::app_server::{Push, decrypted};
+use crate::support::server::Server;
+use crate::support::user_agent::{CHANNEL, UserAgent};
+
+/// How many application servers push at one time.
+const SENDERS: usize = 8;
+
+/// What was answered 201, sender by sender, in order.
+#[derive(Default)]
+struct Accepted(Mutex<Vec<(usize, usize)>>);
+
+impl Accepted {
+    /// Pushes without a pause until the service is gone.
+    async fn push_on(&self, server: &Server, endpoint: &str) {
+        let sender = |sender: usize| async move {
+            for count in 0.. {
+                let push = Push::to(server, endpoint).text(&format!("{sender} {count}"));
+                match push.try_send().await {
+                    Some(reply) if reply.status == 201 => {
+                        self.0.lock().unwrap().push((sender, count));
+                    }
+                    // Between the end of the disk and that of the service.
+                    Some(reply) if reply.status == 503 => return,
+                    Some(reply) => panic!("{reply:?}"),
+                    None => return,
+                }
+            }
+        };
+        join_all((0..SENDERS).map(sender)).await;
+    }
+
+    /// Everything arrives, once, and that of one sender in its order. What was
+    /// never answered may arrive too.
+    async fn all_arrive(self, server: &Server, uaid: &str) -> usize {
+        let accepted = self.0.into_inner().unwrap();
+        let mut user_agent = UserAgent::reconnect(server, uaid).await;
+        assert_eq!(user_agent.uaid, uaid, "the user agent is known");
+        let stored = server.metric("bugle_stored_messages").await;
+        let mut next = [0; SENDERS];
+        let mut arrived = 0;
+        while f64::from(arrived) < stored {
+            let notification = user_agent.notification().await;
+            let text = decrypted(&notification.data());
+            let (sender, count) = text.split_once(' ').unwrap();
+            let (sender, count): (usize, usize) = (sender.parse().unwrap(), count.parse().unwrap());
+            assert_eq!(count, next[sender], "of sender {sender}");
+            next[sender] += 1;
+            user_agent.ack(&notification).await;
+            arrived += 1;
+        }
+        user_agent.hears_nothing().await;
+        for (sender, count) in &accepted {
+            assert!(
+                *count < next[*sender],
+                "message {count} of sender {sender} is lost"
+            );
+        }
+        accepted.len()
+    }
+}
+
+/// A service under load that ends, by `end`, after a while.
+async fn push_until(
+    server: &Server,
+    endpoint: &str,
+    after: Duration,
+    end: impl FnOnce(),
+) -> Accepted {
+    let accepted = Accepted::default();
+    let ending = async {
+        tokio::time::sleep(after).await;
+        end();
+    };
+    tokio::join!(accepted.push_on(server, endpoint), ending);
+    accepted
+}
+
+/// A user agent that has subscribed and is away: its uaid and its endpoint.
+async fn away(server: &Server) -> (String, String) {
+    let mut user_agent = UserAgent::connect(server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    (user_agent.uaid.clone(), endpoint)
+}
+
+#[tokio::test]
+async fn what_was_accepted_survives_kill_9() {
+    let mut server = Server::start_program(None).await;
+    let (uaid, endpoint) = away(&server).await;
+    for round in 0..5 {
+        let after = Duration::from_millis(100 + 70 * round);
+        let accepted = push_until(&server, &endpoint, after, || server.kill()).await;
+        server.run_program().await;
+        let count = accepted.all_arrive(&server, &uaid).await;
+        assert!(count > 0, "nothing was accepted in round {round}");
+    }
+}
+
+/// A file system of its own, whose power can be cut: what is in the system's
+/// cache is gone then, as when the plug is pulled.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    /// `None` where that needs rights that this user has not.
+    fn new() -> Option<Self> {
+        let disk = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let image = disk.image();
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len(256 << 20)
+            .unwrap();
+        std::fs::create_dir(disk.root()).unwrap();
+        let made = run("mkfs.ext4", &["-q", image.to_str()?]) && disk.mount();
+        made.then_some(disk)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    fn mount(&self) -> bool {
+        let (image, root) = (self.image(), self.root());
+        run(
+            "mount",
+            &[
+                "-o",
+                "loop",
+                image.to_str().unwrap(),
+                root.to_str().unwrap(),
+            ],
+        )
+    }
+
+    fn unmount(&self) -> bool {
+        run("umount", &[self.root().to_str().unwrap()])
+    }
+
+    /// EXT4_IOC_SHUTDOWN with NOLOGFLUSH: from now on nothing is written.
+    fn cut_power(&self) {
+        const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
+            fcntl.ioctl(os.open(sys.argv[1], 0), 0x8004587d, struct.pack('I', 2))";
+        assert!(run(
+            "python3",
+            &["-c", SHUTDOWN, self.root().to_str().unwrap()]
+        ));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments)
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+#[tokio::test]
+async fn what_was_accepted_survives_the_loss_of_power() {
+    let Some(disk) = Disk::new() else {
+        println!("not run: a loop mount is needed, which this user may not make");
+        return;
+    };
+    let data = disk.root().join("data");
+    let mut server = Server::start_program(Some(&data)).await;
+    let (uaid, endpoint) = away(&server).await;
+    for round in 0..3 {
+        let after = Duration::from_millis(300 + 150 * round);
+        let pull_the_plug = || {
+            disk.cut_power();
+            server.kill();
+        };
+        let accepted = push_until(&server, &endpoint, after, pull_the_plug).await;
+        assert!(
+            disk.unmount() && disk.mount(),
+            "the disk can be mounted again"
+        );
+        server.run_program().await;
+        let count = accepted.all_arrive(&server, &uaid).await;
+        assert!(count > 0, "nothing was accepted in round {round}");
+    }
+    server.kill();
+}
