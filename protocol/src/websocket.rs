@@ -89,6 +89,15 @@ pub struct Ack {
 /// One message that a user agent is done with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AckUpdate {
+    /// The channel, as sent. Clients send it (WS-N-7); the version alone names
+    /// the message here.
+    #[serde(
+        default,
+        rename = "channelID",
+        deserialize_with = "lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub channel_id: Option<String>,
     /// The `version` of the notification. What is no string names no message.
     #[serde(
         default,
