@@ -1,0 +1,144 @@
+//! An application server: makes a push request, and posts it.
+
+use std::time::Duration;
+
+use bugle_protocol::headers::{TOPIC, TTL, URGENCY};
+use bugle_protocol::{KeyPair, Topic, Ttl, UnixTime, Urgency};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use url::{Position, Url};
+
+use super::{ClientError, Dialer, PATIENCE, PushSubscription, new_key_pair};
+use crate::random::random;
+
+/// For how long a VAPID token is signed. At most 24 hours (RFC 8292 §2), less
+/// so that clocks may differ.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+/// No answer to a push is larger, in octets.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// A message for a user agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// What it says, at most 3993 octets; `None` wakes the user agent without
+    /// data.
+    pub text: Option<Vec<u8>>,
+    /// For how long the service is to keep it.
+    pub ttl: Ttl,
+    /// `None`: the header is left out, which means normal.
+    pub urgency: Option<Urgency>,
+    /// Which message it replaces.
+    pub topic: Option<Topic>,
+}
+
+/// An application server.
+#[derive(Clone, Debug, Default)]
+pub struct ApplicationServer {
+    /// Who it is; `None` signs nothing.
+    pub vapid: Option<KeyPair>,
+    /// Contact for the service's operator, a `mailto:` or `https:` URI (RFC
+    /// 8292 §2.1).
+    pub subject: Option<String>,
+}
+
+impl ApplicationServer {
+    /// Encrypts and signs: the request to post to the subscription's endpoint.
+    ///
+    /// # Errors
+    /// When the endpoint is no `http` or `https` URL, or the text is too long.
+    pub fn request(
+        &self,
+        subscription: &PushSubscription,
+        push: &Push,
+        now: UnixTime,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let url = http_url(&subscription.endpoint)?;
+        let mut request = Request::post(&url[Position::BeforePath..Position::AfterQuery])
+            .header(HOST, &url[Position::BeforeHost..Position::AfterPort])
+            .header(TTL, push.ttl.as_secs());
+        if let Some(urgency) = push.urgency {
+            request = request.header(URGENCY, urgency.as_str());
+        }
+        if let Some(topic) = &push.topic {
+            request = request.header(TOPIC, topic.as_str());
+        }
+        if let Some(vapid) = &self.vapid {
+            let origin = url.origin().ascii_serialization();
+            let expires_at = now + TOKEN_LIFETIME;
+            let value = vapid.authorization(&origin, expires_at, self.subject.as_deref());
+            request = request.header(AUTHORIZATION, value);
+        }
+        let mut body = Bytes::new();
+        if let Some(text) = &push.text {
+            let ephemeral = new_key_pair();
+            let salt = random();
+            body = subscription.keys.encrypt(text, &ephemeral, salt)?.into();
+            request = request
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .header(CONTENT_ENCODING, "aes128gcm");
+        }
+        request
+            .body(Full::new(body))
+            .map_err(|error| ClientError::Url {
+                url: subscription.endpoint.clone(),
+                problem: error.to_string(),
+            })
+    }
+}
+
+/// An HTTP/1.1 connection, for any number of requests one after the other.
+#[derive(Debug)]
+pub struct HttpConnection {
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl HttpConnection {
+    /// Connects to the host of `url`, which is `http` or `https`.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub async fn open(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
+        let stream = dialer.dial(&http_url(url)?).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // Its errors come out of `send` as well, where they are told.
+        tokio::spawn(connection);
+        Ok(Self { sender })
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// When the connection fails, or no answer comes within [`PATIENCE`].
+    pub async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Bytes>, ClientError> {
+        let exchange = async {
+            self.sender.ready().await?;
+            let (head, body) = self.sender.send_request(request).await?.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await;
+            let body = body.map_err(|error| ClientError::Answer(error.to_string()))?;
+            Ok(Response::from_parts(head, body.to_bytes()))
+        };
+        let answer = timeout(PATIENCE, exchange).await;
+        answer.unwrap_or(Err(ClientError::Silence("the push")))
+    }
+}
+
+fn http_url(text: &str) -> Result<Url, ClientError> {
+    let unusable = |problem: String| ClientError::Url {
+        url: text.to_owned(),
+        problem,
+    };
+    let url = Url::parse(text).map_err(|error| unusable(error.to_string()))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        _ => Err(unusable("its scheme is neither http nor https".to_owned())),
+    }
+}

@@ -1,0 +1,116 @@
+//! TCP and TLS connections to a service.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use url::Url;
+
+use super::{ClientError, PATIENCE};
+
+/// A byte stream, plain or encrypted.
+pub type Stream = Box<dyn ReadWrite>;
+
+/// What a [`Stream`] does.
+pub trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
+
+/// Opens connections, and knows which certificates to trust.
+#[derive(Clone)]
+pub struct Dialer {
+    tls: TlsConnector,
+}
+
+impl Dialer {
+    /// Trusts what the system trusts, and the certificates in `ca` (PEM).
+    ///
+    /// # Errors
+    /// When `ca` cannot be read or holds no certificate.
+    pub fn new(ca: Option<&Path>) -> Result<Self, ClientError> {
+        let mut roots = RootCertStore::empty();
+        // A system without certificates is no fault as long as `ca` has the one that counts.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = ca {
+            add_certificates(&mut roots, path).map_err(|problem| ClientError::Certificates {
+                path: path.to_owned(),
+                problem,
+            })?;
+        }
+        let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ClientError::Protocol(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { tls })
+    }
+
+    /// Connects to the host of `url`, by TLS for `https` and `wss`.
+    ///
+    /// # Errors
+    /// When the URL has no host or another scheme, or nothing there answers
+    /// within [`PATIENCE`].
+    pub async fn dial(&self, url: &Url) -> Result<Stream, ClientError> {
+        let unusable = |problem: &str| ClientError::Url {
+            url: url.to_string(),
+            problem: problem.to_owned(),
+        };
+        let is_tls = match url.scheme() {
+            "https" | "wss" => true,
+            "http" | "ws" => false,
+            _ => return Err(unusable("its scheme is none of http, https, ws, wss")),
+        };
+        let host = url.host_str().ok_or_else(|| unusable("it has no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = url
+            .port_or_known_default()
+            .ok_or_else(|| unusable("it has no port"))?;
+        let connect = async {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            if !is_tls {
+                return Ok(Box::new(stream) as Stream);
+            }
+            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+            Ok(Box::new(self.tls.connect(name, stream).await?) as Stream)
+        };
+        let connected = timeout(PATIENCE, connect).await;
+        connected
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| failed(format!("{host}:{port}"), error))
+    }
+}
+
+fn failed(host: String, error: io::Error) -> ClientError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(problem)) => ClientError::Untrusted {
+            host,
+            problem: problem.to_string(),
+        },
+        _ => ClientError::Connect { host, error },
+    }
+}
+
+fn add_certificates(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())?;
+    let before = roots.len();
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        roots.add(certificate).map_err(|error| error.to_string())?;
+    }
+    if roots.len() == before {
+        return Err("it holds no certificate".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The two peers of a push service, as clients: [`UserAgent`] receives pushes
+//! over a WebSocket, [`ApplicationServer`] makes them and [`HttpConnection`]
+//! posts them. For the command line, tests and load tests.
+//!
+//! Every wait has an end ([`PATIENCE`]), and nothing that a service sends grows
+//! without a bound.
+
+mod application_server;
+mod dialer;
+mod user_agent;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bugle_protocol::encryption::{DecryptError, EncryptError, SubscriptionKeys, UserAgentKeys};
+use bugle_protocol::{ChannelId, KeyPair};
+use serde::{Deserialize, Serialize};
+
+use crate::random::random;
+
+pub use application_server::{ApplicationServer, HttpConnection, Push};
+pub use dialer::{Dialer, ReadWrite, Stream};
+pub use user_agent::{Notification, UserAgent};
+
+/// How long a connection attempt or an answer may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a page gives to its application server: `JSON.stringify` of a
+/// PushSubscription. Other members, such as `expirationTime`, are ignored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushSubscription {
+    /// The push resource.
+    pub endpoint: String,
+    /// What messages are encrypted with.
+    pub keys: SubscriptionKeys,
+}
+
+/// Why a client did not get what it wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The text is no URL, or of a scheme that is not spoken here.
+    #[error("cannot use the URL {url:?}: {problem}")]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file of trusted certificates cannot be used.
+    #[error("cannot read certificates in PEM from {}: {problem}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No connection, or no TLS on it.
+    #[error("cannot connect to {host}: {error}")]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The certificate of the service is not trusted.
+    #[error(
+        "the certificate of {host} is not trusted ({problem}); if a private authority made it, \
+         name the authority's certificate by --ca FILE"
+    )]
+    Untrusted {
+        /// Host and port.
+        host: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The WebSocket broke, or never came to be.
+    #[error("the WebSocket connection failed: {0}")]
+    WebSocket(#[from] Box<tokio_tungstenite::tungstenite::Error>),
+    /// The service closed the WebSocket.
+    #[error("the service closed the connection ({})", closing(*code, reason))]
+    Closed {
+        /// The close code, if there was a Close frame with one.
+        code: Option<u16>,
+        /// What it says beside it.
+        reason: String,
+    },
+    /// HTTP failed below the level of statuses.
+    #[error("the HTTP request failed: {0}")]
+    Http(#[from] hyper::Error),
+    /// The answer to a request is larger than any that makes sense.
+    #[error("the answer cannot be read, or has more than 64 KiB: {0}")]
+    Answer(String),
+    /// No answer within [`PATIENCE`].
+    #[error("no answer to {0} within {wait} s", wait = PATIENCE.as_secs())]
+    Silence(&'static str),
+    /// The service answered that it will not.
+    #[error("the service refused to {what}: status {status}")]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// What it answered.
+        status: u16,
+    },
+    /// The service breaks the protocol.
+    #[error("the service broke the protocol: {0}")]
+    Protocol(String),
+    /// The message cannot be encrypted.
+    #[error(transparent)]
+    Encrypt(#[from] EncryptError),
+}
+
+fn closing(code: Option<u16>, reason: &str) -> String {
+    match code {
+        None => "without saying why".to_owned(),
+        Some(code) if reason.is_empty() => format!("code {code}"),
+        Some(code) => format!("code {code}: {}", reason.escape_debug()),
+    }
+}
+
+/// Why the data of a notification cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// `data` is not base64url (WS-N-4).
+    #[error("its data is not base64url")]
+    Encoding,
+    /// Data without a coding could come from anyone (RFC 8188 §4.1).
+    #[error("its data is not encrypted, so nothing says who sent it")]
+    NotEncrypted,
+    /// A coding other than aes128gcm and aesgcm.
+    #[error("its content coding is not known")]
+    UnknownCoding,
+    /// The message is not for these keys, or is broken.
+    #[error(transparent)]
+    Decrypt(#[from] DecryptError),
+}
+
+/// A new key pair for VAPID, or for the encryption of one message.
+pub fn new_key_pair() -> KeyPair {
+    loop {
+        // One draw in 2^32 is no key; then draw again.
+        if let Ok(pair) = KeyPair::from_bytes(&random()) {
+            return pair;
+        }
+    }
+}
+
+/// New keys of a user agent for one subscription.
+pub fn new_user_agent_keys() -> UserAgentKeys {
+    loop {
+        if let Ok(keys) = UserAgentKeys::from_random(&random(), random()) {
+            return keys;
+        }
+    }
+}
+
+/// A new channel: a random UUID (RFC 9562 §5.4).
+pub fn new_channel_id() -> ChannelId {
+    let mut octets: [u8; 16] = random();
+    octets[6] = octets[6] & 0x0f | 0x40;
+    octets[8] = octets[8] & 0x3f | 0x80;
+    ChannelId::from_bytes(octets)
+}

@@ -1,0 +1,346 @@
+//! A user agent: one connection that speaks the push WebSocket protocol.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bugle_protocol::encryption::UserAgentKeys;
+use bugle_protocol::websocket::{
+    Ack, AckUpdate, ClientMessage, Hello, MessageError, NotificationHeaders, Register,
+    ServerMessage, Unregister,
+};
+use bugle_protocol::{ChannelId, ContentCoding, PublicKey, Uaid};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use url::Url;
+
+use super::{ClientError, Dialer, OpenError, PATIENCE, Stream};
+
+/// No message of a service is larger, in octets.
+const MAX_MESSAGE: usize = 1 << 20;
+
+/// How many notifications may come before the answer that is waited for.
+const MAX_EARLY: usize = 1024;
+
+/// A connection of a user agent to its push service.
+pub struct UserAgent {
+    socket: WebSocketStream<Stream>,
+    /// Came while an answer was waited for.
+    early: VecDeque<Notification>,
+}
+
+/// A push message, as it arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// The channel it is for.
+    pub channel: String,
+    /// Names the message, for its acknowledgement.
+    pub version: String,
+    /// The body in base64url; `None` for a message without one.
+    pub data: Option<String>,
+    /// How the body is encrypted.
+    pub headers: NotificationHeaders,
+}
+
+impl UserAgent {
+    /// Connects to the service at `url` (`ws` or `wss`).
+    ///
+    /// # Errors
+    /// When there is no connection, or no WebSocket on it.
+    pub async fn connect(dialer: &Dialer, url: &Url) -> Result<Self, ClientError> {
+        Self::on_stream(dialer.dial(url).await?, url).await
+    }
+
+    /// Opens the WebSocket on a connection that is there already.
+    ///
+    /// # Errors
+    /// When the service does not take it.
+    pub async fn on_stream(stream: Stream, url: &Url) -> Result<Self, ClientError> {
+        // Small buffers, so that a process can hold very many of these. The sub-protocol
+        // `push-notification` is not offered: a service need not take it (WS-T-2), and
+        // tungstenite would then refuse the connection.
+        let config = WebSocketConfig::default()
+            .read_buffer_size(4096)
+            .write_buffer_size(0)
+            .max_message_size(Some(MAX_MESSAGE))
+            .max_frame_size(Some(MAX_MESSAGE));
+        let request = url.as_str().into_client_request().map_err(Box::new)?;
+        let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+        let (socket, _) = timeout(PATIENCE, handshake)
+            .await
+            .map_err(|_| ClientError::Silence("the WebSocket handshake"))?
+            .map_err(Box::new)?;
+        let early = VecDeque::new();
+        Ok(Self { socket, early })
+    }
+
+    /// Says hello, with the name from an earlier connection if there is one.
+    /// Returns the name that counts from now on: another one than `uaid` means
+    /// that the service has forgotten this user agent and its subscriptions.
+    ///
+    /// # Errors
+    /// When the service answers otherwise, or not at all.
+    pub async fn hello(&mut self, uaid: Option<Uaid>) -> Result<Uaid, ClientError> {
+        let hello = Hello { uaid };
+        self.send(&ClientMessage::Hello(hello)).await?;
+        let answer = self.answer("hello", |message| match message {
+            ServerMessage::Hello { uaid, status, .. } => Some((uaid.clone(), *status)),
+            _ => None,
+        });
+        let (uaid, status) = answer.await?;
+        check(status, "say hello")?;
+        uaid.parse()
+            .map_err(|_| ClientError::Protocol("its uaid is not 32 hex digits".to_owned()))
+    }
+
+    /// Asks for a subscription; with a `key`, one that takes pushes signed by it
+    /// alone. Returns the endpoint. Asking again for the same gives the same.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the service will not.
+    pub async fn register(
+        &mut self,
+        channel: ChannelId,
+        key: Option<&PublicKey>,
+    ) -> Result<String, ClientError> {
+        let channel_id = channel.to_string();
+        let key = key.map(PublicKey::to_base64url);
+        let register = Register { channel_id, key };
+        self.send(&ClientMessage::Register(register)).await?;
+        let wanted = channel.to_string();
+        let answer = self.answer("register", |message| match message {
+            ServerMessage::Register {
+                channel_id,
+                status,
+                push_endpoint,
+            } => (*channel_id == wanted).then(|| (*status, push_endpoint.clone())),
+            _ => None,
+        });
+        let (status, endpoint) = answer.await?;
+        check(status, "register")?;
+        endpoint.ok_or_else(|| ClientError::Protocol("register without pushEndpoint".to_owned()))
+    }
+
+    /// Gives a subscription back.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the service will not.
+    pub async fn unregister(&mut self, channel: ChannelId) -> Result<(), ClientError> {
+        let channel_id = channel.to_string();
+        let unregister = Unregister {
+            channel_id,
+            code: Some(200),
+        };
+        self.send(&ClientMessage::Unregister(unregister)).await?;
+        let wanted = channel.to_string();
+        let answer = self.answer("unregister", |message| match message {
+            ServerMessage::Unregister { channel_id, status } => {
+                (*channel_id == wanted).then_some(*status)
+            }
+            _ => None,
+        });
+        check(answer.await?, "unregister")
+    }
+
+    /// Waits for the next push message, for as long as it takes. May be
+    /// dropped at any await without losing one.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub async fn receive(&mut self) -> Result<Notification, ClientError> {
+        if let Some(notification) = self.early.pop_front() {
+            return Ok(notification);
+        }
+        loop {
+            if let Ok(notification) = Notification::of(self.next_message().await?) {
+                return Ok(notification);
+            }
+        }
+    }
+
+    /// Ends the delivery of a message: 100 delivered, 101 not decrypted, 102
+    /// not delivered (WS-N-8).
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn acknowledge(
+        &mut self,
+        notification: &Notification,
+        code: u16,
+    ) -> Result<(), ClientError> {
+        let update = AckUpdate {
+            channel_id: Some(notification.channel.clone()),
+            version: Some(notification.version.clone()),
+            code: Some(code),
+        };
+        let updates = vec![update];
+        self.send(&ClientMessage::Ack(Ack { updates })).await
+    }
+
+    /// Asks whether the service is still there, and waits for its answer.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn ping(&mut self) -> Result<(), ClientError> {
+        self.send(&ClientMessage::Ping).await?;
+        self.answer("ping", |message| {
+            (*message == ServerMessage::Pong).then_some(())
+        })
+        .await
+    }
+
+    /// Leaves with a Close frame.
+    pub async fn close(mut self) {
+        // Whoever leaves need not know whether the other side heard it.
+        let _ = timeout(Duration::from_secs(1), self.socket.close(None)).await;
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// When the connection is gone or stuck.
+    pub async fn send(&mut self, message: &ClientMessage) -> Result<(), ClientError> {
+        let sent = self.socket.send(Message::text(message.print()));
+        timeout(PATIENCE, sent)
+            .await
+            .map_err(|_| ClientError::Silence("a message that fills the connection"))?
+            .map_err(failed)
+    }
+
+    /// Waits for the answer that `pick` recognises; keeps notifications that
+    /// come before it.
+    async fn answer<T>(
+        &mut self,
+        to: &'static str,
+        pick: impl Fn(&ServerMessage) -> Option<T>,
+    ) -> Result<T, ClientError> {
+        let search = async {
+            loop {
+                let message = self.next_message().await?;
+                if let Some(answer) = pick(&message) {
+                    return Ok(answer);
+                }
+                if let Ok(notification) = Notification::of(message) {
+                    if self.early.len() >= MAX_EARLY {
+                        let problem = format!("{MAX_EARLY} notifications before an answer");
+                        return Err(ClientError::Protocol(problem));
+                    }
+                    self.early.push_back(notification);
+                }
+            }
+        };
+        let answer = timeout(PATIENCE, search).await;
+        answer.unwrap_or(Err(ClientError::Silence(to)))
+    }
+
+    /// The next message of a known kind.
+    async fn next_message(&mut self) -> Result<ServerMessage, ClientError> {
+        loop {
+            let text = match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => text,
+                Some(Ok(Message::Close(frame))) => {
+                    let code = frame.as_ref().map(|frame| frame.code.into());
+                    let reason = frame.map_or_else(String::new, |frame| frame.reason.to_string());
+                    return Err(ClientError::Closed { code, reason });
+                }
+                // The library answers pings by itself; binary frames mean nothing here.
+                Some(Ok(_)) => continue,
+                Some(Err(error)) => return Err(failed(error)),
+                None => {
+                    return Err(ClientError::Closed {
+                        code: None,
+                        reason: String::new(),
+                    });
+                }
+            };
+            match ServerMessage::parse(&text) {
+                Ok(message) => return Ok(message),
+                // Such as broadcasts, which other services send.
+                Err(MessageError::UnknownType) => {}
+                Err(error) => return Err(ClientError::Protocol(error.to_string())),
+            }
+        }
+    }
+}
+
+impl Notification {
+    /// Gives any other message back.
+    fn of(message: ServerMessage) -> Result<Self, Box<ServerMessage>> {
+        match message {
+            ServerMessage::Notification {
+                channel_id,
+                version,
+                data,
+                headers,
+            } => Ok(Self {
+                channel: channel_id,
+                version,
+                data,
+                headers: headers.unwrap_or_default(),
+            }),
+            other => Err(Box::new(other)),
+        }
+    }
+
+    /// The content coding, by its name on the wire.
+    pub fn encoding(&self) -> Option<&str> {
+        self.headers.encoding.as_deref()
+    }
+
+    /// Decrypts the message; `None` for one without data.
+    ///
+    /// # Errors
+    /// When it is not encrypted for these keys.
+    pub fn decrypt(&self, keys: &UserAgentKeys) -> Result<Option<Vec<u8>>, OpenError> {
+        let Some(data) = &self.data else {
+            return Ok(None);
+        };
+        let body = URL_SAFE_NO_PAD
+            .decode(data.trim_end_matches('='))
+            .map_err(|_| OpenError::Encoding)?;
+        let coding = match self.encoding() {
+            Some("aes128gcm") => ContentCoding::Aes128gcm,
+            Some("aesgcm") => ContentCoding::Aesgcm {
+                encryption: self.headers.encryption.clone().unwrap_or_default(),
+                crypto_key: self.headers.crypto_key.clone().unwrap_or_default(),
+            },
+            Some(_) => return Err(OpenError::UnknownCoding),
+            None => return Err(OpenError::NotEncrypted),
+        };
+        Ok(Some(keys.decrypt(&coding, &body)?))
+    }
+}
+
+fn check(status: u16, what: &'static str) -> Result<(), ClientError> {
+    match status {
+        200 => Ok(()),
+        status => Err(ClientError::Refused { what, status }),
+    }
+}
+
+fn failed(error: tungstenite::Error) -> ClientError {
+    use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+
+    let is_end = match &error {
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => true,
+        tungstenite::Error::Protocol(error) => *error == ResetWithoutClosingHandshake,
+        tungstenite::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof
+        ),
+        _ => false,
+    };
+    if is_end {
+        return ClientError::Closed {
+            code: None,
+            reason: String::new(),
+        };
+    }
+    ClientError::WebSocket(Box::new(error))
+}
