@@ -1,15 +1,26 @@
 //! Bugle, a self-hosted Web Push service.
 
-use bugle::{Clock, Config, Server};
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let flags = [];
-    let config = Config::load(None, std::env::vars_os(), &flags)?;
-    let server = Server::bind(config, Clock::system()).await?;
-    println!("{}", server.public_url());
-    server
-        .run(async { tokio::signal::ctrl_c().await.unwrap_or(()) })
-        .await;
-    Ok(())
+use bugle::cli::{Cli, Failure};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough, as `| head` has.
+        Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Where there is no standard error, the exit code has to do.
+            let _ = writeln!(io::stderr(), "bugle: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_broken_pipe(failure: &Failure) -> bool {
+    failure
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }

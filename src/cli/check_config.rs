@@ -1,0 +1,19 @@
+//! `bugle check-config`
+
+use super::config_args::ConfigArgs;
+use super::{Failure, note, print};
+
+pub(super) const EXAMPLE: &str = "\
+Example:
+  bugle check-config --config bugle.toml";
+
+/// Prints the configuration in effect as a file that would say the same.
+pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
+    let config = args.load()?;
+    print(config.to_toml().trim_end())?;
+    let public_url = config.public_url(config.server.listen);
+    note(format!(
+        "The configuration is sound; endpoints begin with {public_url}/push/"
+    ));
+    Ok(())
+}

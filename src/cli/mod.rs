@@ -1,0 +1,121 @@
+//! The command line: one file for each command.
+
+mod check_config;
+mod config_args;
+mod serve;
+
+use std::error::Error;
+use std::future::Future;
+use std::io::{self, Write};
+
+use clap::{Parser, Subcommand};
+use config_args::ConfigArgs;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Why a command failed, in one sentence.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// A self-hosted Web Push service
+#[derive(Debug, Parser)]
+#[command(
+    name = "bugle",
+    version,
+    about,
+    args_conflicts_with_subcommands = true,
+    after_help = serve::EXAMPLE
+)]
+pub struct Cli {
+    #[command(flatten)]
+    serve: ConfigArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service (the default command)
+    #[command(after_help = serve::EXAMPLE)]
+    Serve(ConfigArgs),
+    /// Print the configuration in effect, or what is wrong with it
+    #[command(after_help = check_config::EXAMPLE)]
+    CheckConfig(ConfigArgs),
+}
+
+impl Cli {
+    /// Runs the command to its end.
+    ///
+    /// # Errors
+    /// With what went wrong, and what to do about it.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command.unwrap_or(Command::Serve(self.serve)) {
+            Command::Serve(args) => serve::run(&args),
+            Command::CheckConfig(args) => check_config::run(&args),
+        }
+    }
+}
+
+/// Ctrl-C or SIGTERM, from now on.
+///
+/// # Errors
+/// When the system lets no handler be set.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Writes a line to standard output: what was asked for.
+fn print(line: impl AsRef<str>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}", line.as_ref())?;
+    out.flush()
+}
+
+/// Writes a remark for people to standard error, where it may get lost.
+fn note(line: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    #[expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
+    fn serve_is_the_default_command() {
+        let flags = "--listen 127.0.0.1:1 --data d --public-url http://a --log debug";
+        let default = parse(&format!("bugle {flags}")).unwrap();
+        assert!(default.command.is_none());
+        let named = parse(&format!("bugle serve {flags}")).unwrap();
+        assert!(matches!(named.command, Some(Command::Serve(args)) if args == default.serve));
+        assert!(parse("bugle").unwrap().command.is_none());
+    }
+
+    #[test]
+    fn a_wrong_command_line_exits_with_2() {
+        for line in [
+            "bugle --lisen x",
+            "bugle fly",
+            "bugle --listen a check-config",
+        ] {
+            let code = parse(line).map_err(|error| error.exit_code()).err();
+            assert_eq!(code, Some(2), "{line}");
+        }
+    }
+}

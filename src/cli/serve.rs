@@ -1,0 +1,96 @@
+//! `bugle serve`
+
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tracing_subscriber::EnvFilter;
+
+use super::config_args::ConfigArgs;
+use super::{Failure, print, stop_signal};
+use crate::config::{LogConfig, LogFormat, PublicUrl};
+use crate::{Clock, Config, Server};
+
+pub(super) const EXAMPLE: &str = "\
+Example:
+  bugle --listen 127.0.0.1:8080 --data ./bugle-data";
+
+/// After the drain, how long what is left may take to see that it is over.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
+    let config = args.load()?;
+    start_log(&config.log)?;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(LAST_WORK);
+    served
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let stopped = stop_signal()?;
+    let (log_format, data) = (config.log.format, config.server.data.clone());
+    let server = Server::bind(config, Clock::system()).await?;
+    match log_format {
+        // Whoever closed standard output does not want to know.
+        LogFormat::Text => drop(print(greeting(&server, &data)?)),
+        LogFormat::Json => tracing::info!(
+            listen = %server.local_addr()?,
+            admin = server.admin_addr().map(tracing::field::display),
+            public_url = %server.public_url(),
+            "listening"
+        ),
+    }
+    server.run(stopped).await;
+    Ok(())
+}
+
+fn start_log(config: &LogConfig) -> Result<(), Failure> {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&config.filter)?)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    match config.format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    }
+}
+
+/// Where it listens, and what to do next.
+fn greeting(server: &Server, data: &Path) -> io::Result<String> {
+    let version = env!("CARGO_PKG_VERSION");
+    let (listen, data) = (server.local_addr()?, data.display());
+    let mut text = format!("Bugle {version} listens on {listen}; its data is in {data}\n");
+    if let Some(admin) = server.admin_addr() {
+        text += &format!("Metrics are at http://{admin}/metrics\n");
+    }
+    Ok(text + &next_steps(server.public_url()))
+}
+
+fn next_steps(url: &PublicUrl) -> String {
+    let websocket = url.websocket_url();
+    let mut text = format!("\nFirefox, in about:config:\n  dom.push.serverURL = {websocket}\n");
+    if !url.is_tls() {
+        text += "  dom.push.testing.allowInsecureServerURL = true (add it, as a boolean)\n";
+    }
+    text + &format!("\nA first push, from another terminal:\n  bugle listen --server {websocket}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
+
+    use super::*;
+
+    #[test]
+    fn the_next_steps_name_what_to_set() {
+        let plain = next_steps(&"http://127.0.0.1:8080".parse().unwrap());
+        assert!(plain.contains("dom.push.serverURL = ws://127.0.0.1:8080/\n"));
+        assert!(plain.contains("allowInsecureServerURL = true"));
+        let tls = next_steps(&"https://push.example.org".parse().unwrap());
+        assert!(tls.contains("--server wss://push.example.org/\n"));
+        assert!(!tls.contains("allowInsecureServerURL"));
+    }
+}
