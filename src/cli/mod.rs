@@ -2,7 +2,10 @@
 
 mod check_config;
 mod config_args;
+mod files;
+mod send;
 mod serve;
+mod vapid;
 
 use std::error::Error;
 use std::future::Future;
@@ -10,6 +13,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 use config_args::ConfigArgs;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Why a command failed, in one sentence.
@@ -39,6 +43,12 @@ enum Command {
     /// Print the configuration in effect, or what is wrong with it
     #[command(after_help = check_config::EXAMPLE)]
     CheckConfig(ConfigArgs),
+    /// Make a VAPID key pair, or show the one that is there
+    #[command(after_help = vapid::EXAMPLE)]
+    Vapid(vapid::Args),
+    /// Be an application server: encrypt, sign and send one push
+    #[command(after_help = send::EXAMPLE)]
+    Send(send::Args),
 }
 
 impl Cli {
@@ -50,8 +60,16 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(args) => serve::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
+            Command::Vapid(args) => vapid::run(&args),
+            Command::Send(args) => as_client(send::run(args)),
         }
     }
+}
+
+/// Runs a client on this thread.
+fn as_client(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command)
 }
 
 /// Ctrl-C or SIGTERM, from now on.
@@ -113,6 +131,9 @@ mod tests {
             "bugle --lisen x",
             "bugle fly",
             "bugle --listen a check-config",
+            "bugle send",
+            "bugle send a --ttl -1",
+            "bugle send a --urgency now",
         ] {
             let code = parse(line).map_err(|error| error.exit_code()).err();
             assert_eq!(code, Some(2), "{line}");

@@ -1,0 +1,96 @@
+//! Small files of the client commands. What they hold is secret, so only their
+//! owner may read them.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// No file that is read here is larger, in octets.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The text of a file, or of standard input for `-`.
+///
+/// # Errors
+/// When it cannot be read, is not UTF-8 or has more than 1 MiB.
+pub(super) fn read(path: &Path) -> io::Result<String> {
+    let text = if path == Path::new("-") {
+        read_bounded(io::stdin().lock())
+    } else {
+        File::open(path).and_then(read_bounded)
+    };
+    text.map_err(|error| with_path("cannot read", path, &error))
+}
+
+fn read_bounded(from: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    from.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(io::Error::other("it has more than 1 MiB"));
+    }
+    Ok(text)
+}
+
+/// Writes a file that is not there yet.
+///
+/// # Errors
+/// When there is one, or it cannot be written.
+pub(super) fn create_private(path: &Path, text: &str) -> io::Result<()> {
+    write_new(path, text).map_err(|error| with_path("cannot write", path, &error))
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn with_path(what: &str, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what} {}: {error}", name(path)))
+}
+
+/// What a message calls the file.
+pub(super) fn name(path: &Path) -> String {
+    if path == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn files_are_private_and_not_overwritten_by_accident() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        create_private(&path, "one").unwrap();
+        assert_eq!((read(&path).unwrap().as_str(), mode()), ("one", 0o600));
+        let error = create_private(&path, "two").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read(&path).unwrap(), "one");
+    }
+
+    #[test]
+    fn errors_name_the_file() {
+        let error = read(Path::new("/does/not/exist")).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot read /does/not/exist: "),
+            "{error}"
+        );
+    }
+}
