@@ -1,7 +1,7 @@
 //! Small files of the client commands. What they hold is secret, so only their
 //! owner may read them.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -37,6 +37,19 @@ fn read_bounded(from: impl Read) -> io::Result<String> {
 /// When there is one, or it cannot be written.
 pub(super) fn create_private(path: &Path, text: &str) -> io::Result<()> {
     write_new(path, text).map_err(|error| with_path("cannot write", path, &error))
+}
+
+/// Writes a file in one step: whoever reads it sees the old text or the new.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn replace_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let new = path.with_file_name(name);
+    write_new(&new, text)
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(|error| with_path("cannot write", path, &error))
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
@@ -75,12 +88,15 @@ mod tests {
     fn files_are_private_and_not_overwritten_by_accident() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         create_private(&path, "one").unwrap();
         assert_eq!((read(&path).unwrap().as_str(), mode()), ("one", 0o600));
         let error = create_private(&path, "two").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(read(&path).unwrap(), "one");
+        replace_private(&path, "three").unwrap();
+        assert_eq!((read(&path).unwrap().as_str(), mode()), ("three", 0o600));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod check_config;
 mod config_args;
 mod files;
+mod identity;
+mod listen;
 mod send;
 mod serve;
 mod vapid;
@@ -46,6 +48,9 @@ enum Command {
     /// Make a VAPID key pair, or show the one that is there
     #[command(after_help = vapid::EXAMPLE)]
     Vapid(vapid::Args),
+    /// Be a user agent: subscribe, and print each push as it arrives
+    #[command(after_help = listen::EXAMPLE)]
+    Listen(listen::Args),
     /// Be an application server: encrypt, sign and send one push
     #[command(after_help = send::EXAMPLE)]
     Send(send::Args),
@@ -61,6 +66,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
             Command::Vapid(args) => vapid::run(&args),
+            Command::Listen(args) => as_client(listen::run(args)),
             Command::Send(args) => as_client(send::run(args)),
         }
     }
@@ -134,6 +140,8 @@ mod tests {
             "bugle send",
             "bugle send a --ttl -1",
             "bugle send a --urgency now",
+            "bugle listen --vapid-key a",
+            "bugle listen --server localhost",
         ] {
             let code = parse(line).map_err(|error| error.exit_code()).err();
             assert_eq!(code, Some(2), "{line}");
