@@ -153,11 +153,11 @@ impl Store for SledStore {
     }
 
     fn remove(&self, uaid: Uaid, id: MessageId) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.remove_message(uaid, id) })
+        Box::pin(self.remove_message(uaid, id))
     }
 
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
-        Box::pin(async move { self.remove_expired(now, limit) })
+        Box::pin(self.remove_expired(now, limit))
     }
 
     fn usage(&self) -> Usage {
@@ -177,7 +177,7 @@ impl Store for SledStore {
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let place = self.committer.free_place().await?;
-            self.committer.commit(place).await
+            self.committer.commit(place, None).await
         })
     }
 }

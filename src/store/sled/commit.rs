@@ -3,6 +3,11 @@
 //! A thread of its own takes all who wait, syncs once, and answers them; those
 //! who come meanwhile are the next batch. No timer gathers larger batches: the
 //! sync that is running is the timer.
+//!
+//! What may be applied between two syncs is bounded in octets too ([`Room`]).
+//! The engine reuses parts of its file in place, which reaches the disk ahead
+//! of what it appends; were a whole segment of its log missing behind such a
+//! part after a power loss, it would discard the rest of the log.
 
 use std::io;
 use std::mem;
@@ -19,17 +24,29 @@ use crate::store::{Limit, StoreError};
 /// For how long a change that nobody waits for may stay unsynced.
 const UNSYNCED_AT_MOST: Duration = Duration::from_secs(1);
 
+/// Octets of changes that may be applied and not yet synced. The engine writes
+/// several octets for one of a change; this is a quarter of its segment.
+const UNSYNCED_BYTES: usize = super::open::SEGMENT_BYTES / 4;
+
+/// What a change of one key costs beside its record: the engine now and then
+/// writes the whole page that the key is in.
+const KEY_COST: usize = 4 << 10;
+
 /// Makes changes durable. Dropping it syncs what is left and ends its thread.
 #[derive(Debug)]
 pub(super) struct Committer {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// The right to wait for the disk. Taken before a change is applied, so that
 /// what is applied can also be answered.
 pub(super) type Place = OwnedSemaphorePermit;
+
+/// Leave to apply a change of some octets; given back when it is durable.
+pub(super) type Room = OwnedSemaphorePermit;
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -44,6 +61,10 @@ struct Queue {
     waiters: Vec<Waiter>,
     /// There are changes that nobody waits for.
     unsynced: bool,
+    /// Held by the changes in this batch.
+    rooms: Vec<Room>,
+    /// How many wait for room, which only a sync can give.
+    cramped: usize,
     /// The batch that is being gathered; the first is 1.
     batch: u64,
     closed: bool,
@@ -51,6 +72,17 @@ struct Queue {
     /// sync the system may have dropped the data and report the next as fine.
     failure: Option<String>,
 }
+
+/// A batch on its way to the disk.
+#[derive(Debug)]
+struct Taken {
+    number: u64,
+    waiters: Vec<Waiter>,
+    rooms: Vec<Room>,
+}
+
+/// One who waits for room, also if it stops waiting.
+struct Cramped<'a>(&'a Shared);
 
 /// The place is given back when the answer is, also if nobody listens by then.
 #[derive(Debug)]
@@ -64,6 +96,8 @@ impl Default for Queue {
         Self {
             waiters: Vec::new(),
             unsynced: false,
+            rooms: Vec::new(),
+            cramped: 0,
             batch: 1,
             closed: false,
             failure: None,
@@ -90,6 +124,7 @@ impl Committer {
         Ok(Self {
             shared,
             places: Arc::new(Semaphore::new(waiting.clamp(1, Semaphore::MAX_PERMITS))),
+            bytes: Arc::new(Semaphore::new(UNSYNCED_BYTES)),
             thread: Some(thread),
         })
     }
@@ -117,22 +152,41 @@ impl Committer {
         place.map_err(|_| ended())
     }
 
-    /// Waits until all that was applied before the call is durable.
+    /// Leave to change `keys` keys with records of `bytes` octets in all.
+    /// Waits for a sync when too much is unsynced. A change too large for any
+    /// leave is the only one of its time.
+    ///
+    /// # Errors
+    /// `Unavailable` when a sync has failed.
+    pub(super) async fn room(&self, keys: usize, bytes: usize) -> Result<Room, StoreError> {
+        let cost = keys.saturating_mul(KEY_COST).saturating_add(bytes);
+        let cost = u32::try_from(cost.min(UNSYNCED_BYTES)).unwrap_or(u32::MAX);
+        if let Ok(room) = Arc::clone(&self.bytes).try_acquire_many_owned(cost) {
+            return Ok(room);
+        }
+        let _cramped = Cramped::new(&self.shared)?;
+        let room = Arc::clone(&self.bytes).acquire_many_owned(cost).await;
+        room.map_err(|_| ended())
+    }
+
+    /// Waits until all that was applied before the call is durable; `room` is
+    /// what that took.
     ///
     /// # Errors
     /// `Unavailable` when that cannot be promised.
-    pub(super) async fn commit(&self, place: Place) -> Result<(), StoreError> {
+    pub(super) async fn commit(&self, place: Place, room: Option<Room>) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.shared.push(Waiter { answer, place })?;
+        self.shared.push(Waiter { answer, place }, room)?;
         answered.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Sees that what was applied before the call becomes durable soon, and
     /// says in which batch.
-    pub(super) fn commit_later(&self) -> u64 {
+    pub(super) fn commit_later(&self, room: Option<Room>) -> u64 {
         let mut queue = self.shared.queue();
         let first = !mem::replace(&mut queue.unsynced, true);
-        if first && queue.waiters.is_empty() {
+        queue.rooms.extend(room);
+        if (first || queue.cramped > 0) && queue.waiters.is_empty() {
             self.shared.wake.notify_one();
         }
         queue.batch
@@ -161,10 +215,11 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, waiter: Waiter) -> Result<(), StoreError> {
+    fn push(&self, waiter: Waiter, room: Option<Room>) -> Result<(), StoreError> {
         let mut queue = self.queue();
         queue.health()?;
         queue.waiters.push(waiter);
+        queue.rooms.extend(room);
         // Who finds the queue empty wakes the thread; it looks again before it
         // sleeps, so the others need not.
         if queue.waiters.len() == 1 {
@@ -174,14 +229,15 @@ impl Shared {
     }
 
     fn run(&self, mut sync: impl FnMut() -> io::Result<()>) {
-        while let Some((batch, waiters)) = self.next_batch() {
+        while let Some(taken) = self.next_batch() {
             let result = catch_unwind(AssertUnwindSafe(&mut sync))
                 .unwrap_or_else(|_| Err(io::Error::other("the engine panicked")))
                 .map_err(|error| self.fail(&error));
             if result.is_ok() {
-                self.durable.store(batch, Ordering::Release);
+                self.durable.store(taken.number, Ordering::Release);
             }
-            for waiter in waiters {
+            drop(taken.rooms);
+            for waiter in taken.waiters {
                 // First, so that who is answered can come again.
                 drop(waiter.place);
                 // Who does not listen any more has no need of the answer.
@@ -192,10 +248,11 @@ impl Shared {
 
     /// Sleeps until there is something to sync; `None` when there never will
     /// be again.
-    fn next_batch(&self) -> Option<(u64, Vec<Waiter>)> {
+    fn next_batch(&self) -> Option<Taken> {
         let mut queue = self.queue();
         loop {
-            if !queue.waiters.is_empty() || (queue.closed && queue.unsynced) {
+            let at_once = queue.closed || queue.cramped > 0;
+            if !queue.waiters.is_empty() || (queue.unsynced && at_once) {
                 return Some(queue.take());
             }
             if queue.closed {
@@ -223,12 +280,33 @@ impl Shared {
     }
 }
 
+impl<'a> Cramped<'a> {
+    fn new(shared: &'a Shared) -> Result<Self, StoreError> {
+        let mut queue = shared.queue();
+        queue.health()?;
+        queue.cramped += 1;
+        shared.wake.notify_one();
+        drop(queue);
+        Ok(Self(shared))
+    }
+}
+
+impl Drop for Cramped<'_> {
+    fn drop(&mut self) {
+        self.0.queue().cramped -= 1;
+    }
+}
+
 impl Queue {
-    fn take(&mut self) -> (u64, Vec<Waiter>) {
-        let batch = self.batch;
+    fn take(&mut self) -> Taken {
+        let number = self.batch;
         self.batch += 1;
         self.unsynced = false;
-        (batch, mem::take(&mut self.waiters))
+        Taken {
+            number,
+            waiters: mem::take(&mut self.waiters),
+            rooms: mem::take(&mut self.rooms),
+        }
     }
 
     fn health(&self) -> Result<(), StoreError> {
@@ -261,8 +339,8 @@ mod tests {
             gate.recv().map_err(io::Error::other)
         };
         let committer = Committer::start(sync, 100).unwrap();
-        let first = committer.commit(committer.place().unwrap());
-        let others = (0..50).map(|_| committer.commit(committer.place().unwrap()));
+        let first = committer.commit(committer.place().unwrap(), None);
+        let others = (0..50).map(|_| committer.commit(committer.place().unwrap(), None));
         let others: Vec<_> = others.collect();
         let (first, others, ()) =
             tokio::join!(first, futures_util::future::join_all(others), async {
@@ -281,9 +359,9 @@ mod tests {
             committer.place().unwrap_err(),
             StoreError::Full(Limit::WaitingForDisk)
         );
-        committer.commit(one).await.unwrap();
+        committer.commit(one, None).await.unwrap();
         let free = committer.free_place().await.unwrap();
-        committer.commit(free).await.unwrap();
+        committer.commit(free, None).await.unwrap();
     }
 
     #[tokio::test]
@@ -293,7 +371,7 @@ mod tests {
         let committer = Committer::start(sync, 2).unwrap();
         let place = committer.place().unwrap();
         let unavailable = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Unavailable(why)) if why.contains("no space left"));
-        assert!(unavailable(committer.commit(place).await));
+        assert!(unavailable(committer.commit(place, None).await));
         assert!(unavailable(committer.place().map(drop)));
         assert!(unavailable(committer.free_place().await.map(drop)));
     }
@@ -302,7 +380,7 @@ mod tests {
     async fn a_panic_in_the_engine_is_a_failed_sync() {
         let committer = Committer::start(|| panic!("broken"), 2).unwrap();
         let place = committer.place().unwrap();
-        assert!(committer.commit(place).await.is_err());
+        assert!(committer.commit(place, None).await.is_err());
         assert!(committer.place().is_err());
     }
 
@@ -315,10 +393,30 @@ mod tests {
             Ok(())
         };
         let committer = Committer::start(sync, 1).unwrap();
-        let batch = committer.commit_later();
-        assert_eq!(committer.commit_later(), batch);
+        let batch = committer.commit_later(None);
+        assert_eq!(committer.commit_later(None), batch);
         drop(committer);
         assert_eq!(syncs.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_unsynced_is_bounded() {
+        let (unsynced, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let in_sync = Arc::clone(&unsynced);
+        let sync = move || {
+            in_sync.store(0, Ordering::SeqCst);
+            Ok(())
+        };
+        let committer = Committer::start(sync, 1).unwrap();
+        for _ in 0..100 {
+            let room = committer.room(1, UNSYNCED_BYTES / 4).await.unwrap();
+            let now = unsynced.fetch_add(1, Ordering::SeqCst) + 1;
+            peak.fetch_max(now, Ordering::SeqCst);
+            committer.commit_later(Some(room));
+        }
+        // Waits for no second of rest, and keeps to what fits.
+        assert!(peak.load(Ordering::SeqCst) <= 3);
+        let _all = committer.room(usize::MAX, usize::MAX).await.unwrap();
     }
 
     #[test]
@@ -326,7 +424,7 @@ mod tests {
         let (synced, syncs) = mpsc::channel();
         let sync = move || synced.send(()).map_err(io::Error::other);
         let committer = Committer::start(sync, 1).unwrap();
-        let batch = committer.commit_later();
+        let batch = committer.commit_later(None);
         assert!(!committer.is_durable(batch));
         syncs.recv_timeout(Duration::from_secs(30)).unwrap();
     }

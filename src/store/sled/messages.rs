@@ -3,8 +3,8 @@
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 
 use super::record::{
-    Changes, IDS_KEY, decode_message, encode, encode_message, message_key, part_keys, read_message,
-    unavailable,
+    Changes, IDS_KEY, PART, decode_message, encode, encode_message, message_key, part_keys,
+    read_message, unavailable,
 };
 use super::recover::set_aside;
 use super::{SledStore, State};
@@ -25,15 +25,20 @@ impl SledStore {
         } else {
             (None, Vec::new())
         };
+        let keys = record.len().div_ceil(PART) + usize::from(message.topic.is_some());
+        let room = self.committer.room(keys, record.len()).await?;
         loop {
             if let Some(id) = self.apply_append(uaid, &message, &record)? {
                 if let Some(place) = place {
-                    self.committer.commit(place).await?;
+                    self.committer.commit(place, Some(room)).await?;
+                } else if keys > 0 {
+                    self.committer.commit_later(Some(room));
                 }
                 return Ok(id);
             }
             // Half a block of ids has gone out since the last sync began.
-            self.committer.commit(self.committer.place()?).await?;
+            let sync = self.committer.place()?;
+            self.committer.commit(sync, None).await?;
         }
     }
 
@@ -68,8 +73,6 @@ impl SledStore {
         }
         if let Some(entry) = entry {
             state.index.insert(uaid, entry);
-        } else if replaced.is_some() {
-            self.committer.commit_later();
         }
         Ok(Some(id))
     }
@@ -79,7 +82,7 @@ impl SledStore {
             let mut changes = Changes::default();
             changes.insert(IDS_KEY, &encode(&bound, &[])?);
             changes.apply(&self.tree)?;
-            state.ids.reserved(bound, self.committer.commit_later());
+            state.ids.reserved(bound, self.committer.commit_later(None));
         }
         Ok(state.ids.take())
     }
@@ -147,30 +150,53 @@ impl SledStore {
         parts.map_or(Ok(None), |parts| self.read_one(uaid, id, parts))
     }
 
-    pub(super) fn remove_message(&self, uaid: Uaid, id: MessageId) -> Result<bool, StoreError> {
-        let mut state = self.state()?;
-        self.remove_all(&mut state, &[(uaid, id)])
-            .map(|removed| removed == 1)
-    }
-
-    pub(super) fn remove_expired(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError> {
-        let mut removed = 0;
-        loop {
-            let mut state = self.state()?;
-            let at_once = EXPIRED_AT_ONCE.min(limit - removed);
-            let expired = state.index.expired(now, at_once);
-            if expired.is_empty() {
-                return Ok(removed);
-            }
-            removed += self.remove_all(&mut state, &expired)?;
-        }
-    }
-
-    fn remove_all(
+    pub(super) async fn remove_message(
         &self,
-        state: &mut State,
-        messages: &[(Uaid, MessageId)],
+        uaid: Uaid,
+        id: MessageId,
+    ) -> Result<bool, StoreError> {
+        Ok(self.remove_all(&[(uaid, id)]).await? == 1)
+    }
+
+    pub(super) async fn remove_expired(
+        &self,
+        now: UnixTime,
+        limit: usize,
     ) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        while removed < limit {
+            let at_once = EXPIRED_AT_ONCE.min(limit - removed);
+            let expired = self.state()?.index.expired(now, at_once);
+            if expired.is_empty() {
+                break;
+            }
+            removed += self.remove_all(&expired).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes those of the messages that are there, in one step.
+    async fn remove_all(&self, messages: &[(Uaid, MessageId)]) -> Result<usize, StoreError> {
+        let keys = self.parts_of(messages)?;
+        if keys == 0 {
+            return Ok(0);
+        }
+        let room = self.committer.room(keys, 0).await?;
+        let removed = self.apply_removal(messages)?;
+        self.committer.commit_later(Some(room));
+        Ok(removed)
+    }
+
+    fn parts_of(&self, messages: &[(Uaid, MessageId)]) -> Result<usize, StoreError> {
+        let state = self.state()?;
+        let entries = messages
+            .iter()
+            .filter_map(|(u, id)| state.index.get(*u, *id));
+        Ok(entries.map(|entry| entry.parts as usize).sum())
+    }
+
+    fn apply_removal(&self, messages: &[(Uaid, MessageId)]) -> Result<usize, StoreError> {
+        let mut state = self.state()?;
         let mut changes = Changes::default();
         for (uaid, id) in messages {
             if let Some(entry) = state.index.get(*uaid, *id) {
@@ -180,11 +206,7 @@ impl SledStore {
         changes.apply(&self.tree)?;
         let removed = messages
             .iter()
-            .filter(|(uaid, id)| state.index.remove(*uaid, *id).is_some())
-            .count();
-        if removed > 0 {
-            self.committer.commit_later();
-        }
-        Ok(removed)
+            .filter(|(uaid, id)| state.index.remove(*uaid, *id).is_some());
+        Ok(removed.count())
     }
 }

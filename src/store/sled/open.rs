@@ -20,6 +20,11 @@ const FORMAT_KEY: &[u8] = b"format";
 const TREE: &str = "bugle.v1";
 const DAMAGED_TREE: &str = "damaged.v1";
 
+/// The unit in which the engine's file grows and is reused; fixed when it is
+/// made. The largest it takes: what is written between two syncs must stay
+/// well below (see `Committer`).
+pub(super) const SEGMENT_BYTES: usize = 16 << 20;
+
 /// Another store of this process may just be giving the folder up.
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
@@ -125,6 +130,7 @@ fn lock(path: &Path, cache_bytes: u64) -> Result<Db, OpenError> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(cache_bytes)
+        .segment_size(SEGMENT_BYTES)
         .flush_every_ms(None);
     for _ in 0..LOCK_ATTEMPTS {
         match config.open() {

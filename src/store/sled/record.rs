@@ -26,8 +26,9 @@ use crate::store::{NewMessage, StoreError, Subscription};
 const VERSION: u8 = 1;
 /// Version and checksum.
 const HEAD: usize = 5;
-/// Octets of a message in one record. The engine writes pages of more than
-/// 128 KiB into files that it never syncs, and a page takes some 20 records.
+/// Octets of a message in one record. The engine writes a page of more than a
+/// quarter of its segment into a file that it never syncs, and now and then
+/// writes whole pages, of up to some 20 records.
 pub(super) const PART: usize = 5 * 1024;
 
 /// Key of the record of reserved ids.

@@ -3,6 +3,7 @@
 use bugle_protocol::{ChannelId, SubscriptionId, Uaid};
 use sled::Tree;
 
+use super::commit::Room;
 use super::record::{
     Changes, Damaged, decode, decode_subscription, encode, encode_subscription, message_key,
     subscription_key, unavailable, user_agent_key,
@@ -37,8 +38,20 @@ impl SledStore {
 
     pub(super) async fn put(&self, subscription: Subscription) -> Result<(), StoreError> {
         let place = self.committer.place()?;
+        let room = self.room(subscription.uaid, subscription.channel).await?;
         self.apply_put(&subscription)?;
-        self.committer.commit(place).await
+        self.committer.commit(place, Some(room)).await
+    }
+
+    /// Leave to change a subscription, its count, and what is in its log.
+    async fn room(&self, uaid: Uaid, channel: ChannelId) -> Result<Room, StoreError> {
+        let old = self.read_subscription(uaid, channel)?;
+        let parts = old.map_or(Ok(0), |old| -> Result<usize, StoreError> {
+            let state = self.state()?;
+            let entries = state.index.of_subscription(uaid, old.id);
+            Ok(entries.map(|entry| entry.parts as usize).sum())
+        })?;
+        self.committer.room(2 + parts, 0).await
     }
 
     fn apply_put(&self, subscription: &Subscription) -> Result<(), StoreError> {
@@ -69,9 +82,10 @@ impl SledStore {
         channel: ChannelId,
     ) -> Result<bool, StoreError> {
         let place = self.committer.place()?;
+        let room = self.room(uaid, channel).await?;
         let removed = self.apply_unsubscribe(uaid, channel)?;
         if removed {
-            self.committer.commit(place).await?;
+            self.committer.commit(place, Some(room)).await?;
         }
         Ok(removed)
     }
