@@ -1,9 +1,9 @@
 //! The default engine: sled, with group commit.
 //!
 //! One tree holds everything, so that a change of several records is one
-//! atomic batch. An [`Index`] beside it says what there is, so that no read
+//! atomic batch. An `Index` beside it says what there is, so that no read
 //! ever scans the tree. Changes are applied at once, in order, under one lock;
-//! what is promised to be durable then waits for the [`Committer`].
+//! what is promised to be durable then waits for the `Committer`.
 
 mod commit;
 mod ids;
