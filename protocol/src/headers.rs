@@ -238,7 +238,7 @@ impl ContentCoding {
         PublicKey::from_bytes(&dh).map_err(|_| "the dh in Crypto-Key is not a point on P-256")?;
         Ok(Self::Aesgcm {
             encryption: encryption.to_owned(),
-            crypto_key: dh_entry(&keys),
+            crypto_key: dh_entry(&keys).ok_or("the keyid in Crypto-Key is not a plain word")?,
         })
     }
 
@@ -278,8 +278,10 @@ pub(crate) fn octets_of(params: &[Param], name: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Prints the entry that holds `dh`, without a VAPID key (VLEG-c).
-fn dh_entry(params: &[Param]) -> String {
+/// Prints `keyid` and `dh` of the entry that holds `dh`: what a user agent
+/// needs to decrypt, and no VAPID key (VLEG-c). `None` when the keyid would
+/// need quotes, within which user agents do not look for separators.
+fn dh_entry(params: &[Param]) -> Option<String> {
     let mut entries: Vec<Vec<&Param>> = Vec::new();
     for param in params {
         match entries.last_mut() {
@@ -289,13 +291,21 @@ fn dh_entry(params: &[Param]) -> String {
     }
     let entry = entries
         .into_iter()
-        .find(|e| e.iter().any(|p| p.name == "dh"))
-        .unwrap_or_default();
-    let shown = entry.iter().filter(|p| p.name != "p256ecdsa");
-    shown
-        .map(|p| format!("{}={}", p.name, p.value))
-        .collect::<Vec<_>>()
-        .join(";")
+        .find(|e| e.iter().any(|p| p.name == "dh"))?;
+    let plain = |value: &str| {
+        let mut chars = value.chars();
+        chars.all(|c| c.is_ascii_graphic() && !",;=\"\\".contains(c))
+    };
+    let mut shown = Vec::new();
+    for param in entry {
+        match param.name.as_str() {
+            "dh" => shown.push(format!("dh={}", param.value)),
+            "keyid" if plain(&param.value) => shown.push(format!("keyid={}", param.value)),
+            "keyid" => return None,
+            _ => {}
+        }
+    }
+    Some(shown.join(";"))
 }
 
 /// The text of a field that may stand once; the error is for one that stands

@@ -176,6 +176,40 @@ fn a_body_of_the_other_coding_is_refused() {
     assert_eq!(result, Err(DecryptError::Headers));
 }
 
+/// VLEG-c, WS-N-6: of Crypto-Key, the user agent gets what it needs.
+#[test]
+fn only_the_key_of_the_message_is_forwarded() {
+    let key = Example::new(AESGCM).text("as_public").to_owned();
+    let forwarded = |crypto_key: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert("ttl", "0".parse().unwrap());
+        headers.insert("content-encoding", "aesgcm".parse().unwrap());
+        headers.insert("encryption", "salt=lngarbyKfMoi9Z75xYXmkg".parse().unwrap());
+        headers.insert("crypto-key", crypto_key.replace('K', &key).parse().unwrap());
+        match PushHeaders::parse(&headers).ok()?.coding {
+            Some(ContentCoding::Aesgcm { crypto_key, .. }) => Some(crypto_key.replace(&key, "K")),
+            _ => None,
+        }
+    };
+    for (sent, expected) in [
+        ("dh=K", Some("dh=K")),
+        ("dh=\"K\";p256ecdsa=X", Some("dh=K")),
+        ("p256ecdsa=X,dh=K", Some("dh=K")),
+        ("p256ecdsa=X;keyid=a , keyid=b;dh=K", Some("keyid=b;dh=K")),
+        (
+            "keyid=p256dh;dh=K;other=\"a;p256ecdsa=X\"",
+            Some("keyid=p256dh;dh=K"),
+        ),
+        ("keyid=\"a;dh=X\";dh=K", None),
+        ("keyid=\"a,b\";dh=K", None),
+        ("dh=K;dh=K", None),
+        ("dh=K,dh=K", None),
+        ("p256ecdsa=K", None),
+    ] {
+        assert_eq!(forwarded(sent).as_deref(), expected, "{sent}");
+    }
+}
+
 /// What a push service can judge of an aes128gcm body (8291-4, E-2).
 #[test]
 fn structure_of_a_body() {
