@@ -5,7 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use super::config_args::ConfigArgs;
 use super::{Failure, print, stop_signal};
@@ -48,14 +51,17 @@ async fn serve(config: Config) -> Result<(), Failure> {
 }
 
 fn start_log(config: &LogConfig) -> Result<(), Failure> {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&config.filter)?)
+    // What libraries log may hold a capability: a URL, a frame, a header.
+    let ours = filter_fn(|metadata| metadata.target().starts_with("bugle"));
+    let filter = EnvFilter::try_new(&config.filter)?.and(ours);
+    let layer = fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
-    match config.format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-    }
+    let layer = match config.format {
+        LogFormat::Text => layer.with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    Ok(tracing_subscriber::registry().with(layer).try_init()?)
 }
 
 /// Where it listens, and what to do next.
