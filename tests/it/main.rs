@@ -10,6 +10,7 @@
 mod support;
 
 mod ack;
+mod cli;
 mod cors;
 mod crash;
 mod delivery;

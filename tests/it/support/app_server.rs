@@ -100,6 +100,14 @@ impl<'s> Push<'s> {
         self.header("authorization", &authorization)
     }
 
+    /// The value of `Authorization`.
+    pub fn authorization(&self) -> &str {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|(name, _)| name == "authorization")
+            .map_or("", |(_, value)| value)
+    }
+
     /// An encrypted text.
     pub fn text(self, text: &str) -> Self {
         self.body(encrypted(text))

@@ -99,6 +99,18 @@ impl Server {
         server
     }
 
+    /// A service that somebody else has started there, with the system's clock.
+    pub fn at(authority: &str) -> Self {
+        Self {
+            config: Config::default(),
+            clock: Clock::system(),
+            folder: tempfile::tempdir().unwrap(),
+            running: None,
+            public: authority.to_owned(),
+            admin: String::new(),
+        }
+    }
+
     /// Starts the program (again), and waits until it answers.
     pub async fn run_program(&mut self) {
         let file = self.folder.path().join("bugle.toml");

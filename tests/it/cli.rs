@@ -1,0 +1,304 @@
+//! The commands, as a person runs them.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::support::app_server::{Push, key_pair};
+use crate::support::server::Server;
+use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
+
+/// A command in a folder of its own, with an environment of its own.
+fn bugle(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bugle"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .kill_on_drop(true);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command to its end.
+async fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let output = bugle(folder, arguments).output();
+    timeout(PATIENCE, output)
+        .await
+        .expect("the command ends")
+        .unwrap()
+}
+
+fn text(octets: &[u8]) -> String {
+    String::from_utf8(octets.to_vec()).unwrap()
+}
+
+fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+    BufReader::new(child.stdout.take().unwrap()).lines()
+}
+
+/// The next line, as JSON.
+async fn json(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
+    let line = timeout(PATIENCE, lines.next_line())
+        .await
+        .expect("a line comes");
+    serde_json::from_str(&line.unwrap().expect("the command goes on")).unwrap()
+}
+
+#[tokio::test]
+async fn listen_and_send_pass_a_push_and_keep_their_identity() {
+    let server = Server::start_with(|_| ()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("ws://{}/", server.authority());
+    let listen = [
+        "listen",
+        "--server",
+        &url,
+        "--json",
+        "--subscription",
+        "s.json",
+    ];
+
+    let mut listener = bugle(folder.path(), &listen).spawn().unwrap();
+    let mut printed = lines(&mut listener);
+    let subscription = json(&mut printed).await;
+    assert_eq!(subscription["type"], "subscription");
+    assert!(
+        subscription["endpoint"]
+            .as_str()
+            .unwrap()
+            .starts_with(&server.origin())
+    );
+
+    let sent = run(folder.path(), &["send", "s.json", "grüße", "--ttl", "30"]).await;
+    let said = text(&sent.stdout);
+    // The service's clock is the test's, so the token is of another time.
+    assert!(
+        !sent.status.success() && text(&sent.stderr).contains("exp"),
+        "{sent:?}"
+    );
+    assert!(said.contains("403"), "{said}");
+    listener.kill().await.unwrap();
+
+    let mut again = bugle(folder.path(), &listen).spawn().unwrap();
+    let same = json(&mut lines(&mut again)).await;
+    assert_eq!(same, subscription, "the identity was kept");
+}
+
+#[tokio::test]
+async fn a_push_goes_from_send_to_listen_through_the_real_program() {
+    let server = Server::start_program(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("ws://{}/", server.authority());
+    let made = run(folder.path(), &["vapid", "keys.pem", "--json"]).await;
+    let keys: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let public = keys["publicKey"].as_str().unwrap();
+
+    let arguments = [
+        "listen",
+        "--server",
+        &url,
+        "--vapid-key",
+        public,
+        "--json",
+        "--subscription",
+        "s.json",
+        "--count",
+        "2",
+    ];
+    let mut listener = bugle(folder.path(), &arguments).spawn().unwrap();
+    let mut printed = lines(&mut listener);
+    json(&mut printed).await;
+    for word in ["eins", "zwei"] {
+        let arguments = [
+            "send",
+            "s.json",
+            word,
+            "--vapid",
+            "keys.pem",
+            "--ttl",
+            "99999999",
+            "--urgency",
+            "high",
+            "--topic",
+            word,
+            "--json",
+        ];
+        let sent = run(folder.path(), &arguments).await;
+        assert!(sent.status.success(), "{sent:?}");
+        let answer: Value = serde_json::from_slice(&sent.stdout).unwrap();
+        assert_eq!(
+            (&answer["status"], &answer["ttl"]),
+            (&201.into(), &2_592_000.into())
+        );
+        assert!(answer["location"].as_str().unwrap().contains("/message/"));
+        let push = json(&mut printed).await;
+        assert_eq!(
+            (&push["type"], &push["text"]),
+            (&"push".into(), &word.into()),
+            "{push}"
+        );
+    }
+    assert!(
+        timeout(PATIENCE, listener.wait())
+            .await
+            .unwrap()
+            .unwrap()
+            .success()
+    );
+
+    let refused = run(
+        folder.path(),
+        &["send", "s.json", "x", "--vapid", "other.pem"],
+    )
+    .await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains("another application server key"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn check_config_prints_what_is_in_effect_or_what_is_wrong_and_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = run(folder.path(), &["check-config", "--listen", "127.0.0.1:9"]).await;
+    assert!(
+        good.status.success() && text(&good.stdout).contains("127.0.0.1:9"),
+        "{good:?}"
+    );
+    std::fs::write(folder.path().join("bad.toml"), "[limits]\nbody_bites = 1\n").unwrap();
+    let bad = run(folder.path(), &["check-config", "--config", "bad.toml"]).await;
+    let said = text(&bad.stderr);
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(
+        ["bad.toml", ":2:", "body_bites"]
+            .iter()
+            .all(|part| said.contains(part)),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn serve_says_what_is_in_its_way_in_one_sentence() {
+    let server = Server::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let taken = [
+        "--listen",
+        server.authority(),
+        "--admin-listen",
+        "",
+        "--data",
+        "d",
+    ];
+    let tls = [
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        "no.pem",
+        "--tls-key",
+        "no.pem",
+    ];
+    for (arguments, part) in [(&taken[..], "server.listen"), (&tls[..], "no.pem")] {
+        let output = run(folder.path(), arguments).await;
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains(part) && said.trim().lines().count() == 1,
+            "{said}"
+        );
+    }
+}
+
+/// The service at its most talkative.
+async fn serve_at_trace(folder: &Path) -> (Child, String) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let address = free.to_string();
+    let arguments = [
+        "--listen",
+        &address,
+        "--admin-listen",
+        "",
+        "--data",
+        "data",
+        "--log",
+        "trace",
+    ];
+    let mut service = bugle(folder, &arguments).spawn().unwrap();
+    let mut printed = lines(&mut service);
+    let first = timeout(PATIENCE, printed.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert!(first.contains(&address), "{first}");
+    (service, address)
+}
+
+fn terminate(child: &Child) {
+    let pid = child.id().unwrap().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[tokio::test]
+async fn rfc8030_8_5_logs_hold_no_capability_and_sigterm_ends_with_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let (service, address) = serve_at_trace(folder.path()).await;
+    let server = Server::at(&address);
+    let keys = key_pair(1);
+    let mut user_agent = UserAgent::connect(&server).await;
+    let key = keys.public_key().to_base64url();
+    let endpoint = user_agent.register(CHANNEL, Some(&key)).await;
+    let push = Push::to(&server, &endpoint).text("secret").signed(&keys);
+    let message = push.accepted().await;
+    let signature = push.authorization().to_owned();
+    push.clone().without("ttl").send().await;
+    push.over(crate::support::http::Version::Http2)
+        .accepted()
+        .await;
+    let notification = user_agent.notification().await;
+    user_agent.ack(&notification).await;
+    user_agent.notification().await;
+    let uaid = user_agent.uaid.clone();
+
+    terminate(&service);
+    assert_eq!(user_agent.closed().await, 1001);
+    let output = timeout(Duration::from_secs(20), service.wait_with_output())
+        .await
+        .unwrap();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let log = text(&output.stderr);
+    assert!(log.contains("refused"), "there is a log: {log}");
+    let dashless = CHANNEL.replace('-', "");
+    let token = |url: &str| url.rsplit('/').next().unwrap().to_owned();
+    for secret in [
+        uaid.as_str(),
+        CHANNEL,
+        &dashless,
+        &token(&endpoint),
+        &token(&message),
+        notification.version(),
+        &key,
+        &signature[8..60],
+    ] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
