@@ -69,6 +69,7 @@ fn frames_of_firefox_are_understood() {
             "ack",
             ClientMessage::Ack(Ack {
                 updates: vec![AckUpdate {
+                    channel_id: Some(OTHER.to_owned()),
                     version: Some(VERSION.to_owned()),
                     code: Some(100),
                 }],
@@ -184,8 +185,12 @@ fn what_is_no_message_is_refused() {
 fn client_message() -> impl Strategy<Value = ClientMessage> {
     let text = any::<String>;
     let code = || option::of(any::<u16>());
-    let update = (option::of(text()), code());
-    let update = update.prop_map(|(version, code)| AckUpdate { version, code });
+    let update = (option::of(text()), option::of(text()), code());
+    let update = update.prop_map(|(channel_id, version, code)| AckUpdate {
+        channel_id,
+        version,
+        code,
+    });
     prop_oneof![
         option::of(any::<[u8; 16]>()).prop_map(|uaid| {
             let uaid = uaid.map(Uaid::from_bytes);
