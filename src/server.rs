@@ -61,17 +61,17 @@ pub enum StartError {
 /// What serves a connection needs to know of it. The connection counts as open
 /// until the last clone is gone.
 #[derive(Clone)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The site it is connected to.
-    pub site: Arc<Site>,
+    pub(crate) site: Arc<Site>,
     /// Whether it came to the admin listener.
-    pub is_admin: bool,
+    pub(crate) is_admin: bool,
     /// The times and bounds of a WebSocket session.
-    pub settings: Arc<SessionSettings>,
+    pub(crate) settings: Arc<SessionSettings>,
     /// Cancelled when the service is on its way out.
-    pub stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
     /// Where the tasks of connections run.
-    pub tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     _admitted: Arc<Admitted>,
 }
 
