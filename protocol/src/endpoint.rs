@@ -10,9 +10,11 @@
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::base64url;
-use crate::id::{ChannelId, MessageId, SubscriptionId, Uaid};
+use crate::id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId, Uaid};
 
-/// What a push resource names (RFC 8030 §5): one life of one subscription.
+/// What a push resource names (RFC 8030 §5): one life of one subscription. So
+/// does a subscription resource (§4); whoever knows the one does not know the
+/// other (§8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PushEndpoint {
     /// Whose subscription it is.
@@ -32,6 +34,14 @@ pub struct MessageUrl {
     /// The message.
     pub id: MessageId,
 }
+
+/// What a subscription set resource names (RFC 8030 §4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriptionSetUrl(pub Uaid);
+
+/// What a receipt subscription resource names (RFC 8030 §5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptSubscriptionUrl(pub ReceiptSubscriptionId);
 
 /// The keys that seal tokens: the first seals, all open.
 ///
@@ -53,6 +63,9 @@ pub struct BadToken;
 /// never taken for another (RFC 8030 §8.3).
 const PUSH: &[u8] = b"bugle push endpoint 1";
 const MESSAGE: &[u8] = b"bugle message 1";
+const SUBSCRIPTION: &[u8] = b"bugle subscription 1";
+const SUBSCRIPTION_SET: &[u8] = b"bugle subscription set 1";
+const RECEIPT_SUBSCRIPTION: &[u8] = b"bugle receipt subscription 1";
 
 impl Keyring {
     /// From keys of 32 random octets, the sealing one first.
@@ -109,12 +122,7 @@ impl Keyring {
 impl PushEndpoint {
     /// The last segment of the endpoint's URL: 86 characters of base64url.
     pub fn seal(&self, keyring: &Keyring) -> String {
-        let parts = [
-            self.uaid.as_bytes(),
-            self.channel.as_bytes(),
-            self.subscription.as_bytes(),
-        ];
-        keyring.seal(PUSH, &parts.map(|part| *part).concat())
+        self.seal_as(PUSH, keyring)
     }
 
     /// Opens what [`seal`](Self::seal) made.
@@ -122,13 +130,73 @@ impl PushEndpoint {
     /// # Errors
     /// When no key of the ring has sealed it as an endpoint.
     pub fn open(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
-        let plain = keyring.open::<48>(PUSH, token)?;
+        Self::open_as(PUSH, keyring, token)
+    }
+
+    /// The last segment of the subscription's own URL, for its user agent
+    /// alone: 86 characters of base64url.
+    pub fn seal_subscription(&self, keyring: &Keyring) -> String {
+        self.seal_as(SUBSCRIPTION, keyring)
+    }
+
+    /// Opens what [`seal_subscription`](Self::seal_subscription) made.
+    ///
+    /// # Errors
+    /// When no key of the ring has sealed it as a subscription.
+    pub fn open_subscription(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
+        Self::open_as(SUBSCRIPTION, keyring, token)
+    }
+
+    fn seal_as(&self, kind: &[u8], keyring: &Keyring) -> String {
+        let parts = [
+            self.uaid.as_bytes(),
+            self.channel.as_bytes(),
+            self.subscription.as_bytes(),
+        ];
+        keyring.seal(kind, &parts.map(|part| *part).concat())
+    }
+
+    fn open_as(kind: &[u8], keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
+        let plain = keyring.open::<48>(kind, token)?;
         let part = |at: usize| -> [u8; 16] { std::array::from_fn(|i| plain[at + i]) };
         Ok(Self {
             uaid: Uaid::from_bytes(part(0)),
             channel: ChannelId::from_bytes(part(16)),
             subscription: SubscriptionId::from_bytes(part(32)),
         })
+    }
+}
+
+impl SubscriptionSetUrl {
+    /// The last segment of the set's URL: 43 characters of base64url.
+    pub fn seal(&self, keyring: &Keyring) -> String {
+        keyring.seal(SUBSCRIPTION_SET, self.0.as_bytes())
+    }
+
+    /// Opens what [`seal`](Self::seal) made.
+    ///
+    /// # Errors
+    /// When no key of the ring has sealed it as a subscription set.
+    pub fn open(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
+        let plain = keyring.open(SUBSCRIPTION_SET, token)?;
+        Ok(Self(Uaid::from_bytes(plain)))
+    }
+}
+
+impl ReceiptSubscriptionUrl {
+    /// The last segment of the receipt subscription's URL: 43 characters of
+    /// base64url.
+    pub fn seal(&self, keyring: &Keyring) -> String {
+        keyring.seal(RECEIPT_SUBSCRIPTION, self.0.as_bytes())
+    }
+
+    /// Opens what [`seal`](Self::seal) made.
+    ///
+    /// # Errors
+    /// When no key of the ring has sealed it as a receipt subscription.
+    pub fn open(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
+        let plain = keyring.open(RECEIPT_SUBSCRIPTION, token)?;
+        Ok(Self(ReceiptSubscriptionId::from_bytes(plain)))
     }
 }
 
@@ -198,6 +266,28 @@ mod tests {
         let keyring = Keyring::new(&[[9; 32]]).unwrap();
         let as_endpoint = keyring.seal(PUSH, &[0; 24]);
         assert_eq!(MessageUrl::open(&keyring, &as_endpoint), Err(BadToken));
+    }
+
+    #[test]
+    fn a_subscription_and_its_endpoint_do_not_open_each_other() {
+        let keyring = Keyring::new(&[[9; 32]]).unwrap();
+        let (push, own) = (
+            ENDPOINT.seal(&keyring),
+            ENDPOINT.seal_subscription(&keyring),
+        );
+        assert_eq!(
+            PushEndpoint::open_subscription(&keyring, &own),
+            Ok(ENDPOINT)
+        );
+        assert_eq!(PushEndpoint::open(&keyring, &own), Err(BadToken));
+        assert_eq!(
+            PushEndpoint::open_subscription(&keyring, &push),
+            Err(BadToken)
+        );
+        let set = SubscriptionSetUrl(ENDPOINT.uaid);
+        let token = set.seal(&keyring);
+        assert_eq!(SubscriptionSetUrl::open(&keyring, &token), Ok(set));
+        assert!(ReceiptSubscriptionUrl::open(&keyring, &token).is_err());
     }
 
     #[test]

@@ -22,6 +22,11 @@ pub struct ChannelId([u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubscriptionId([u8; 16]);
 
+/// A receipt subscription (RFC 8030 §5.1), 128 random bits. Never given out
+/// twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ReceiptSubscriptionId([u8; 16]);
+
 /// A message. The store gives ids out in the order of acceptance and never
 /// gives one out twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -63,6 +68,18 @@ impl ChannelId {
 }
 
 impl SubscriptionId {
+    /// From 16 octets of a good random source.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 octets.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl ReceiptSubscriptionId {
     /// From 16 octets of a good random source.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -136,6 +153,12 @@ impl fmt::Debug for ChannelId {
 impl fmt::Debug for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SubscriptionId(…)")
+    }
+}
+
+impl fmt::Debug for ReceiptSubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReceiptSubscriptionId(…)")
     }
 }
 

@@ -25,15 +25,7 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Param>> {
             rest = after.trim_start_matches(WHITE_SPACE);
             continue;
         }
-        let (name, after) = rest.split_once('=')?;
-        let (value, after) = value(after)?;
-        if name.is_empty()
-            || !name
-                .chars()
-                .all(|c| c.is_ascii_graphic() && !",;\"".contains(c))
-        {
-            return None;
-        }
+        let (name, value, after) = first(rest)?;
         params.push(Param {
             name: name.to_ascii_lowercase(),
             value,
@@ -49,6 +41,14 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Param>> {
 }
 
 const WHITE_SPACE: [char; 2] = [' ', '\t'];
+
+/// Splits a parameter off the front of `text`: its name, its value, the rest.
+pub(crate) fn first(text: &str) -> Option<(&str, String, &str)> {
+    let (name, after) = text.split_once('=')?;
+    let (value, after) = value(after)?;
+    let is_token = |c: char| c.is_ascii_graphic() && !",;\"".contains(c);
+    (!name.is_empty() && name.chars().all(is_token)).then_some((name, value, after))
+}
 
 /// Splits a token or a quoted-string off the front of `text`.
 fn value(text: &str) -> Option<(String, &str)> {
