@@ -16,7 +16,7 @@ use crate::config::{Config, PublicUrl};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::random::random;
-use crate::store::{Batch, NewMessage, Store, StoreError, Subscription};
+use crate::store::{Batch, Filter, NewMessage, Store, StoreError, Subscription};
 use crate::time::Clock;
 use crate::verifier::Verifier;
 
@@ -294,7 +294,10 @@ impl PushService {
         after: Option<MessageId>,
         batch: Batch,
     ) -> Result<Vec<PushMessage>, Error> {
-        self.stored(self.store.pending(uaid, after, batch, self.now()).await)
+        let pending = self
+            .store
+            .pending(uaid, after, Filter::NONE, batch, self.now());
+        self.stored(pending.await)
     }
 
     /// The `version` of a message: the token of its URL.

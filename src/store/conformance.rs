@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod filter;
 mod limits;
 mod messages;
 mod model;
@@ -20,7 +21,7 @@ use bugle_protocol::{
 
 use super::memory::MemoryStore;
 use super::sled::SledStore;
-use super::{Batch, NewMessage, Store, StoreLimits, Subscription};
+use super::{Batch, Filter, NewMessage, Store, StoreLimits, Subscription};
 
 /// A store, with the folder it is in.
 struct Engine {
@@ -137,7 +138,10 @@ async fn subscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> Subscription {
 }
 
 async fn pending(store: &Arc<dyn Store>, ua: u8) -> Vec<PushMessage> {
-    store.pending(uaid(ua), None, ALL, NOW).await.unwrap()
+    store
+        .pending(uaid(ua), None, Filter::NONE, ALL, NOW)
+        .await
+        .unwrap()
 }
 
 async fn pending_ids(store: &Arc<dyn Store>, ua: u8) -> Vec<MessageId> {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use bugle_protocol::{MessageId, SubscriptionId, Topic, Uaid, UnixTime};
+use bugle_protocol::{MessageId, SubscriptionId, Topic, Uaid, UnixTime, Urgency};
 
 use super::{Batch, Limit, NewMessage, StoreLimits, Usage};
 
@@ -41,20 +41,23 @@ pub(super) struct Entry {
     /// Octets, as `PushMessage::size` counts them.
     pub(super) size: u32,
     /// In how many records the engine keeps it.
-    pub(super) parts: u32,
+    pub(super) parts: u16,
+    /// Filters delivery (RFC 8030 §5.3).
+    urgency: Urgency,
     /// Shared with the key of [`Index::topics`].
     topic: Option<Arc<TopicKey>>,
 }
 
 impl Entry {
     /// For a message under the id it was given, kept in `parts` records.
-    pub(super) fn new(id: MessageId, message: &NewMessage, parts: u32) -> Self {
+    pub(super) fn new(id: MessageId, message: &NewMessage, parts: u16) -> Self {
         Self {
             id,
             expires_at: message.expires_at,
             subscription: message.subscription,
             size: u32::try_from(message.size()).unwrap_or(u32::MAX),
             parts,
+            urgency: message.urgency,
             topic: TopicKey::of(message).map(Arc::new),
         }
     }
@@ -173,12 +176,14 @@ impl Index {
         log.entries.get(log.position(id)?)
     }
 
-    /// The entries of a log above `after` that are live at `now`, as many as
-    /// the batch takes and at least one.
+    /// The entries of a log above `after` that are live at `now`, at least as
+    /// urgent as `min`, and of the one subscription where one is given; as many
+    /// as the batch takes and at least one.
     pub(super) fn after(
         &self,
         uaid: Uaid,
         after: Option<MessageId>,
+        (min, subscription): (Urgency, Option<SubscriptionId>),
         batch: Batch,
         now: UnixTime,
     ) -> impl Iterator<Item = &Entry> {
@@ -193,7 +198,8 @@ impl Index {
                 .partition_point(|e| after.is_some_and(|after| e.id <= after));
             log.entries.range(start..)
         })
-        .filter(move |entry| entry.is_live(now))
+        .filter(move |entry| entry.is_live(now) && entry.urgency >= min)
+        .filter(move |entry| subscription.is_none_or(|only| entry.subscription == only))
         .take_while(move |entry| {
             let first = taken.messages == 0;
             taken.messages += 1;
@@ -234,7 +240,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use bugle_protocol::{ChannelId, Urgency};
+    use bugle_protocol::ChannelId;
 
     use super::*;
 
@@ -277,6 +283,11 @@ mod tests {
             index.topics.values().collect::<Vec<_>>(),
             [&MessageId::new(2)]
         );
+    }
+
+    #[test]
+    fn an_entry_takes_six_words() {
+        assert!(size_of::<Entry>() <= 48);
     }
 
     #[test]

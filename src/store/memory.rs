@@ -8,7 +8,8 @@ use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, Un
 
 use super::index::{Entry, Index};
 use super::{
-    Batch, BoxFuture, Limit, NewMessage, Store, StoreError, StoreLimits, Subscription, Usage,
+    Batch, BoxFuture, Filter, Limit, NewMessage, Store, StoreError, StoreLimits, Subscription,
+    Usage,
 };
 
 /// A [`Store`] without a disk: nothing survives the process.
@@ -162,12 +163,18 @@ impl Store for MemoryStore {
         &self,
         uaid: Uaid,
         after: Option<MessageId>,
+        filter: Filter,
         batch: Batch,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>> {
         Box::pin(async move {
             let state = self.state();
-            let entries = state.index.after(uaid, after, batch, now);
+            let only = match filter.channel.map(|c| state.subscription(uaid, c)) {
+                Some(None) => return Ok(Vec::new()),
+                only => only.flatten().map(|subscription| subscription.id),
+            };
+            let filter = (filter.min_urgency, only);
+            let entries = state.index.after(uaid, after, filter, batch, now);
             let messages = entries.filter_map(|entry| state.messages.get(&entry.id));
             Ok(messages.cloned().collect())
         })

@@ -94,6 +94,24 @@ pub struct Batch {
     pub bytes: usize,
 }
 
+/// Which messages of a log its reader takes now. What it holds back stays in
+/// the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Only messages of at least this urgency (RFC 8030 §5.3).
+    pub min_urgency: Urgency,
+    /// Only messages of this channel, if one is named (RFC 8030 §6).
+    pub channel: Option<ChannelId>,
+}
+
+impl Filter {
+    /// The whole log (RFC 8030 §6.1).
+    pub const NONE: Self = Self {
+        min_urgency: Urgency::VeryLow,
+        channel: None,
+    };
+}
+
 /// What a store holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -180,7 +198,7 @@ pub enum StoreError {
 ///
 /// The log of a user agent is the messages of all its subscriptions in the
 /// order of their ids. Once [`pending`](Store::pending) has returned an id, no
-/// smaller id of that log appears later.
+/// smaller id of that log that passes the same filter appears later.
 pub trait Store: Send + Sync + 'static {
     /// Stores a subscription. One of the same channel is replaced: its
     /// messages go with it, in the same step.
@@ -222,12 +240,13 @@ pub trait Store: Send + Sync + 'static {
         message: NewMessage,
     ) -> BoxFuture<'_, Result<MessageId, StoreError>>;
 
-    /// The messages of a log with ids above `after`, in the order of ids, none
-    /// of them expired at `now`.
+    /// The messages of a log with ids above `after` that pass the filter, in the
+    /// order of ids, none of them expired at `now`.
     fn pending(
         &self,
         uaid: Uaid,
         after: Option<MessageId>,
+        filter: Filter,
         batch: Batch,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>>;

@@ -23,7 +23,9 @@ use sled::{Db, Tree};
 use self::commit::Committer;
 use self::ids::{BLOCK, Ids};
 use super::index::Index;
-use super::{Batch, BoxFuture, NewMessage, Store, StoreError, StoreLimits, Subscription, Usage};
+use super::{
+    Batch, BoxFuture, Filter, NewMessage, Store, StoreError, StoreLimits, Subscription, Usage,
+};
 
 pub use self::open::OpenError;
 
@@ -137,10 +139,11 @@ impl Store for SledStore {
         &self,
         uaid: Uaid,
         after: Option<MessageId>,
+        filter: Filter,
         batch: Batch,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>> {
-        Box::pin(async move { self.read_pending(uaid, after, batch, now) })
+        Box::pin(async move { self.read_pending(uaid, after, filter, batch, now) })
     }
 
     fn message(
@@ -253,7 +256,10 @@ mod tests {
             messages: 1,
             bytes: 0,
         };
-        let read = store.pending(UAID, None, one, NOW).await.unwrap();
+        let read = store
+            .pending(UAID, None, Filter::NONE, one, NOW)
+            .await
+            .unwrap();
         assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), [second]);
         assert_eq!(store.message(UAID, first, NOW).await, Ok(None));
         let usage = store.usage();
@@ -298,7 +304,10 @@ mod tests {
             let _ = store.append(UAID, message(1)).now_or_never();
         }
         store.flush().await.unwrap();
-        let read = store.pending(UAID, None, ALL, NOW).await.unwrap();
+        let read = store
+            .pending(UAID, None, Filter::NONE, ALL, NOW)
+            .await
+            .unwrap();
         assert_eq!(read.len() as u64, store.usage().messages);
         store.append(UAID, message(1)).await.unwrap();
     }

@@ -71,7 +71,10 @@ async fn two_hundred_messages_come_once_and_in_order() {
             bytes: usize::MAX,
         };
         loop {
-            let some = store.pending(uaid(1), after, batch, NOW).await.unwrap();
+            let some = store
+                .pending(uaid(1), after, Filter::NONE, batch, NOW)
+                .await
+                .unwrap();
             let Some(last) = some.last() else { break };
             after = Some(last.id);
             assert!(some.len() <= 7);
@@ -104,7 +107,10 @@ async fn a_batch_is_bounded_but_never_stuck() {
             (9, usize::MAX, 3),
         ] {
             let batch = Batch { messages, bytes };
-            let read = store.pending(uaid(1), None, batch, NOW).await.unwrap();
+            let read = store
+                .pending(uaid(1), None, Filter::NONE, batch, NOW)
+                .await
+                .unwrap();
             assert_eq!(read.len(), expected, "{batch:?}");
         }
     })
@@ -130,7 +136,10 @@ async fn pending_begins_behind_the_cursor() {
             (ids[2], vec![ids[3], ids[4]]),
             (ids[4], vec![]),
         ] {
-            let read = store.pending(uaid(1), Some(after), ALL, NOW).await.unwrap();
+            let read = store
+                .pending(uaid(1), Some(after), Filter::NONE, ALL, NOW)
+                .await
+                .unwrap();
             assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), expected);
         }
         assert_eq!(pending_ids(store, 2).await, []);
@@ -259,7 +268,10 @@ async fn no_smaller_id_appears_behind_a_cursor() {
         let writers: Vec<_> = writers.collect();
         let (mut read, mut after) = (0, None);
         while read < 200 {
-            let some = store.pending(uaid(1), after, ALL, NOW).await.unwrap();
+            let some = store
+                .pending(uaid(1), after, Filter::NONE, ALL, NOW)
+                .await
+                .unwrap();
             for message in &some {
                 assert!(after < Some(message.id));
                 after = Some(message.id);
@@ -285,7 +297,10 @@ async fn what_has_expired_is_not_seen() {
             .await
             .unwrap();
         let seen = async |now| {
-            let read = store.pending(uaid(1), None, ALL, now).await.unwrap();
+            let read = store
+                .pending(uaid(1), None, Filter::NONE, ALL, now)
+                .await
+                .unwrap();
             assert_eq!(
                 store.message(uaid(1), short, now).await.unwrap().is_some(),
                 read.iter().any(|m| m.id == short)
@@ -298,7 +313,10 @@ async fn what_has_expired_is_not_seen() {
             messages: 1,
             bytes: 0,
         };
-        let read = store.pending(uaid(1), None, one, at(1000)).await.unwrap();
+        let read = store
+            .pending(uaid(1), None, Filter::NONE, one, at(1000))
+            .await
+            .unwrap();
         assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), [long]);
         // Not seen, but there until it is swept.
         assert_eq!(store.usage().messages, 2);

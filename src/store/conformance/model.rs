@@ -24,10 +24,12 @@ enum Step {
         topic: u8,
         ttl: u64,
         size: usize,
+        urgency: Urgency,
     },
     Read {
         ua: u8,
         after: usize,
+        filter: Filter,
         messages: usize,
         bytes: usize,
         now: u64,
@@ -52,16 +54,32 @@ const TIGHT: StoreLimits = StoreLimits {
     waiting_for_disk: 1,
 };
 
+fn urgency() -> impl Strategy<Value = Urgency> {
+    prop::sample::select(vec![
+        Urgency::VeryLow,
+        Urgency::Low,
+        Urgency::Normal,
+        Urgency::High,
+    ])
+}
+
+fn filter() -> impl Strategy<Value = Filter> {
+    (urgency(), prop::option::of(0_u8..3)).prop_map(|(min_urgency, ch)| Filter {
+        min_urgency,
+        channel: ch.map(channel),
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let (ua, ch, life) = (0_u8..3, 0_u8..3, 0_u8..2);
     let (now, which) = (0_u64..12, 0_usize..40);
     prop_oneof![
         3 => (ua.clone(), ch.clone(), life.clone()).prop_map(|(ua, ch, life)| Step::Put { ua, ch, life }),
         1 => (ua.clone(), ch.clone()).prop_map(|(ua, ch)| Step::Unsubscribe { ua, ch }),
-        12 => (ua.clone(), ch, life, 0_u8..4, 0_u64..12, prop_oneof![0_usize..200, 5_000_usize..12_000])
-            .prop_map(|(ua, ch, life, topic, ttl, size)| Step::Append { ua, ch, life, topic, ttl, size }),
-        3 => (ua.clone(), which.clone(), 0_usize..5, 0_usize..9000, now.clone())
-            .prop_map(|(ua, after, messages, bytes, now)| Step::Read { ua, after, messages, bytes, now }),
+        12 => (ua.clone(), ch, life, 0_u8..4, 0_u64..12, prop_oneof![0_usize..200, 5_000_usize..12_000], urgency())
+            .prop_map(|(ua, ch, life, topic, ttl, size, urgency)| Step::Append { ua, ch, life, topic, ttl, size, urgency }),
+        3 => (ua.clone(), which.clone(), filter(), 0_usize..5, 0_usize..9000, now.clone())
+            .prop_map(|(ua, after, filter, messages, bytes, now)| Step::Read { ua, after, filter, messages, bytes, now }),
         3 => (ua, which).prop_map(|(ua, which)| Step::Remove { ua, which }),
         1 => (now, 0_usize..4).prop_map(|(now, limit)| Step::Expire { now, limit }),
         1 => Just(Step::Reopen),
@@ -115,8 +133,10 @@ impl Pair {
                 topic,
                 ttl,
                 size,
+                urgency,
             } => {
                 let mut message = message_for(&subscription_of(ua, ch, life), &"x".repeat(size));
+                message.urgency = urgency;
                 if topic > 0 {
                     message = with_topic(message, &topic.to_string());
                 }
@@ -125,6 +145,7 @@ impl Pair {
             Step::Read {
                 ua,
                 after,
+                filter,
                 messages,
                 bytes,
                 now,
@@ -133,9 +154,12 @@ impl Pair {
                 let (batch, now) = (Batch { messages, bytes }, at(now));
                 let expected = self
                     .memory
-                    .pending(uaid(ua), expected_after, batch, now)
+                    .pending(uaid(ua), expected_after, filter, batch, now)
                     .await;
-                let read = self.sled().pending(uaid(ua), after, batch, now).await;
+                let read = self
+                    .sled()
+                    .pending(uaid(ua), after, filter, batch, now)
+                    .await;
                 self.same(expected.unwrap(), read.unwrap());
             }
             Step::Remove { ua, which } => {
@@ -176,8 +200,16 @@ impl Pair {
 
     async fn compare_all(&self) {
         for ua in 0..3 {
-            let expected = self.memory.pending(uaid(ua), None, ALL, NOW).await.unwrap();
-            let read = self.sled().pending(uaid(ua), None, ALL, NOW).await.unwrap();
+            let expected = self
+                .memory
+                .pending(uaid(ua), None, Filter::NONE, ALL, NOW)
+                .await
+                .unwrap();
+            let read = self
+                .sled()
+                .pending(uaid(ua), None, Filter::NONE, ALL, NOW)
+                .await
+                .unwrap();
             self.same(expected, read);
             let knows = self.memory.knows(uaid(ua)).await;
             assert_eq!(self.sled().knows(uaid(ua)).await, knows);

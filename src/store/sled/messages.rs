@@ -9,7 +9,7 @@ use super::record::{
 use super::recover::set_aside;
 use super::{SledStore, State};
 use crate::store::index::Entry;
-use crate::store::{Batch, NewMessage, StoreError};
+use crate::store::{Batch, Filter, NewMessage, StoreError};
 
 /// How many expired messages are removed under one hold of the lock.
 const EXPIRED_AT_ONCE: usize = 64;
@@ -91,13 +91,22 @@ impl SledStore {
         &self,
         uaid: Uaid,
         mut after: Option<MessageId>,
+        filter: Filter,
         batch: Batch,
         now: UnixTime,
     ) -> Result<Vec<PushMessage>, StoreError> {
         loop {
-            let entries: Vec<(MessageId, u32)> = {
+            let entries: Vec<(MessageId, u16)> = {
                 let state = self.state()?;
-                let entries = state.index.after(uaid, after, batch, now);
+                let only = match filter.channel {
+                    Some(channel) => match self.read_subscription(uaid, channel)? {
+                        None => return Ok(Vec::new()),
+                        only => only.map(|subscription| subscription.id),
+                    },
+                    None => None,
+                };
+                let filter = (filter.min_urgency, only);
+                let entries = state.index.after(uaid, after, filter, batch, now);
                 entries.map(|entry| (entry.id, entry.parts)).collect()
             };
             let mut messages = Vec::with_capacity(entries.len());
@@ -118,7 +127,7 @@ impl SledStore {
         &self,
         uaid: Uaid,
         id: MessageId,
-        parts: u32,
+        parts: u16,
     ) -> Result<Option<PushMessage>, StoreError> {
         let key = message_key(uaid, id);
         let decoded = |record: Option<Vec<u8>>| decode_message(&record?).ok();

@@ -67,10 +67,10 @@ pub(super) fn message_key(uaid: Uaid, id: MessageId) -> MessageKey {
 }
 
 /// The keys of all parts of a message, in order.
-pub(super) fn part_keys(key: MessageKey, parts: u32) -> impl Iterator<Item = Vec<u8>> {
+pub(super) fn part_keys(key: MessageKey, parts: u16) -> impl Iterator<Item = Vec<u8>> {
     (0..parts).map(move |part| match part {
         0 => key.to_vec(),
-        _ => [key.as_slice(), &part.to_be_bytes()].concat(),
+        _ => [key.as_slice(), &u32::from(part).to_be_bytes()].concat(),
     })
 }
 
@@ -216,7 +216,7 @@ impl Changes {
         &mut self,
         key: MessageKey,
         record: &[u8],
-    ) -> Result<u32, StoreError> {
+    ) -> Result<u16, StoreError> {
         let parts = parts_of(record)?;
         for (key, part) in part_keys(key, parts).zip(record.chunks(PART)) {
             self.0.push((key, Some(part.into())));
@@ -224,7 +224,7 @@ impl Changes {
         Ok(parts)
     }
 
-    pub(super) fn remove_message(&mut self, key: MessageKey, parts: u32) {
+    pub(super) fn remove_message(&mut self, key: MessageKey, parts: u16) {
         self.0.extend(part_keys(key, parts).map(|key| (key, None)));
     }
 
@@ -263,7 +263,7 @@ fn batch(changes: Vec<(Vec<u8>, Option<IVec>)>) -> Batch {
 pub(super) fn read_message(
     tree: &Tree,
     key: MessageKey,
-    parts: u32,
+    parts: u16,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let mut record = Vec::new();
     for key in part_keys(key, parts) {
@@ -275,8 +275,8 @@ pub(super) fn read_message(
     Ok(Some(record))
 }
 
-fn parts_of(record: &[u8]) -> Result<u32, StoreError> {
-    u32::try_from(record.len().div_ceil(PART))
+fn parts_of(record: &[u8]) -> Result<u16, StoreError> {
+    u16::try_from(record.len().div_ceil(PART))
         .map_err(|_| StoreError::Unavailable("the message is too large for the store".to_owned()))
 }
 

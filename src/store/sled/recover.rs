@@ -96,7 +96,7 @@ impl Recovered {
         if parts.is_empty() {
             return Ok(());
         }
-        let Ok((uaid, id, message)) = read(parts) else {
+        let Ok((uaid, id, message, count)) = read(parts) else {
             for (key, _) in parts {
                 set_aside(tree, damaged, key, "a message")?;
                 self.damaged += 1;
@@ -105,8 +105,7 @@ impl Recovered {
         };
         self.next_id = self.next_id.max(id.get().saturating_add(1));
         if is_subscribed(tree, uaid, &message)? {
-            let parts = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-            self.index.insert(uaid, Entry::new(id, &message, parts));
+            self.index.insert(uaid, Entry::new(id, &message, count));
         } else {
             for (key, _) in parts {
                 tree.remove(key)?;
@@ -116,12 +115,13 @@ impl Recovered {
     }
 }
 
-fn read(parts: &[(IVec, IVec)]) -> Result<(Uaid, MessageId, NewMessage), Damaged> {
+fn read(parts: &[(IVec, IVec)]) -> Result<(Uaid, MessageId, NewMessage, u16), Damaged> {
+    let count = u16::try_from(parts.len()).map_err(|_| Damaged)?;
     let (key, _) = parts.first().ok_or(Damaged)?;
     let key: MessageKey = key.as_ref().try_into().map_err(|_| Damaged)?;
     let (uaid, id) = parse_message_key(&key)?;
     let records: Vec<&[u8]> = parts.iter().map(|(_, record)| record.as_ref()).collect();
-    Ok((uaid, id, decode_message(&records.concat())?))
+    Ok((uaid, id, decode_message(&records.concat())?, count))
 }
 
 fn is_subscribed(tree: &Tree, uaid: Uaid, message: &NewMessage) -> sled::Result<bool> {
