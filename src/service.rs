@@ -284,7 +284,7 @@ impl PushService {
         Ok(self.clients.register(uaid))
     }
 
-    /// The next messages of a log, after `after`.
+    /// The next messages of a log after `after`, those that pass the filter.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -292,11 +292,10 @@ impl PushService {
         &self,
         uaid: Uaid,
         after: Option<MessageId>,
+        filter: Filter,
         batch: Batch,
     ) -> Result<Vec<PushMessage>, Error> {
-        let pending = self
-            .store
-            .pending(uaid, after, Filter::NONE, batch, self.now());
+        let pending = self.store.pending(uaid, after, filter, batch, self.now());
         self.stored(pending.await)
     }
 

@@ -5,14 +5,16 @@
 //! It performs nothing: it gives out [`Command`]s, and is told what came of
 //! them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::headers::Urgency;
 use crate::id::{ChannelId, MessageId, Uaid};
 use crate::key::PublicKey;
 use crate::websocket::{
-    AckUpdate, ClientMessage, MessageError, Register, ServerMessage, Unregister,
+    AckUpdate, ClientMessage, Hello, MessageError, Register, ServerMessage, Unregister,
+    UrgencyFilter,
 };
 
 /// The times and bounds of a session.
@@ -42,6 +44,18 @@ pub enum Command {
     Connect {
         /// What the user agent says it is.
         uaid: Option<Uaid>,
+        /// The broadcasts it wants, with the version of each that it has. The
+        /// answer holds those that have another.
+        broadcasts: BTreeMap<String, String>,
+    },
+    /// Send these broadcasts, now and whenever the version is another than
+    /// the one given (WS-B-1, WS-B-2).
+    FollowBroadcasts(BTreeMap<String, String>),
+    /// Send only messages of this urgency or a greater one from now on, and
+    /// answer (RFC 8030 §5.3, A-19).
+    Filter {
+        /// The least urgency that is wanted.
+        min: Urgency,
     },
     /// Subscribe, then answer.
     Subscribe {
@@ -61,8 +75,6 @@ pub enum Command {
     Reply(ServerMessage),
     /// Count it: a handler failed after the ack (WS-N-16).
     Nacked,
-    /// Nothing: the message needs no answer.
-    Nothing,
     /// Nothing: messages of this kind are not known here.
     Ignored,
 }
@@ -209,7 +221,8 @@ impl Session {
             (State::AwaitingHello, ClientMessage::Hello(hello)) => {
                 self.state = State::Open;
                 self.heard(now);
-                Ok(Command::Connect { uaid: hello.uaid })
+                let Hello { uaid, broadcasts } = hello;
+                Ok(Command::Connect { uaid, broadcasts })
             }
             (State::AwaitingHello, _) => Err(Close::HelloExpected),
             (_, ClientMessage::Hello(_)) => Err(Close::SecondHello),
@@ -218,7 +231,13 @@ impl Session {
             (_, ClientMessage::Ack(ack)) => Ok(Command::Acknowledge(ack.updates)),
             (_, ClientMessage::Ping) => Ok(self.ping(now)),
             (_, ClientMessage::Nack(_)) => Ok(Command::Nacked),
-            (_, ClientMessage::BroadcastSubscribe(_)) => Ok(Command::Nothing),
+            (_, ClientMessage::BroadcastSubscribe(wanted)) => {
+                Ok(Command::FollowBroadcasts(wanted.broadcasts))
+            }
+            (_, ClientMessage::Urgency(UrgencyFilter { min })) => Ok(match min {
+                Some(min) => Command::Filter { min },
+                None => Command::Reply(ServerMessage::Urgency { status: 400 }),
+            }),
         }
     }
 

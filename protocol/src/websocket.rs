@@ -3,14 +3,15 @@
 //! need no second copy.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::headers::ContentCoding;
+use crate::headers::{ContentCoding, Urgency};
 use crate::id::Uaid;
 use crate::push::PushMessage;
 
@@ -25,6 +26,8 @@ pub enum ClientMessage {
     Unregister(Unregister),
     /// Asks for broadcasts.
     BroadcastSubscribe(BroadcastSubscribe),
+    /// Sets the urgency from which messages are wanted.
+    Urgency(UrgencyFilter),
     /// Ends the delivery of messages.
     Ack(Ack),
     /// Says that the page's handler failed, after the ack.
@@ -40,10 +43,18 @@ pub struct Hello {
     /// as absent (WS-H-9, WS-H-16).
     #[serde(
         default,
-        deserialize_with = "lenient_uaid",
+        deserialize_with = "lenient_text",
         skip_serializing_if = "Option::is_none"
     )]
     pub uaid: Option<Uaid>,
+    /// The broadcasts that the user agent wants, and the version of each that
+    /// it has. What is no such map counts as empty.
+    #[serde(
+        default,
+        deserialize_with = "lenient_versions",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub broadcasts: BTreeMap<String, String>,
 }
 
 /// `register`.
@@ -77,6 +88,20 @@ pub struct Unregister {
 pub struct BroadcastSubscribe {
     /// The broadcasts and the version of each that the user agent has.
     pub broadcasts: BTreeMap<String, String>,
+}
+
+/// `urgency`: what the user agent wants on this connection from now on
+/// (RFC 8030 §5.3, A-19).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UrgencyFilter {
+    /// The least urgency of a message that is to be sent, by its word; `None`
+    /// when what was sent is none of the four.
+    #[serde(
+        default,
+        deserialize_with = "lenient_text",
+        serialize_with = "urgency_word"
+    )]
+    pub min: Option<Urgency>,
 }
 
 /// `ack`.
@@ -176,6 +201,16 @@ pub enum ServerMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         headers: Option<NotificationHeaders>,
     },
+    /// New versions of broadcasts that the user agent has asked for (WS-B-2).
+    Broadcast {
+        /// Those whose version differs from the user agent's.
+        broadcasts: BTreeMap<String, String>,
+    },
+    /// The answer to `urgency`.
+    Urgency {
+        /// 200, or 400 when `min` was none of the four words.
+        status: u16,
+    },
     /// `{}`, the answer to a ping. Never sent unasked (WS-P-1b).
     #[serde(skip)]
     Pong,
@@ -218,10 +253,21 @@ fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Op
     Ok(serde_json::from_value(Value::deserialize(from)?).ok())
 }
 
-fn lenient_uaid<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Uaid>, D::Error> {
+/// The same of a text that is parsed.
+fn lenient_text<'de, D: Deserializer<'de>, T: FromStr>(from: D) -> Result<Option<T>, D::Error> {
     Ok(Value::deserialize(from)?
         .as_str()
         .and_then(|text| text.parse().ok()))
+}
+
+fn lenient_versions<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    Ok(lenient(from)?.unwrap_or_default())
+}
+
+fn urgency_word<S: Serializer>(min: &Option<Urgency>, to: S) -> Result<S::Ok, S::Error> {
+    min.map(Urgency::as_str).serialize(to)
 }
 
 /// The kind of a message: `Some("")` for `{}`.
@@ -263,6 +309,7 @@ impl ClientMessage {
             "broadcast_subscribe" => {
                 body("broadcast_subscribe", text).map(Self::BroadcastSubscribe)
             }
+            "urgency" => body("urgency", text).map(Self::Urgency),
             "ack" => body("ack", text).map(Self::Ack),
             "nack" => body("nack", text).map(Self::Nack),
             "ping" => Ok(Self::Ping),
@@ -277,6 +324,7 @@ impl ClientMessage {
             Self::Register(register) => ("register", serde_json::to_value(register)),
             Self::Unregister(unregister) => ("unregister", serde_json::to_value(unregister)),
             Self::BroadcastSubscribe(ids) => ("broadcast_subscribe", serde_json::to_value(ids)),
+            Self::Urgency(filter) => ("urgency", serde_json::to_value(filter)),
             Self::Ack(ack) => ("ack", serde_json::to_value(ack)),
             Self::Nack(nack) => ("nack", serde_json::to_value(nack)),
             Self::Ping => return "{}".to_owned(),
@@ -293,13 +341,14 @@ impl ClientMessage {
 }
 
 impl ServerMessage {
-    /// The answer to a `hello` that was taken.
-    pub fn hello(uaid: Uaid) -> Self {
+    /// The answer to a `hello` that was taken; `broadcasts` are those whose
+    /// version differs from the user agent's.
+    pub fn hello(uaid: Uaid, broadcasts: BTreeMap<String, String>) -> Self {
         Self::Hello {
             uaid: uaid.to_string(),
             status: 200,
             use_webpush: true,
-            broadcasts: BTreeMap::new(),
+            broadcasts,
         }
     }
 
@@ -334,7 +383,7 @@ impl ServerMessage {
     pub fn parse(text: &str) -> Result<Self, MessageError> {
         match message_type(text)?.as_str() {
             "ping" => Ok(Self::Pong),
-            "hello" | "register" | "unregister" | "notification" => {
+            "hello" | "register" | "unregister" | "notification" | "broadcast" | "urgency" => {
                 serde_json::from_str(text).map_err(|_| MessageError::Malformed("server"))
             }
             _ => Err(MessageError::UnknownType),

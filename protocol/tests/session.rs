@@ -1,12 +1,13 @@
 //! The session's state machine: what is allowed when, the window, the clock.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bugle_protocol::MessageId;
 use bugle_protocol::session::{Close, Command, Session, SessionSettings, Timeout};
 use bugle_protocol::websocket::{MessageError, ServerMessage};
+use bugle_protocol::{MessageId, Urgency};
 
 const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
 const HELLO: &str = r#"{"messageType":"hello","use_webpush":true}"#;
@@ -34,7 +35,10 @@ fn open() -> (Session, Instant) {
     let (mut session, now) = awaiting_hello();
     assert_eq!(
         session.receive(HELLO, now),
-        Ok(Command::Connect { uaid: None })
+        Ok(Command::Connect {
+            uaid: None,
+            broadcasts: BTreeMap::new(),
+        })
     );
     (session, now)
 }
@@ -45,7 +49,12 @@ fn secs(secs: u64) -> Duration {
 
 #[test]
 fn ws_h_2_anything_else_than_hello_first_closes() {
-    for text in ["{}", r#"{"messageType":"register","channelID":"x"}"#] {
+    for text in [
+        "{}",
+        r#"{"messageType":"register","channelID":"x"}"#,
+        r#"{"messageType":"urgency","min":"high"}"#,
+        r#"{"messageType":"broadcast_subscribe","broadcasts":{}}"#,
+    ] {
         let (mut session, now) = awaiting_hello();
         assert_eq!(
             session.receive(text, now),
@@ -54,7 +63,7 @@ fn ws_h_2_anything_else_than_hello_first_closes() {
         );
     }
     let (mut session, now) = awaiting_hello();
-    let unknown = session.receive(r#"{"messageType":"urgency"}"#, now);
+    let unknown = session.receive(r#"{"messageType":"urgencies"}"#, now);
     assert_eq!(unknown, Err(Close::Message(MessageError::UnknownType)));
 }
 
@@ -79,7 +88,10 @@ fn ws_h_9_ws_h_16_what_is_no_uaid_counts_as_none() {
         let text = format!(r#"{{"messageType":"hello","uaid":{uaid},"channelIDs":[],"x":1}}"#);
         assert_eq!(
             session.receive(&text, now),
-            Ok(Command::Connect { uaid: expected }),
+            Ok(Command::Connect {
+                uaid: expected,
+                broadcasts: BTreeMap::new(),
+            }),
             "{uaid}"
         );
     }
@@ -105,9 +117,59 @@ fn ws_t_5_what_is_no_message_closes_and_what_is_unknown_does_not() {
     }
     let (mut session, now) = open();
     assert_eq!(
-        session.receive(r#"{"messageType":"urgency"}"#, now),
+        session.receive(r#"{"messageType":"urgencies"}"#, now),
         Ok(Command::Ignored)
     );
+}
+
+#[test]
+fn ws_b_1_broadcasts_are_asked_for_in_hello_and_later() {
+    let wanted = BTreeMap::from([("a/b".to_owned(), "\"0\"".to_owned())]);
+    for (broadcasts, read) in [
+        (r#"{"a/b":"\"0\""}"#, wanted.clone()),
+        ("{}", BTreeMap::new()),
+        ("null", BTreeMap::new()),
+        (r#"{"a":7}"#, BTreeMap::new()),
+        (r#"["a"]"#, BTreeMap::new()),
+    ] {
+        let (mut session, now) = awaiting_hello();
+        let text = format!(r#"{{"messageType":"hello","broadcasts":{broadcasts}}}"#);
+        let command = Command::Connect {
+            uaid: None,
+            broadcasts: read,
+        };
+        assert_eq!(session.receive(&text, now), Ok(command), "{broadcasts}");
+    }
+    let (mut session, now) = open();
+    let later = r#"{"messageType":"broadcast_subscribe","broadcasts":{"a/b":"\"0\""}}"#;
+    assert_eq!(
+        session.receive(later, now),
+        Ok(Command::FollowBroadcasts(wanted))
+    );
+}
+
+#[test]
+fn a_19_the_urgency_is_one_of_four_words_else_status_400() {
+    let (mut session, now) = open();
+    for (min, read) in [
+        (r#""very-low""#, Some(Urgency::VeryLow)),
+        (r#""low""#, Some(Urgency::Low)),
+        (r#""normal""#, Some(Urgency::Normal)),
+        (r#""HIGH""#, Some(Urgency::High)),
+        (r#""urgent""#, None),
+        (r#""""#, None),
+        ("null", None),
+        ("3", None),
+        (r#"["high"]"#, None),
+    ] {
+        let text = format!(r#"{{"messageType":"urgency","min":{min}}}"#);
+        let refusal = Command::Reply(ServerMessage::Urgency { status: 400 });
+        let expected = read.map_or(refusal, |min| Command::Filter { min });
+        assert_eq!(session.receive(&text, now), Ok(expected), "{min}");
+    }
+    let without = session.receive(r#"{"messageType":"urgency"}"#, now);
+    let refusal = ServerMessage::Urgency { status: 400 };
+    assert_eq!(without, Ok(Command::Reply(refusal)));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
+use std::collections::BTreeMap;
+
 use bugle_protocol::websocket::{ClientMessage, ServerMessage};
 use bugle_protocol::{Ttl, Uaid, UnixTime, Urgency, vapid};
 use futures_util::{SinkExt, StreamExt};
@@ -45,7 +47,7 @@ async fn a_life_of_a_user_agent() {
         assert_eq!(heard(&mut service).await["messageType"], "hello");
         say(
             &mut service,
-            &ServerMessage::hello(UAID.parse().unwrap()).print(),
+            &ServerMessage::hello(UAID.parse().unwrap(), BTreeMap::new()).print(),
         )
         .await;
         assert_eq!(heard(&mut service).await["channelID"], channel.to_string());
@@ -327,6 +329,9 @@ fn a_subscription_is_what_a_browser_prints() {
         subscription(&keys)
     );
     let uaid: Uaid = UAID.parse().unwrap();
-    let hello = ClientMessage::Hello(bugle_protocol::websocket::Hello { uaid: Some(uaid) });
+    let hello = ClientMessage::Hello(bugle_protocol::websocket::Hello {
+        uaid: Some(uaid),
+        broadcasts: BTreeMap::new(),
+    });
     assert!(hello.print().contains(UAID));
 }

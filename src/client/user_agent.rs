@@ -1,6 +1,6 @@
 //! A user agent: one connection that speaks the push WebSocket protocol.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::time::Duration;
 
@@ -87,7 +87,8 @@ impl UserAgent {
     /// # Errors
     /// When the service answers otherwise, or not at all.
     pub async fn hello(&mut self, uaid: Option<Uaid>) -> Result<Uaid, ClientError> {
-        let hello = Hello { uaid };
+        let broadcasts = BTreeMap::new();
+        let hello = Hello { uaid, broadcasts };
         self.send(&ClientMessage::Hello(hello)).await?;
         let answer = self.answer("hello", |message| match message {
             ServerMessage::Hello { uaid, status, .. } => Some((uaid.clone(), *status)),

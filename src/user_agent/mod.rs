@@ -5,4 +5,5 @@
 //! pending messages, acknowledge, subscribe and unsubscribe, and waits on its
 //! [`Registration`](crate::clients::Registration) in between.
 
+mod cursor;
 pub mod websocket;

@@ -1,12 +1,13 @@
 //! The push WebSocket protocol: drives a [`Session`] over one WebSocket.
 
+use std::collections::BTreeMap;
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_protocol::session::{Close, Command, Session, SessionSettings, Timeout};
 use bugle_protocol::websocket::{AckUpdate, ServerMessage};
-use bugle_protocol::{ChannelId, MessageId, PublicKey, PushMessage, Uaid};
+use bugle_protocol::{ChannelId, PublicKey, PushMessage, Uaid, Urgency};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -16,11 +17,12 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_util::sync::CancellationToken;
 
+use super::cursor::Cursor;
 use crate::clients::{Mail, Registration};
 use crate::config::Config;
 use crate::error::Error;
 use crate::service::PushService;
-use crate::store::Batch;
+use crate::store::{Batch, Filter};
 
 /// One read of the log and the frames it becomes: what is in memory at one
 /// time for a connection that has much to receive.
@@ -69,6 +71,8 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
         socket,
         session,
         service,
+        cursor: Cursor::new(),
+        behind: true,
     };
     let ended = match connection.hello(stop).await {
         Ok(registration) => connection.drain(&registration).await,
@@ -116,6 +120,9 @@ struct Connection<'s, IO> {
     socket: WebSocketStream<IO>,
     session: Session,
     service: &'s PushService,
+    cursor: Cursor,
+    /// Whether the log may hold something to send after the cursor.
+    behind: bool,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
@@ -132,9 +139,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                     None
                 }
             };
-            if let Some(Command::Connect { uaid }) = command {
+            if let Some(Command::Connect { uaid, .. }) = command {
                 let registration = self.service.connect(uaid).await?;
-                self.send(&ServerMessage::hello(registration.uaid()))
+                let none = BTreeMap::new();
+                self.send(&ServerMessage::hello(registration.uaid(), none))
                     .await?;
                 return Ok(registration);
             }
@@ -144,21 +152,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     /// The life of a connection after `hello`, until it ends.
     async fn drain(&mut self, registration: &Registration) -> End {
         let uaid = registration.uaid();
-        let mut cursor = None;
-        // Whether the log may hold something after the cursor.
-        let mut behind = true;
         loop {
-            let may_send = behind && self.session.room().is_some();
+            let may_send = self.behind && self.session.room().is_some();
             let step = tokio::select! {
                 biased;
                 frame = self.socket.next() => self.answer(uaid, frame).await,
-                mail = registration.mail() => {
-                    behind |= mail.log;
-                    self.open(uaid, mail).await
-                }
-                () = ready(()), if may_send => {
-                    self.deliver(uaid, &mut cursor).await.map(|more| behind = more)
-                }
+                mail = registration.mail() => self.open(uaid, mail).await,
+                () = ready(()), if may_send => self.deliver(uaid).await,
                 () = sleep_until(self.session.next_timeout().into()) => self.timeout().await,
             };
             if let Err(end) = step {
@@ -194,6 +194,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             Some(Command::Subscribe { channel, key }) => self.subscribe(uaid, channel, key).await,
             Some(Command::Unsubscribe { channel }) => self.unsubscribe(uaid, channel).await,
             Some(Command::Acknowledge(updates)) => self.acknowledge(uaid, updates).await,
+            Some(Command::Filter { min }) => self.filter(min).await,
             Some(Command::Reply(message)) => self.send(&message).await,
             Some(Command::Nacked) => {
                 self.service.metrics().nacks.inc();
@@ -204,7 +205,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                 Ok(())
             }
             // The session lets hello through only once, and that was answered.
-            Some(Command::Connect { .. } | Command::Nothing) | None => Ok(()),
+            Some(Command::Connect { .. } | Command::FollowBroadcasts(_)) | None => Ok(()),
         }
     }
 
@@ -249,33 +250,53 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         Ok(())
     }
 
+    /// Sets the least urgency that is sent. What a higher one has held back is
+    /// sent now.
+    async fn filter(&mut self, min: Urgency) -> Result<(), End> {
+        self.behind |= min < self.cursor.min();
+        self.cursor.filter(min);
+        self.send(&ServerMessage::Urgency { status: 200 }).await
+    }
+
     /// Looks at what the mailbox brought.
     async fn open(&mut self, uaid: Uaid, mail: Mail) -> Result<(), End> {
         if let Some(close) = mail.close {
             return Err(close.into());
         }
+        self.behind |= mail.log;
         for message in mail.live {
-            self.notify(uaid, &message).await?;
+            if message.urgency >= self.cursor.min() {
+                self.notify(uaid, &message).await?;
+            } else {
+                // For this message the user agent is not there (RFC 8030 §5.2).
+                self.service.metrics().dropped.inc();
+            }
         }
         Ok(())
     }
 
-    /// Sends the next messages of the log, as many as the window has room for,
-    /// and says whether there may be more.
-    async fn deliver(&mut self, uaid: Uaid, cursor: &mut Option<MessageId>) -> Result<bool, End> {
+    /// Sends the next messages of the log, as many as the window has room for.
+    async fn deliver(&mut self, uaid: Uaid) -> Result<(), End> {
         let Some(room) = self.session.room() else {
-            return Ok(true);
+            return Ok(());
         };
         let batch = Batch {
             messages: room.messages.min(BATCH.messages),
             bytes: room.bytes.min(BATCH.bytes),
         };
-        let messages = self.service.pending(uaid, *cursor, batch).await?;
+        let filter = Filter {
+            min_urgency: self.cursor.min(),
+            ..Filter::NONE
+        };
+        let after = self.cursor.after();
+        let messages = self.service.pending(uaid, after, filter, batch).await?;
+        self.behind = !messages.is_empty();
         for message in &messages {
-            self.notify(uaid, message).await?;
-            *cursor = Some(message.id);
+            if self.cursor.pass(message.id, message.urgency) {
+                self.notify(uaid, message).await?;
+            }
         }
-        Ok(!messages.is_empty())
+        Ok(())
     }
 
     async fn notify(&mut self, uaid: Uaid, message: &PushMessage) -> Result<(), End> {

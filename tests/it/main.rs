@@ -23,4 +23,5 @@ mod register;
 mod restart;
 mod status;
 mod tls;
+mod urgency;
 mod vapid;

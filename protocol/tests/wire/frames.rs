@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bugle_protocol::push::Content;
 use bugle_protocol::websocket::{
     Ack, AckUpdate, BroadcastSubscribe, ClientMessage, Hello, MessageError, Nack,
-    NotificationHeaders, Register, ServerMessage, Unregister,
+    NotificationHeaders, Register, ServerMessage, Unregister, UrgencyFilter,
 };
 use bugle_protocol::{
     ContentCoding, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime, Urgency,
@@ -14,6 +14,7 @@ use bugle_protocol::{
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::Value;
 
 const VERSION: &str = "aOOygrE-bTK_8XfZNX49ys4OURquj_Ufxqh72ExUvb63dS-M-bS0yA";
@@ -22,6 +23,13 @@ const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
 const OTHER: &str = "0ca2aff3-7f6b-4a2e-9526-9a0634efd79e";
 const KEY: &str =
     "BA1Hxzyi1RUM1b5wjxsn7nGxAszw2u61m164i3MrAIxHF6YK5h4SDYic-dRuU_RCPCfA5aq9ojSwk5Y2EmClBPs";
+
+const URGENCIES: [Urgency; 4] = [
+    Urgency::VeryLow,
+    Urgency::Low,
+    Urgency::Normal,
+    Urgency::High,
+];
 
 fn golden(side: &str) -> BTreeMap<String, String> {
     let all: Value = serde_json::from_str(include_str!("../vectors/frames.json")).unwrap();
@@ -42,12 +50,14 @@ fn check<T: std::fmt::Debug + PartialEq>(
     }
 }
 
+/// The broadcast that Firefox asks for.
+fn monitor() -> BTreeMap<String, String> {
+    let id = "remote-settings/monitor_changes";
+    BTreeMap::from([(id.to_owned(), "\"0\"".to_owned())])
+}
+
 #[test]
-fn frames_of_firefox_are_understood() {
-    let monitor = BTreeMap::from([(
-        "remote-settings/monitor_changes".to_owned(),
-        "\"0\"".to_owned(),
-    )]);
+fn frames_of_user_agents_are_understood() {
     let register = |channel_id: &str, key: Option<String>| {
         let channel_id = channel_id.to_owned();
         ClientMessage::Register(Register { channel_id, key })
@@ -58,6 +68,7 @@ fn frames_of_firefox_are_understood() {
             "hello, with a name",
             ClientMessage::Hello(Hello {
                 uaid: UAID.parse().ok(),
+                broadcasts: monitor(),
             }),
         ),
         ("register", register(CHANNEL, None)),
@@ -86,7 +97,13 @@ fn frames_of_firefox_are_understood() {
         (
             "broadcast_subscribe",
             ClientMessage::BroadcastSubscribe(BroadcastSubscribe {
-                broadcasts: monitor,
+                broadcasts: monitor(),
+            }),
+        ),
+        (
+            "urgency",
+            ClientMessage::Urgency(UrgencyFilter {
+                min: Some(Urgency::High),
             }),
         ),
         ("ping", ClientMessage::Ping),
@@ -127,7 +144,22 @@ fn frames_of_the_service_are_these_octets() {
     };
     let endpoint = format!("http://127.0.0.1:8080/push/{VERSION}");
     let expected = vec![
-        ("hello", ServerMessage::hello(UAID.parse().unwrap())),
+        (
+            "hello",
+            ServerMessage::hello(UAID.parse().unwrap(), BTreeMap::new()),
+        ),
+        (
+            "hello, with a broadcast",
+            ServerMessage::hello(UAID.parse().unwrap(), monitor()),
+        ),
+        (
+            "broadcast",
+            ServerMessage::Broadcast {
+                broadcasts: monitor(),
+            },
+        ),
+        ("urgency", ServerMessage::Urgency { status: 200 }),
+        ("urgency, refused", ServerMessage::Urgency { status: 400 }),
         ("register", register(200, Some(endpoint))),
         ("register, refused", register(400, None)),
         (
@@ -182,6 +214,10 @@ fn what_is_no_message_is_refused() {
     );
 }
 
+fn versions() -> impl Strategy<Value = BTreeMap<String, String>> {
+    btree_map(any::<String>(), any::<String>(), 0..4)
+}
+
 fn client_message() -> impl Strategy<Value = ClientMessage> {
     let text = any::<String>;
     let code = || option::of(any::<u16>());
@@ -192,20 +228,22 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
         code,
     });
     prop_oneof![
-        option::of(any::<[u8; 16]>()).prop_map(|uaid| {
+        (option::of(any::<[u8; 16]>()), versions()).prop_map(|(uaid, broadcasts)| {
             let uaid = uaid.map(Uaid::from_bytes);
-            ClientMessage::Hello(Hello { uaid })
+            ClientMessage::Hello(Hello { uaid, broadcasts })
         }),
         (text(), option::of(text()))
             .prop_map(|(channel_id, key)| ClientMessage::Register(Register { channel_id, key })),
         (text(), code()).prop_map(|(channel_id, code)| {
             ClientMessage::Unregister(Unregister { channel_id, code })
         }),
-        btree_map(text(), text(), 0..4).prop_map(|broadcasts| {
+        versions().prop_map(|broadcasts| {
             ClientMessage::BroadcastSubscribe(BroadcastSubscribe { broadcasts })
         }),
         vec(update, 0..4).prop_map(|updates| ClientMessage::Ack(Ack { updates })),
         code().prop_map(|code| ClientMessage::Nack(Nack { code })),
+        option::of(select(&URGENCIES))
+            .prop_map(|min| ClientMessage::Urgency(UrgencyFilter { min })),
         Just(ClientMessage::Ping),
     ]
 }
@@ -220,12 +258,7 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
             crypto_key,
         }
     });
-    let hello = (
-        text(),
-        any::<u16>(),
-        any::<bool>(),
-        btree_map(text(), text(), 0..4),
-    );
+    let hello = (text(), any::<u16>(), any::<bool>(), versions());
     let notification = (text(), text(), some(), option::of(headers));
     prop_oneof![
         hello.prop_map(
@@ -253,6 +286,8 @@ fn server_message() -> impl Strategy<Value = ServerMessage> {
                 headers,
             }
         }),
+        versions().prop_map(|broadcasts| ServerMessage::Broadcast { broadcasts }),
+        any::<u16>().prop_map(|status| ServerMessage::Urgency { status }),
         Just(ServerMessage::Pong),
     ]
 }

@@ -1,0 +1,149 @@
+//! How far a connection has read its log, under an urgency filter that may
+//! change meanwhile (RFC 8030 §5.3, A-19).
+
+use bugle_protocol::{MessageId, Urgency};
+
+/// For each urgency, the last message up to which all of that urgency have been
+/// sent on this connection. A filter that is raised stops those below it; when
+/// it is lowered again, reading goes on where they stopped, and passes over
+/// what was sent meanwhile. So every message is sent once, and each urgency in
+/// the order of acceptance.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    min: Urgency,
+    /// By urgency, the lowest first. They only grow, and never fall from one
+    /// to the next: whoever reads a message has read the higher ones as well.
+    sent: [Option<MessageId>; 4],
+}
+
+impl Cursor {
+    /// At the start of a log, without a filter.
+    pub(super) const fn new() -> Self {
+        Self {
+            min: Urgency::VeryLow,
+            sent: [None; 4],
+        }
+    }
+
+    /// The least urgency that is wanted.
+    pub(super) const fn min(&self) -> Urgency {
+        self.min
+    }
+
+    /// Sets the least urgency that is wanted from now on.
+    pub(super) const fn filter(&mut self, min: Urgency) {
+        self.min = min;
+    }
+
+    /// The message after which to read on.
+    pub(super) const fn after(&self) -> Option<MessageId> {
+        self.sent[self.min as usize]
+    }
+
+    /// Passes the next message that was read, and says whether it is still to
+    /// be sent.
+    pub(super) fn pass(&mut self, id: MessageId, urgency: Urgency) -> bool {
+        let is_new = self.sent[urgency as usize] < Some(id);
+        for sent in &mut self.sent[self.min as usize..] {
+            *sent = (*sent).max(Some(id));
+        }
+        is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    const URGENCIES: [Urgency; 4] = [
+        Urgency::VeryLow,
+        Urgency::Low,
+        Urgency::Normal,
+        Urgency::High,
+    ];
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(Urgency),
+        Filter(Urgency),
+        /// Read up to so many.
+        Read(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => select(&URGENCIES).prop_map(Step::Push),
+            1 => select(&URGENCIES).prop_map(Step::Filter),
+            2 => (1..4_usize).prop_map(Step::Read),
+        ]
+    }
+
+    /// Reads once as a connection does.
+    fn read(
+        cursor: &mut Cursor,
+        log: &[Urgency],
+        most: usize,
+        sent: &mut Vec<(u64, Urgency)>,
+    ) -> bool {
+        let entries = (0..).zip(log).map(|(id, urgency)| (id, *urgency));
+        let wanted = entries.filter(|(id, urgency)| {
+            *urgency >= cursor.min() && cursor.after() < Some(MessageId::new(*id))
+        });
+        let batch: Vec<_> = wanted.take(most).collect();
+        for (id, urgency) in &batch {
+            if cursor.pass(MessageId::new(*id), *urgency) {
+                assert!(*urgency >= cursor.min(), "below the filter");
+                sent.push((*id, *urgency));
+            }
+        }
+        !batch.is_empty()
+    }
+
+    proptest! {
+        #[test]
+        fn each_message_is_sent_once_and_each_urgency_in_order(steps in vec(step(), 0..60)) {
+            let (mut cursor, mut log, mut sent) = (Cursor::new(), Vec::new(), Vec::new());
+            for step in steps {
+                match step {
+                    Step::Push(urgency) => log.push(urgency),
+                    Step::Filter(min) => cursor.filter(min),
+                    Step::Read(most) => drop(read(&mut cursor, &log, most, &mut sent)),
+                }
+            }
+            cursor.filter(Urgency::VeryLow);
+            while read(&mut cursor, &log, 3, &mut sent) {}
+
+            let mut by_urgency = BTreeMap::<_, Vec<u64>>::new();
+            for (id, urgency) in &sent {
+                by_urgency.entry(*urgency).or_default().push(*id);
+            }
+            prop_assert!(by_urgency.values().all(|ids| ids.is_sorted()));
+            sent.sort_unstable();
+            let all: Vec<_> = (0..).zip(log).collect();
+            prop_assert_eq!(sent, all);
+        }
+    }
+
+    #[test]
+    fn what_was_held_back_comes_in_order_and_nothing_twice() {
+        let log = [Urgency::Low, Urgency::High, Urgency::Normal, Urgency::High];
+        let (mut cursor, mut sent) = (Cursor::new(), Vec::new());
+        for (min, expected) in [
+            (Urgency::High, vec![1, 3]),
+            (Urgency::Normal, vec![1, 3, 2]),
+            (Urgency::High, vec![1, 3, 2]),
+            (Urgency::VeryLow, vec![1, 3, 2, 0]),
+        ] {
+            cursor.filter(min);
+            while read(&mut cursor, &log, 2, &mut sent) {}
+            let ids: Vec<_> = sent.iter().map(|(id, _)| *id).collect();
+            assert_eq!(ids, expected, "{min:?}");
+        }
+    }
+}
