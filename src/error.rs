@@ -65,6 +65,18 @@ pub enum Error {
     /// A WebSocket handshake that lacks something.
     #[error("not a WebSocket handshake: {0}")]
     Handshake(&'static str),
+    /// An id that no broadcast can have.
+    #[error("the id of a broadcast, in the path, is 1 to 128 characters of printable ASCII")]
+    BroadcastId,
+    /// A version that no broadcast can have.
+    #[error(
+        "the version of a broadcast, in the body, is 1 to 128 characters of printable ASCII, \
+         without a line end"
+    )]
+    BroadcastVersion,
+    /// The broadcast has no version.
+    #[error("no such broadcast: GET /broadcasts shows those that are set")]
+    NoBroadcast,
     /// A bound; the name of its setting.
     #[error("over the limit {0}: try again later")]
     Limit(&'static str),
@@ -80,7 +92,9 @@ impl Error {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound | Self::UnknownEndpoint | Self::NoMessage => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::UnknownEndpoint | Self::NoMessage | Self::NoBroadcast => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Gone(status) => *status,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -93,6 +107,8 @@ impl Error {
             | Self::Body(_)
             | Self::Incomplete
             | Self::Handshake(_)
+            | Self::BroadcastId
+            | Self::BroadcastVersion
             | Self::KeyRequired => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
@@ -119,7 +135,10 @@ impl Error {
             | Self::Incomplete
             | Self::BodyTimeout(_)
             | Self::WebSocketVersion
-            | Self::Handshake(_) => 999,
+            | Self::Handshake(_)
+            | Self::BroadcastId
+            | Self::BroadcastVersion
+            | Self::NoBroadcast => 999,
         }
     }
 
@@ -140,6 +159,7 @@ impl Error {
             Self::Incomplete => "incomplete",
             Self::BodyTimeout(_) => "body_timeout",
             Self::WebSocketVersion | Self::Handshake(_) => "handshake",
+            Self::BroadcastId | Self::BroadcastVersion | Self::NoBroadcast => "broadcast",
             Self::Limit(setting) => setting,
             Self::KeyRequired => "key_required",
             Self::Unavailable => "unavailable",

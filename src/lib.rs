@@ -12,6 +12,7 @@ pub mod config;
 pub mod server;
 pub mod time;
 
+mod broadcasts;
 mod clients;
 mod error;
 mod expiry;

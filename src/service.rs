@@ -11,6 +11,7 @@ use bugle_protocol::{
 };
 use http::HeaderMap;
 
+use crate::broadcasts::{Broadcasts, Label};
 use crate::clients::{Clients, Registration};
 use crate::config::{Config, PublicUrl};
 use crate::error::Error;
@@ -324,6 +325,23 @@ impl PushService {
         self.stored(removed)?;
         self.metrics.acknowledge(update.code);
         Ok(Some(id))
+    }
+
+    // Broadcasts (WS-B-1 to WS-B-3).
+
+    /// The broadcasts as they are now.
+    pub fn broadcasts(&self) -> Arc<Broadcasts> {
+        self.store.broadcasts()
+    }
+
+    /// Sets the version of a broadcast, or with `None` removes it, and says
+    /// whether it was there before. When this returns, the change is safe.
+    ///
+    /// # Errors
+    /// [`Error::Limit`], [`Error::Unavailable`].
+    pub async fn set_broadcast(&self, id: Label, version: Option<Label>) -> Result<bool, Error> {
+        let set = self.store.set_broadcast(id, version).await;
+        self.stored(set)
     }
 
     // Upkeep.

@@ -279,6 +279,9 @@ pub struct Limits {
     /// Changes that wait for the disk at one time.
     #[serde(deserialize_with = "count")]
     pub waiting_for_disk: usize,
+    /// Broadcasts.
+    #[serde(deserialize_with = "count")]
+    pub broadcasts: usize,
     /// VAPID tokens remembered as verified.
     #[serde(deserialize_with = "count")]
     pub verified_tokens: usize,

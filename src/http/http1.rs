@@ -51,7 +51,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Reply {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     if peer.is_admin {
-        route_admin(&peer.site, &parts).await
+        route_admin(&peer.site, &parts, body).await
     } else if handshake::is_wanted(&parts) {
         open(&parts, upgrade, &peer).unwrap_or_else(|error| peer.site.refuse(&error))
     } else {

@@ -67,7 +67,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
 async fn stream(request: Request<RecvStream>, respond: SendResponse<Bytes>, peer: Peer) {
     let (parts, body) = request.into_parts();
     let mut reply = if peer.is_admin {
-        route_admin(&peer.site, &parts).await
+        route_admin(&peer.site, &parts, Incoming(body)).await
     } else {
         route(&peer.site, &parts, Incoming(body)).await
     };

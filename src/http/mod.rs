@@ -23,6 +23,7 @@ use crate::service::PushService;
 pub mod http1;
 pub mod http2;
 
+mod broadcasts;
 mod handshake;
 mod message;
 mod push;
@@ -108,10 +109,16 @@ where
 }
 
 /// Answers a request to the admin listener.
-pub async fn route_admin(site: &Site, parts: &request::Parts) -> Reply {
-    let answered = match parts.uri.path() {
-        "/metrics" => status::metrics(site, &parts.method),
-        path => status::page(site, &parts.method, path).await,
+pub async fn route_admin<B>(site: &Site, parts: &request::Parts, body: B) -> Reply
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>,
+{
+    let path = parts.uri.path();
+    let answered = match (path, path.strip_prefix("/broadcasts/")) {
+        (_, Some(id)) => broadcasts::resource(site, parts, id, body).await,
+        ("/broadcasts", _) => broadcasts::list(site, &parts.method),
+        ("/metrics", _) => status::metrics(site, &parts.method),
+        _ => status::page(site, &parts.method, path).await,
     };
     answered.unwrap_or_else(|error| site.refuse(&error))
 }

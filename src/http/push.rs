@@ -65,7 +65,7 @@ where
 }
 
 /// Reads a body whole, within `limits.body_bytes` and `limits.body_timeout`.
-async fn read<B>(headers: &HeaderMap, body: B, limits: &Limits) -> Result<Vec<u8>, Error>
+pub(super) async fn read<B>(headers: &HeaderMap, body: B, limits: &Limits) -> Result<Vec<u8>, Error>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>,
 {

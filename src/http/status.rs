@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Reply, Site, text};
 use crate::error::Error;
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// Answers a request for a page by its path.
 pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Reply, Error> {
@@ -44,7 +44,7 @@ pub(super) fn metrics(site: &Site, method: &Method) -> Result<Reply, Error> {
     }
 }
 
-fn is_get(method: &Method) -> bool {
+pub(super) fn is_get(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod broadcasts;
 mod filter;
 mod limits;
 mod messages;
@@ -70,6 +71,7 @@ const ROOMY: StoreLimits = StoreLimits {
     bytes_per_user_agent: 10 << 20,
     stored_bytes: 100 << 20,
     waiting_for_disk: 1000,
+    broadcasts: 1000,
 };
 
 const ALL: Batch = Batch {

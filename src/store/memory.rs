@@ -2,7 +2,7 @@
 //! what tests run on.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
 
@@ -11,6 +11,7 @@ use super::{
     Batch, BoxFuture, Filter, Limit, NewMessage, Store, StoreError, StoreLimits, Subscription,
     Usage,
 };
+use crate::broadcasts::{Broadcasts, Label};
 
 /// A [`Store`] without a disk: nothing survives the process.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ struct State {
     subscriptions: u64,
     user_agents: HashMap<Uaid, HashMap<ChannelId, Subscription>>,
     messages: HashMap<MessageId, PushMessage>,
+    broadcasts: Arc<Broadcasts>,
 }
 
 impl MemoryStore {
@@ -206,6 +208,26 @@ impl Store for MemoryStore {
             }
             Ok(expired.len())
         })
+    }
+
+    fn set_broadcast(
+        &self,
+        id: Label,
+        version: Option<Label>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let current = &mut self.state().broadcasts;
+            let had = current.has(&id);
+            if version.is_some() && !had && current.len() >= self.limits.broadcasts {
+                return Err(StoreError::Full(Limit::Broadcasts));
+            }
+            *current = current.with(id, version).into();
+            Ok(had)
+        })
+    }
+
+    fn broadcasts(&self) -> Arc<Broadcasts> {
+        Arc::clone(&self.state().broadcasts)
     }
 
     fn usage(&self) -> Usage {

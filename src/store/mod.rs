@@ -21,6 +21,7 @@ use bugle_protocol::{
 use self::memory::MemoryStore;
 pub use self::sled::OpenError;
 use self::sled::SledStore;
+use crate::broadcasts::{Broadcasts, Label};
 use crate::config::{Config, Limits, StoreEngine};
 
 /// The boxed future that keeps [`Store`] object-safe.
@@ -142,6 +143,8 @@ pub enum Limit {
     StoredBytes,
     /// `limits.waiting_for_disk`
     WaitingForDisk,
+    /// `limits.broadcasts`
+    Broadcasts,
 }
 
 impl Limit {
@@ -154,6 +157,7 @@ impl Limit {
             Self::BytesPerUserAgent => "limits.bytes_per_user_agent",
             Self::StoredBytes => "limits.stored_bytes",
             Self::WaitingForDisk => "limits.waiting_for_disk",
+            Self::Broadcasts => "limits.broadcasts",
         }
     }
 }
@@ -173,6 +177,8 @@ pub struct StoreLimits {
     pub stored_bytes: u64,
     /// Changes that wait for the disk at one time.
     pub waiting_for_disk: usize,
+    /// Broadcasts.
+    pub broadcasts: usize,
 }
 
 /// Why a store did not do what it was asked.
@@ -268,6 +274,20 @@ pub trait Store: Send + Sync + 'static {
     /// expiry first, and says how many. Durable like [`remove`](Store::remove).
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>>;
 
+    /// Sets the version of a broadcast, or with `None` removes it, and says
+    /// whether it was there before.
+    ///
+    /// # Errors
+    /// `Full` when this is one more and over a bound.
+    fn set_broadcast(
+        &self,
+        id: Label,
+        version: Option<Label>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// The broadcasts as they are now; cheap enough for every connection.
+    fn broadcasts(&self) -> Arc<Broadcasts>;
+
     /// What is held now; cheap enough for every scrape of the metrics.
     fn usage(&self) -> Usage;
 
@@ -299,6 +319,7 @@ impl From<&Limits> for StoreLimits {
             bytes_per_user_agent: limits.bytes_per_user_agent,
             stored_bytes: limits.stored_bytes,
             waiting_for_disk: limits.waiting_for_disk,
+            broadcasts: limits.broadcasts,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! ever scans the tree. Changes are applied at once, in order, under one lock;
 //! what is promised to be durable then waits for the `Committer`.
 
+mod broadcasts;
 mod commit;
 mod ids;
 mod messages;
@@ -15,8 +16,9 @@ mod subscriptions;
 
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use bugle_protocol::{ChannelId, MessageId, PushMessage, Uaid, UnixTime};
 use sled::{Db, Tree};
 
@@ -26,6 +28,7 @@ use super::index::Index;
 use super::{
     Batch, BoxFuture, Filter, NewMessage, Store, StoreError, StoreLimits, Subscription, Usage,
 };
+use crate::broadcasts::{Broadcasts, Label};
 
 pub use self::open::OpenError;
 
@@ -36,6 +39,8 @@ pub struct SledStore {
     committer: Committer,
     limits: StoreLimits,
     state: Mutex<State>,
+    /// Changed under the lock of `state`, read without.
+    broadcasts: ArcSwap<Broadcasts>,
     tree: Tree,
     /// Where records are moved that cannot be read.
     damaged: Tree,
@@ -85,6 +90,7 @@ impl SledStore {
                 subscriptions: recovered.subscriptions,
                 damaged: recovered.damaged,
             }),
+            broadcasts: ArcSwap::from_pointee(recovered.broadcasts),
             tree: opened.tree,
             damaged: opened.damaged,
             db: opened.db,
@@ -163,6 +169,18 @@ impl Store for SledStore {
         Box::pin(self.remove_expired(now, limit))
     }
 
+    fn set_broadcast(
+        &self,
+        id: Label,
+        version: Option<Label>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.put_broadcast(id, version))
+    }
+
+    fn broadcasts(&self) -> Arc<Broadcasts> {
+        self.broadcasts.load_full()
+    }
+
     fn usage(&self) -> Usage {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = Usage {
@@ -211,6 +229,7 @@ mod tests {
             bytes_per_user_agent: 1 << 20,
             stored_bytes: 1 << 20,
             waiting_for_disk: 2,
+            broadcasts: 10,
         };
         let store = SledStore::open(folder.path(), 1 << 20, limits).unwrap();
         let subscription = Subscription {

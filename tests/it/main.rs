@@ -10,6 +10,7 @@
 mod support;
 
 mod ack;
+mod broadcast;
 mod cli;
 mod cors;
 mod crash;

@@ -52,6 +52,7 @@ const TIGHT: StoreLimits = StoreLimits {
     bytes_per_user_agent: 20_000,
     stored_bytes: 40_000,
     waiting_for_disk: 1,
+    broadcasts: 1,
 };
 
 fn urgency() -> impl Strategy<Value = Urgency> {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Closes the store and opens its folder again.
-fn reopened(engine: Engine) -> Engine {
+pub(super) fn reopened(engine: Engine) -> Engine {
     let folder = engine.folder.unwrap();
     drop(engine.store);
     Engine {

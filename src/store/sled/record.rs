@@ -6,6 +6,7 @@
 //! | `u` uaid | how many subscriptions it has |
 //! | `m` uaid id | a message, or its first part |
 //! | `m` uaid id part | a further part of it |
+//! | `b` id | the version of a broadcast |
 //! | `!ids` | the bound below which message ids are reserved |
 //!
 //! A record is `[version][CRC-32 of the rest][the rest]`, and the rest is in
@@ -20,6 +21,7 @@ use bugle_protocol::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sled::{Batch, IVec, Tree};
 
+use crate::broadcasts::Label;
 use crate::store::{NewMessage, StoreError, Subscription};
 
 /// The version that every record begins with.
@@ -37,6 +39,8 @@ pub(super) const IDS_KEY: &[u8] = b"!ids";
 pub(super) const SUBSCRIPTION: u8 = b's';
 /// First octet of a message's key.
 pub(super) const MESSAGE: u8 = b'm';
+/// First octet of a broadcast's key.
+pub(super) const BROADCAST: u8 = b'b';
 const USER_AGENT: u8 = b'u';
 
 /// The key of a message, or of its first part.
@@ -64,6 +68,17 @@ pub(super) fn message_key(uaid: Uaid, id: MessageId) -> MessageKey {
     key[1..17].copy_from_slice(uaid.as_bytes());
     key[17..].copy_from_slice(&id.get().to_be_bytes());
     key
+}
+
+pub(super) fn broadcast_key(id: &Label) -> Vec<u8> {
+    [&[BROADCAST], id.as_str().as_bytes()].concat()
+}
+
+/// Which broadcast a key names.
+pub(super) fn parse_broadcast_key(key: &[u8]) -> Result<Label, Damaged> {
+    let id = key.strip_prefix(&[BROADCAST]).ok_or(Damaged)?;
+    let id = str::from_utf8(id).map_err(|_| Damaged)?;
+    Label::new(id).ok_or(Damaged)
 }
 
 /// The keys of all parts of a message, in order.

@@ -6,10 +6,12 @@ use std::mem;
 use bugle_protocol::{MessageId, Uaid};
 use sled::{IVec, Tree};
 
+use super::broadcasts::read_all;
 use super::record::{
     Damaged, MESSAGE, MessageKey, SUBSCRIPTION, decode, decode_message, decode_subscription,
     encode, parse_message_key, parse_subscription_key, subscription_key, user_agent_key,
 };
+use crate::broadcasts::Broadcasts;
 use crate::store::NewMessage;
 use crate::store::index::{Entry, Index};
 
@@ -17,6 +19,7 @@ use crate::store::index::{Entry, Index};
 #[derive(Debug, Default)]
 pub(super) struct Recovered {
     pub(super) index: Index,
+    pub(super) broadcasts: Broadcasts,
     pub(super) subscriptions: u64,
     /// Records that were set aside, now or earlier.
     pub(super) damaged: u64,
@@ -26,8 +29,11 @@ pub(super) struct Recovered {
 
 /// Reads all of `tree`.
 pub(super) fn recover(tree: &Tree, damaged: &Tree) -> sled::Result<Recovered> {
+    let earlier = damaged.len() as u64;
+    let (broadcasts, bad) = read_all(tree, damaged)?;
     let mut found = Recovered {
-        damaged: damaged.len() as u64,
+        broadcasts,
+        damaged: earlier + bad,
         ..Recovered::default()
     };
     found.read_subscriptions(tree, damaged)?;

@@ -1,0 +1,87 @@
+//! Broadcasts: one small record each.
+
+use sled::Tree;
+
+use super::SledStore;
+use super::record::{
+    BROADCAST, Changes, Damaged, broadcast_key, decode, encode, parse_broadcast_key,
+};
+use super::recover::set_aside;
+use crate::broadcasts::{Broadcasts, Label};
+use crate::store::{Limit, StoreError};
+
+impl SledStore {
+    pub(super) async fn put_broadcast(
+        &self,
+        id: Label,
+        version: Option<Label>,
+    ) -> Result<bool, StoreError> {
+        let place = self.committer.place()?;
+        let octets = version.as_ref().map_or(0, |version| version.as_str().len());
+        let room = self.committer.room(1, octets).await?;
+        let had = self.apply_broadcast(id, version)?;
+        self.committer.commit(place, Some(room)).await?;
+        Ok(had)
+    }
+
+    fn apply_broadcast(&self, id: Label, version: Option<Label>) -> Result<bool, StoreError> {
+        let _changing = self.state()?;
+        let current = self.broadcasts.load();
+        let had = current.has(&id);
+        if version.is_some() && !had && current.len() >= self.limits.broadcasts {
+            return Err(StoreError::Full(Limit::Broadcasts));
+        }
+        let mut changes = Changes::default();
+        let key = broadcast_key(&id);
+        match &version {
+            Some(version) => changes.insert(&key, &encode(&version.as_str(), &[])?),
+            None => changes.remove(&key),
+        }
+        changes.apply(&self.tree)?;
+        self.broadcasts.store(current.with(id, version).into());
+        Ok(had)
+    }
+}
+
+/// Reads all of them. Those that cannot be read are set aside and counted.
+pub(super) fn read_all(tree: &Tree, damaged: &Tree) -> sled::Result<(Broadcasts, u64)> {
+    let (mut found, mut bad) = (Broadcasts::default(), 0);
+    for item in tree.scan_prefix([BROADCAST]) {
+        let (key, record) = item?;
+        match read(&key, &record) {
+            Ok((id, version)) => found.insert(id, version),
+            Err(Damaged) => {
+                set_aside(tree, damaged, &key, "a broadcast")?;
+                bad += 1;
+            }
+        }
+    }
+    Ok((found, bad))
+}
+
+fn read(key: &[u8], record: &[u8]) -> Result<(Label, Label), Damaged> {
+    let version: String = decode(record)?;
+    let version = Label::new(&version).ok_or(Damaged)?;
+    Ok((parse_broadcast_key(key)?, version))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_broadcast_that_cannot_be_read_is_set_aside() {
+        let db = sled::Config::new().temporary(true).open().unwrap();
+        let (tree, damaged) = (db.open_tree("t").unwrap(), db.open_tree("d").unwrap());
+        let label = |text| Label::new(text).unwrap();
+        let good = encode(&"1", &[]).unwrap();
+        tree.insert(broadcast_key(&label("good")), &*good).unwrap();
+        tree.insert(broadcast_key(&label("bad")), b"nothing")
+            .unwrap();
+        tree.insert(b"b\xff", &*good).unwrap();
+        let (found, bad) = read_all(&tree, &damaged).unwrap();
+        assert_eq!(Vec::from_iter(found.versions()), [("good", "1")]);
+        assert_eq!((bad, damaged.len(), tree.len()), (2, 2, 1));
+    }
+}
