@@ -8,6 +8,10 @@ use std::hash::{BuildHasher, RandomState};
 /// The longest id or version, in octets.
 const LONGEST: usize = 128;
 
+/// How many broadcasts one connection may follow; further ones are ignored.
+/// Bounds what a connection takes to 1 KiB.
+const FOLLOWED: usize = 64;
+
 /// The id or the version of a broadcast: 1 to 128 octets of printable ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label(Box<str>);
@@ -43,6 +47,8 @@ pub struct Broadcasts {
 struct Entry {
     id: Label,
     version: Label,
+    /// Of the version.
+    fingerprint: u64,
 }
 
 impl Broadcasts {
@@ -59,7 +65,13 @@ impl Broadcasts {
     /// Sets a version.
     pub fn insert(&mut self, id: Label, version: Label) {
         let key = self.fingerprint(id.as_str());
-        self.entries.insert(key, Entry { id, version });
+        let fingerprint = self.fingerprint(version.as_str());
+        let entry = Entry {
+            id,
+            version,
+            fingerprint,
+        };
+        self.entries.insert(key, entry);
     }
 
     /// The same with one version set, or with one broadcast less.
@@ -85,10 +97,73 @@ impl Broadcasts {
     }
 }
 
+/// What one connection follows: of each id and of the version that the user
+/// agent has, a fingerprint. So an id takes 16 octets whatever its length, also
+/// one that nobody has set yet, and a connection that follows nothing takes no
+/// memory. The fingerprints are keyed at random: nobody can find two ids with
+/// the same one, and chance does not either.
+#[derive(Debug, Default)]
+pub struct Followed(Vec<Mark>);
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    id: u64,
+    version: u64,
+}
+
+impl Followed {
+    /// Follows these too; each comes with the version that the user agent has.
+    pub fn follow(&mut self, broadcasts: &Broadcasts, wanted: &BTreeMap<String, String>) {
+        let wanted = wanted.iter().filter(|(id, _)| is_label(id));
+        for (id, version) in wanted {
+            let mark = Mark {
+                id: broadcasts.fingerprint(id),
+                version: broadcasts.fingerprint(version),
+            };
+            if let Some(known) = self.0.iter_mut().find(|known| known.id == mark.id) {
+                *known = mark;
+            } else if self.0.len() < FOLLOWED {
+                self.0.reserve_exact(1);
+                self.0.push(mark);
+            }
+        }
+    }
+
+    /// The followed broadcasts whose version is another than the user agent's,
+    /// which has it from now on. Those without a version are left out (WS-B-3).
+    pub fn news(&mut self, broadcasts: &Broadcasts) -> BTreeMap<String, String> {
+        let mut news = BTreeMap::new();
+        for mark in &mut self.0 {
+            if let Some(entry) = broadcasts.entries.get(&mark.id)
+                && entry.fingerprint != mark.version
+            {
+                mark.version = entry.fingerprint;
+                news.insert(entry.id.as_str().into(), entry.version.as_str().into());
+            }
+        }
+        news
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
+
+    fn label(text: &str) -> Label {
+        Label::new(text).unwrap()
+    }
+
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(id, version)| ((*id).to_owned(), (*version).to_owned()))
+            .collect()
+    }
+
+    fn with(broadcasts: &Broadcasts, id: &str, version: Option<&str>) -> Broadcasts {
+        broadcasts.with(label(id), version.map(label))
+    }
 
     #[test]
     fn a_label_is_short_and_printable() {
@@ -99,5 +174,44 @@ mod tests {
         for bad in ["", "a\n", "\u{7f}", "é", &"x".repeat(129)] {
             assert_eq!(Label::new(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn only_what_is_followed_and_differs_is_news_once() {
+        let mut broadcasts = with(&Broadcasts::default(), "a", Some("1"));
+        broadcasts = with(&broadcasts, "b", Some("1"));
+        broadcasts = with(&broadcasts, "c", Some("1"));
+        let mut followed = Followed::default();
+        followed.follow(&broadcasts, &map(&[("a", "0"), ("b", "1"), ("later", "0")]));
+        assert_eq!(followed.news(&broadcasts), map(&[("a", "1")]));
+        assert_eq!(followed.news(&broadcasts), map(&[]));
+        broadcasts = with(&broadcasts, "later", Some("1"));
+        broadcasts = with(&broadcasts, "b", Some("2"));
+        broadcasts = with(&broadcasts, "c", Some("2"));
+        broadcasts = with(&broadcasts, "a", None);
+        assert_eq!(
+            followed.news(&broadcasts),
+            map(&[("b", "2"), ("later", "1")])
+        );
+        // Set again to what the user agent has.
+        broadcasts = with(&broadcasts, "a", Some("1"));
+        assert_eq!(followed.news(&broadcasts), map(&[]));
+        followed.follow(&broadcasts, &map(&[("a", "0")]));
+        assert_eq!(followed.news(&broadcasts), map(&[("a", "1")]));
+    }
+
+    #[test]
+    fn what_a_connection_follows_is_bounded() {
+        let broadcasts = with(&Broadcasts::default(), "x63", Some("1"));
+        let broadcasts = with(&broadcasts, "x64", Some("1"));
+        let mut followed = Followed::default();
+        assert_eq!(followed.0.capacity(), 0);
+        followed.follow(&broadcasts, &map(&[(&"x".repeat(129), "0"), ("é", "0")]));
+        assert_eq!(followed.0.capacity(), 0, "they can never be set");
+        for i in 0..100 {
+            followed.follow(&broadcasts, &map(&[(&format!("x{i}"), "0")]));
+        }
+        assert_eq!(followed.0.capacity(), FOLLOWED);
+        assert_eq!(followed.news(&broadcasts), map(&[("x63", "1")]));
     }
 }

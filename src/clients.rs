@@ -31,6 +31,8 @@ pub struct Mail {
     pub log: bool,
     /// Messages with TTL 0.
     pub live: VecDeque<PushMessage>,
+    /// A broadcast may have another version.
+    pub broadcasts: bool,
     /// The connection is to end.
     pub close: Option<Close>,
 }
@@ -84,6 +86,13 @@ impl Clients {
             })
         });
         offered.unwrap_or(false)
+    }
+
+    /// Says to all connections that a broadcast may have another version.
+    pub fn announce(&self) {
+        for entry in &self.connected {
+            entry.value().put(|mail| mail.broadcasts = true);
+        }
     }
 
     /// Tells all connections to end.

@@ -335,13 +335,16 @@ impl PushService {
     }
 
     /// Sets the version of a broadcast, or with `None` removes it, and says
-    /// whether it was there before. When this returns, the change is safe.
+    /// whether it was there before. When this returns, the change is safe and
+    /// all who are connected have been told.
     ///
     /// # Errors
     /// [`Error::Limit`], [`Error::Unavailable`].
     pub async fn set_broadcast(&self, id: Label, version: Option<Label>) -> Result<bool, Error> {
         let set = self.store.set_broadcast(id, version).await;
-        self.stored(set)
+        let had = self.stored(set)?;
+        self.clients.announce();
+        Ok(had)
     }
 
     // Upkeep.

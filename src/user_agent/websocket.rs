@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::cursor::Cursor;
+use crate::broadcasts::Followed;
 use crate::clients::{Mail, Registration};
 use crate::config::Config;
 use crate::error::Error;
@@ -73,6 +74,7 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
         service,
         cursor: Cursor::new(),
         behind: true,
+        followed: Followed::default(),
     };
     let ended = match connection.hello(stop).await {
         Ok(registration) => connection.drain(&registration).await,
@@ -123,6 +125,7 @@ struct Connection<'s, IO> {
     cursor: Cursor,
     /// Whether the log may hold something to send after the cursor.
     behind: bool,
+    followed: Followed,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
@@ -139,10 +142,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                     None
                 }
             };
-            if let Some(Command::Connect { uaid, .. }) = command {
+            if let Some(Command::Connect { uaid, broadcasts }) = command {
                 let registration = self.service.connect(uaid).await?;
-                let none = BTreeMap::new();
-                self.send(&ServerMessage::hello(registration.uaid(), none))
+                let news = self.follow(&broadcasts);
+                self.send(&ServerMessage::hello(registration.uaid(), news))
                     .await?;
                 return Ok(registration);
             }
@@ -195,6 +198,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             Some(Command::Unsubscribe { channel }) => self.unsubscribe(uaid, channel).await,
             Some(Command::Acknowledge(updates)) => self.acknowledge(uaid, updates).await,
             Some(Command::Filter { min }) => self.filter(min).await,
+            Some(Command::FollowBroadcasts(wanted)) => {
+                let news = self.follow(&wanted);
+                self.announce(news).await
+            }
             Some(Command::Reply(message)) => self.send(&message).await,
             Some(Command::Nacked) => {
                 self.service.metrics().nacks.inc();
@@ -205,7 +212,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                 Ok(())
             }
             // The session lets hello through only once, and that was answered.
-            Some(Command::Connect { .. } | Command::FollowBroadcasts(_)) | None => Ok(()),
+            Some(Command::Connect { .. }) | None => Ok(()),
         }
     }
 
@@ -258,6 +265,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         self.send(&ServerMessage::Urgency { status: 200 }).await
     }
 
+    /// Follows these broadcasts too, and gives what the user agent lacks of
+    /// all that it follows.
+    fn follow(&mut self, wanted: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let broadcasts = self.service.broadcasts();
+        self.followed.follow(&broadcasts, wanted);
+        self.followed.news(&broadcasts)
+    }
+
+    async fn announce(&mut self, broadcasts: BTreeMap<String, String>) -> Result<(), End> {
+        if broadcasts.is_empty() {
+            return Ok(());
+        }
+        self.send(&ServerMessage::Broadcast { broadcasts }).await
+    }
+
     /// Looks at what the mailbox brought.
     async fn open(&mut self, uaid: Uaid, mail: Mail) -> Result<(), End> {
         if let Some(close) = mail.close {
@@ -271,6 +293,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                 // For this message the user agent is not there (RFC 8030 §5.2).
                 self.service.metrics().dropped.inc();
             }
+        }
+        if mail.broadcasts {
+            let news = self.followed.news(&self.service.broadcasts());
+            self.announce(news).await?;
         }
         Ok(())
     }

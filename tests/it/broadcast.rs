@@ -1,9 +1,11 @@
-//! Broadcasts: set on the admin listener.
+//! Broadcasts: set on the admin listener, told to those who asked.
 
 use serde_json::{Value, json};
 
+use crate::support::app_server::{Push, decrypted};
 use crate::support::http::{self, Reply, Version};
 use crate::support::server::Server;
+use crate::support::user_agent::{CHANNEL, UserAgent};
 
 const MONITOR: &str = "remote-settings/monitor_changes";
 
@@ -20,6 +22,28 @@ async fn all(server: &Server) -> Value {
     let reply = ask(server, "GET", "/broadcasts", "").await;
     assert_eq!(reply.header("content-type"), "application/json");
     serde_json::from_slice(&reply.body).unwrap()
+}
+
+/// A user agent that has these versions, and the broadcasts it was told.
+async fn hello(server: &Server, broadcasts: Value) -> (UserAgent, Value) {
+    let mut user_agent = UserAgent::silent(server).await;
+    let hello = json!({ "messageType": "hello", "broadcasts": broadcasts, "use_webpush": true });
+    user_agent.say(hello).await;
+    let mut answer = user_agent.hear().await;
+    assert_eq!(answer["status"], 200, "{answer}");
+    (user_agent, answer["broadcasts"].take())
+}
+
+async fn subscribe(user_agent: &mut UserAgent, broadcasts: Value) {
+    let message = json!({ "messageType": "broadcast_subscribe", "broadcasts": broadcasts });
+    user_agent.say(message).await;
+}
+
+async fn told(user_agent: &mut UserAgent) -> Value {
+    let mut message = user_agent.hear().await;
+    assert_eq!(message["messageType"], "broadcast", "{message}");
+    assert_eq!(message.as_object().unwrap().len(), 2, "{message}");
+    message["broadcasts"].take()
 }
 
 #[tokio::test]
@@ -76,4 +100,107 @@ async fn what_is_no_broadcast_is_refused() {
     for path in ["/broadcasts", "/broadcasts/a"] {
         assert_eq!(server.get(path).await.status, 404);
     }
+}
+
+#[tokio::test]
+async fn ws_b_1_ws_b_2_ws_b_3_hello_is_told_what_differs_and_nothing_is_invented() {
+    let server = Server::start().await;
+    let (_user_agent, told) = hello(&server, json!({ MONITOR: "\"0\"", "a": "1" })).await;
+    assert_eq!(told, json!({}));
+    set(&server, MONITOR, "\"5\"").await;
+    set(&server, "a", "1").await;
+    set(&server, "b", "1").await;
+    for (has, lacks) in [
+        (
+            json!({ MONITOR: "\"0\"", "a": "1", "nobody/knows": "7" }),
+            json!({ MONITOR: "\"5\"" }),
+        ),
+        (json!({ MONITOR: "\"5\"" }), json!({})),
+        (json!({}), json!({})),
+        (json!(null), json!({})),
+        (json!([7]), json!({})),
+    ] {
+        let (mut user_agent, told) = hello(&server, has).await;
+        assert_eq!(told, lacks);
+        user_agent.hears_nothing().await;
+    }
+}
+
+#[tokio::test]
+async fn ws_b_2_a_new_version_is_told_within_a_second_to_those_who_asked() {
+    let server = Server::start().await;
+    let (mut by_hello, _) = hello(&server, json!({ MONITOR: "\"0\"", "later": "0" })).await;
+    let mut by_message = UserAgent::connect(&server).await;
+    let mut neither = UserAgent::connect(&server).await;
+    subscribe(&mut by_message, json!({ MONITOR: "\"0\"" })).await;
+    by_message.hears_nothing().await;
+    let version = json!({ MONITOR: "\"1\"" });
+    let within_a_second = tokio::time::timeout(std::time::Duration::from_secs(1), async {
+        set(&server, MONITOR, "\"1\"").await;
+        assert_eq!(told(&mut by_hello).await, version);
+        assert_eq!(told(&mut by_message).await, version);
+    });
+    within_a_second.await.unwrap();
+    // An id that nobody had set when it was asked for.
+    set(&server, "later", "1").await;
+    assert_eq!(told(&mut by_hello).await, json!({ "later": "1" }));
+    // Neither the same again nor the end of one is news.
+    set(&server, MONITOR, "\"1\"").await;
+    let path = format!("/broadcasts/{MONITOR}");
+    assert_eq!(ask(&server, "DELETE", &path, "").await.status, 204);
+    for user_agent in [&mut by_hello, &mut by_message, &mut neither] {
+        user_agent.hears_nothing().await;
+    }
+}
+
+#[tokio::test]
+async fn ws_b_1_ws_b_3_broadcast_subscribe_is_answered_only_with_news() {
+    let server = Server::start().await;
+    set(&server, "a", "1").await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    subscribe(&mut user_agent, json!({ "a": "1", "nobody/knows": "0" })).await;
+    subscribe(&mut user_agent, json!({})).await;
+    user_agent.hears_nothing().await;
+    subscribe(&mut user_agent, json!({ "a": "0" })).await;
+    assert_eq!(told(&mut user_agent).await, json!({ "a": "1" }));
+    user_agent.hears_nothing().await;
+}
+
+#[tokio::test]
+async fn a_connection_follows_at_most_64() {
+    let server = Server::start().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let many = |range: std::ops::Range<u32>| -> Value {
+        range.map(|i| (format!("x{i:03}"), json!("0"))).collect()
+    };
+    subscribe(&mut user_agent, many(0..60)).await;
+    subscribe(&mut user_agent, many(60..1000)).await;
+    user_agent.hears_nothing().await;
+    set(&server, "x064", "1").await;
+    user_agent.hears_nothing().await;
+    set(&server, "x063", "1").await;
+    assert_eq!(told(&mut user_agent).await, json!({ "x063": "1" }));
+}
+
+#[tokio::test]
+async fn broadcasts_and_messages_keep_out_of_each_others_way() {
+    let server = Server::start().await;
+    let (mut user_agent, _) = hello(&server, json!({ "a": "0" })).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    for i in 0..5 {
+        Push::to(&server, &endpoint).text("x").accepted().await;
+        set(&server, "a", &format!("v{i}")).await;
+    }
+    let (mut messages, mut last) = (0, Value::Null);
+    while messages < 5 || last != "v4" {
+        let message = user_agent.hear().await;
+        if message["messageType"] == "broadcast" {
+            last = message["broadcasts"]["a"].clone();
+        } else {
+            let notification = crate::support::user_agent::Notification(message);
+            assert_eq!(decrypted(&notification.data()), "x");
+            messages += 1;
+        }
+    }
+    user_agent.hears_nothing().await;
 }
