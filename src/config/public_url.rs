@@ -65,14 +65,14 @@ impl PublicUrl {
 
     /// What VAPID tokens for this service are made out to.
     pub fn audience(&self) -> Audience {
-        let (scheme, authority) = self.origin.split_once("://").unwrap_or_default();
-        // The colons of an IPv6 address stand within brackets.
-        match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => {
-                Audience::new(scheme, host, port.parse().ok())
-            }
-            _ => Audience::new(scheme, authority, None),
-        }
+        let (scheme, host, port) = parts(&self.origin);
+        let audience = Audience::new(scheme, host, port);
+        let Ok(url) = Url::parse(&self.origin) else {
+            return audience;
+        };
+        let in_unicode = url.origin().unicode_serialization();
+        let (scheme, host, port) = parts(&in_unicode);
+        audience.or_in_unicode(scheme, host, port)
     }
 
     /// Whether peers speak TLS, here or to a proxy.
@@ -84,6 +84,16 @@ impl PublicUrl {
     pub fn websocket_url(&self) -> String {
         // http becomes ws, https becomes wss.
         self.origin.replacen("http", "ws", 1) + "/"
+    }
+}
+
+/// Scheme, host and port of an origin.
+fn parts(origin: &str) -> (&str, &str, Option<u16>) {
+    let (scheme, authority) = origin.split_once("://").unwrap_or_default();
+    // The colons of an IPv6 address stand within brackets.
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (scheme, host, port.parse().ok()),
+        _ => (scheme, authority, None),
     }
 }
 
@@ -149,6 +159,32 @@ mod tests {
             assert_eq!(url.websocket_url(), websocket);
             assert_eq!(url.is_tls(), text.starts_with("https"));
             assert_eq!(url.url("/push/abc"), format!("{origin}/push/abc"));
+        }
+    }
+
+    /// V-4.
+    #[test]
+    fn the_audience_is_the_origin_in_ascii_and_in_unicode() {
+        for (text, ascii, unicode) in [
+            (
+                "https://bücher.example:8443",
+                ("https", "xn--bcher-kva.example", Some(8443)),
+                ("https", "bücher.example", Some(8443)),
+            ),
+            (
+                "https://push.example.org",
+                ("https", "push.example.org", None),
+                ("https", "push.example.org", None),
+            ),
+            (
+                "http://[::1]:8080",
+                ("http", "[::1]", Some(8080)),
+                ("http", "[::1]", Some(8080)),
+            ),
+        ] {
+            let expected = Audience::new(ascii.0, ascii.1, ascii.2);
+            let expected = expected.or_in_unicode(unicode.0, unicode.1, unicode.2);
+            assert_eq!(text.parse::<PublicUrl>().unwrap().audience(), expected);
         }
     }
 

@@ -8,6 +8,14 @@ use super::error::{VapidError, excerpt};
 /// (RFC 8292 §2, V-4 and V-5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience {
+    ascii: Spelling,
+    /// Where the host is internationalised.
+    unicode: Option<Spelling>,
+}
+
+/// One serialization of the origin (RFC 6454 §6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Spelling {
     origin: String,
     /// The form without the port, where the origin has one (V-16).
     without_port: Option<String>,
@@ -16,7 +24,7 @@ pub struct Audience {
 /// How an `aud` names the push service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AudienceForm {
-    /// The whole origin.
+    /// The whole origin, in ASCII or in Unicode.
     Exact,
     /// The origin without its port, as common libraries write it (V-16).
     WithoutPort,
@@ -27,6 +35,53 @@ impl Audience {
     /// in brackets. The default port of `http` and `https` is left out
     /// (RFC 6454 §6.2).
     pub fn new(scheme: &str, host: &str, port: Option<u16>) -> Self {
+        Self {
+            ascii: Spelling::new(scheme, host, port),
+            unicode: None,
+        }
+    }
+
+    /// The same origin with its host in Unicode: a second spelling, taken as
+    /// exact too (RFC 6454 §6.1, V-4).
+    #[must_use]
+    pub fn or_in_unicode(mut self, scheme: &str, host: &str, port: Option<u16>) -> Self {
+        let spelling = Spelling::new(scheme, host, port);
+        self.unicode = (spelling != self.ascii).then_some(spelling);
+        self
+    }
+
+    /// The origin that senders are to write: scheme, host, and port if it is
+    /// not the default one.
+    pub fn origin(&self) -> &str {
+        &self.ascii.origin
+    }
+
+    /// Looks for this origin in an `aud`: a string, or an array with it
+    /// (RFC 7519 §4.1.3).
+    pub(super) fn find_in(&self, aud: Option<&Value>) -> Result<AudienceForm, VapidError> {
+        let named = match aud {
+            Some(Value::Array(all)) => all.as_slice(),
+            Some(one) => std::slice::from_ref(one),
+            None => &[],
+        };
+        let names = |form: &str| named.iter().any(|name| name.as_str() == Some(form));
+        let spellings = || std::iter::once(&self.ascii).chain(&self.unicode);
+        let mut without_port = spellings().filter_map(|s| s.without_port.as_deref());
+        if spellings().any(|spelling| names(&spelling.origin)) {
+            Ok(AudienceForm::Exact)
+        } else if without_port.any(names) {
+            Ok(AudienceForm::WithoutPort)
+        } else {
+            Err(VapidError::Audience {
+                expected: self.ascii.origin.clone(),
+                got: aud.map_or_else(|| "absent".to_owned(), |aud| excerpt(&aud.to_string())),
+            })
+        }
+    }
+}
+
+impl Spelling {
+    fn new(scheme: &str, host: &str, port: Option<u16>) -> Self {
         let bare = format!("{scheme}://{host}").to_ascii_lowercase();
         let default = match scheme.to_ascii_lowercase().as_str() {
             "http" => Some(80),
@@ -44,33 +99,6 @@ impl Audience {
             },
         }
     }
-
-    /// The origin that senders are to write: scheme, host, and port if it is
-    /// not the default one.
-    pub fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    /// Looks for this origin in an `aud`: a string, or an array with it
-    /// (RFC 7519 §4.1.3).
-    pub(super) fn find_in(&self, aud: Option<&Value>) -> Result<AudienceForm, VapidError> {
-        let named = match aud {
-            Some(Value::Array(all)) => all.as_slice(),
-            Some(one) => std::slice::from_ref(one),
-            None => &[],
-        };
-        let names = |form: &str| named.iter().any(|name| name.as_str() == Some(form));
-        if names(&self.origin) {
-            Ok(AudienceForm::Exact)
-        } else if self.without_port.as_deref().is_some_and(names) {
-            Ok(AudienceForm::WithoutPort)
-        } else {
-            Err(VapidError::Audience {
-                expected: self.origin.clone(),
-                got: aud.map_or_else(|| "absent".to_owned(), |aud| excerpt(&aud.to_string())),
-            })
-        }
-    }
 }
 
 #[cfg(test)]
@@ -85,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_origin_is_its_ascii_serialization() {
-        let origin = |scheme, host, port| Audience::new(scheme, host, port).origin;
+        let origin = |scheme, host, port| Spelling::new(scheme, host, port).origin;
         assert_eq!(origin("https", "a.example", Some(443)), "https://a.example");
         assert_eq!(origin("https", "a.example", None), "https://a.example");
         assert_eq!(origin("http", "a.example", Some(80)), "http://a.example");
@@ -103,6 +131,27 @@ mod tests {
         }
         let aud = json!(["http://push.example.net"]);
         assert_eq!(form(&aud), Some(AudienceForm::WithoutPort));
+    }
+
+    /// V-4.
+    #[test]
+    fn an_internationalised_host_has_two_spellings() {
+        let audience = Audience::new("https", "xn--bcher-kva.example", Some(8443));
+        let audience = audience.or_in_unicode("https", "bücher.example", Some(8443));
+        let form = |aud: &str| audience.find_in(Some(&json!(aud))).ok();
+        for host in ["bücher.example", "xn--bcher-kva.example"] {
+            let exact = form(&format!("https://{host}:8443"));
+            assert_eq!(exact, Some(AudienceForm::Exact), "{host}");
+            let bare = form(&format!("https://{host}"));
+            assert_eq!(bare, Some(AudienceForm::WithoutPort), "{host}");
+        }
+        assert_eq!(form("https://bucher.example:8443"), None);
+        assert_eq!(audience.origin(), "https://xn--bcher-kva.example:8443");
+        let plain = Audience::new("https", "a.example", None);
+        assert_eq!(
+            plain.clone().or_in_unicode("https", "a.example", None),
+            plain
+        );
     }
 
     /// 8292-4.2-i4.
