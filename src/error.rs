@@ -100,9 +100,8 @@ impl Error {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Vapid(VapidError::Repeated(_)) => StatusCode::BAD_REQUEST,
             Self::OtherKey | Self::Vapid(_) => StatusCode::FORBIDDEN,
-            Self::Header(HeaderError::ContentEncoding) | Self::Body(BodyError::Unencrypted) => {
-                StatusCode::UNSUPPORTED_MEDIA_TYPE
-            }
+            Self::Header(HeaderError::ContentEncoding | HeaderError::AesgcmNotTaken)
+            | Self::Body(BodyError::Unencrypted) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Header(_)
             | Self::Body(_)
             | Self::Incomplete

@@ -14,6 +14,7 @@ pub mod time;
 
 mod broadcasts;
 mod clients;
+mod compat;
 mod error;
 mod expiry;
 mod http;

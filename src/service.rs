@@ -13,6 +13,7 @@ use http::HeaderMap;
 
 use crate::broadcasts::{Broadcasts, Label};
 use crate::clients::{Clients, Registration};
+use crate::compat::Compat;
 use crate::config::{Config, PublicUrl};
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -30,6 +31,7 @@ pub struct PushService {
     verifier: Verifier,
     public_url: PublicUrl,
     config: Config,
+    compat: Compat,
     clock: Clock,
     metrics: Metrics,
 }
@@ -52,8 +54,10 @@ impl PushService {
         keyring: Keyring,
         clock: Clock,
     ) -> Self {
+        let compat = Compat::new(&config.compat);
         let verifier = Verifier::new(
             public_url.audience(),
+            compat.tolerances,
             config.push.vapid_leeway,
             config.limits.verified_tokens,
         );
@@ -66,6 +70,7 @@ impl PushService {
             verifier,
             public_url,
             config,
+            compat,
             clock,
             metrics,
         }
@@ -74,6 +79,11 @@ impl PushService {
     /// The configuration in force.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What is tolerated of senders.
+    pub fn compat(&self) -> &Compat {
+        &self.compat
     }
 
     /// What is counted.
@@ -378,7 +388,7 @@ impl PushService {
     }
 
     fn gone(&self) -> Error {
-        Error::Gone(self.config.compat.gone_status.status())
+        Error::Gone(self.compat.gone_status)
     }
 
     /// What the store said, a failure counted and logged.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bugle_protocol::vapid::{Audience, Credentials, VapidError, Verified};
-use bugle_protocol::{PublicKey, UnixTime};
+use bugle_protocol::{PublicKey, Tolerances, UnixTime};
 use http::HeaderMap;
 use quick_cache::sync::Cache;
 
@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 /// Checks VAPID credentials against the origin of this service.
 pub struct Verifier {
     audience: Audience,
+    tolerances: Tolerances,
     leeway: Duration,
     /// By the digest of token and key; nothing that was not verified is here.
     known: Cache<[u8; 32], Verified>,
@@ -21,9 +22,15 @@ pub struct Verifier {
 
 impl Verifier {
     /// Remembers up to `capacity` tokens. `leeway` is for clocks that differ.
-    pub fn new(audience: Audience, leeway: Duration, capacity: usize) -> Self {
+    pub fn new(
+        audience: Audience,
+        tolerances: Tolerances,
+        leeway: Duration,
+        capacity: usize,
+    ) -> Self {
         Self {
             audience,
+            tolerances,
             leeway,
             known: Cache::new(capacity),
         }
@@ -39,7 +46,7 @@ impl Verifier {
         now: UnixTime,
         metrics: &Metrics,
     ) -> Result<Option<PublicKey>, VapidError> {
-        let Some(credentials) = Credentials::parse(headers)? else {
+        let Some(credentials) = Credentials::parse(headers, &self.tolerances)? else {
             return Ok(None);
         };
         let digest = credentials.digest();
@@ -50,7 +57,8 @@ impl Verifier {
                 .map(|()| Some(known.key));
         }
         metrics.signatures.inc();
-        let mut verified = credentials.verify(&self.audience, self.leeway, now)?;
+        let mut verified =
+            credentials.verify(&self.audience, &self.tolerances, self.leeway, now)?;
         // Only the key and the time are asked for again.
         verified.subject = None;
         let key = verified.key;

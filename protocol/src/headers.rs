@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::base64url;
 use crate::key::PublicKey;
 use crate::params::{self, Param};
+use crate::tolerances::Tolerances;
 
 /// `TTL` (RFC 8030 §5.2).
 pub const TTL: HeaderName = HeaderName::from_static("ttl");
@@ -41,6 +42,9 @@ pub enum HeaderError {
     /// RFC 8291 §4: no other coding and no list of codings.
     #[error("the Content-Encoding is neither aes128gcm nor aesgcm, alone and given once")]
     ContentEncoding,
+    /// RFC 8291 knows one coding (`Tolerances::aesgcm`).
+    #[error("the Content-Encoding aesgcm is not taken here: encrypt as aes128gcm (RFC 8291)")]
+    AesgcmNotTaken,
     /// The aesgcm draft, §3 and §4.
     #[error("{0}")]
     Aesgcm(&'static str),
@@ -194,9 +198,12 @@ impl ContentCoding {
     /// `None` when there is no Content-Encoding.
     ///
     /// # Errors
-    /// When the coding is unknown, or what belongs to it is missing, doubled
-    /// or malformed.
-    pub(crate) fn parse(headers: &HeaderMap) -> Result<Option<Self>, HeaderError> {
+    /// When the coding is unknown or not tolerated, or what belongs to it is
+    /// missing, doubled or malformed.
+    pub(crate) fn parse(
+        headers: &HeaderMap,
+        tolerances: &Tolerances,
+    ) -> Result<Option<Self>, HeaderError> {
         let Some(coding) =
             single(headers, &CONTENT_ENCODING).map_err(|_| HeaderError::ContentEncoding)?
         else {
@@ -210,6 +217,9 @@ impl ContentCoding {
             return Ok(Some(Self::Aes128gcm));
         }
         if coding.eq_ignore_ascii_case("aesgcm") {
+            if !tolerances.aesgcm {
+                return Err(HeaderError::AesgcmNotTaken);
+            }
             return Self::parse_aesgcm(headers)
                 .map(Some)
                 .map_err(HeaderError::Aesgcm);

@@ -19,6 +19,7 @@ pub mod prefer;
 pub mod push;
 pub mod session;
 pub mod time;
+pub mod tolerances;
 pub mod vapid;
 pub mod websocket;
 
@@ -32,3 +33,4 @@ pub use key::PublicKey;
 pub use key_pair::KeyPair;
 pub use push::{Content, PushMessage};
 pub use time::UnixTime;
+pub use tolerances::Tolerances;

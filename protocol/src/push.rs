@@ -11,12 +11,15 @@ use crate::headers::{
 use crate::id::{ChannelId, MessageId, SubscriptionId};
 use crate::key::PublicKey;
 use crate::time::UnixTime;
+use crate::tolerances::Tolerances;
 
 /// The header fields of a push, read and valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushHeaders {
     /// For how long to keep the message.
     pub ttl: Ttl,
+    /// Whether `ttl` is not the sender's (`Tolerances::missing_ttl`).
+    pub ttl_is_assumed: bool,
     /// Normal when the field is absent.
     pub urgency: Urgency,
     /// Which message this one replaces.
@@ -30,7 +33,7 @@ pub struct PushHeaders {
 /// A message body with the fields that travel with it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// `None` only where unencrypted bodies are allowed (E-1).
+    /// `None` only where unencrypted bodies are tolerated (E-1).
     pub coding: Option<ContentCoding>,
     /// Shown on the HTTP interface alone.
     pub content_type: Option<String>,
@@ -74,6 +77,17 @@ pub enum BodyError {
     /// RFC 8291 §4: the keyid is the sender's public key.
     #[error("the keyid of the aes128gcm body is not a P-256 point of 65 octets (RFC 8291 §4)")]
     KeyId,
+    /// RFC 8188 §2.1 and RFC 8291 §4: at least 18, and one record (E-2).
+    #[error(
+        "the record size of the aes128gcm body is {size}, but its one record has {record} octets: \
+         write 4096, or a size from 18 that is not less than the record (RFC 8291 §4)"
+    )]
+    RecordSize {
+        /// The `rs` field.
+        size: u32,
+        /// Octets that follow the header.
+        record: usize,
+    },
     /// The aesgcm draft: two octets of padding length and a tag of 16.
     #[error("the aesgcm body has {0} octets; the shortest possible one has 18")]
     AesgcmTooShort(usize),
@@ -88,45 +102,47 @@ impl PushHeaders {
     /// Reads the header fields of a push.
     ///
     /// # Errors
-    /// When TTL is missing (RFC 8030 §5.2), or a field breaks its grammar or
-    /// stands twice.
-    pub fn parse(headers: &HeaderMap) -> Result<Self, HeaderError> {
-        let ttl = single(headers, &TTL)
-            .map_err(|_| HeaderError::TtlMalformed)?
-            .ok_or(HeaderError::TtlMissing)?;
+    /// When TTL is missing (RFC 8030 §5.2) or the coding is aesgcm, and that
+    /// is not tolerated; when a field breaks its grammar or stands twice.
+    pub fn parse(headers: &HeaderMap, tolerances: &Tolerances) -> Result<Self, HeaderError> {
+        let ttl = single(headers, &TTL).map_err(|_| HeaderError::TtlMalformed)?;
         let urgency = single(headers, &URGENCY).map_err(|_| HeaderError::Urgency)?;
         let topic = single(headers, &TOPIC).map_err(|_| HeaderError::Topic)?;
         let content_type = headers
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
         Ok(Self {
-            ttl: ttl.parse()?,
+            ttl: match ttl {
+                Some(ttl) => ttl.parse()?,
+                None => tolerances.missing_ttl.ok_or(HeaderError::TtlMissing)?,
+            },
+            ttl_is_assumed: ttl.is_none(),
             urgency: urgency.map(str::parse).transpose()?.unwrap_or_default(),
             topic: topic.map(str::parse).transpose()?,
-            coding: ContentCoding::parse(headers)?,
+            coding: ContentCoding::parse(headers, tolerances)?,
             content_type: content_type.map(str::to_owned),
         })
     }
 
     /// Takes the body: `None` when it is empty, whatever its coding (E-4).
     ///
-    /// The structure is all that can be judged here; the record size is not
-    /// (E-2: common senders get it wrong, and receivers may ignore it).
+    /// The structure is all that can be judged here.
     ///
     /// # Errors
-    /// When the body is not encrypted and may not be, cannot be what its
-    /// coding says, or is encrypted with the `vapid` key.
+    /// When the body is not encrypted or its record size is wrong, and that is
+    /// not tolerated; when it cannot be what its coding says, or is encrypted
+    /// with the `vapid` key.
     pub fn content(
         &self,
         body: Vec<u8>,
         vapid: Option<&PublicKey>,
-        allow_unencrypted: bool,
+        tolerances: &Tolerances,
     ) -> Result<Option<Content>, BodyError> {
         if body.is_empty() {
             return Ok(None);
         }
         let encryption_key = match &self.coding {
-            None if allow_unencrypted => None,
+            None if tolerances.unencrypted => None,
             None => return Err(BodyError::Unencrypted),
             Some(ContentCoding::Aes128gcm) => Some(aes128gcm_key(&body)?),
             Some(ContentCoding::Aesgcm { .. }) if body.len() < 18 => {
@@ -137,22 +153,44 @@ impl PushHeaders {
         if vapid.is_some() && encryption_key.as_ref() == vapid {
             return Err(BodyError::SameKey);
         }
-        let (coding, content_type) = (self.coding.clone(), self.content_type.clone());
-        Ok(Some(Content {
-            coding,
-            content_type,
+        let content = Content {
+            coding: self.coding.clone(),
+            content_type: self.content_type.clone(),
             body,
-        }))
+        };
+        match content.wrong_record_size() {
+            Some((size, record)) if !tolerances.wrong_record_size => {
+                Err(BodyError::RecordSize { size, record })
+            }
+            _ => Ok(Some(content)),
+        }
     }
 }
 
-/// The sender's key in the header of an aes128gcm body: salt (16), record size
-/// (4), length of the keyid (1), keyid (65).
+impl Content {
+    /// The record size of an aes128gcm body and the octets of its record, when
+    /// the one is less than the other or than any can be (RFC 8188 §2.1,
+    /// RFC 8291 §4). `None`: all is well, or there is no record size.
+    pub fn wrong_record_size(&self) -> Option<(u32, usize)> {
+        const LEAST: u32 = 18;
+        let (header, record) = self.body.split_at_checked(AES128GCM_HEADER)?;
+        let size = u32::from_be_bytes(*header[16..].first_chunk()?);
+        let fits = size >= LEAST && usize::try_from(size).is_ok_and(|size| size >= record.len());
+        let is_wrong = self.coding == Some(ContentCoding::Aes128gcm) && !fits;
+        is_wrong.then_some((size, record.len()))
+    }
+}
+
+/// Octets before the record: salt (16), record size (4), length of the keyid
+/// (1), keyid (65).
+const AES128GCM_HEADER: usize = 16 + 4 + 1 + 65;
+
+/// The sender's key in the header of an aes128gcm body.
 fn aes128gcm_key(body: &[u8]) -> Result<PublicKey, BodyError> {
-    const SHORTEST: usize = 16 + 4 + 1 + 65 + 17;
+    const SHORTEST: usize = AES128GCM_HEADER + 17;
     match body.get(20) {
         Some(65) if body.len() >= SHORTEST => {
-            PublicKey::from_bytes(&body[21..86]).map_err(|_| BodyError::KeyId)
+            PublicKey::from_bytes(&body[21..AES128GCM_HEADER]).map_err(|_| BodyError::KeyId)
         }
         Some(length) if *length != 65 => Err(BodyError::KeyId),
         _ => Err(BodyError::TooShort(body.len())),
@@ -191,5 +229,42 @@ impl PushMessage {
 impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Content({} octets)", self.body.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::CONTENT_ENCODING;
+
+    use super::*;
+
+    /// 8030-5.2-b.
+    #[test]
+    fn a_missing_ttl_is_refused_or_assumed() {
+        let assumed = Tolerances {
+            missing_ttl: Some(Ttl::from_secs(60)),
+            ..Tolerances::NONE
+        };
+        let mut headers = HeaderMap::new();
+        let read = PushHeaders::parse(&headers, &Tolerances::NONE);
+        assert_eq!(read, Err(HeaderError::TtlMissing));
+        let read = PushHeaders::parse(&headers, &assumed).map(|h| (h.ttl, h.ttl_is_assumed));
+        assert_eq!(read, Ok((Ttl::from_secs(60), true)));
+        headers.insert(TTL, HeaderValue::from_static("0"));
+        let read = PushHeaders::parse(&headers, &assumed).map(|h| (h.ttl, h.ttl_is_assumed));
+        assert_eq!(read, Ok((Ttl::ZERO, false)));
+        headers.insert(TTL, HeaderValue::from_static(""));
+        let read = PushHeaders::parse(&headers, &assumed);
+        assert_eq!(read, Err(HeaderError::TtlMalformed));
+    }
+
+    #[test]
+    fn aesgcm_is_refused_where_it_is_not_tolerated() {
+        let mut headers = HeaderMap::new();
+        headers.insert(TTL, HeaderValue::from_static("0"));
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("AESGCM"));
+        let read = PushHeaders::parse(&headers, &Tolerances::NONE);
+        assert_eq!(read, Err(HeaderError::AesgcmNotTaken));
     }
 }

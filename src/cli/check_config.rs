@@ -9,7 +9,8 @@ Example:
 
 /// Prints the configuration in effect as a file that would say the same.
 pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    let config = args.load()?;
+    let mut config = args.load()?;
+    config.compat = config.compat.in_effect();
     print(config.to_toml().trim_end())?;
     let public_url = config.public_url(config.server.listen);
     note(format!(

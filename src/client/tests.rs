@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bugle_protocol::websocket::{ClientMessage, ServerMessage};
-use bugle_protocol::{Ttl, Uaid, UnixTime, Urgency, vapid};
+use bugle_protocol::{Tolerances, Ttl, Uaid, UnixTime, Urgency, vapid};
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -178,9 +178,12 @@ async fn a_push_request_is_encrypted_and_signed() {
     ] {
         assert_eq!(headers[name], value);
     }
-    let credentials = vapid::Credentials::parse(headers).unwrap().unwrap();
+    const NONE: Tolerances = Tolerances::NONE;
+    let credentials = vapid::Credentials::parse(headers, &NONE).unwrap().unwrap();
     let audience = vapid::Audience::new("https", "push.example.org", Some(8443));
-    let verified = credentials.verify(&audience, Duration::ZERO, now).unwrap();
+    let verified = credentials
+        .verify(&audience, &NONE, Duration::ZERO, now)
+        .unwrap();
     assert_eq!(verified.key, server.vapid.as_ref().unwrap().public_key());
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let coding = bugle_protocol::ContentCoding::Aes128gcm;

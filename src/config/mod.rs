@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use public_url::{NotAnOrigin, PublicUrl};
 pub use sections::{
     AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, KeysConfig, Limits, LogConfig, LogFormat,
-    PushConfig, ServerConfig, StoreConfig, StoreEngine, TlsConfig, UserAgentConfig,
+    Profile, PushConfig, ServerConfig, StoreConfig, StoreEngine, TlsConfig, UserAgentConfig,
 };
 pub use sources::{ConfigError, Setting};
 

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bugle_protocol::Ttl;
 use http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use tracing_subscriber::EnvFilter;
 
 use super::PublicUrl;
-use super::values::{count, count_or_zero, duration, size, text};
+use super::values::{MAX_TTL, count, count_or_zero, duration, size, text};
 
 /// `[server]`: where the service listens, is reached and keeps its data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,10 +99,6 @@ pub struct KeysConfig {
     pub endpoint_keys_file: Option<PathBuf>,
 }
 
-/// The largest TTL that the service grants, in seconds: what any larger one
-/// counts as (RFC 8030 §5.2), in whole days.
-const MAX_TTL: u64 = 24_855 * 24 * 3600;
-
 /// `[push]`: what is taken from application servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,15 +119,61 @@ pub struct PushConfig {
     pub vapid_leeway: Duration,
 }
 
-/// `[compat]`: answers for particular senders and deployments.
+/// `[compat]`: what is taken of senders that stray from the standards, and
+/// answers for them. What counts is [`in_effect`](Self::in_effect).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompatConfig {
+    /// Whether the switches count.
+    pub profile: Profile,
     /// The status for the endpoint of a removed subscription.
     pub gone_status: GoneStatus,
+    /// Whether the `aud` of a VAPID token may lack the port (V-16).
+    pub aud_without_port: bool,
+    /// Whether VAPID is read in the forms of its drafts (VLEG-a).
+    pub legacy_vapid: bool,
+    /// The TTL of a push without one, up to 24855 days; `None` refuses it
+    /// (RFC 8030 §5.2).
+    #[serde(with = "text")]
+    pub missing_ttl: Option<Ttl>,
+    /// Whether bodies encrypted by the draft before RFC 8291 are relayed.
+    pub aesgcm: bool,
+    /// Whether aes128gcm bodies are relayed whose record size does not fit
+    /// their record (E-2).
+    pub wrong_record_size: bool,
     /// Whether bodies that are not encrypted are relayed (RFC 8291 asks for
     /// encryption).
     pub allow_unencrypted: bool,
+}
+
+impl CompatConfig {
+    /// The section as it counts: the strict profile wins over every switch.
+    #[must_use]
+    pub fn in_effect(&self) -> Self {
+        match self.profile {
+            Profile::Lenient => self.clone(),
+            Profile::Strict => Self {
+                profile: Profile::Strict,
+                gone_status: GoneStatus::NotFound,
+                aud_without_port: false,
+                legacy_vapid: false,
+                missing_ttl: None,
+                aesgcm: false,
+                wrong_record_size: false,
+                allow_unencrypted: false,
+            },
+        }
+    }
+}
+
+/// How far senders may stray from the standards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// As far as each switch says.
+    Lenient,
+    /// Not at all, whatever the switches say.
+    Strict,
 }
 
 /// The status for the endpoint of a removed subscription (RFC 8030 §7.3).

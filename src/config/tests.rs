@@ -63,7 +63,7 @@ fn a_file_says_what_differs() {
     let config = from_file(
         "[server]\npublic_url = \"https://push.example.org\"\n[admin]\nlisten = \"\"\n\
          [limits]\nbody_bytes = \"8KiB\"\nconnections_per_address = 0\n\
-         [compat]\ngone_status = 404\n[store]\nengine = \"memory\"\n",
+         [compat]\ngone_status = 404\nmissing_ttl = \"90m\"\n[store]\nengine = \"memory\"\n",
     )
     .unwrap();
     let mut expected = Config::default();
@@ -72,6 +72,7 @@ fn a_file_says_what_differs() {
     expected.limits.body_bytes = 8192;
     expected.limits.connections_per_address = 0;
     expected.compat.gone_status = GoneStatus::NotFound;
+    expected.compat.missing_ttl = Some(bugle_protocol::Ttl::from_secs(5400));
     expected.store.engine = StoreEngine::Memory;
     assert_eq!(config, expected);
 }
@@ -149,6 +150,21 @@ fn what_is_wrong_in_a_file_is_said_with_its_place() {
             "[compat]\ngone_status = 200",
             "/bugle.toml:2:15: ",
             "410 or 404",
+        ),
+        (
+            "[compat]\nmissing_ttl = \"90y\"",
+            "/bugle.toml:2:15: ",
+            "\"24855d\", such as \"28d\", or \"\"",
+        ),
+        (
+            "[compat]\nmissing_ttl = \"1500ms\"",
+            "/bugle.toml:2:15: ",
+            "whole seconds",
+        ),
+        (
+            "[compat]\nprofile = \"relaxed\"",
+            "/bugle.toml:2:11: ",
+            "`strict`",
         ),
         (
             "[store]\nengine = \"redis\"",
@@ -318,6 +334,7 @@ proptest! {
         requests in 1..=u32::MAX,
         data in "[^\\p{Cc}]{1,20}",
         listen: Option<(u32, u16)>,
+        missing_ttl in proptest::option::of(0..=24_855_u64 * 24 * 3600),
     ) {
         let mut config = Config::default();
         config.server.drain = Duration::from_millis(drain);
@@ -325,6 +342,7 @@ proptest! {
         config.store.cache = cache;
         config.limits.requests = requests as usize;
         config.admin.listen = listen.map(|(ip, port)| (std::net::Ipv4Addr::from(ip), port).into());
+        config.compat.missing_ttl = missing_ttl.map(bugle_protocol::Ttl::from_secs);
         let printed = config.to_toml();
         prop_assert_eq!(sources::parse(&printed).unwrap(), config, "{}", printed);
     }

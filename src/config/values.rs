@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bugle_protocol::Ttl;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::ser::{self, Serializer};
 
@@ -15,6 +16,10 @@ use super::public_url::{NotAnOrigin, PublicUrl};
 /// No count may be greater: timers, semaphores and queues take it without
 /// overflow.
 const MAX_COUNT: u64 = u32::MAX as u64;
+
+/// The largest TTL that can be set, in seconds: what any larger one counts as
+/// (RFC 8030 §5.2), in whole days.
+pub(super) const MAX_TTL: u64 = 24_855 * 24 * 3600;
 
 /// A whole number from 1.
 pub(super) fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Result<T, D::Error> {
@@ -165,7 +170,7 @@ pub(super) mod duration {
         to.serialize_str(&print(*duration))
     }
 
-    fn print(duration: Duration) -> String {
+    pub(super) fn print(duration: Duration) -> String {
         let millis = duration.as_millis();
         [
             ("d", 24 * 3600 * 1000),
@@ -234,6 +239,23 @@ impl Text for SocketAddr {
 
     fn print(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Text for Ttl {
+    fn expected() -> String {
+        let most = duration::print(Duration::from_secs(MAX_TTL));
+        format!("a duration of whole seconds from \"0s\" to \"{most}\", such as \"28d\"")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let duration = humantime_serde::re::humantime::parse_duration(text).ok()?;
+        let secs = duration.as_secs();
+        (duration.subsec_nanos() == 0 && secs <= MAX_TTL).then(|| Self::from_secs(secs))
+    }
+
+    fn print(&self) -> String {
+        duration::print(Duration::from_secs(self.as_secs().into()))
     }
 }
 

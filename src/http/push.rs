@@ -52,10 +52,10 @@ where
 
     let subscription = service.endpoint(token).await?;
     let sender = service.authenticate(&subscription, headers)?;
-    let push = PushHeaders::parse(headers)?;
+    let tolerances = &service.compat().tolerances;
+    let push = PushHeaders::parse(headers, tolerances)?;
     let body = read(headers, body, limits).await?;
-    let allow_unencrypted = service.config().compat.allow_unencrypted;
-    let content = push.content(body, sender.as_ref(), allow_unencrypted)?;
+    let content = push.content(body, sender.as_ref(), tolerances)?;
     let accepted = service.push(&subscription, push, content).await?;
 
     let mut reply = empty(StatusCode::CREATED);

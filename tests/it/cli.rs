@@ -175,6 +175,23 @@ async fn check_config_prints_what_is_in_effect_or_what_is_wrong_and_where() {
         good.status.success() && text(&good.stdout).contains("127.0.0.1:9"),
         "{good:?}"
     );
+    // The strict profile wins over every switch.
+    let strict = "[compat]\nprofile = \"strict\"\nmissing_ttl = \"4h\"\naesgcm = true\n";
+    std::fs::write(folder.path().join("strict.toml"), strict).unwrap();
+    let strict = run(folder.path(), &["check-config", "--config", "strict.toml"]).await;
+    let printed = text(&strict.stdout);
+    for line in [
+        "profile = \"strict\"",
+        "gone_status = 404",
+        "aud_without_port = false",
+        "legacy_vapid = false",
+        "missing_ttl = \"\"",
+        "aesgcm = false",
+        "wrong_record_size = false",
+        "allow_unencrypted = false",
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{printed}");
+    }
     std::fs::write(folder.path().join("bad.toml"), "[limits]\nbody_bites = 1\n").unwrap();
     let bad = run(folder.path(), &["check-config", "--config", "bad.toml"]).await;
     let said = text(&bad.stderr);

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::error::{VapidError, excerpt};
+use crate::tolerances::Tolerances;
 
 /// The public origin of the push service, as senders write it in `aud`
 /// (RFC 8292 §2, V-4 and V-5).
@@ -58,7 +59,11 @@ impl Audience {
 
     /// Looks for this origin in an `aud`: a string, or an array with it
     /// (RFC 7519 §4.1.3).
-    pub(super) fn find_in(&self, aud: Option<&Value>) -> Result<AudienceForm, VapidError> {
+    pub(super) fn find_in(
+        &self,
+        aud: Option<&Value>,
+        tolerances: &Tolerances,
+    ) -> Result<AudienceForm, VapidError> {
         let named = match aud {
             Some(Value::Array(all)) => all.as_slice(),
             Some(one) => std::slice::from_ref(one),
@@ -69,7 +74,7 @@ impl Audience {
         let mut without_port = spellings().filter_map(|s| s.without_port.as_deref());
         if spellings().any(|spelling| names(&spelling.origin)) {
             Ok(AudienceForm::Exact)
-        } else if without_port.any(names) {
+        } else if tolerances.aud_without_port && without_port.any(names) {
             Ok(AudienceForm::WithoutPort)
         } else {
             Err(VapidError::Audience {
@@ -106,9 +111,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    const WITHOUT_PORT: Tolerances = Tolerances {
+        aud_without_port: true,
+        ..Tolerances::NONE
+    };
+
     fn form(aud: &Value) -> Option<AudienceForm> {
         let audience = Audience::new("http", "Push.Example.net", Some(8080));
-        audience.find_in(Some(aud)).ok()
+        audience.find_in(Some(aud), &WITHOUT_PORT).ok()
     }
 
     #[test]
@@ -138,7 +148,7 @@ mod tests {
     fn an_internationalised_host_has_two_spellings() {
         let audience = Audience::new("https", "xn--bcher-kva.example", Some(8443));
         let audience = audience.or_in_unicode("https", "bücher.example", Some(8443));
-        let form = |aud: &str| audience.find_in(Some(&json!(aud))).ok();
+        let form = |aud: &str| audience.find_in(Some(&json!(aud)), &WITHOUT_PORT).ok();
         for host in ["bücher.example", "xn--bcher-kva.example"] {
             let exact = form(&format!("https://{host}:8443"));
             assert_eq!(exact, Some(AudienceForm::Exact), "{host}");
@@ -152,6 +162,15 @@ mod tests {
             plain.clone().or_in_unicode("https", "a.example", None),
             plain
         );
+    }
+
+    /// V-16.
+    #[test]
+    fn the_exact_origin_can_be_asked_for() {
+        let audience = Audience::new("https", "a.example", Some(8443));
+        let form = |aud: &str| audience.find_in(Some(&json!(aud)), &Tolerances::NONE).ok();
+        assert_eq!(form("https://a.example:8443"), Some(AudienceForm::Exact));
+        assert_eq!(form("https://a.example"), None);
     }
 
     /// 8292-4.2-i4.
@@ -181,7 +200,9 @@ mod tests {
     fn the_error_is_short_and_printable() {
         let audience = Audience::new("https", "push.example.net", None);
         let aud = json!(format!("\u{7}\u{1b}[31m{}", "x".repeat(5000)));
-        let Err(VapidError::Audience { expected, got }) = audience.find_in(Some(&aud)) else {
+        let Err(VapidError::Audience { expected, got }) =
+            audience.find_in(Some(&aud), &WITHOUT_PORT)
+        else {
             panic!("found in {aud}");
         };
         assert_eq!(expected, "https://push.example.net");

@@ -25,6 +25,7 @@ use crate::headers::crypto_key_params;
 use crate::key::PublicKey;
 use crate::params::{self, Param};
 use crate::time::UnixTime;
+use crate::tolerances::Tolerances;
 use jwt::Jwt;
 
 /// RFC 8292 §2: a token lives no longer than this.
@@ -54,7 +55,8 @@ pub struct Verified {
 
 impl Credentials {
     /// Reads the Authorization header field, and Crypto-Key for the legacy
-    /// forms `WebPush <JWT>` and `Bearer <JWT>` (VLEG-a).
+    /// forms `WebPush <JWT>` and `Bearer <JWT>` where they are tolerated
+    /// (VLEG-a).
     ///
     /// `None`: no VAPID was offered, there being no such field or one of
     /// another scheme (V-3).
@@ -63,7 +65,7 @@ impl Credentials {
     /// [`VapidError::Repeated`] when it cannot be told which credentials
     /// count; others when the token or the key is missing, or the key is not
     /// one. The token is looked at by [`Credentials::verify`].
-    pub fn parse(headers: &HeaderMap) -> Result<Option<Self>, VapidError> {
+    pub fn parse(headers: &HeaderMap, tolerances: &Tolerances) -> Result<Option<Self>, VapidError> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         let Some(field) = fields.next() else {
             return Ok(None);
@@ -76,6 +78,7 @@ impl Credentials {
         let rest = rest.trim_matches([' ', '\t']);
         match scheme.to_ascii_lowercase().as_str() {
             "vapid" => Self::parse_vapid(rest).map(Some),
+            _ if !tolerances.legacy_vapid => Ok(None),
             "webpush" => Self::parse_legacy(rest, headers).map(Some),
             "bearer" if jwt::is_jwt(rest) => Self::parse_legacy(rest, headers).map(Some),
             _ => Ok(None),
@@ -134,6 +137,7 @@ impl Credentials {
     pub fn verify(
         &self,
         audience: &Audience,
+        tolerances: &Tolerances,
         leeway: Duration,
         now: UnixTime,
     ) -> Result<Verified, VapidError> {
@@ -142,7 +146,7 @@ impl Credentials {
         let verified = Verified {
             key: self.key,
             expires_at: jwt.date("exp").map_err(VapidError::ExpiryMalformed)?,
-            audience: audience.find_in(jwt.claims.get("aud"))?,
+            audience: audience.find_in(jwt.claims.get("aud"), tolerances)?,
             subject: match jwt.claims.get("sub") {
                 Some(Value::String(sub)) if sub.len() <= LONGEST_SUBJECT => Some(sub.clone()),
                 _ => None,

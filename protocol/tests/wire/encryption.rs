@@ -7,9 +7,11 @@ use bugle_protocol::encryption::{
     DecryptError, EncryptError, MAX_PLAINTEXT, SubscriptionKeys, UserAgentKeys,
 };
 use bugle_protocol::push::{BodyError, PushHeaders};
-use bugle_protocol::{ContentCoding, KeyPair};
+use bugle_protocol::{ContentCoding, KeyPair, Tolerances};
 use http::HeaderMap;
 use serde_json::{Value, json};
+
+use super::LENIENT;
 
 const RFC8291: &str = include_str!("../vectors/rfc8291.json");
 const RFC8188: &str = include_str!("../vectors/rfc8188.json");
@@ -93,7 +95,10 @@ fn the_example_of_the_aesgcm_draft() {
         let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
         headers.insert(name, value.as_str().unwrap().parse().unwrap());
     }
-    let as_sent = PushHeaders::parse(&headers).unwrap().coding.unwrap();
+    let as_sent = PushHeaders::parse(&headers, &LENIENT)
+        .unwrap()
+        .coding
+        .unwrap();
     assert_eq!(example.user_agent().decrypt(&as_sent, &body), Ok(plaintext));
 }
 
@@ -186,7 +191,7 @@ fn only_the_key_of_the_message_is_forwarded() {
         headers.insert("content-encoding", "aesgcm".parse().unwrap());
         headers.insert("encryption", "salt=lngarbyKfMoi9Z75xYXmkg".parse().unwrap());
         headers.insert("crypto-key", crypto_key.replace('K', &key).parse().unwrap());
-        match PushHeaders::parse(&headers).ok()?.coding {
+        match PushHeaders::parse(&headers, &LENIENT).ok()?.coding {
             Some(ContentCoding::Aesgcm { crypto_key, .. }) => Some(crypto_key.replace(&key, "K")),
             _ => None,
         }
@@ -210,21 +215,23 @@ fn only_the_key_of_the_message_is_forwarded() {
     }
 }
 
+/// An aes128gcm body with this record size, keyid and length of its record.
+fn body(rs: u32, keyid: &[u8], record: usize) -> Vec<u8> {
+    let length = u8::try_from(keyid.len()).unwrap();
+    [
+        &[0x5a; 16],
+        &rs.to_be_bytes()[..],
+        &[length],
+        keyid,
+        &vec![0xa5; record],
+    ]
+    .concat()
+}
+
 /// What a push service can judge of an aes128gcm body (8291-4, E-2).
 #[test]
 fn structure_of_a_body() {
     let key = Example::new(RFC8291).octets("as_public");
-    let body = |rs: u32, keyid: &[u8], record: usize| {
-        let length = u8::try_from(keyid.len()).unwrap();
-        [
-            &[0x5a; 16],
-            &rs.to_be_bytes()[..],
-            &[length],
-            keyid,
-            &vec![0xa5; record],
-        ]
-        .concat()
-    };
     let compressed = [&[0x02], &key[1..33]].concat();
     let first_octet = [&[0x02], &key[1..]].concat();
     let off_curve = [&[0x04][..], &[0x01; 64]].concat();
@@ -269,10 +276,39 @@ fn structure_of_a_body() {
         let mut headers = HeaderMap::new();
         headers.insert("ttl", "0".parse().unwrap());
         headers.insert("content-encoding", "aes128gcm".parse().unwrap());
-        let content = PushHeaders::parse(&headers)
+        let content = PushHeaders::parse(&headers, &LENIENT)
             .unwrap()
-            .content(body, None, false);
+            .content(body, None, &LENIENT);
         let length = content.map(|content| content.unwrap().body.len());
         assert_eq!(length, expected, "{what}");
+    }
+}
+
+/// E-2, 8291-4-b, 8188-2.1-b.
+#[test]
+fn the_record_size_is_judged_where_it_is_not_tolerated() {
+    let key = Example::new(RFC8291).octets("as_public");
+    for (size, record, wrong) in [
+        (4096, 17, false),
+        (u32::MAX, 4010, false),
+        (18, 18, false),
+        (18, 17, false),
+        (200, 200, false),
+        (17, 17, true),
+        (0, 17, true),
+        (199, 200, true),
+        // Two records and a bit.
+        (100, 201, true),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("ttl", "0".parse().unwrap());
+        headers.insert("content-encoding", "aes128gcm".parse().unwrap());
+        let read = PushHeaders::parse(&headers, &Tolerances::NONE).unwrap();
+        let body = body(size, &key, record);
+        let taken = read.content(body.clone(), None, &LENIENT).unwrap().unwrap();
+        let refused = read.content(body, None, &Tolerances::NONE).err();
+        let expected = wrong.then_some(BodyError::RecordSize { size, record });
+        assert_eq!(refused, expected);
+        assert_eq!(taken.wrong_record_size(), wrong.then_some((size, record)));
     }
 }

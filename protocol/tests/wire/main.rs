@@ -8,3 +8,14 @@ mod frames;
 mod properties;
 mod tokens;
 mod vapid;
+
+use bugle_protocol::Tolerances;
+
+/// All that may be tolerated, but for unencrypted bodies and a missing TTL.
+const LENIENT: Tolerances = Tolerances {
+    aud_without_port: true,
+    legacy_vapid: true,
+    aesgcm: true,
+    wrong_record_size: true,
+    ..Tolerances::NONE
+};

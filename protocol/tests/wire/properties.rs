@@ -14,6 +14,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::LENIENT;
+
 const URGENCIES: [Urgency; 4] = [
     Urgency::VeryLow,
     Urgency::Low,
@@ -108,12 +110,13 @@ proptest! {
         }
         let expected = PushHeaders {
             ttl,
+            ttl_is_assumed: false,
             urgency,
             topic: topic.map(|topic| topic.parse().unwrap()),
             coding: coded.then_some(ContentCoding::Aes128gcm),
             content_type: None,
         };
-        prop_assert_eq!(PushHeaders::parse(&headers), Ok(expected));
+        prop_assert_eq!(PushHeaders::parse(&headers, &LENIENT), Ok(expected));
     }
 
     #[test]
@@ -127,9 +130,9 @@ proptest! {
         headers.insert("content-encoding", HeaderValue::from_static("aesgcm"));
         headers.insert("authorization", HeaderValue::from_static("WebPush a.b.c"));
         headers.insert(name, HeaderValue::from_bytes(&octets).unwrap());
-        prop_assert!(PushHeaders::parse(&headers).is_err());
-        if let Ok(Some(credentials)) = Credentials::parse(&headers) {
-            let result = credentials.verify(&audience(), Duration::ZERO, UnixTime::from_secs(0));
+        prop_assert!(PushHeaders::parse(&headers, &LENIENT).is_err());
+        if let Ok(Some(credentials)) = Credentials::parse(&headers, &LENIENT) {
+            let result = credentials.verify(&audience(), &LENIENT, Duration::ZERO, UnixTime::from_secs(0));
             prop_assert!(result.is_err());
         }
     }
@@ -181,13 +184,13 @@ proptest! {
         let parse = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("authorization", text.parse().unwrap());
-            Credentials::parse(&headers)
+            Credentials::parse(&headers, &LENIENT)
         };
         let credentials = parse(&text).unwrap().unwrap();
         let as_printed = pair.authorization(audience().origin(), expires_at, subject.as_deref());
         prop_assert_eq!(parse(&as_printed), Ok(Some(credentials.clone())));
 
-        let verified = credentials.verify(&audience(), Duration::ZERO, now).unwrap();
+        let verified = credentials.verify(&audience(), &LENIENT, Duration::ZERO, now).unwrap();
         prop_assert_eq!(verified.key, pair.public_key());
         prop_assert_eq!(verified.expires_at, expires_at);
         prop_assert_eq!(verified.subject, subject);

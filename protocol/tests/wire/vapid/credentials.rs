@@ -1,11 +1,12 @@
 //! Reading credentials from header fields, in the standard's form and in
 //! those of its drafts.
 
+use bugle_protocol::Tolerances;
 use bugle_protocol::key::KeyError;
 use bugle_protocol::vapid::{Audience, Credentials, VapidError};
 use http::HeaderMap;
 
-use super::{LEEWAY, good_token, headers, key, now, parse, sender};
+use super::{LEEWAY, LENIENT, good_token, headers, key, now, parse, sender};
 
 /// 8292-3-c, 8292-3-d, V-8, V-18.
 #[test]
@@ -33,7 +34,7 @@ fn parameters_in_every_spelling() {
 /// V-3.
 #[test]
 fn other_schemes_offer_no_vapid() {
-    assert_eq!(Credentials::parse(&HeaderMap::new()), Ok(None));
+    assert_eq!(Credentials::parse(&HeaderMap::new(), &LENIENT), Ok(None));
     for text in [
         "",
         "Basic dXNlcjpwYXNz",
@@ -48,7 +49,7 @@ fn other_schemes_offer_no_vapid() {
     }
     let proxy = format!("vapid t={}, k={}", good_token(), key());
     assert_eq!(
-        Credentials::parse(&headers(&[("proxy-authorization", &proxy)])),
+        Credentials::parse(&headers(&[("proxy-authorization", &proxy)]), &LENIENT),
         Ok(None)
     );
 }
@@ -90,7 +91,7 @@ fn what_is_missing_malformed_or_repeated() {
         ("authorization", "vapid t=a,k=b"),
     ]);
     assert_eq!(
-        Credentials::parse(&lines),
+        Credentials::parse(&lines, &LENIENT),
         Err(VapidError::Repeated("the Authorization header"))
     );
 }
@@ -111,10 +112,16 @@ fn the_forms_of_the_drafts() {
                 ("authorization", authorization.as_str()),
                 ("crypto-key", &crypto_key),
             ];
-            let credentials = Credentials::parse(&headers(&fields)).unwrap().unwrap();
+            let credentials = Credentials::parse(&headers(&fields), &LENIENT)
+                .unwrap()
+                .unwrap();
             assert!(credentials.is_legacy());
             let audience = Audience::new("https", "push.example.net", Some(8443));
-            assert!(credentials.verify(&audience, LEEWAY, now()).is_ok());
+            assert!(
+                credentials
+                    .verify(&audience, &LENIENT, LEEWAY, now())
+                    .is_ok()
+            );
         }
     }
     let refused = |crypto_key: &str, expected| {
@@ -124,7 +131,7 @@ fn the_forms_of_the_drafts() {
             ("crypto-key", crypto_key),
         ];
         assert_eq!(
-            Credentials::parse(&headers(&fields)),
+            Credentials::parse(&headers(&fields), &LENIENT),
             Err(expected),
             "{crypto_key}"
         );
@@ -150,5 +157,28 @@ fn crypto_key_is_not_looked_at_beside_the_scheme_vapid() {
         ("authorization", authorization.as_str()),
         ("crypto-key", "dh=AAAA"),
     ];
-    assert!(Credentials::parse(&headers(&fields)).unwrap().is_some());
+    assert!(
+        Credentials::parse(&headers(&fields), &LENIENT)
+            .unwrap()
+            .is_some()
+    );
+}
+
+/// V-3: a scheme that is not taken is one like any other.
+#[test]
+fn legacy_forms_are_no_vapid_where_they_are_not_tolerated() {
+    let standard = format!("vapid t={}, k={}", good_token(), key());
+    for (authorization, is_read) in [
+        (standard, true),
+        (format!("WebPush {}", good_token()), false),
+        (format!("Bearer {}", good_token()), false),
+    ] {
+        let crypto_key = format!("p256ecdsa={}", key());
+        let fields = [
+            ("authorization", &*authorization),
+            ("crypto-key", &crypto_key),
+        ];
+        let read = Credentials::parse(&headers(&fields), &Tolerances::NONE).unwrap();
+        assert_eq!(read.is_some(), is_read, "{authorization}");
+    }
 }
