@@ -1,9 +1,13 @@
-//! What is tolerated of application servers, as `[compat]` resolves to it.
+//! What is tolerated of application servers, as `[compat]` resolves to it, and
+//! what of it a push needed.
 
-use bugle_protocol::Tolerances;
+use bugle_protocol::push::PushHeaders;
+use bugle_protocol::vapid::AudienceForm;
+use bugle_protocol::{Content, ContentCoding, Tolerances};
 use http::StatusCode;
 
 use crate::config::CompatConfig;
+use crate::verifier::Sender;
 
 /// The answers in force: those of the switches, or those of the strict profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,4 +34,29 @@ impl Compat {
             gone_status: section.gone_status.status(),
         }
     }
+}
+
+/// The switches without which a push would have been refused, or its signature
+/// not read: their names in `[compat]`.
+pub fn needed(
+    sender: Option<&Sender>,
+    headers: &PushHeaders,
+    content: Option<&Content>,
+) -> impl Iterator<Item = &'static str> + use<> {
+    let aesgcm = matches!(headers.coding, Some(ContentCoding::Aesgcm { .. }));
+    let without_port = sender.is_some_and(|s| s.audience == AudienceForm::WithoutPort);
+    let record_size = content.and_then(Content::wrong_record_size);
+    [
+        ("aud_without_port", without_port),
+        ("legacy_vapid", sender.is_some_and(|s| s.is_legacy)),
+        ("missing_ttl", headers.ttl_is_assumed),
+        ("aesgcm", aesgcm),
+        ("wrong_record_size", record_size.is_some()),
+        (
+            "allow_unencrypted",
+            content.is_some_and(|c| c.coding.is_none()),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(switch, is_needed)| is_needed.then_some(switch))
 }

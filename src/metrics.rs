@@ -16,6 +16,12 @@ pub struct Reason {
     reason: &'static str,
 }
 
+/// Which switch of `[compat]` was needed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Tolerance {
+    what: &'static str,
+}
+
 /// With which code a user agent acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AckCode {
@@ -63,6 +69,8 @@ metrics! {
     dropped: Counter = "messages_dropped",
     /// Requests and registrations refused, by reason
     refused: Family<Reason, Counter> = "refused",
+    /// Push messages accepted that a strict service refuses, by switch of compat
+    tolerated: Family<Tolerance, Counter> = "tolerated",
     /// VAPID signatures checked
     signatures: Counter = "vapid_signatures_checked",
     /// VAPID tokens that were known already
@@ -91,6 +99,12 @@ impl Metrics {
     /// Counts a refusal.
     pub fn refuse(&self, reason: &'static str) {
         self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts an accepted push message that needed a switch of `[compat]`.
+    pub fn tolerate(&self, switch: &'static str) {
+        let what = Tolerance { what: switch };
+        self.tolerated.get_or_create(&what).inc();
     }
 
     /// Counts the end of a WebSocket.

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::random::random;
 use crate::store::{Batch, Filter, NewMessage, Store, StoreError, Subscription};
 use crate::time::Clock;
-use crate::verifier::Verifier;
+use crate::verifier::{Sender, Verifier};
 
 /// The rules of the service. Handlers and transports call it; nothing else
 /// but the expiry talks to the store.
@@ -141,11 +141,11 @@ impl PushService {
         &self,
         subscription: &Subscription,
         headers: &HeaderMap,
-    ) -> Result<Option<PublicKey>, Error> {
+    ) -> Result<Option<Sender>, Error> {
         let sender = self.verifier.verify(headers, self.now(), &self.metrics)?;
         match (&subscription.vapid_key, sender) {
             (Some(_), None) => Err(Error::Unauthorized),
-            (Some(key), Some(sender)) if *key != sender => Err(Error::OtherKey),
+            (Some(key), Some(sender)) if *key != sender.key => Err(Error::OtherKey),
             (_, sender) => Ok(sender),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bugle_protocol::vapid::{Audience, Credentials, VapidError, Verified};
+use bugle_protocol::vapid::{Audience, AudienceForm, Credentials, VapidError, Verified};
 use bugle_protocol::{PublicKey, Tolerances, UnixTime};
 use http::HeaderMap;
 use quick_cache::sync::Cache;
@@ -18,6 +18,17 @@ pub struct Verifier {
     leeway: Duration,
     /// By the digest of token and key; nothing that was not verified is here.
     known: Cache<[u8; 32], Verified>,
+}
+
+/// An application server that has signed a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Who it is.
+    pub key: PublicKey,
+    /// How its token names this service.
+    pub audience: AudienceForm,
+    /// Whether it used a form of the drafts.
+    pub is_legacy: bool,
 }
 
 impl Verifier {
@@ -36,7 +47,7 @@ impl Verifier {
         }
     }
 
-    /// The key that signed the request; `None` when it carries no VAPID.
+    /// Who signed the request; `None` when it carries no VAPID.
     ///
     /// # Errors
     /// When it carries VAPID that is not valid (RFC 8292 §4.2).
@@ -45,24 +56,29 @@ impl Verifier {
         headers: &HeaderMap,
         now: UnixTime,
         metrics: &Metrics,
-    ) -> Result<Option<PublicKey>, VapidError> {
+    ) -> Result<Option<Sender>, VapidError> {
         let Some(credentials) = Credentials::parse(headers, &self.tolerances)? else {
             return Ok(None);
+        };
+        let sender = |verified: &Verified| Sender {
+            key: verified.key,
+            audience: verified.audience,
+            is_legacy: credentials.is_legacy(),
         };
         let digest = credentials.digest();
         if let Some(known) = self.known.get(&digest) {
             metrics.known_tokens.inc();
             return known
                 .still_valid(self.leeway, now)
-                .map(|()| Some(known.key));
+                .map(|()| Some(sender(&known)));
         }
         metrics.signatures.inc();
         let mut verified =
             credentials.verify(&self.audience, &self.tolerances, self.leeway, now)?;
-        // Only the key and the time are asked for again.
+        // Nobody asks for the contact again.
         verified.subject = None;
-        let key = verified.key;
+        let sender = sender(&verified);
         self.known.insert(digest, verified);
-        Ok(Some(key))
+        Ok(Some(sender))
     }
 }

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::{Reply, Site, empty, options, set, text};
+use crate::compat;
 use crate::config::Limits;
 use crate::error::Error;
 
@@ -55,8 +56,11 @@ where
     let tolerances = &service.compat().tolerances;
     let push = PushHeaders::parse(headers, tolerances)?;
     let body = read(headers, body, limits).await?;
-    let content = push.content(body, sender.as_ref(), tolerances)?;
+    let key = sender.as_ref().map(|sender| &sender.key);
+    let content = push.content(body, key, tolerances)?;
+    let needed = compat::needed(sender.as_ref(), &push, content.as_ref());
     let accepted = service.push(&subscription, push, content).await?;
+    needed.for_each(|switch| service.metrics().tolerate(switch));
 
     let mut reply = empty(StatusCode::CREATED);
     set(&mut reply, LOCATION, accepted.location);

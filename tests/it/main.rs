@@ -12,6 +12,7 @@ mod support;
 mod ack;
 mod broadcast;
 mod cli;
+mod compat;
 mod cors;
 mod crash;
 mod delivery;
