@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE,
-    HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW,
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode, request};
 use http_body::Body;
@@ -190,6 +191,10 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
         Error::WebSocketVersion => {
             set(&mut reply, SEC_WEBSOCKET_VERSION, 13);
             set(&mut reply, UPGRADE, "websocket");
+        }
+        // RFC 9110 §12.5.3, E-1: the coding that is always taken.
+        _ if status == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            set(&mut reply, ACCEPT_ENCODING, "aes128gcm");
         }
         _ => {}
     }

@@ -257,6 +257,7 @@ async fn rfc8291_4_e_other_codings_and_none_are_refused() {
         .send()
         .await;
     assert_eq!((plain.status.as_u16(), plain.errno()), (415, 110));
+    assert_eq!(plain.header("accept-encoding"), "aes128gcm", "E-1");
 }
 
 #[tokio::test]
