@@ -11,6 +11,7 @@ mod support;
 
 mod ack;
 mod broadcast;
+mod body;
 mod cli;
 mod compat;
 mod cors;
