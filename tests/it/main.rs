@@ -28,3 +28,4 @@ mod status;
 mod tls;
 mod urgency;
 mod vapid;
+mod vapid_token;
