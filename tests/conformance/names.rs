@@ -1,0 +1,90 @@
+//! From a clause to the names of its tests, and back.
+//!
+//! An id becomes lower case, its `-` and `.` become `_`, and `rfc` stands before
+//! a number: `8030-5.2-j` is `rfc8030_5_2_j`, `WS-N-13` is `ws_n_13`. A test, or
+//! the module around it, begins with the ids that it shows, then says in words
+//! what it shows: `ws_n_15_rfc8030_5_2_j_ttl_0_is_for_those_who_are_there`.
+
+use std::collections::BTreeMap;
+
+use crate::clauses::Document;
+
+/// What begins with one of these is meant as an id.
+const FAMILIES: [&str; 8] = [
+    "rfc8030_", "rfc8188_", "rfc8291_", "rfc8292_", "ws_", "vleg_", "papi_", "upl_",
+];
+
+/// All ids, by the words that stand for them in names.
+pub struct Names(BTreeMap<String, String>);
+
+impl Names {
+    pub fn of(documents: &[Document]) -> Self {
+        let clauses = documents.iter().flat_map(|document| &document.clauses);
+        Self(
+            clauses
+                .map(|clause| (in_names(&clause.id), clause.id.clone()))
+                .collect(),
+        )
+    }
+
+    /// The ids that a test names, by its path such as `push::ws_n_3_…`.
+    ///
+    /// # Errors
+    /// What looks like an id and is none.
+    pub fn shown_by(&self, test: &str) -> Result<Vec<&str>, String> {
+        let mut ids = Vec::new();
+        for part in test.split("::") {
+            let mut rest = part;
+            while let Some((word, id)) = self.leading(rest) {
+                ids.push(id);
+                rest = rest[word.len()..].trim_start_matches('_');
+            }
+            if FAMILIES.iter().any(|family| rest.starts_with(family)) {
+                return Err(format!(
+                    "{test}: '{rest}' begins with no id of the tables in tests/conformance"
+                ));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The longest id that a name begins with.
+    fn leading(&self, name: &str) -> Option<(&str, &str)> {
+        let ends = name.match_indices('_').map(|(end, _)| end);
+        let words = ends.chain([name.len()]).map(|end| &name[..end]);
+        let mut known = words.filter_map(|word| self.0.get_key_value(word));
+        known
+            .next_back()
+            .map(|(word, id)| (word.as_str(), id.as_str()))
+    }
+}
+
+fn in_names(id: &str) -> String {
+    let word = id.to_lowercase().replace(['-', '.'], "_");
+    let number = word.starts_with(|first: char| first.is_ascii_digit());
+    format!("{}{word}", if number { "rfc" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_begins_with_its_ids() {
+        let names = Names::of(&Document::all());
+        let shown = |test| names.shown_by(test);
+        let both = vec!["WS-N-15", "8030-5.2-j"];
+        assert_eq!(
+            shown("delivery::ws_n_15_rfc8030_5_2_j_ttl_0_is_now"),
+            Ok(both)
+        );
+        assert_eq!(
+            shown("both::ws_p_1b_none_comes::http2"),
+            Ok(vec!["WS-P-1b"])
+        );
+        assert_eq!(shown("x::ws_p_1"), Ok(vec!["WS-P-1"]));
+        assert_eq!(shown("x::the_ws_p_1_way"), Ok(vec![]));
+        assert!(shown("x::rfc8030_5_2_z_no_such_clause").is_err());
+        assert!(shown("x::ws_p_1_ws_p_99_no_such_clause").is_err());
+    }
+}
