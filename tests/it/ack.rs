@@ -7,7 +7,7 @@ use crate::support::server::Server;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 #[tokio::test]
-async fn ws_n_8_ws_n_9_any_code_or_none_ends_the_delivery() {
+async fn ws_n_8_ws_n_9_papi_13_any_code_or_none_ends_the_delivery() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;

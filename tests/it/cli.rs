@@ -275,7 +275,7 @@ fn terminate(child: &Child) {
 }
 
 #[tokio::test]
-async fn rfc8030_8_5_logs_hold_no_capability_and_sigterm_ends_with_0() {
+async fn rfc8030_8_5_a_logs_hold_no_capability_and_sigterm_ends_with_0() {
     let folder = tempfile::tempdir().unwrap();
     let (service, address) = serve_at_trace(folder.path()).await;
     let server = Server::at(&address);

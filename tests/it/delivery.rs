@@ -6,7 +6,7 @@ use crate::support::server::Server;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
 #[tokio::test]
-async fn ws_h_13_stored_messages_come_first_and_in_order() {
+async fn ws_h_13_a_18_papi_17_stored_messages_come_first_and_in_order() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoints = [
@@ -111,7 +111,8 @@ async fn ws_n_13_ws_n_18_a_user_agent_that_never_acks_still_gets_everything() {
 }
 
 #[tokio::test]
-async fn ws_n_10_ws_n_2_what_was_not_acknowledged_comes_again_with_the_same_version() {
+async fn ws_n_10_ws_n_2_ws_n_11_papi_14_rfc8030_6_2_c_what_was_not_acknowledged_comes_again_with_the_same_version()
+ {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;

@@ -7,7 +7,7 @@ use crate::support::server::Server;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 #[tokio::test]
-async fn rfc8030_5_2_i_nothing_is_delivered_after_its_ttl_also_not_after_a_restart() {
+async fn rfc8030_5_2_i_a_17_nothing_is_delivered_after_its_ttl_also_not_after_a_restart() {
     let mut server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;

@@ -78,7 +78,7 @@ async fn ws_t_1_other_paths_are_no_websocket() {
 }
 
 #[tokio::test]
-async fn ws_h_4_ws_h_5_ws_h_7_hello_is_answered_with_all_its_fields() {
+async fn ws_h_4_ws_h_5_ws_h_6_ws_h_7_ws_h_15_ws_h_16_hello_is_answered_with_all_its_fields() {
     let server = Server::start().await;
     for hello in [
         json!({ "messageType": "hello", "broadcasts": {}, "use_webpush": true }),
@@ -168,7 +168,7 @@ async fn ws_h_12_the_newest_connection_wins() {
 }
 
 #[tokio::test]
-async fn ws_h_2_ws_h_3_ws_t_4_ws_t_5_misuse_closes_with_its_code() {
+async fn ws_h_2_ws_h_3_ws_t_3_ws_t_4_ws_t_5_ws_t_6_misuse_closes_with_its_code() {
     let server = Server::start().await;
     let hello = json!({ "messageType": "hello" }).to_string();
     for (said_hello, frame, code) in [

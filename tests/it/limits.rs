@@ -26,7 +26,8 @@ fn assert_over(reply: &Reply, setting: &str) {
 }
 
 #[tokio::test]
-async fn rfc8030_8_4_messages_that_wait_for_a_user_agent_are_limited() {
+async fn rfc8030_8_4_a_rfc8030_8_4_b_rfc8030_8_4_c_messages_that_wait_for_a_user_agent_are_limited()
+{
     let server = Server::start_with(|config| config.limits.messages_per_user_agent = 3).await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;

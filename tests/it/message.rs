@@ -23,7 +23,8 @@ async fn stored() -> (Server, String, String, String) {
 }
 
 #[tokio::test]
-async fn a_6_a_stored_message_can_be_read_by_its_url() {
+async fn a_6_rfc8030_7_2_a_rfc8030_5_3_b_rfc8030_5_4_h_dwp_3_a_stored_message_can_be_read_by_its_url()
+ {
     let (server, uaid, _, url) = stored().await;
     server.advance(std::time::Duration::from_secs(30));
     let reply = ask(&server, "GET", &url).await;
@@ -62,7 +63,7 @@ async fn a_5_a_7_a_message_can_be_withdrawn_once() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_4_a_d_a_topic_replaces_the_message_before_it() {
+async fn rfc8030_5_4_a_rfc8030_5_4_d_a_topic_replaces_the_message_before_it() {
     let (server, uaid, endpoint, old) = stored().await;
     let new = Push::to(&server, &endpoint)
         .text("new")

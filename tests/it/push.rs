@@ -39,7 +39,7 @@ async fn refused(cases: &[(&str, &str)], status: u16, errno: u64) {
 }
 
 #[tokio::test]
-async fn rfc8030_5_a_5_b_a_push_is_accepted_with_its_location() {
+async fn rfc8030_5_a_rfc8030_5_b_a_16_a_push_is_accepted_with_its_location() {
     let (server, mut user_agent, endpoint) = subscribed().await;
     let mut locations = Vec::new();
     for version in [Http1, Http2] {
@@ -87,7 +87,8 @@ async fn rfc8030_5_2_c_a_ttl_is_digits_once() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_2_e_to_h_the_granted_ttl_is_said_and_never_longer() {
+async fn rfc8030_5_2_d_rfc8030_5_2_e_rfc8030_5_2_f_rfc8030_5_2_g_rfc8030_5_2_h_upl_3_the_granted_ttl_is_said()
+ {
     let (server, mut user_agent, endpoint) = subscribed().await;
     let month = 30 * 86400;
     for (asked, granted) in [
@@ -109,7 +110,7 @@ async fn rfc8030_5_2_e_to_h_the_granted_ttl_is_said_and_never_longer() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_3_h_urgency_is_one_of_four_words_once() {
+async fn rfc8030_5_3_h_a_12_urgency_is_one_of_four_words_once() {
     let cases = ["urgent", "low, high", ""].map(|value| ("urgency", value));
     refused(&cases, 400, 115).await;
     let (server, _user_agent, endpoint) = subscribed().await;
@@ -125,7 +126,7 @@ async fn rfc8030_5_3_h_urgency_is_one_of_four_words_once() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_4_c_a_topic_is_32_characters_of_base64url_once() {
+async fn rfc8030_5_4_c_a_13_a_topic_is_32_characters_of_base64url_once() {
     let long = "x".repeat(33);
     let cases = ["a b", "a.b", "a/b", "a=", "a,b", "", long.as_str()].map(|value| ("topic", value));
     refused(&cases, 400, 113).await;
@@ -146,7 +147,8 @@ async fn rfc8030_5_4_c_a_topic_is_32_characters_of_base64url_once() {
 }
 
 #[tokio::test]
-async fn rfc8030_7_2_c_d_bodies_up_to_4096_octets_are_taken_and_larger_ones_refused() {
+async fn rfc8030_7_2_c_rfc8030_7_2_d_rfc8291_4_d_up_6_bodies_up_to_4096_octets_are_taken_and_larger_ones_refused()
+ {
     let (server, mut user_agent, endpoint) = subscribed().await;
     let most = encrypted(&"x".repeat(3993));
     assert_eq!(most.len(), 4096);
@@ -162,7 +164,7 @@ async fn rfc8030_7_2_c_d_bodies_up_to_4096_octets_are_taken_and_larger_ones_refu
 }
 
 #[tokio::test]
-async fn rfc8291_ps_1_ps_2_the_body_arrives_as_it_was_sent_with_its_coding() {
+async fn rfc8291_ps_1_rfc8291_ps_2_ws_n_4_ws_n_5_the_body_arrives_as_it_was_sent_with_its_coding() {
     let (server, mut user_agent, endpoint) = subscribed().await;
     let body = encrypted(&"every octet ".repeat(200));
     Push::to(&server, &endpoint)
@@ -185,7 +187,8 @@ async fn rfc8291_ps_1_ps_2_the_body_arrives_as_it_was_sent_with_its_coding() {
 }
 
 #[tokio::test]
-async fn ws_n_3_ws_n_6_a_push_without_a_body_has_neither_data_nor_headers() {
+async fn ws_n_3_ws_n_6_rfc8030_5_3_b_rfc8030_5_4_h_e_4_papi_15_a_push_without_a_body_has_neither_data_nor_headers()
+ {
     let (server, mut user_agent, endpoint) = subscribed().await;
     let push = Push::to(&server, &endpoint)
         .topic("t")
@@ -205,7 +208,7 @@ async fn ws_n_3_ws_n_6_a_push_without_a_body_has_neither_data_nor_headers() {
 }
 
 #[tokio::test]
-async fn rfc8291_4_c_bodies_that_cannot_be_aes128gcm_are_refused() {
+async fn rfc8291_4_c_rfc8291_7_b_e_2_e_3_bodies_that_cannot_be_aes128gcm_are_refused() {
     let (server, mut user_agent, endpoint) = subscribed().await;
     let good = encrypted("");
     assert_eq!(good.len(), 103);
@@ -248,7 +251,7 @@ async fn rfc8291_4_c_bodies_that_cannot_be_aes128gcm_are_refused() {
 }
 
 #[tokio::test]
-async fn rfc8291_4_e_other_codings_and_none_are_refused() {
+async fn rfc8291_4_e_rfc8188_4_1_a_e_1_other_codings_and_none_are_refused() {
     let codings = ["gzip", "aes128gcm, gzip", "aes128gcm, aes128gcm", ""];
     refused(&codings.map(|value| ("content-encoding", value)), 415, 110).await;
     let (server, _user_agent, endpoint) = subscribed().await;
@@ -273,7 +276,7 @@ async fn e_1_unencrypted_bodies_are_taken_where_that_is_set() {
 }
 
 #[tokio::test]
-async fn aesgcm_is_relayed_without_the_vapid_key() {
+async fn aesgcm_a_aesgcm_e_vleg_c_aesgcm_is_relayed_without_the_vapid_key() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let signing = key_pair(1);
@@ -314,7 +317,7 @@ async fn aesgcm_is_relayed_without_the_vapid_key() {
 }
 
 #[tokio::test]
-async fn aesgcm_b_to_f_malformed_aesgcm_is_refused() {
+async fn aesgcm_b_aesgcm_c_aesgcm_d_aesgcm_f_malformed_aesgcm_is_refused() {
     let (server, _user_agent, endpoint) = subscribed().await;
     let salt = format!("salt={}", URL_SAFE_NO_PAD.encode([7; 16]));
     let key = key_pair(5).public_key();
@@ -355,7 +358,7 @@ async fn aesgcm_b_to_f_malformed_aesgcm_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc8030_8_3_b_what_is_no_endpoint_is_404_and_other_methods_405() {
+async fn rfc8030_8_3_b_http_b_what_is_no_endpoint_is_404_and_other_methods_405() {
     let (server, _user_agent, endpoint) = subscribed().await;
     for spoilt in [
         format!("{}/push/", server.origin()),
@@ -383,7 +386,8 @@ async fn rfc8030_8_3_b_what_is_no_endpoint_is_404_and_other_methods_405() {
 }
 
 #[tokio::test]
-async fn rfc8030_8_2_endpoints_and_messages_of_one_user_agent_have_nothing_in_common() {
+async fn rfc8030_8_2_a_rfc8030_8_2_b_rfc8030_8_2_f_up_2_endpoints_of_one_user_agent_have_nothing_in_common()
+ {
     let (_server, mut user_agent, _) = subscribed().await;
     let mut urls = Vec::new();
     for i in 0..50 {

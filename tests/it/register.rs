@@ -7,7 +7,7 @@ use crate::support::server::Server;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
 #[tokio::test]
-async fn ws_r_3_ws_r_4_register_gives_an_absolute_endpoint() {
+async fn ws_r_3_ws_r_4_papi_2_rfc8030_8_a_register_gives_an_absolute_endpoint() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -15,7 +15,7 @@ async fn ws_r_3_ws_r_4_register_gives_an_absolute_endpoint() {
 }
 
 #[tokio::test]
-async fn ws_r_5_register_again_gives_the_same_endpoint() {
+async fn ws_r_5_papi_3_up_12_register_again_gives_the_same_endpoint() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let key = key_pair(1).public_key().to_base64url();
@@ -53,7 +53,7 @@ async fn ws_r_6_another_key_begins_another_subscription() {
 }
 
 #[tokio::test]
-async fn ws_r_2_ws_r_8_bad_channels_and_keys_are_refused_without_an_endpoint() {
+async fn ws_r_2_ws_r_8_ws_r_12_bad_channels_and_keys_are_refused_without_an_endpoint() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let good = key_pair(1).public_key();
@@ -97,7 +97,8 @@ async fn ws_r_11_subscriptions_of_a_user_agent_are_limited() {
 }
 
 #[tokio::test]
-async fn ws_u_1_ws_u_2_ws_u_6_unregister_ends_a_subscription_with_its_messages() {
+async fn ws_u_1_ws_u_2_ws_u_6_papi_6_papi_16_http_d_unregister_ends_a_subscription_with_its_messages()
+ {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -117,7 +118,7 @@ async fn ws_u_1_ws_u_2_ws_u_6_unregister_ends_a_subscription_with_its_messages()
 }
 
 #[tokio::test]
-async fn a_4_gone_is_404_where_that_is_set() {
+async fn a_4_rfc8030_7_3_c_gone_is_404_where_that_is_set() {
     let server = Server::start_with(|config| {
         config.compat.gone_status = 404.try_into().unwrap();
     })
@@ -129,7 +130,7 @@ async fn a_4_gone_is_404_where_that_is_set() {
 }
 
 #[tokio::test]
-async fn papi_8_an_endpoint_is_never_used_again() {
+async fn papi_8_rfc8030_8_2_g_an_endpoint_is_never_used_again() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let old = user_agent.register(CHANNEL, None).await;

@@ -74,7 +74,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_b_a_restricted_subscription_asks_for_vapid() {
+async fn rfc8292_4_2_b_rfc8292_3_b_http_a_a_restricted_subscription_asks_for_vapid() {
     let scene = scene().await;
     for authorization in [None, Some("Basic dXNlcjpwYXNz"), Some("Bearer opaque")] {
         let mut push = Push::to(&scene.server, &scene.restricted).text("x");
@@ -93,7 +93,7 @@ async fn rfc8292_4_2_b_a_restricted_subscription_asks_for_vapid() {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_i1_token_and_key_must_both_be_there() {
+async fn rfc8292_4_2_i1_v_2_token_and_key_must_both_be_there() {
     let scene = scene().await;
     let (token, key) = (scene.good(), scene.key());
     for field in [
@@ -107,7 +107,7 @@ async fn rfc8292_4_2_i1_token_and_key_must_both_be_there() {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_i2_the_signature_must_fit() {
+async fn rfc8292_4_2_i2_rfc8292_4_2_c_the_signature_must_fit() {
     let scene = scene().await;
     let (token, key) = (scene.good(), scene.key());
     let forged = KeyPair::from_bytes(&[9; 32]).unwrap();
@@ -128,7 +128,7 @@ async fn rfc8292_4_2_i2_the_signature_must_fit() {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_i3_a_token_has_ended_or_ends_within_a_day() {
+async fn rfc8292_4_2_i3_rfc8292_2_d_a_token_has_ended_or_ends_within_a_day() {
     let scene = scene().await;
     let (origin, key) = (scene.server.origin(), scene.key());
     for (secs, status) in [(-120, 403), (86400 + 120, 403), (82800, 201), (86400, 201)] {
@@ -142,7 +142,7 @@ async fn rfc8292_4_2_i3_a_token_has_ended_or_ends_within_a_day() {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_i4_the_audience_is_this_service() {
+async fn rfc8292_4_2_i4_rfc8292_2_b_v_16_the_audience_is_this_service() {
     let scene = scene().await;
     let (origin, key) = (scene.server.origin(), scene.key());
     for audience in [
@@ -177,7 +177,7 @@ async fn rfc8292_4_2_i5_the_key_is_that_of_the_subscription() {
 }
 
 #[tokio::test]
-async fn v_1_a_bad_token_is_refused_on_an_open_subscription_too() {
+async fn v_1_v_3_rfc8292_2_e_a_bad_token_is_refused_on_an_open_subscription_too() {
     let scene = scene().await;
     let push = Push::to(&scene.server, &scene.open).text("x");
     push.clone().signed(&scene.keys).accepted().await;
@@ -194,7 +194,7 @@ async fn v_1_a_bad_token_is_refused_on_an_open_subscription_too() {
 }
 
 #[tokio::test]
-async fn rfc8292_3_every_spelling_of_the_field_is_read() {
+async fn rfc8292_3_c_rfc8292_3_d_v_8_v_15_every_spelling_of_the_field_is_read() {
     let scene = scene().await;
     let (token, key) = (scene.good(), scene.key());
     for field in [
@@ -276,7 +276,7 @@ async fn rfc8292_5_b_a_token_is_checked_once_and_not_beyond_its_end() {
 }
 
 #[tokio::test]
-async fn v_11_keys_can_be_required() {
+async fn v_11_up_8_ws_r_12_keys_can_be_required() {
     let server = Server::start_with(|config| config.push.require_vapid = true).await;
     let mut user_agent = UserAgent::connect(&server).await;
     let refused = user_agent
