@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::support::app_server::{Push, key_pair};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
 
 /// A command in a folder of its own, with an environment of its own.
@@ -55,6 +56,7 @@ async fn json(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
 
 #[tokio::test]
 async fn listen_and_send_pass_a_push_and_keep_their_identity() {
+    needs_ours!("the program");
     let server = Server::start_with(|_| ()).await;
     let folder = tempfile::tempdir().unwrap();
     let url = format!("ws://{}/", server.authority());
@@ -95,6 +97,7 @@ async fn listen_and_send_pass_a_push_and_keep_their_identity() {
 
 #[tokio::test]
 async fn a_push_goes_from_send_to_listen_through_the_real_program() {
+    needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let url = format!("ws://{}/", server.authority());
@@ -169,6 +172,7 @@ async fn a_push_goes_from_send_to_listen_through_the_real_program() {
 
 #[tokio::test]
 async fn check_config_prints_what_is_in_effect_or_what_is_wrong_and_where() {
+    needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let good = run(folder.path(), &["check-config", "--listen", "127.0.0.1:9"]).await;
     assert!(
@@ -206,6 +210,7 @@ async fn check_config_prints_what_is_in_effect_or_what_is_wrong_and_where() {
 
 #[tokio::test]
 async fn serve_says_what_is_in_its_way_in_one_sentence() {
+    needs_ours!("the program");
     let server = Server::start().await;
     let folder = tempfile::tempdir().unwrap();
     let taken = [
@@ -276,6 +281,7 @@ fn terminate(child: &Child) {
 
 #[tokio::test]
 async fn rfc8030_8_5_a_logs_hold_no_capability_and_sigterm_ends_with_0() {
+    needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let (service, address) = serve_at_trace(folder.path()).await;
     let server = Server::at(&address);

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 
 use crate::support::app_server::{Push, decrypted};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 /// How many application servers push at one time.
@@ -94,6 +95,7 @@ async fn away(server: &Server) -> (String, String) {
 
 #[tokio::test]
 async fn what_was_accepted_survives_kill_9() {
+    needs_ours!("the program");
     let mut server = Server::start_program(None).await;
     let (uaid, endpoint) = away(&server).await;
     for round in 0..5 {
@@ -178,6 +180,7 @@ fn run(program: &str, arguments: &[&str]) -> bool {
 
 #[tokio::test]
 async fn what_was_accepted_survives_the_loss_of_power() {
+    needs_ours!("the program");
     let Some(disk) = Disk::new() else {
         println!("not run: a loop mount is needed, which this user may not make");
         return;

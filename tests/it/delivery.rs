@@ -3,6 +3,7 @@
 
 use crate::support::app_server::{Push, decrypted};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
 #[tokio::test]
@@ -79,7 +80,7 @@ async fn ws_n_14_200_messages_queued_while_away_arrive_once_each_in_order() {
         user_agent.ack(&notification).await;
     }
     user_agent.hears_nothing().await;
-    assert_eq!(server.metric("bugle_stored_messages").await, 0.0);
+    server.counts("bugle_stored_messages", 0.0).await;
     UserAgent::reconnect(&server, &uaid)
         .await
         .hears_nothing()
@@ -88,6 +89,7 @@ async fn ws_n_14_200_messages_queued_while_away_arrive_once_each_in_order() {
 
 #[tokio::test]
 async fn ws_n_13_ws_n_18_a_user_agent_that_never_acks_still_gets_everything() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.window_messages = 10;
         config.user_agent.window_patience = std::time::Duration::from_millis(20);
@@ -107,7 +109,7 @@ async fn ws_n_13_ws_n_18_a_user_agent_that_never_acks_still_gets_everything() {
             i.to_string()
         );
     }
-    assert_eq!(server.metric("bugle_stored_messages").await, 100.0);
+    server.counts("bugle_stored_messages", 100.0).await;
 }
 
 #[tokio::test]
@@ -150,14 +152,13 @@ async fn ws_n_15_rfc8030_5_2_j_ttl_0_is_for_those_who_are_there() {
     let path = url.strip_prefix(&server.origin()).unwrap();
     assert_eq!(server.get(path).await.status, 404);
     let uaid = user_agent.uaid.clone();
-    drop(user_agent);
-    server.await_metric("bugle_user_agents", 0.0).await;
+    user_agent.leave(&server).await;
     Push::to(&server, &endpoint)
         .ttl(0)
         .text("never")
         .accepted()
         .await;
-    assert_eq!(server.metric("bugle_messages_dropped_total").await, 1.0);
+    server.counts("bugle_messages_dropped_total", 1.0).await;
     UserAgent::reconnect(&server, &uaid)
         .await
         .hears_nothing()
@@ -167,16 +168,19 @@ async fn ws_n_15_rfc8030_5_2_j_ttl_0_is_for_those_who_are_there() {
 #[tokio::test]
 async fn ws_p_1_ws_p_1b_a_ping_is_answered_and_none_comes_unasked() {
     let server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
     for ping in ["{}", r#"{"messageType":"ping"}"#] {
+        // Each on a connection of its own: they may be limited to one at a time.
+        let mut user_agent = UserAgent::connect(&server).await;
+        user_agent.hears_nothing().await;
         user_agent.say(serde_json::from_str(ping).unwrap()).await;
         assert_eq!(user_agent.hear().await, serde_json::json!({}));
+        user_agent.hears_nothing().await;
     }
-    user_agent.hears_nothing().await;
 }
 
 #[tokio::test]
 async fn ws_p_2_pings_that_come_too_often_are_not_answered() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.min_ping_interval = std::time::Duration::from_secs(10);
     })
@@ -189,10 +193,7 @@ async fn ws_p_2_pings_that_come_too_often_are_not_answered() {
     user_agent.say(register).await;
     assert_eq!(user_agent.hear().await, serde_json::json!({}));
     assert_eq!(user_agent.hear().await["messageType"], "register");
-    assert_eq!(
-        server
-            .metric("bugle_websocket_messages_ignored_total")
-            .await,
-        2.0
-    );
+    server
+        .counts("bugle_websocket_messages_ignored_total", 2.0)
+        .await;
 }

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use crate::support::app_server::{Push, ask, encrypted};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 #[tokio::test]
 async fn rfc8030_5_2_i_a_17_nothing_is_delivered_after_its_ttl_also_not_after_a_restart() {
+    needs_ours!("its clock");
     let mut server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
     let uaid = user_agent.uaid.clone();
-    drop(user_agent);
-    server.await_metric("bugle_user_agents", 0.0).await;
+    user_agent.leave(&server).await;
     let short = Push::to(&server, &endpoint)
         .ttl(10)
         .text("short")
@@ -36,6 +37,7 @@ async fn rfc8030_5_2_i_a_17_nothing_is_delivered_after_its_ttl_also_not_after_a_
 
 #[tokio::test]
 async fn expired_messages_leave_the_store() {
+    needs_ours!("its settings and clock");
     let server = Server::start_with(|config| config.limits.expire_batch = 3).await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -46,14 +48,15 @@ async fn expired_messages_leave_the_store() {
             .accepted()
             .await;
     }
-    assert_eq!(server.metric("bugle_stored_messages").await, 8.0);
+    server.counts("bugle_stored_messages", 8.0).await;
     server.advance(Duration::from_secs(6));
     server.await_metric("bugle_stored_messages", 1.0).await;
-    assert_eq!(server.metric("bugle_messages_expired_total").await, 7.0);
+    server.counts("bugle_messages_expired_total", 7.0).await;
 }
 
 #[tokio::test]
 async fn rfc8030_5_4_f_a_replacement_has_its_own_ttl() {
+    needs_ours!("its clock");
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;

@@ -10,15 +10,14 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::support::app_server::{Push, encrypted};
 use crate::support::http;
 use crate::support::server::Server;
+use crate::support::subject::{authority, needs_ours};
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 /// The first octets of an answer to a handshake with these fields.
 async fn handshake(server: &Server, fields: &str) -> String {
-    let mut stream = TcpStream::connect(server.authority()).await.unwrap();
-    let request = format!(
-        "GET / HTTP/1.1\r\nHost: {}\r\n{fields}\r\n\r\n",
-        server.authority()
-    );
+    let authority = authority(server.websocket());
+    let mut stream = TcpStream::connect(&authority).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = vec![0; 2048];
     let read = stream.read(&mut answer).await.unwrap();
@@ -152,7 +151,7 @@ async fn ws_h_10_a_uaid_is_stored_at_its_first_register() {
     assert_ne!(UserAgent::reconnect(&server, &uaid).await.uaid, uaid);
     user_agent.register(CHANNEL, None).await;
     assert_eq!(UserAgent::reconnect(&server, &uaid).await.uaid, uaid);
-    assert_eq!(server.metric("bugle_subscriptions").await, 1.0);
+    server.counts("bugle_subscriptions", 1.0).await;
 }
 
 #[tokio::test]
@@ -212,17 +211,15 @@ async fn ws_t_5_ws_t_10_what_is_unknown_is_ignored() {
         .say(json!({ "messageType": "nack", "version": "v", "code": 301 }))
         .await;
     user_agent.hears_nothing().await;
-    assert_eq!(
-        server
-            .metric("bugle_websocket_messages_ignored_total")
-            .await,
-        1.0
-    );
-    assert_eq!(server.metric("bugle_nacks_total").await, 1.0);
+    server
+        .counts("bugle_websocket_messages_ignored_total", 1.0)
+        .await;
+    server.counts("bugle_nacks_total", 1.0).await;
 }
 
 #[tokio::test]
 async fn ws_t_7_hello_must_come_in_time() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.hello_timeout = std::time::Duration::from_millis(50);
     })
@@ -232,6 +229,7 @@ async fn ws_t_7_hello_must_come_in_time() {
 
 #[tokio::test]
 async fn ws_t_8_a_peer_that_does_not_answer_pings_is_closed() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.ping_interval = std::time::Duration::from_millis(50);
         config.user_agent.pong_timeout = std::time::Duration::from_millis(50);

@@ -2,6 +2,7 @@
 
 use crate::support::app_server::{Push, ask, encrypted};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 async fn stored() -> (Server, String, String, String) {
@@ -9,8 +10,7 @@ async fn stored() -> (Server, String, String, String) {
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
     let uaid = user_agent.uaid.clone();
-    drop(user_agent);
-    server.await_metric("bugle_user_agents", 0.0).await;
+    user_agent.leave(&server).await;
     let push = Push::to(&server, &endpoint)
         .text("kept")
         .topic("t")
@@ -25,6 +25,7 @@ async fn stored() -> (Server, String, String, String) {
 #[tokio::test]
 async fn a_6_rfc8030_7_2_a_rfc8030_5_3_b_rfc8030_5_4_h_dwp_3_a_stored_message_can_be_read_by_its_url()
  {
+    needs_ours!("its clock");
     let (server, uaid, _, url) = stored().await;
     server.advance(std::time::Duration::from_secs(30));
     let reply = ask(&server, "GET", &url).await;

@@ -9,6 +9,7 @@ use crate::support::app_server::{
 };
 use crate::support::http::Version::{Http1, Http2};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 /// A service, a connected user agent, and an endpoint of it.
@@ -265,6 +266,7 @@ async fn rfc8291_4_e_rfc8188_4_1_a_e_1_other_codings_and_none_are_refused() {
 
 #[tokio::test]
 async fn e_1_unencrypted_bodies_are_taken_where_that_is_set() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| config.compat.allow_unencrypted = true).await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;

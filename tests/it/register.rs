@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::support::app_server::{Push, encrypted, key_pair};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
 #[tokio::test]
@@ -79,6 +80,7 @@ async fn ws_r_2_ws_r_8_ws_r_12_bad_channels_and_keys_are_refused_without_an_endp
 
 #[tokio::test]
 async fn ws_r_11_subscriptions_of_a_user_agent_are_limited() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.subscriptions_per_user_agent = 2).await;
     let mut user_agent = UserAgent::connect(&server).await;
     for i in 0..2 {
@@ -107,7 +109,7 @@ async fn ws_u_1_ws_u_2_ws_u_6_papi_6_papi_16_http_d_unregister_ends_a_subscripti
     user_agent.notification().await;
     user_agent.unregister(CHANNEL).await;
     user_agent.unregister(CHANNEL).await;
-    assert_eq!(server.metric("bugle_stored_messages").await, 0.0);
+    server.counts("bugle_stored_messages", 0.0).await;
     let reply = Push::to(&server, &endpoint).send().await;
     assert_eq!((reply.status.as_u16(), reply.errno()), (410, 106));
     assert_eq!(reply.header("cache-control"), "max-age=86400");
@@ -119,6 +121,7 @@ async fn ws_u_1_ws_u_2_ws_u_6_papi_6_papi_16_http_d_unregister_ends_a_subscripti
 
 #[tokio::test]
 async fn a_4_rfc8030_7_3_c_gone_is_404_where_that_is_set() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.compat.gone_status = 404.try_into().unwrap();
     })

@@ -2,10 +2,12 @@
 
 use crate::support::app_server::{Push, decrypted, key_pair};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 #[tokio::test]
 async fn a_restart_keeps_subscriptions_endpoints_and_messages() {
+    needs_ours!("a restart");
     let mut server = Server::start().await;
     let keys = key_pair(1);
     let key = keys.public_key().to_base64url();

@@ -2,6 +2,7 @@
 
 use crate::support::http::{self, http2};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 
 #[tokio::test]
 async fn health_readiness_and_version_are_there_under_both_names() {
@@ -66,6 +67,7 @@ async fn ws_as_2_refusals_lead_to_the_page_that_explains_them() {
 
 #[tokio::test]
 async fn metrics_are_on_the_admin_listener_alone() {
+    needs_ours!("its admin listener");
     let server = Server::start().await;
     assert_eq!(server.get("/metrics").await.status, 404);
     let metrics = http::http1(server.admin(), "GET", "/metrics", &[], b"").await;

@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 
 /// Writes a new certificate with its key, and gives it.
 fn write_certificate(folder: &Path) -> CertificateDer<'static> {
@@ -52,6 +53,7 @@ async fn connect(
 
 #[tokio::test]
 async fn both_versions_of_http_are_negotiated() {
+    needs_ours!("its certificate");
     let folder = tempfile::tempdir().unwrap();
     let certificate = write_certificate(folder.path());
     let server = start(folder.path()).await;
@@ -94,6 +96,7 @@ async fn both_versions_of_http_are_negotiated() {
 
 #[tokio::test]
 async fn a_certificate_that_changes_is_read_anew_and_a_broken_one_is_not_used() {
+    needs_ours!("its certificate");
     let folder = tempfile::tempdir().unwrap();
     let first = write_certificate(folder.path());
     let server = start(folder.path()).await;

@@ -3,4 +3,5 @@
 pub mod app_server;
 pub mod http;
 pub mod server;
+pub mod subject;
 pub mod user_agent;

@@ -1,5 +1,6 @@
 //! The service under test, on free ports, over a folder of its own: in this
-//! process, with a clock that the test moves; or the real program, to be killed.
+//! process, with a clock that the test moves; or the real program, to be killed;
+//! or one that somebody else has started.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::http::{self, Reply};
+use super::subject::{self, Elsewhere};
 
 /// A running service. Dropped, it is gone with its data.
 pub struct Server {
@@ -22,7 +24,12 @@ pub struct Server {
     clock: Clock,
     folder: TempDir,
     running: Option<Running>,
+    /// Host and port of the public listener.
     public: String,
+    /// What endpoints begin with.
+    origin: String,
+    /// Where user agents connect.
+    websocket: String,
     admin: String,
 }
 
@@ -38,13 +45,21 @@ enum Running {
 pub const START: UnixTime = UnixTime::from_secs(1_767_225_600);
 
 impl Server {
-    /// The defaults, but for what keeps tests from waiting.
+    /// The service that the environment names, or one of our own with the
+    /// defaults, but for what keeps tests from waiting.
     pub async fn start() -> Self {
-        Self::start_with(|_| ()).await
+        match Elsewhere::from_environment() {
+            Some(elsewhere) => Self::elsewhere(elsewhere),
+            None => Self::start_with(|_| ()).await,
+        }
     }
 
-    /// The same with other settings.
+    /// One of our own with other settings.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        assert!(
+            Elsewhere::from_environment().is_none(),
+            "a test that needs a service of our own begins with needs_ours!"
+        );
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.server.listen = "127.0.0.1:0".parse().unwrap();
@@ -55,15 +70,15 @@ impl Server {
         config.user_agent.min_ping_interval = Duration::ZERO;
         config.limits.connections_per_address = 0;
         change(&mut config);
-        let clock = Clock::manual(START);
-        let (public, admin) = (String::new(), String::new());
         let mut server = Self {
             config,
-            clock,
+            clock: Clock::manual(START),
             folder,
             running: None,
-            public,
-            admin,
+            public: String::new(),
+            origin: String::new(),
+            websocket: String::new(),
+            admin: String::new(),
         };
         server.run().await;
         server
@@ -81,32 +96,35 @@ impl Server {
                 .unwrap()
         };
         config.server.listen = free();
-        config.admin.listen = Some(free());
+        let admin = free();
+        config.admin.listen = Some(admin);
         config.server.data = data.map_or(folder.path().join("data"), Path::to_owned);
         config.user_agent.min_ping_interval = Duration::ZERO;
-        let (public, admin) = (config.server.listen.to_string(), free().to_string());
-        let clock = Clock::system();
-        let mut server = Self {
-            config,
-            clock,
-            folder,
-            running: None,
-            public,
-            admin,
-        };
-        server.admin = server.config.admin.listen.unwrap().to_string();
+        let mut server = Self::at(&config.server.listen.to_string());
+        server.folder = folder;
+        server.admin = admin.to_string();
+        server.config = config;
         server.run_program().await;
         server
     }
 
-    /// A service that somebody else has started there, with the system's clock.
+    /// A service that a test has started there, with the system's clock.
     pub fn at(authority: &str) -> Self {
+        Self::elsewhere(Elsewhere {
+            http: format!("http://{authority}"),
+            websocket: format!("ws://{authority}/"),
+        })
+    }
+
+    fn elsewhere(elsewhere: Elsewhere) -> Self {
         Self {
             config: Config::default(),
             clock: Clock::system(),
             folder: tempfile::tempdir().unwrap(),
             running: None,
-            public: authority.to_owned(),
+            public: subject::authority(&elsewhere.http),
+            origin: elsewhere.http,
+            websocket: elsewhere.websocket,
             admin: String::new(),
         }
     }
@@ -148,6 +166,8 @@ impl Server {
             .await
             .unwrap();
         self.public = bound.local_addr().unwrap().to_string();
+        self.origin = format!("http://{}", self.public);
+        self.websocket = format!("ws://{}/", self.public);
         self.admin = bound.admin_addr().unwrap().to_string();
         // The same address after a restart: endpoints are to stay as they are.
         self.config.server.listen = bound.local_addr().unwrap();
@@ -177,6 +197,7 @@ impl Server {
 
     /// Moves its clock.
     pub fn advance(&self, by: Duration) {
+        assert!(self.running.is_some(), "only our clock can be moved");
         self.clock.advance(by);
     }
 
@@ -197,7 +218,12 @@ impl Server {
 
     /// The origin that tokens are made out to.
     pub fn origin(&self) -> String {
-        format!("http://{}", self.public)
+        self.origin.clone()
+    }
+
+    /// Where user agents connect.
+    pub fn websocket(&self) -> &str {
+        &self.websocket
     }
 
     /// Gets a page of the public listener.
@@ -207,6 +233,7 @@ impl Server {
 
     /// The value of a metric, 0 when it is not there.
     pub async fn metric(&self, name: &str) -> f64 {
+        assert!(!self.admin.is_empty(), "only our metrics can be read");
         let text = http::http1(&self.admin, "GET", "/metrics", &[], b"")
             .await
             .text();
@@ -214,6 +241,14 @@ impl Server {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
         value.unwrap_or_default()
+    }
+
+    /// Asserts the value of a metric where there is one: what is on the wire is
+    /// for other assertions.
+    pub async fn counts(&self, name: &str, value: f64) {
+        if !self.admin.is_empty() {
+            assert_eq!(self.metric(name).await, value, "{name}");
+        }
     }
 
     /// Waits until a metric has a value: for what happens in the background.

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::server::Server;
+use super::subject::authority;
 
 /// For how long anything may take that is to happen.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,8 +30,8 @@ pub struct UserAgent {
 impl UserAgent {
     /// Connects and says nothing.
     pub async fn silent(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.authority()).await.unwrap();
-        let url = format!("ws://{}/", server.authority());
+        let url = server.websocket();
+        let stream = TcpStream::connect(authority(url)).await.unwrap();
         let (socket, _) = client_async(url, stream).await.unwrap();
         Self {
             socket,
@@ -103,11 +104,25 @@ impl UserAgent {
         code
     }
 
-    /// Fails if anything but the answer to a ping comes next: whatever the
-    /// service had to say before is here by then.
+    /// Fails if anything but the answer to a question comes next: whatever the
+    /// service had to say before is here by then. Not a ping, which may be
+    /// answered only so often.
     pub async fn hears_nothing(&mut self) {
-        self.say(json!({})).await;
-        assert_eq!(self.hear().await, json!({}));
+        self.unregister("ffffffff-ffff-4fff-8fff-ffffffffffff")
+            .await;
+    }
+
+    /// Ends the connection, and waits until the service has done so too; the
+    /// last one of a service of our own.
+    pub async fn leave(mut self, server: &Server) {
+        self.socket.close(None).await.unwrap();
+        let ended = timeout(PATIENCE, async {
+            while let Some(Ok(_)) = self.socket.next().await {}
+        });
+        ended.await.expect("the service answers Close");
+        if !server.admin().is_empty() {
+            server.await_metric("bugle_user_agents", 0.0).await;
+        }
     }
 
     /// Subscribes, and gives the endpoint.
