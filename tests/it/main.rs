@@ -10,8 +10,8 @@
 mod support;
 
 mod ack;
-mod broadcast;
 mod body;
+mod broadcast;
 mod cli;
 mod compat;
 mod cors;
