@@ -6,6 +6,7 @@
 //! what is promised to be durable then waits for the `Committer`.
 
 mod broadcasts;
+mod changes;
 mod commit;
 mod ids;
 mod messages;

@@ -3,9 +3,8 @@
 use sled::Tree;
 
 use super::SledStore;
-use super::record::{
-    BROADCAST, Changes, Damaged, broadcast_key, decode, encode, parse_broadcast_key,
-};
+use super::changes::Changes;
+use super::record::{BROADCAST, Damaged, broadcast_key, decode, encode, parse_broadcast_key};
 use super::recover::set_aside;
 use crate::broadcasts::{Broadcasts, Label};
 use crate::store::{Limit, StoreError};

@@ -2,9 +2,10 @@
 
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 
+use super::changes::Changes;
 use super::record::{
-    Changes, IDS_KEY, PART, decode_message, encode, encode_message, message_key, part_keys,
-    read_message, unavailable,
+    IDS_KEY, PART, decode_message, encode, encode_message, message_key, part_keys, read_message,
+    unavailable,
 };
 use super::recover::set_aside;
 use super::{SledStore, State};

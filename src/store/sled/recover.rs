@@ -160,9 +160,8 @@ mod tests {
 
     use super::*;
     use crate::store::Subscription;
-    use crate::store::sled::record::{
-        Changes, encode_message, encode_subscription, message_key, part_keys,
-    };
+    use crate::store::sled::changes::Changes;
+    use crate::store::sled::record::{encode_message, encode_subscription, message_key, part_keys};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
 

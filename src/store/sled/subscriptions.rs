@@ -3,9 +3,10 @@
 use bugle_protocol::{ChannelId, SubscriptionId, Uaid};
 use sled::Tree;
 
+use super::changes::Changes;
 use super::commit::Room;
 use super::record::{
-    Changes, Damaged, decode, decode_subscription, encode, encode_subscription, message_key,
+    Damaged, decode, decode_subscription, encode, encode_subscription, message_key,
     subscription_key, unavailable, user_agent_key,
 };
 use super::{SledStore, State};

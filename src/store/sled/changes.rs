@@ -1,0 +1,66 @@
+//! Changes to the tree.
+
+use sled::{Batch, IVec, Tree};
+
+use super::record::{MessageKey, PART, part_keys, parts_of, unavailable};
+use crate::store::StoreError;
+
+/// Changes to the tree that happen together or not at all.
+#[derive(Debug, Default)]
+pub(super) struct Changes(Vec<(Vec<u8>, Option<IVec>)>);
+
+impl Changes {
+    pub(super) fn insert(&mut self, key: &[u8], record: &[u8]) {
+        self.0.push((key.to_vec(), Some(record.into())));
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        self.0.push((key.to_vec(), None));
+    }
+
+    /// Inserts a message in parts, and says in how many.
+    pub(super) fn insert_message(
+        &mut self,
+        key: MessageKey,
+        record: &[u8],
+    ) -> Result<u16, StoreError> {
+        let parts = parts_of(record)?;
+        for (key, part) in part_keys(key, parts).zip(record.chunks(PART)) {
+            self.0.push((key, Some(part.into())));
+        }
+        Ok(parts)
+    }
+
+    pub(super) fn remove_message(&mut self, key: MessageKey, parts: u16) {
+        self.0.extend(part_keys(key, parts).map(|key| (key, None)));
+    }
+
+    /// One change goes without the batch that the engine needs for several: a
+    /// batch begins a new buffer, and that is a write of its own.
+    pub(super) fn apply(self, tree: &Tree) -> Result<(), StoreError> {
+        let mut changes = self.0;
+        let single = if changes.len() == 1 {
+            changes.pop()
+        } else {
+            None
+        };
+        let applied = match single {
+            Some((key, Some(record))) => tree.insert(key, record).map(drop),
+            Some((key, None)) => tree.remove(key).map(drop),
+            None if changes.is_empty() => Ok(()),
+            None => tree.apply_batch(batch(changes)),
+        };
+        applied.map_err(|error| unavailable(&error))
+    }
+}
+
+fn batch(changes: Vec<(Vec<u8>, Option<IVec>)>) -> Batch {
+    let mut batch = Batch::default();
+    for (key, record) in changes {
+        match record {
+            Some(record) => batch.insert(key, record),
+            None => batch.remove(key),
+        }
+    }
+    batch
+}
