@@ -117,6 +117,13 @@ pub struct PushConfig {
         deserialize_with = "duration::range::<0, 3600, _>"
     )]
     pub vapid_leeway: Duration,
+    /// How long a receipt is kept for its application server, from a day to a
+    /// year.
+    #[serde(
+        serialize_with = "duration::serialize",
+        deserialize_with = "duration::range::<{ 24 * 3600 * 1000 }, { duration::YEAR }, _>"
+    )]
+    pub receipt_lifetime: Duration,
 }
 
 /// `[compat]`: what is taken of senders that stray from the standards, and
@@ -319,6 +326,15 @@ pub struct Limits {
         deserialize_with = "size::deserialize::<{ 1 << 20 }, _, _>"
     )]
     pub stored_bytes: u64,
+    /// Receipt subscriptions.
+    #[serde(deserialize_with = "count")]
+    pub receipt_subscriptions: u64,
+    /// Receipts of one receipt subscription.
+    #[serde(deserialize_with = "count")]
+    pub receipts_per_subscription: u32,
+    /// Receipts of all receipt subscriptions, with those still to come.
+    #[serde(deserialize_with = "count")]
+    pub receipts: u64,
     /// Changes that wait for the disk at one time.
     #[serde(deserialize_with = "count")]
     pub waiting_for_disk: usize,
