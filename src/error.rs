@@ -194,7 +194,9 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Full(limit) => limit.into(),
-            StoreError::NoSubscription | StoreError::Unavailable(_) => Self::Unavailable,
+            StoreError::NoSubscription
+            | StoreError::NoReceiptSubscription
+            | StoreError::Unavailable(_) => Self::Unavailable,
         }
     }
 }

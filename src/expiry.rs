@@ -15,11 +15,7 @@ pub async fn run(site: Arc<Site>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        while service
-            .expire()
-            .await
-            .is_ok_and(|n| n >= service.config().limits.expire_batch)
-        {
+        while service.expire().await.is_ok_and(|more| more) {
             tokio::task::yield_now().await;
         }
     }

@@ -18,7 +18,7 @@ use crate::config::{Config, PublicUrl};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::random::random;
-use crate::store::{Batch, Filter, NewMessage, Store, StoreError, Subscription};
+use crate::store::{Batch, Filter, NewMessage, Removal, Store, StoreError, Subscription};
 use crate::time::Clock;
 use crate::verifier::{Sender, Verifier};
 
@@ -173,6 +173,7 @@ impl PushService {
             urgency: headers.urgency,
             topic: headers.topic,
             content,
+            receipt: None,
         };
         let uaid = subscription.uaid;
         // Only a message that nothing will keep is worth a second copy.
@@ -215,8 +216,9 @@ impl PushService {
         if self.stored(live)?.is_none() {
             return Err(Error::NoMessage);
         }
-        let removed = self.store.remove(uaid, id).await;
-        if self.stored(removed)? {
+        let now = self.now();
+        let removed = self.store.remove(uaid, id, Removal::Withdrawn, now).await;
+        if self.stored(removed)?.messages > 0 {
             Ok(())
         } else {
             Err(Error::NoMessage)
@@ -255,7 +257,7 @@ impl PushService {
                     id,
                     vapid_key,
                 };
-                let put = self.store.put_subscription(made.clone()).await;
+                let put = self.store.put_subscription(made.clone(), self.now()).await;
                 self.stored(put)?;
                 made
             }
@@ -276,7 +278,8 @@ impl PushService {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn unsubscribe(&self, uaid: Uaid, channel: ChannelId) -> Result<(), Error> {
-        let removed = self.store.remove_subscription(uaid, channel).await;
+        let now = self.now();
+        let removed = self.store.remove_subscription(uaid, channel, now).await;
         self.stored(removed).map(drop)
     }
 
@@ -331,7 +334,12 @@ impl PushService {
             Ok(message) if message.uaid == uaid => message.id,
             _ => return Ok(None),
         };
-        let removed = self.store.remove(uaid, id).await;
+        let why = match update.code {
+            Some(101) => Removal::NotDecrypted,
+            Some(102) => Removal::NotWanted,
+            _ => Removal::Delivered,
+        };
+        let removed = self.store.remove(uaid, id, why, self.now()).await;
         self.stored(removed)?;
         self.metrics.acknowledge(update.code);
         Ok(Some(id))
@@ -359,19 +367,19 @@ impl PushService {
 
     // Upkeep.
 
-    /// Removes messages whose time is over, and says how many: fewer than
-    /// `limits.expire_batch` when there are no more.
+    /// Removes what has expired, in one step of `limits.expire_batch`, and says
+    /// whether there may be more.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn expire(&self) -> Result<usize, Error> {
+    pub async fn expire(&self) -> Result<bool, Error> {
         let expired = self
             .store
             .expire(self.now(), self.config.limits.expire_batch)
             .await;
-        let count = self.stored(expired)?;
-        self.metrics.expired.inc_by(count as u64);
-        Ok(count)
+        let expired = self.stored(expired)?;
+        self.metrics.expired.inc_by(expired.messages as u64);
+        Ok(expired.more)
     }
 
     /// Whether the store takes changes, all of them so far made durable.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::headers::{
     ContentCoding, HeaderError, TOPIC, TTL, Topic, Ttl, URGENCY, Urgency, single,
 };
-use crate::id::{ChannelId, MessageId, SubscriptionId};
+use crate::id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId};
 use crate::key::PublicKey;
 use crate::time::UnixTime;
 use crate::tolerances::Tolerances;
@@ -60,6 +60,9 @@ pub struct PushMessage {
     pub topic: Option<Topic>,
     /// `None`: a message without data.
     pub content: Option<Content>,
+    /// Who is told what became of it (RFC 8030 §5.1); not shown to the user
+    /// agent.
+    pub receipt: Option<ReceiptSubscriptionId>,
 }
 
 /// What is wrong with the body of a push.

@@ -10,19 +10,22 @@ mod filter;
 mod limits;
 mod messages;
 mod model;
+mod pair;
+mod receipts;
 mod reopen;
 mod subscriptions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bugle_protocol::{
-    ChannelId, Content, ContentCoding, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime,
-    Urgency,
+    ChannelId, Content, ContentCoding, MessageId, PushMessage, ReceiptSubscriptionId,
+    SubscriptionId, Uaid, UnixTime, Urgency,
 };
 
 use super::memory::MemoryStore;
 use super::sled::SledStore;
-use super::{Batch, Filter, NewMessage, Store, StoreLimits, Subscription};
+use super::{Batch, Filter, NewMessage, Removal, Store, StoreLimits, Subscription};
 
 /// A store, with the folder it is in.
 struct Engine {
@@ -70,6 +73,10 @@ const ROOMY: StoreLimits = StoreLimits {
     messages_per_user_agent: 1000,
     bytes_per_user_agent: 10 << 20,
     stored_bytes: 100 << 20,
+    receipt_subscriptions: 1000,
+    receipts_per_subscription: 1000,
+    receipts: 10_000,
+    receipt_lifetime: Duration::from_secs(3600),
     waiting_for_disk: 1000,
     broadcasts: 1000,
 };
@@ -92,6 +99,10 @@ const fn uaid(n: u8) -> Uaid {
 
 const fn channel(n: u8) -> ChannelId {
     ChannelId::from_bytes([n; 16])
+}
+
+const fn receipt_subscription(n: u8) -> ReceiptSubscriptionId {
+    ReceiptSubscriptionId::from_bytes([n; 16])
 }
 
 /// The subscription of a channel in its `life`th life.
@@ -120,6 +131,7 @@ fn message_for(subscription: &Subscription, body: &str) -> NewMessage {
             content_type: None,
             body: body.into(),
         }),
+        receipt: None,
     }
 }
 
@@ -133,10 +145,42 @@ fn with_ttl(mut message: NewMessage, millis: u64) -> NewMessage {
     message
 }
 
+/// With a receipt for that receipt subscription.
+fn awaited(mut message: NewMessage, n: u8) -> NewMessage {
+    message.receipt = Some(receipt_subscription(n));
+    message
+}
+
+/// Makes a receipt subscription that lasts for long.
+async fn receipts_of(store: &Arc<dyn Store>, n: u8) {
+    let put = store.put_receipt_subscription(receipt_subscription(n), at(u64::from(u32::MAX)));
+    put.await.unwrap();
+}
+
 async fn subscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> Subscription {
     let subscription = subscription_of(ua, ch, 0);
-    store.put_subscription(subscription.clone()).await.unwrap();
+    store
+        .put_subscription(subscription.clone(), NOW)
+        .await
+        .unwrap();
     subscription
+}
+
+/// Acknowledges a message, and says whether it was there.
+async fn acked(store: &Arc<dyn Store>, ua: u8, id: MessageId) -> bool {
+    let removed = store.remove(uaid(ua), id, Removal::Delivered, NOW).await;
+    removed.unwrap().messages == 1
+}
+
+/// Removes a subscription, and says whether it was there.
+async fn unsubscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> bool {
+    let removed = store.remove_subscription(uaid(ua), channel(ch), NOW).await;
+    removed.unwrap().is_some()
+}
+
+/// Sweeps, and says how many messages went.
+async fn swept(store: &Arc<dyn Store>, now: UnixTime, limit: usize) -> usize {
+    store.expire(now, limit).await.unwrap().messages
 }
 
 async fn pending(store: &Arc<dyn Store>, ua: u8) -> Vec<PushMessage> {

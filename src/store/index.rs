@@ -7,9 +7,12 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use bugle_protocol::{MessageId, SubscriptionId, Topic, Uaid, UnixTime, Urgency};
+use bugle_protocol::{
+    MessageId, ReceiptSubscriptionId, SubscriptionId, Topic, Uaid, UnixTime, Urgency,
+};
 
-use super::{Batch, Limit, NewMessage, StoreLimits, Usage};
+use super::receipt_logs::Settled;
+use super::{Batch, Limit, NewMessage, Removal, StoreLimits, Usage};
 
 /// What a later message of the same subscription and topic replaces
 /// (RFC 8030 §5.4).
@@ -50,7 +53,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// For a message under the id it was given, kept in `parts` records.
-    pub(super) fn new(id: MessageId, message: &NewMessage, parts: u16) -> Self {
+    fn new(id: MessageId, message: &NewMessage, parts: u16) -> Self {
         Self {
             id,
             expires_at: message.expires_at,
@@ -83,12 +86,22 @@ impl Log {
     }
 }
 
+/// A receipt that a message will leave.
+#[derive(Debug)]
+struct Awaited {
+    by: ReceiptSubscriptionId,
+    /// How often the message was given out.
+    attempts: u8,
+}
+
 /// All stored messages. A user agent without one takes no room.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     logs: HashMap<Uaid, Log>,
     expiry: BTreeMap<(UnixTime, MessageId), Uaid>,
     topics: HashMap<Arc<TopicKey>, MessageId>,
+    /// Beside the entries, because few messages have one.
+    awaited: HashMap<MessageId, Awaited>,
     messages: u64,
     bytes: u64,
 }
@@ -131,8 +144,13 @@ impl Index {
         self.topics.get(&TopicKey::of(message)?).copied()
     }
 
-    /// Adds a message; its id is greater than those already in its log.
-    pub(super) fn insert(&mut self, uaid: Uaid, entry: Entry) {
+    /// Adds a message that is kept in `parts` records; its id is greater than
+    /// those already in its log.
+    pub(super) fn insert(&mut self, uaid: Uaid, id: MessageId, message: &NewMessage, parts: u16) {
+        let entry = Entry::new(id, message, parts);
+        if let Some(by) = message.receipt {
+            self.awaited.insert(id, Awaited { by, attempts: 0 });
+        }
         self.messages += 1;
         self.bytes += u64::from(entry.size);
         self.expiry.insert((entry.expires_at, entry.id), uaid);
@@ -161,6 +179,7 @@ impl Index {
         self.messages -= 1;
         self.bytes -= u64::from(entry.size);
         self.expiry.remove(&(entry.expires_at, id));
+        self.awaited.remove(&id);
         // A successor with the same topic may already stand here.
         if let Some(key) = &entry.topic
             && self.topics.get(key) == Some(&id)
@@ -208,6 +227,43 @@ impl Index {
         })
     }
 
+    /// Notes that a message is given out.
+    pub(super) fn give_out(&mut self, id: MessageId) {
+        if let Some(awaited) = self.awaited.get_mut(&id) {
+            awaited.attempts = awaited.attempts.saturating_add(1);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_attempts(&mut self) {
+        for awaited in self.awaited.values_mut() {
+            awaited.attempts = 0;
+        }
+    }
+
+    /// How many stored messages but for `id` will leave a receipt.
+    pub(super) fn awaited_without(&self, id: Option<MessageId>) -> usize {
+        let less = id.is_some_and(|id| self.is_awaited(id));
+        self.awaited.len() - usize::from(less)
+    }
+
+    /// Whether a message has a receipt subscription.
+    pub(super) fn is_awaited(&self, id: MessageId) -> bool {
+        self.awaited.contains_key(&id)
+    }
+
+    /// What a message's receipt says when it is removed now, if it leaves one.
+    pub(super) fn settle(&self, uaid: Uaid, id: MessageId, why: Removal) -> Option<Settled> {
+        self.get(uaid, id)?;
+        let awaited = self.awaited.get(&id)?;
+        Some(Settled {
+            subscription: awaited.by,
+            uaid,
+            message: id,
+            status: why.status(awaited.attempts)?,
+        })
+    }
+
     /// The messages of one subscription.
     pub(super) fn of_subscription(
         &self,
@@ -244,8 +300,8 @@ mod tests {
 
     use super::*;
 
-    fn entry(id: u64, expires_at: u64, topic: Option<&str>) -> Entry {
-        let message = NewMessage {
+    fn message(expires_at: u64, topic: Option<&str>) -> NewMessage {
+        NewMessage {
             channel: ChannelId::from_bytes([2; 16]),
             subscription: SubscriptionId::from_bytes([1; 16]),
             accepted_at: UnixTime::from_millis(0),
@@ -253,22 +309,27 @@ mod tests {
             urgency: Urgency::Normal,
             topic: topic.map(|topic| topic.parse().unwrap()),
             content: None,
-        };
-        Entry::new(MessageId::new(id), &message, 1)
+            receipt: Some(ReceiptSubscriptionId::from_bytes([3; 16])),
+        }
+    }
+
+    const fn id(id: u64) -> MessageId {
+        MessageId::new(id)
     }
 
     #[test]
     fn an_emptied_index_holds_nothing() {
         let mut index = Index::default();
         let uaid = Uaid::from_bytes([7; 16]);
-        for id in 1..=100 {
-            index.insert(uaid, entry(id, 1000 - id, Some("t")));
+        for n in 1..=100 {
+            index.insert(uaid, id(n), &message(1000 - n, Some("t")), 1);
         }
-        for id in 1..=100 {
-            assert!(index.remove(uaid, MessageId::new(id)).is_some());
-            assert!(index.remove(uaid, MessageId::new(id)).is_none());
+        for n in 1..=100 {
+            assert!(index.remove(uaid, id(n)).is_some());
+            assert!(index.remove(uaid, id(n)).is_none());
         }
         assert!(index.logs.is_empty() && index.expiry.is_empty() && index.topics.is_empty());
+        assert!(index.awaited.is_empty());
         assert_eq!(index.usage(), Usage::default());
     }
 
@@ -276,8 +337,8 @@ mod tests {
     fn a_removed_predecessor_leaves_its_successor_the_topic() {
         let mut index = Index::default();
         let uaid = Uaid::from_bytes([7; 16]);
-        index.insert(uaid, entry(1, 10, Some("t")));
-        index.insert(uaid, entry(2, 10, Some("t")));
+        index.insert(uaid, id(1), &message(10, Some("t")), 1);
+        index.insert(uaid, id(2), &message(10, Some("t")), 1);
         index.remove(uaid, MessageId::new(1));
         assert_eq!(
             index.topics.values().collect::<Vec<_>>(),
@@ -294,11 +355,11 @@ mod tests {
     fn a_drained_log_gives_its_room_back() {
         let mut index = Index::default();
         let uaid = Uaid::from_bytes([7; 16]);
-        for id in 1..=1000 {
-            index.insert(uaid, entry(id, 10, None));
+        for n in 1..=1000 {
+            index.insert(uaid, id(n), &message(10, None), 1);
         }
-        for id in 1..=990 {
-            index.remove(uaid, MessageId::new(id));
+        for n in 1..=990 {
+            index.remove(uaid, id(n));
         }
         assert!(index.logs[&uaid].entries.capacity() <= 64);
     }

@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
+use bugle_protocol::{
+    ChannelId, MessageId, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid, UnixTime,
+};
 
-use super::index::{Entry, Index};
+use super::index::Index;
+use super::receipt_logs::{ReceiptLogs, Settled};
 use super::{
-    Batch, BoxFuture, Filter, Limit, NewMessage, Store, StoreError, StoreLimits, Subscription,
-    Usage,
+    Batch, BoxFuture, Expired, Filter, Limit, NewMessage, Receipt, ReceiptId, ReceiptStatus,
+    Removal, Removed, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
 
@@ -23,6 +26,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct State {
     index: Index,
+    receipts: ReceiptLogs,
     last_id: u64,
     subscriptions: u64,
     user_agents: HashMap<Uaid, HashMap<ChannelId, Subscription>>,
@@ -40,17 +44,22 @@ impl MemoryStore {
         }
     }
 
+    /// As after a restart: no message has been given out.
+    #[cfg(test)]
+    pub(super) fn forget_attempts(&self) {
+        self.state().index.forget_attempts();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in a critical section here panics half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, subscription: Subscription) -> Result<(), StoreError> {
+    fn put(&self, subscription: Subscription, now: UnixTime) -> Result<Removed, StoreError> {
         let (uaid, channel) = (subscription.uaid, subscription.channel);
         let mut state = self.state();
-        if let Some(old) = state.subscription(uaid, channel).map(|s| s.id) {
-            state.remove_messages(uaid, old);
-        } else {
+        let old = state.subscription(uaid, channel).map(|s| s.id);
+        if old.is_none() {
             let count = state.user_agents.get(&uaid).map_or(0, HashMap::len);
             if count >= self.limits.subscriptions_per_user_agent as usize {
                 return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent));
@@ -62,7 +71,20 @@ impl MemoryStore {
         }
         let channels = state.user_agents.entry(uaid).or_default();
         channels.insert(channel, subscription);
-        Ok(())
+        let messages = old.map_or(Vec::new(), |old| state.messages_of(uaid, old));
+        Ok(self.remove_all(&mut state, &messages, Removal::GivenUp, now))
+    }
+
+    fn unsubscribe(&self, uaid: Uaid, channel: ChannelId, now: UnixTime) -> Option<Removed> {
+        let mut state = self.state();
+        let channels = state.user_agents.get_mut(&uaid)?;
+        let removed = channels.remove(&channel)?;
+        if channels.is_empty() {
+            state.user_agents.remove(&uaid);
+        }
+        state.subscriptions -= 1;
+        let messages = state.messages_of(uaid, removed.id);
+        Some(self.remove_all(&mut state, &messages, Removal::GivenUp, now))
     }
 
     fn append_message(&self, uaid: Uaid, message: NewMessage) -> Result<MessageId, StoreError> {
@@ -75,16 +97,90 @@ impl MemoryStore {
             .index
             .admit(uaid, &message, &self.limits)
             .map_err(StoreError::Full)?;
+        let awaited = state.index.awaited_without(replaced);
+        state.receipts.admit(&message, awaited, &self.limits)?;
         state.last_id += 1;
         let id = MessageId::new(state.last_id);
         if let Some(replaced) = replaced {
             state.remove_message(uaid, replaced);
         }
         if message.is_stored() {
-            state.index.insert(uaid, Entry::new(id, &message, 1));
+            state.index.insert(uaid, id, &message, 1);
             state.messages.insert(id, message.with_id(id));
         }
         Ok(id)
+    }
+
+    fn read(
+        &self,
+        uaid: Uaid,
+        after: Option<MessageId>,
+        filter: Filter,
+        batch: Batch,
+        now: UnixTime,
+    ) -> Vec<PushMessage> {
+        let mut state = self.state();
+        let only = match filter.channel.map(|c| state.subscription(uaid, c)) {
+            Some(None) => return Vec::new(),
+            only => only.flatten().map(|subscription| subscription.id),
+        };
+        let filter = (filter.min_urgency, only);
+        let entries = state.index.after(uaid, after, filter, batch, now);
+        let messages = entries.filter_map(|entry| state.messages.get(&entry.id));
+        let messages: Vec<_> = messages.cloned().collect();
+        for message in &messages {
+            state.index.give_out(message.id);
+        }
+        messages
+    }
+
+    /// Removes those of the messages that are there, and leaves their receipts.
+    fn remove_all(
+        &self,
+        state: &mut State,
+        messages: &[(Uaid, MessageId)],
+        why: Removal,
+        now: UnixTime,
+    ) -> Removed {
+        let settled = messages
+            .iter()
+            .filter_map(|(uaid, id)| state.index.settle(*uaid, *id, why));
+        let plan = state.receipts.plan(settled, now, &self.limits);
+        let removed = messages
+            .iter()
+            .filter(|(uaid, id)| state.remove_message(*uaid, *id));
+        Removed {
+            messages: removed.count(),
+            wake: state.receipts.commit(plan),
+        }
+    }
+
+    fn sweep(&self, now: UnixTime, limit: usize) -> Expired {
+        let mut state = self.state();
+        let messages = state.index.expired(now, limit);
+        let removed = self.remove_all(&mut state, &messages, Removal::GivenUp, now);
+        let mut left = limit - removed.messages;
+        let receipts = state.receipts.expired(now, left);
+        left -= receipts.len();
+        for (subscription, id) in receipts {
+            state.receipts.remove_receipt(subscription, id);
+        }
+        let mut wake = removed.wake;
+        while left > 0
+            && let Some(id) = state.receipts.ended(now)
+        {
+            let receipts = state.receipts.ids(id).map_or(0, |ids| ids.len());
+            left = left.saturating_sub(1 + receipts);
+            state.receipts.remove(id);
+            wake.push(id);
+        }
+        wake.sort_unstable();
+        wake.dedup();
+        Expired {
+            messages: removed.messages,
+            wake,
+            more: left == 0,
+        }
     }
 }
 
@@ -93,27 +189,9 @@ impl State {
         self.user_agents.get(&uaid)?.get(&channel)
     }
 
-    fn remove_subscription(&mut self, uaid: Uaid, channel: ChannelId) -> bool {
-        let Some(channels) = self.user_agents.get_mut(&uaid) else {
-            return false;
-        };
-        let Some(removed) = channels.remove(&channel) else {
-            return false;
-        };
-        if channels.is_empty() {
-            self.user_agents.remove(&uaid);
-        }
-        self.subscriptions -= 1;
-        self.remove_messages(uaid, removed.id);
-        true
-    }
-
-    fn remove_messages(&mut self, uaid: Uaid, subscription: SubscriptionId) {
+    fn messages_of(&self, uaid: Uaid, subscription: SubscriptionId) -> Vec<(Uaid, MessageId)> {
         let entries = self.index.of_subscription(uaid, subscription);
-        let ids: Vec<_> = entries.map(|entry| entry.id).collect();
-        for id in ids {
-            self.remove_message(uaid, id);
-        }
+        entries.map(|entry| (uaid, entry.id)).collect()
     }
 
     fn remove_message(&mut self, uaid: Uaid, id: MessageId) -> bool {
@@ -129,8 +207,9 @@ impl Store for MemoryStore {
     fn put_subscription(
         &self,
         subscription: Subscription,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.put(subscription) })
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Removed, StoreError>> {
+        Box::pin(async move { self.put(subscription, now) })
     }
 
     fn subscription(
@@ -149,8 +228,9 @@ impl Store for MemoryStore {
         &self,
         uaid: Uaid,
         channel: ChannelId,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().remove_subscription(uaid, channel)) })
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Option<Removed>, StoreError>> {
+        Box::pin(async move { Ok(self.unsubscribe(uaid, channel, now)) })
     }
 
     fn append(
@@ -169,17 +249,7 @@ impl Store for MemoryStore {
         batch: Batch,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>> {
-        Box::pin(async move {
-            let state = self.state();
-            let only = match filter.channel.map(|c| state.subscription(uaid, c)) {
-                Some(None) => return Ok(Vec::new()),
-                only => only.flatten().map(|subscription| subscription.id),
-            };
-            let filter = (filter.min_urgency, only);
-            let entries = state.index.after(uaid, after, filter, batch, now);
-            let messages = entries.filter_map(|entry| state.messages.get(&entry.id));
-            Ok(messages.cloned().collect())
-        })
+        Box::pin(async move { Ok(self.read(uaid, after, filter, batch, now)) })
     }
 
     fn message(
@@ -195,19 +265,87 @@ impl Store for MemoryStore {
         })
     }
 
-    fn remove(&self, uaid: Uaid, id: MessageId) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().remove_message(uaid, id)) })
+    fn remove(
+        &self,
+        uaid: Uaid,
+        id: MessageId,
+        why: Removal,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Removed, StoreError>> {
+        Box::pin(async move { Ok(self.remove_all(&mut self.state(), &[(uaid, id)], why, now)) })
     }
 
-    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
+    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
+        Box::pin(async move { Ok(self.sweep(now, limit)) })
+    }
+
+    fn put_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+        ends_at: UnixTime,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let mut state = self.state();
-            let expired = state.index.expired(now, limit);
-            for (uaid, id) in &expired {
-                state.remove_message(*uaid, *id);
+            let extends = state.receipts.extends(id, ends_at, &self.limits);
+            if extends.map_err(StoreError::Full)? {
+                state.receipts.put(id, ends_at);
             }
-            Ok(expired.len())
+            Ok(())
         })
+    }
+
+    fn knows_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.is_live(id, now)) })
+    }
+
+    fn remove_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.remove(id)) })
+    }
+
+    fn settle(
+        &self,
+        id: ReceiptSubscriptionId,
+        uaid: Uaid,
+        message: MessageId,
+        status: ReceiptStatus,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let settled = Settled {
+                subscription: id,
+                uaid,
+                message,
+                status,
+            };
+            let mut state = self.state();
+            let plan = state.receipts.plan([settled], now, &self.limits);
+            Ok(!state.receipts.commit(plan).is_empty())
+        })
+    }
+
+    fn receipts(
+        &self,
+        id: ReceiptSubscriptionId,
+        after: Option<ReceiptId>,
+        limit: usize,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Vec<Receipt>, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.after(id, after, limit, now)) })
+    }
+
+    fn remove_receipt(
+        &self,
+        id: ReceiptSubscriptionId,
+        receipt: ReceiptId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.remove_receipt(id, receipt)) })
     }
 
     fn set_broadcast(
@@ -232,8 +370,11 @@ impl Store for MemoryStore {
 
     fn usage(&self) -> Usage {
         let state = self.state();
+        let receipts = state.receipts.usage();
         Usage {
             subscriptions: state.subscriptions,
+            receipts: receipts.receipts,
+            receipt_subscriptions: receipts.receipt_subscriptions,
             ..state.index.usage()
         }
     }

@@ -1,10 +1,13 @@
 //! Where subscriptions and messages are kept: the [`Store`] trait, its
 //! contracts, and [`open`].
 
+mod limits;
 mod memory;
+mod receipt;
 mod sled;
 
 mod index;
+mod receipt_logs;
 
 #[cfg(test)]
 mod conformance;
@@ -14,15 +17,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bugle_protocol::{
-    ChannelId, Content, MessageId, PublicKey, PushMessage, SubscriptionId, Topic, Uaid, UnixTime,
-    Urgency,
+    ChannelId, Content, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, SubscriptionId,
+    Topic, Uaid, UnixTime, Urgency,
 };
 
+pub use self::limits::{Limit, StoreLimits};
 use self::memory::MemoryStore;
+pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal, Removed};
 pub use self::sled::OpenError;
 use self::sled::SledStore;
 use crate::broadcasts::{Broadcasts, Label};
-use crate::config::{Config, Limits, StoreEngine};
+use crate::config::{Config, StoreEngine};
 
 /// The boxed future that keeps [`Store`] object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -57,6 +62,8 @@ pub struct NewMessage {
     pub topic: Option<Topic>,
     /// The body, if there is one.
     pub content: Option<Content>,
+    /// Who is told what became of it (RFC 8030 §5.1).
+    pub receipt: Option<ReceiptSubscriptionId>,
 }
 
 impl NewMessage {
@@ -82,6 +89,7 @@ impl NewMessage {
             urgency: self.urgency,
             topic: self.topic,
             content: self.content,
+            receipt: self.receipt,
         }
     }
 }
@@ -122,63 +130,14 @@ pub struct Usage {
     pub messages: u64,
     /// Octets of those messages, as [`PushMessage::size`] counts them.
     pub live_bytes: u64,
+    /// Receipt subscriptions.
+    pub receipt_subscriptions: u64,
+    /// Receipts not yet taken by their application servers.
+    pub receipts: u64,
     /// Octets on disk; 0 for an engine without one.
     pub disk_bytes: u64,
     /// Records that failed their checksum or could not be read, set aside.
     pub damaged: u64,
-}
-
-/// A bound that a store keeps to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// `limits.subscriptions_per_user_agent`
-    SubscriptionsPerUserAgent,
-    /// `limits.subscriptions`
-    Subscriptions,
-    /// `limits.messages_per_user_agent`
-    MessagesPerUserAgent,
-    /// `limits.bytes_per_user_agent`
-    BytesPerUserAgent,
-    /// `limits.stored_bytes`
-    StoredBytes,
-    /// `limits.waiting_for_disk`
-    WaitingForDisk,
-    /// `limits.broadcasts`
-    Broadcasts,
-}
-
-impl Limit {
-    /// The name of the setting.
-    pub const fn setting(self) -> &'static str {
-        match self {
-            Self::SubscriptionsPerUserAgent => "limits.subscriptions_per_user_agent",
-            Self::Subscriptions => "limits.subscriptions",
-            Self::MessagesPerUserAgent => "limits.messages_per_user_agent",
-            Self::BytesPerUserAgent => "limits.bytes_per_user_agent",
-            Self::StoredBytes => "limits.stored_bytes",
-            Self::WaitingForDisk => "limits.waiting_for_disk",
-            Self::Broadcasts => "limits.broadcasts",
-        }
-    }
-}
-
-/// The bounds a store keeps to; each is named in [`Limit`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoreLimits {
-    /// Subscriptions of one user agent.
-    pub subscriptions_per_user_agent: u32,
-    /// Subscriptions of all user agents.
-    pub subscriptions: u64,
-    /// Stored messages of one user agent.
-    pub messages_per_user_agent: u32,
-    /// Octets of the stored messages of one user agent.
-    pub bytes_per_user_agent: u64,
-    /// Octets of all stored messages.
-    pub stored_bytes: u64,
-    /// Changes that wait for the disk at one time.
-    pub waiting_for_disk: usize,
-    /// Broadcasts.
-    pub broadcasts: usize,
 }
 
 /// Why a store did not do what it was asked.
@@ -187,6 +146,9 @@ pub enum StoreError {
     /// The subscription is not there, or has begun another life.
     #[error("no such subscription")]
     NoSubscription,
+    /// The receipt subscription is not there, or has ended.
+    #[error("no such receipt subscription")]
+    NoReceiptSubscription,
     /// The change would go over a bound; nothing was changed.
     #[error("over the limit {}", .0.setting())]
     Full(Limit),
@@ -205,14 +167,25 @@ pub enum StoreError {
 /// The log of a user agent is the messages of all its subscriptions in the
 /// order of their ids. Once [`pending`](Store::pending) has returned an id, no
 /// smaller id of that log that passes the same filter appears later.
+///
+/// A message that leaves the store and has a receipt subscription leaves a
+/// receipt there, in the same step; [`Removal`] says which. It is as durable as
+/// that step. A receipt subscription is a log of its own, in the order of its
+/// receipts' ids; the oldest goes when one more is over the bound, and each
+/// goes when its lifetime is over. Whether a message has been given out before
+/// is known since the store was opened. A record that is damaged is set aside,
+/// without a receipt.
 pub trait Store: Send + Sync + 'static {
     /// Stores a subscription. One of the same channel is replaced: its
-    /// messages go with it, in the same step.
+    /// messages go with it, in the same step, [given up](Removal::GivenUp).
     ///
     /// # Errors
     /// `Full` when this is one more and over a bound.
-    fn put_subscription(&self, subscription: Subscription)
-    -> BoxFuture<'_, Result<(), StoreError>>;
+    fn put_subscription(
+        &self,
+        subscription: Subscription,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Removed, StoreError>>;
 
     /// The subscription of a channel, in whatever life it is.
     fn subscription(
@@ -224,21 +197,25 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the user agent has a subscription.
     fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Removes a subscription with its messages. `false` when it was not there.
+    /// Removes a subscription with its messages, which are [given
+    /// up](Removal::GivenUp). `None` when it was not there.
     fn remove_subscription(
         &self,
         uaid: Uaid,
         channel: ChannelId,
-    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Option<Removed>, StoreError>>;
 
     /// Gives the message an id, greater than every id before it, also across
     /// restarts. Stores it, unless its TTL is 0. A stored message of the same
-    /// subscription and topic is removed in the same step; where the TTL is 0,
-    /// that is durable like [`remove`](Store::remove).
+    /// subscription and topic is removed in the same step, without a receipt
+    /// (RFC 8030 §5.4); where the TTL is 0, that is durable like
+    /// [`remove`](Store::remove), and any receipt is left to
+    /// [`settle`](Store::settle).
     ///
     /// # Errors
     /// `NoSubscription` when the channel's subscription is gone or another
-    /// one; `Full` when a bound would be crossed, the replaced message counted
+    /// one; `NoReceiptSubscription` when the receipt's is; `Full` when a bound would be crossed, the replaced message counted
     /// out.
     fn append(
         &self,
@@ -247,7 +224,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<MessageId, StoreError>>;
 
     /// The messages of a log with ids above `after` that pass the filter, in the
-    /// order of ids, none of them expired at `now`.
+    /// order of ids, none of them expired at `now`. They count as given out.
     fn pending(
         &self,
         uaid: Uaid,
@@ -265,14 +242,76 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Option<PushMessage>, StoreError>>;
 
-    /// Removes a message and says whether it was there. Visible at once;
-    /// durable with the next durable change: a lost removal is a second
-    /// delivery, which the protocol allows.
-    fn remove(&self, uaid: Uaid, id: MessageId) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// Removes a message, if it is there. Visible at once; durable with the
+    /// next durable change: a lost removal is a second delivery, which the
+    /// protocol allows, and then a second receipt.
+    fn remove(
+        &self,
+        uaid: Uaid,
+        id: MessageId,
+        why: Removal,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Removed, StoreError>>;
 
-    /// Removes up to `limit` messages that have expired at `now`, the oldest
-    /// expiry first, and says how many. Durable like [`remove`](Store::remove).
-    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>>;
+    /// Removes what has expired at `now`, the oldest expiry first: messages,
+    /// then receipts, then receipt subscriptions with their receipts; about
+    /// `limit` in all. Durable like [`remove`](Store::remove).
+    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>>;
+
+    /// Stores a receipt subscription that ends by itself at `ends_at`. One that
+    /// is there lasts until then, if that is longer.
+    ///
+    /// # Errors
+    /// `Full` when this is one more and over the bound.
+    fn put_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+        ends_at: UnixTime,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Whether a receipt subscription is there and has not ended at `now`.
+    fn knows_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Removes a receipt subscription with its receipts. `false` when it was
+    /// not there.
+    fn remove_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Leaves the receipt of a message that was never stored, its TTL 0.
+    /// `false` when there is no such receipt subscription.
+    fn settle(
+        &self,
+        id: ReceiptSubscriptionId,
+        uaid: Uaid,
+        message: MessageId,
+        status: ReceiptStatus,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Up to `limit` receipts with ids above `after`, in the order of ids, none
+    /// expired at `now`. Empty when there is no such receipt subscription.
+    fn receipts(
+        &self,
+        id: ReceiptSubscriptionId,
+        after: Option<ReceiptId>,
+        limit: usize,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Vec<Receipt>, StoreError>>;
+
+    /// Removes a receipt that its application server has, and says whether it
+    /// was there. Durable like [`remove`](Store::remove): a lost removal is a
+    /// receipt that comes twice.
+    fn remove_receipt(
+        &self,
+        id: ReceiptSubscriptionId,
+        receipt: ReceiptId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Sets the version of a broadcast, or with `None` removes it, and says
     /// whether it was there before.
@@ -300,7 +339,7 @@ pub trait Store: Send + Sync + 'static {
 /// # Errors
 /// When the folder is in use, damaged, of a newer version, or not accessible.
 pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
-    let limits = StoreLimits::from(&config.limits);
+    let limits = StoreLimits::from(config);
     Ok(match config.store.engine {
         StoreEngine::Memory => Arc::new(MemoryStore::new(limits)),
         StoreEngine::Sled => {
@@ -308,18 +347,4 @@ pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
             Arc::new(SledStore::open(&folder, config.store.cache, limits)?)
         }
     })
-}
-
-impl From<&Limits> for StoreLimits {
-    fn from(limits: &Limits) -> Self {
-        Self {
-            subscriptions_per_user_agent: limits.subscriptions_per_user_agent,
-            subscriptions: limits.subscriptions,
-            messages_per_user_agent: limits.messages_per_user_agent,
-            bytes_per_user_agent: limits.bytes_per_user_agent,
-            stored_bytes: limits.stored_bytes,
-            waiting_for_disk: limits.waiting_for_disk,
-            broadcasts: limits.broadcasts,
-        }
-    }
 }

@@ -11,8 +11,10 @@ mod commit;
 mod ids;
 mod messages;
 mod open;
+mod receipts;
 mod record;
 mod recover;
+mod removal;
 mod subscriptions;
 
 use std::io;
@@ -20,14 +22,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use bugle_protocol::{ChannelId, MessageId, PushMessage, Uaid, UnixTime};
+use bugle_protocol::{ChannelId, MessageId, PushMessage, ReceiptSubscriptionId, Uaid, UnixTime};
 use sled::{Db, Tree};
 
 use self::commit::Committer;
 use self::ids::{BLOCK, Ids};
 use super::index::Index;
+use super::receipt_logs::{ReceiptLogs, Settled};
 use super::{
-    Batch, BoxFuture, Filter, NewMessage, Store, StoreError, StoreLimits, Subscription, Usage,
+    Batch, BoxFuture, Expired, Filter, NewMessage, Receipt, ReceiptId, ReceiptStatus, Removal,
+    Removed, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
 
@@ -52,6 +56,7 @@ pub struct SledStore {
 #[derive(Debug)]
 struct State {
     index: Index,
+    receipts: ReceiptLogs,
     ids: Ids,
     subscriptions: u64,
     damaged: u64,
@@ -87,6 +92,7 @@ impl SledStore {
             limits,
             state: Mutex::new(State {
                 index: recovered.index,
+                receipts: recovered.receipts,
                 ids: Ids::new(recovered.next_id, reserved),
                 subscriptions: recovered.subscriptions,
                 damaged: recovered.damaged,
@@ -110,8 +116,9 @@ impl Store for SledStore {
     fn put_subscription(
         &self,
         subscription: Subscription,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.put(subscription))
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Removed, StoreError>> {
+        Box::pin(self.put(subscription, now))
     }
 
     fn subscription(
@@ -130,8 +137,9 @@ impl Store for SledStore {
         &self,
         uaid: Uaid,
         channel: ChannelId,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.unsubscribe(uaid, channel))
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Option<Removed>, StoreError>> {
+        Box::pin(self.unsubscribe(uaid, channel, now))
     }
 
     fn append(
@@ -162,12 +170,76 @@ impl Store for SledStore {
         Box::pin(async move { self.read_live(uaid, id, now) })
     }
 
-    fn remove(&self, uaid: Uaid, id: MessageId) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.remove_message(uaid, id))
+    fn remove(
+        &self,
+        uaid: Uaid,
+        id: MessageId,
+        why: Removal,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Removed, StoreError>> {
+        Box::pin(async move { self.remove_all(&[(uaid, id)], why, now).await })
     }
 
-    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
-        Box::pin(self.remove_expired(now, limit))
+    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
+        Box::pin(self.sweep(now, limit))
+    }
+
+    fn put_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+        ends_at: UnixTime,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.put_receipts(id, ends_at))
+    }
+
+    fn knows_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state()?.receipts.is_live(id, now)) })
+    }
+
+    fn remove_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.remove_receipts(id))
+    }
+
+    fn settle(
+        &self,
+        id: ReceiptSubscriptionId,
+        uaid: Uaid,
+        message: MessageId,
+        status: ReceiptStatus,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let settled = Settled {
+            subscription: id,
+            uaid,
+            message,
+            status,
+        };
+        Box::pin(self.settle_one(settled, now))
+    }
+
+    fn receipts(
+        &self,
+        id: ReceiptSubscriptionId,
+        after: Option<ReceiptId>,
+        limit: usize,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Vec<Receipt>, StoreError>> {
+        Box::pin(async move { Ok(self.state()?.receipts.after(id, after, limit, now)) })
+    }
+
+    fn remove_receipt(
+        &self,
+        id: ReceiptSubscriptionId,
+        receipt: ReceiptId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.take_receipt(id, receipt))
     }
 
     fn set_broadcast(
@@ -184,8 +256,11 @@ impl Store for SledStore {
 
     fn usage(&self) -> Usage {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let receipts = state.receipts.usage();
         let usage = Usage {
             subscriptions: state.subscriptions,
+            receipts: receipts.receipts,
+            receipt_subscriptions: receipts.receipt_subscriptions,
             damaged: state.damaged,
             ..state.index.usage()
         };
@@ -207,6 +282,8 @@ impl Store for SledStore {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::time::Duration;
+
     use bugle_protocol::{Content, SubscriptionId, Urgency};
     use futures_util::FutureExt;
 
@@ -229,6 +306,10 @@ mod tests {
             messages_per_user_agent: 10,
             bytes_per_user_agent: 1 << 20,
             stored_bytes: 1 << 20,
+            receipt_subscriptions: 10,
+            receipts_per_subscription: 10,
+            receipts: 10,
+            receipt_lifetime: Duration::from_secs(1),
             waiting_for_disk: 2,
             broadcasts: 10,
         };
@@ -239,7 +320,7 @@ mod tests {
             id: SubscriptionId::from_bytes([3; 16]),
             vapid_key: None,
         };
-        store.put_subscription(subscription).await.unwrap();
+        store.put_subscription(subscription, NOW).await.unwrap();
         store
     }
 
@@ -256,6 +337,7 @@ mod tests {
                 content_type: None,
                 body: vec![8; 100],
             }),
+            receipt: None,
         }
     }
 
@@ -304,7 +386,7 @@ mod tests {
         let places = (store.committer.place(), store.committer.place());
         let full = StoreError::Full(Limit::WaitingForDisk);
         assert_eq!(store.append(UAID, message(1)).await, Err(full.clone()));
-        let removed = store.remove_subscription(UAID, CHANNEL).await;
+        let removed = store.remove_subscription(UAID, CHANNEL, NOW).await;
         assert_eq!(removed, Err(full));
         assert_eq!(store.usage().messages, 0);
         assert!(store.knows(UAID).await.unwrap());

@@ -127,6 +127,7 @@ fn message(coding: Option<ContentCoding>, body: Option<&[u8]>) -> ServerMessage 
             content_type: Some("text/plain".to_owned()),
             body: body.to_vec(),
         }),
+        receipt: None,
     };
     ServerMessage::notification(&message, VERSION.to_owned())
 }

@@ -130,7 +130,7 @@ async fn pending_begins_behind_the_cursor() {
                     .unwrap(),
             );
         }
-        store.remove(uaid(1), ids[2]).await.unwrap();
+        acked(store, 1, ids[2]).await;
         for (after, expected) in [
             (ids[0], vec![ids[1], ids[3], ids[4]]),
             (ids[2], vec![ids[3], ids[4]]),
@@ -156,10 +156,10 @@ async fn a_message_belongs_to_one_log() {
             .await
             .unwrap();
         assert_eq!(store.message(uaid(2), id, NOW).await, Ok(None));
-        assert_eq!(store.remove(uaid(2), id).await, Ok(false));
+        assert!(!acked(store, 2, id).await);
         assert!(store.message(uaid(1), id, NOW).await.unwrap().is_some());
-        assert_eq!(store.remove(uaid(1), id).await, Ok(true));
-        assert_eq!(store.remove(uaid(1), id).await, Ok(false));
+        assert!(acked(store, 1, id).await);
+        assert!(!acked(store, 1, id).await);
         assert_eq!(store.message(uaid(1), id, NOW).await, Ok(None));
         assert_eq!(pending_ids(store, 1).await, []);
     })
@@ -208,7 +208,7 @@ async fn a_topic_replaces_within_its_subscription_alone() {
         let newest = store.append(uaid(1), newest).await.unwrap();
         let ids = pending_ids(store, 1).await;
         assert!(ids.len() == 8 && !ids.contains(&replaced) && ids.last() == Some(&newest));
-        assert_eq!(store.remove(uaid(1), replaced).await, Ok(false));
+        assert!(!acked(store, 1, replaced).await);
         assert_eq!(pending(store, 2).await.len(), 4);
     })
     .await;
@@ -220,11 +220,11 @@ async fn after_an_ack_a_topic_replaces_nothing() {
         let subscription = subscribed(store, 1, 1).await;
         let message = with_topic(message_for(&subscription, "x"), "t");
         let first = store.append(uaid(1), message.clone()).await.unwrap();
-        store.remove(uaid(1), first).await.unwrap();
+        acked(store, 1, first).await;
         let second = store.append(uaid(1), message.clone()).await.unwrap();
         let third = store.append(uaid(1), message).await.unwrap();
         // A late ack of what was replaced takes nothing.
-        assert_eq!(store.remove(uaid(1), second).await, Ok(false));
+        assert!(!acked(store, 1, second).await);
         assert_eq!(pending_ids(store, 1).await, [third]);
     })
     .await;
@@ -275,7 +275,7 @@ async fn no_smaller_id_appears_behind_a_cursor() {
             for message in &some {
                 assert!(after < Some(message.id));
                 after = Some(message.id);
-                assert_eq!(store.remove(uaid(1), message.id).await, Ok(true));
+                assert!(acked(store, 1, message.id).await);
             }
             read += some.len();
             tokio::task::yield_now().await;
@@ -342,14 +342,14 @@ async fn expiry_takes_the_oldest_first_and_no_more_than_asked() {
             left.extend(bodies(&pending(store, 2).await));
             left
         };
-        assert_eq!(store.expire(at(99), 10).await, Ok(0));
-        assert_eq!(store.expire(at(300), 0).await, Ok(0));
-        assert_eq!(store.expire(at(300), 1).await, Ok(1));
+        assert_eq!(swept(store, at(99), 10).await, 0);
+        assert_eq!(swept(store, at(300), 0).await, 0);
+        assert_eq!(swept(store, at(300), 1).await, 1);
         assert_eq!(left().await, ["300", "200", "400"]);
-        assert_eq!(store.expire(at(300), 1).await, Ok(1));
+        assert_eq!(swept(store, at(300), 1).await, 1);
         assert_eq!(left().await, ["300", "400"]);
-        assert_eq!(store.expire(at(300), 10).await, Ok(1));
-        assert_eq!(store.expire(at(300), 10).await, Ok(0));
+        assert_eq!(swept(store, at(300), 10).await, 1);
+        assert_eq!(swept(store, at(300), 10).await, 0);
         assert_eq!(left().await, ["400"]);
         assert_eq!(store.usage().messages, 1);
     })
@@ -365,8 +365,8 @@ async fn many_expire_at_once() {
             store.append(uaid(1), with_ttl(message, n)).await.unwrap();
         }
         // The one of TTL 0 was never there.
-        assert_eq!(store.expire(at(250), 200).await, Ok(200));
-        assert_eq!(store.expire(at(250), 200).await, Ok(50));
+        assert_eq!(swept(store, at(250), 200).await, 200);
+        assert_eq!(swept(store, at(250), 200).await, 50);
         assert_eq!(pending(store, 1).await.len(), 49);
         store.flush().await.unwrap();
     })

@@ -39,19 +39,16 @@ async fn what_was_taken_away_stays_away() {
     let store = &engine.store;
     let (kept, gone) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
     let append = async |message| store.append(uaid(1), message).await.unwrap();
-    let acked = append(message_for(&kept, "acked")).await;
+    let delivered = append(message_for(&kept, "delivered")).await;
     append(with_topic(message_for(&kept, "replaced"), "t")).await;
     append(with_topic(message_for(&kept, "replacing"), "t")).await;
     append(with_topic(message_for(&kept, "dropped"), "u")).await;
     append(with_ttl(with_topic(message_for(&kept, "unstored"), "u"), 0)).await;
     append(with_ttl(message_for(&kept, "expired"), 10)).await;
     append(message_for(&gone, "of a removed subscription")).await;
-    store.remove(uaid(1), acked).await.unwrap();
+    acked(store, 1, delivered).await;
     store.expire(at(10), 10).await.unwrap();
-    store
-        .remove_subscription(uaid(1), channel(2))
-        .await
-        .unwrap();
+    unsubscribed(store, 1, 2).await;
 
     let engine = reopened(engine);
     assert_eq!(bodies(&pending(&engine.store, 1).await), ["replacing"]);
@@ -61,7 +58,66 @@ async fn what_was_taken_away_stays_away() {
     let newest = with_topic(message_for(&kept, "newest"), "t");
     engine.store.append(uaid(1), newest).await.unwrap();
     assert_eq!(bodies(&pending(&engine.store, 1).await), ["newest"]);
-    assert_eq!(engine.store.expire(at(60_000), 10).await, Ok(1));
+    assert_eq!(swept(&engine.store, at(60_000), 10).await, 1);
+}
+
+#[tokio::test]
+async fn receipts_are_there_and_those_to_come_still_come() {
+    use crate::store::ReceiptStatus::{Delivered, Failed};
+    let mut engine = open_sled(ROOMY);
+    let store = &engine.store;
+    let subscription = subscribed(store, 1, 1).await;
+    for n in 1..=3 {
+        receipts_of(store, n).await;
+    }
+    let append = async |n| {
+        let message = awaited(message_for(&subscription, "x"), n);
+        store.append(uaid(1), message).await.unwrap()
+    };
+    let (one, two, three, of_another) = (
+        append(1).await,
+        append(1).await,
+        append(1).await,
+        append(2).await,
+    );
+    append(3).await;
+    let gone = receipt_subscription(3);
+    store.remove_receipt_subscription(gone).await.unwrap();
+    assert!(acked(store, 1, one).await && acked(store, 1, of_another).await);
+    let read = store.receipts(receipt_subscription(2), None, 9, NOW).await;
+    let taken = store.remove_receipt(receipt_subscription(2), read.unwrap()[0].id);
+    assert_eq!(taken.await, Ok(true));
+
+    let mut expected = vec![(one, Delivered)];
+    for (id, why, status) in [
+        (two, Removal::NotDecrypted, Failed),
+        (three, Removal::Delivered, Delivered),
+    ] {
+        engine = reopened(engine);
+        let removed = engine.store.remove(uaid(1), id, why, NOW).await;
+        assert_eq!(removed.unwrap().wake, [receipt_subscription(1)]);
+        expected.push((id, status));
+    }
+    let engine = reopened(engine);
+    let log = receipt_subscription(1);
+    let read = engine.store.receipts(log, None, 9, NOW).await.unwrap();
+    let told: Vec<_> = read.iter().map(|r| (r.message, r.status)).collect();
+    assert_eq!(told, expected);
+    let usage = engine.store.usage();
+    assert_eq!((usage.receipts, usage.receipt_subscriptions), (3, 2));
+    assert_eq!(usage.damaged, 0);
+    // Their ends are known again too.
+    assert_eq!(
+        engine
+            .store
+            .expire(at(1 << 40), 9)
+            .await
+            .unwrap()
+            .wake
+            .len(),
+        2
+    );
+    assert_eq!(engine.store.usage().receipts, 0);
 }
 
 #[tokio::test]
@@ -75,7 +131,7 @@ async fn no_id_is_given_twice() {
             let id = engine.store.append(uaid(1), message).await.unwrap();
             assert!(last < Some(id));
             last = Some(id);
-            engine.store.remove(uaid(1), id).await.unwrap();
+            acked(&engine.store, 1, id).await;
         }
         engine = reopened(engine);
     }
@@ -109,7 +165,7 @@ async fn a_large_message_takes_no_file_of_its_own() {
         let message = message_for(&subscription, &"x".repeat(n * 4000));
         let id = engine.store.append(uaid(1), message).await.unwrap();
         if n % 3 == 0 {
-            engine.store.remove(uaid(1), id).await.unwrap();
+            acked(&engine.store, 1, id).await;
         }
     }
     // The engine never syncs the files in there.

@@ -15,20 +15,11 @@ async fn a_subscription_is_there_until_removed() {
         assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
         assert_eq!(store.usage().subscriptions, 2);
 
-        assert_eq!(
-            store.remove_subscription(uaid(1), channel(1)).await,
-            Ok(true)
-        );
-        assert_eq!(
-            store.remove_subscription(uaid(1), channel(1)).await,
-            Ok(false)
-        );
+        assert!(unsubscribed(store, 1, 1).await);
+        assert!(!unsubscribed(store, 1, 1).await);
         assert_eq!(store.subscription(uaid(1), channel(1)).await, Ok(None));
         assert!(store.knows(uaid(1)).await.unwrap());
-        assert_eq!(
-            store.remove_subscription(uaid(1), channel(2)).await,
-            Ok(true)
-        );
+        assert!(unsubscribed(store, 1, 2).await);
         assert!(!store.knows(uaid(1)).await.unwrap());
         assert_eq!(store.usage().subscriptions, 0);
     })
@@ -41,7 +32,10 @@ async fn its_key_is_kept() {
     each(ROOMY, async |store| {
         let mut restricted = subscription_of(1, 1, 0);
         restricted.vapid_key = Some((&key).into());
-        store.put_subscription(restricted.clone()).await.unwrap();
+        store
+            .put_subscription(restricted.clone(), NOW)
+            .await
+            .unwrap();
         let stored = store.subscription(uaid(1), channel(1)).await.unwrap();
         assert_eq!(stored, Some(restricted));
     })
@@ -57,7 +51,7 @@ async fn another_life_drops_the_messages_of_the_last() {
             store.append(uaid(1), message).await.unwrap();
         }
         let new = subscription_of(1, 1, 1);
-        store.put_subscription(new.clone()).await.unwrap();
+        store.put_subscription(new.clone(), NOW).await.unwrap();
 
         let left = pending(store, 1).await;
         assert_eq!(
@@ -95,10 +89,7 @@ async fn removing_one_takes_its_messages_and_no_others() {
                 .await
                 .unwrap();
         }
-        store
-            .remove_subscription(uaid(1), channel(1))
-            .await
-            .unwrap();
+        unsubscribed(store, 1, 1).await;
         let left = pending(store, 1).await;
         assert!(left.len() == 10 && left.iter().all(|m| m.channel == channel(2)));
         assert_eq!(pending(store, 2).await.len(), 10);
@@ -137,7 +128,7 @@ async fn many_tasks_change_one_user_agent() {
             tokio::spawn(async move {
                 let (ch, life) = (n % 4, n);
                 let new = subscription_of(1, ch, life);
-                store.put_subscription(new.clone()).await.unwrap();
+                store.put_subscription(new.clone(), NOW).await.unwrap();
                 // Another life may have begun since.
                 let _ = store.append(uaid(1), message_for(&new, "x")).await;
             })
@@ -149,10 +140,7 @@ async fn many_tasks_change_one_user_agent() {
             assert_eq!(living.map(|s| s.id), Some(message.subscription));
         }
         for ch in 0..4 {
-            assert_eq!(
-                store.remove_subscription(uaid(1), channel(ch)).await,
-                Ok(true)
-            );
+            assert!(unsubscribed(store, 1, ch).await);
         }
         assert!(!store.knows(uaid(1)).await.unwrap());
         let usage = store.usage();

@@ -33,7 +33,7 @@ impl SledStore {
         let mut changes = Changes::default();
         let key = broadcast_key(&id);
         match &version {
-            Some(version) => changes.insert(&key, &encode(&version.as_str(), &[])?),
+            Some(version) => changes.insert(&key, &encode(&version.as_str())?),
             None => changes.remove(&key),
         }
         changes.apply(&self.tree)?;
@@ -74,7 +74,7 @@ mod tests {
         let db = sled::Config::new().temporary(true).open().unwrap();
         let (tree, damaged) = (db.open_tree("t").unwrap(), db.open_tree("d").unwrap());
         let label = |text| Label::new(text).unwrap();
-        let good = encode(&"1", &[]).unwrap();
+        let good = encode(&"1").unwrap();
         tree.insert(broadcast_key(&label("good")), &*good).unwrap();
         tree.insert(broadcast_key(&label("bad")), b"nothing")
             .unwrap();

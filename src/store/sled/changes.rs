@@ -2,8 +2,11 @@
 
 use sled::{Batch, IVec, Tree};
 
-use super::record::{MessageKey, PART, part_keys, parts_of, unavailable};
+use super::record::{
+    MessageKey, PART, encode_receipt, part_keys, parts_of, receipt_key, unavailable,
+};
 use crate::store::StoreError;
+use crate::store::receipt_logs::Plan;
 
 /// Changes to the tree that happen together or not at all.
 #[derive(Debug, Default)]
@@ -33,6 +36,18 @@ impl Changes {
 
     pub(super) fn remove_message(&mut self, key: MessageKey, parts: u16) {
         self.0.extend(part_keys(key, parts).map(|key| (key, None)));
+    }
+
+    /// Inserts the receipts of a plan, and removes those that they push out.
+    pub(super) fn write_receipts(&mut self, plan: &Plan) -> Result<(), StoreError> {
+        for (subscription, id) in &plan.dropped {
+            self.remove(&receipt_key(*subscription, *id));
+        }
+        for (subscription, kept) in &plan.added {
+            let key = receipt_key(*subscription, kept.receipt.id);
+            self.insert(&key, &encode_receipt(kept)?);
+        }
+        Ok(())
     }
 
     /// One change goes without the batch that the engine needs for several: a

@@ -1,4 +1,4 @@
-//! Messages: appending, reading and removing them.
+//! Messages: appending and reading them.
 
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 
@@ -9,11 +9,7 @@ use super::record::{
 };
 use super::recover::set_aside;
 use super::{SledStore, State};
-use crate::store::index::Entry;
 use crate::store::{Batch, Filter, NewMessage, StoreError};
-
-/// How many expired messages are removed under one hold of the lock.
-const EXPIRED_AT_ONCE: usize = 64;
 
 impl SledStore {
     pub(super) async fn append_message(
@@ -56,14 +52,15 @@ impl SledStore {
             .ok_or(StoreError::NoSubscription)?;
         let replaced = state.index.admit(uaid, message, &self.limits);
         let replaced = replaced.map_err(StoreError::Full)?;
+        let awaited = state.index.awaited_without(replaced);
+        state.receipts.admit(message, awaited, &self.limits)?;
         let Some(id) = self.take_id(&mut state)? else {
             return Ok(None);
         };
         let mut changes = Changes::default();
-        let mut entry = None;
+        let mut parts = 0;
         if message.is_stored() {
-            let parts = changes.insert_message(message_key(uaid, id), record)?;
-            entry = Some(Entry::new(id, message, parts));
+            parts = changes.insert_message(message_key(uaid, id), record)?;
         }
         if let Some(replaced) = replaced.and_then(|id| state.index.get(uaid, id)) {
             changes.remove_message(message_key(uaid, replaced.id), replaced.parts);
@@ -72,8 +69,8 @@ impl SledStore {
         if let Some(replaced) = replaced {
             state.index.remove(uaid, replaced);
         }
-        if let Some(entry) = entry {
-            state.index.insert(uaid, entry);
+        if message.is_stored() {
+            state.index.insert(uaid, id, message, parts);
         }
         Ok(Some(id))
     }
@@ -81,7 +78,7 @@ impl SledStore {
     fn take_id(&self, state: &mut State) -> Result<Option<MessageId>, StoreError> {
         if let Some(bound) = state.ids.due(|batch| self.committer.is_durable(batch)) {
             let mut changes = Changes::default();
-            changes.insert(IDS_KEY, &encode(&bound, &[])?);
+            changes.insert(IDS_KEY, &encode(&bound)?);
             changes.apply(&self.tree)?;
             state.ids.reserved(bound, self.committer.commit_later(None));
         }
@@ -97,19 +94,7 @@ impl SledStore {
         now: UnixTime,
     ) -> Result<Vec<PushMessage>, StoreError> {
         loop {
-            let entries: Vec<(MessageId, u16)> = {
-                let state = self.state()?;
-                let only = match filter.channel {
-                    Some(channel) => match self.read_subscription(uaid, channel)? {
-                        None => return Ok(Vec::new()),
-                        only => only.map(|subscription| subscription.id),
-                    },
-                    None => None,
-                };
-                let filter = (filter.min_urgency, only);
-                let entries = state.index.after(uaid, after, filter, batch, now);
-                entries.map(|entry| (entry.id, entry.parts)).collect()
-            };
+            let entries = self.give_out(uaid, after, filter, batch, now)?;
             let mut messages = Vec::with_capacity(entries.len());
             for (id, parts) in &entries {
                 messages.extend(self.read_one(uaid, *id, *parts)?);
@@ -121,6 +106,32 @@ impl SledStore {
             }
             after = entries.last().map(|(id, _)| *id);
         }
+    }
+
+    /// The next entries of a log, which now count as given out.
+    fn give_out(
+        &self,
+        uaid: Uaid,
+        after: Option<MessageId>,
+        filter: Filter,
+        batch: Batch,
+        now: UnixTime,
+    ) -> Result<Vec<(MessageId, u16)>, StoreError> {
+        let mut state = self.state()?;
+        let only = match filter.channel {
+            Some(channel) => match self.read_subscription(uaid, channel)? {
+                None => return Ok(Vec::new()),
+                only => only.map(|subscription| subscription.id),
+            },
+            None => None,
+        };
+        let filter = (filter.min_urgency, only);
+        let entries = state.index.after(uaid, after, filter, batch, now);
+        let entries: Vec<_> = entries.map(|entry| (entry.id, entry.parts)).collect();
+        for (id, _) in &entries {
+            state.index.give_out(*id);
+        }
+        Ok(entries)
     }
 
     /// `None` when the message was removed meanwhile, or is set aside now.
@@ -158,65 +169,5 @@ impl SledStore {
             entry.map(|entry| entry.parts)
         };
         parts.map_or(Ok(None), |parts| self.read_one(uaid, id, parts))
-    }
-
-    pub(super) async fn remove_message(
-        &self,
-        uaid: Uaid,
-        id: MessageId,
-    ) -> Result<bool, StoreError> {
-        Ok(self.remove_all(&[(uaid, id)]).await? == 1)
-    }
-
-    pub(super) async fn remove_expired(
-        &self,
-        now: UnixTime,
-        limit: usize,
-    ) -> Result<usize, StoreError> {
-        let mut removed = 0;
-        while removed < limit {
-            let at_once = EXPIRED_AT_ONCE.min(limit - removed);
-            let expired = self.state()?.index.expired(now, at_once);
-            if expired.is_empty() {
-                break;
-            }
-            removed += self.remove_all(&expired).await?;
-        }
-        Ok(removed)
-    }
-
-    /// Removes those of the messages that are there, in one step.
-    async fn remove_all(&self, messages: &[(Uaid, MessageId)]) -> Result<usize, StoreError> {
-        let keys = self.parts_of(messages)?;
-        if keys == 0 {
-            return Ok(0);
-        }
-        let room = self.committer.room(keys, 0).await?;
-        let removed = self.apply_removal(messages)?;
-        self.committer.commit_later(Some(room));
-        Ok(removed)
-    }
-
-    fn parts_of(&self, messages: &[(Uaid, MessageId)]) -> Result<usize, StoreError> {
-        let state = self.state()?;
-        let entries = messages
-            .iter()
-            .filter_map(|(u, id)| state.index.get(*u, *id));
-        Ok(entries.map(|entry| entry.parts as usize).sum())
-    }
-
-    fn apply_removal(&self, messages: &[(Uaid, MessageId)]) -> Result<usize, StoreError> {
-        let mut state = self.state()?;
-        let mut changes = Changes::default();
-        for (uaid, id) in messages {
-            if let Some(entry) = state.index.get(*uaid, *id) {
-                changes.remove_message(message_key(*uaid, *id), entry.parts);
-            }
-        }
-        changes.apply(&self.tree)?;
-        let removed = messages
-            .iter()
-            .filter(|(uaid, id)| state.index.remove(*uaid, *id).is_some());
-        Ok(removed.count())
     }
 }

@@ -14,7 +14,9 @@ use super::record::{IDS_KEY, decode, encode};
 use super::recover::{Recovered, recover};
 
 /// The format of the folder that this version reads and writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// Knew no receipts, and is otherwise the same.
+const FORMAT_WITHOUT_RECEIPTS: u32 = 1;
 /// In the engine's default tree, which every format has.
 const FORMAT_KEY: &[u8] = b"format";
 const TREE: &str = "bugle.v1";
@@ -155,6 +157,7 @@ fn check_format(path: &Path, db: &Db) -> Result<(), OpenError> {
     match db.get(FORMAT_KEY).map_err(failed)? {
         Some(record) => match decode::<u32>(&record) {
             Ok(FORMAT) => Ok(()),
+            Ok(FORMAT_WITHOUT_RECEIPTS) => write_format(path, db),
             Ok(found) => Err(OpenError::Newer {
                 path: path.to_owned(),
                 found,
@@ -162,12 +165,15 @@ fn check_format(path: &Path, db: &Db) -> Result<(), OpenError> {
             }),
             Err(_) => Err(damaged(path, "the record of its format cannot be read")),
         },
-        None if is_new => {
-            let record = encode(&FORMAT, &[]).map_err(|e| damaged(path, &e.to_string()))?;
-            db.insert(FORMAT_KEY, record).map(drop).map_err(failed)
-        }
+        None if is_new => write_format(path, db),
         None => Err(damaged(path, "the record of its format is not there")),
     }
+}
+
+fn write_format(path: &Path, db: &Db) -> Result<(), OpenError> {
+    let record = encode(&FORMAT).map_err(|error| damaged(path, &error.to_string()))?;
+    let written = db.insert(FORMAT_KEY, record);
+    written.map(drop).map_err(|error| engine_error(path, error))
 }
 
 /// Goes on above every id that may have been given out, and reserves a block.
@@ -178,7 +184,7 @@ fn reserve_ids(path: &Path, tree: &Tree, recovered: &mut Recovered) -> Result<()
             .map_err(|_| damaged(path, "the record of the ids given out cannot be read"))?;
         recovered.next_id = recovered.next_id.max(reserved);
     }
-    let record = encode(&recovered.next_id.saturating_add(BLOCK), &[]);
+    let record = encode(&recovered.next_id.saturating_add(BLOCK));
     let record = record.map_err(|error| damaged(path, &error.to_string()))?;
     tree.insert(IDS_KEY, record).map(drop).map_err(failed)
 }
@@ -266,15 +272,16 @@ mod tests {
     fn a_newer_format_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let db = open(folder.path(), CACHE).unwrap().db;
-        db.insert(FORMAT_KEY, encode(&2_u32, &[]).unwrap()).unwrap();
+        db.insert(FORMAT_KEY, encode(&(FORMAT + 1)).unwrap())
+            .unwrap();
         db.flush().unwrap();
         drop(db);
         let error = open_error(folder.path());
         assert!(matches!(
             error,
             OpenError::Newer {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             }
         ));
@@ -283,6 +290,18 @@ mod tests {
                 .to_string()
                 .contains(&*folder.path().to_string_lossy())
         );
+    }
+
+    #[test]
+    fn a_folder_without_receipts_gets_the_new_format() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = open(folder.path(), CACHE).unwrap().db;
+        db.insert(FORMAT_KEY, encode(&1_u32).unwrap()).unwrap();
+        db.flush().unwrap();
+        drop(db);
+        let db = open(folder.path(), CACHE).unwrap().db;
+        let format = db.get(FORMAT_KEY).unwrap().unwrap();
+        assert_eq!(decode::<u32>(&format), Ok(2));
     }
 
     #[test]

@@ -8,18 +8,21 @@ use sled::{IVec, Tree};
 
 use super::broadcasts::read_all;
 use super::record::{
-    Damaged, MESSAGE, MessageKey, SUBSCRIPTION, decode, decode_message, decode_subscription,
-    encode, parse_message_key, parse_subscription_key, subscription_key, user_agent_key,
+    Damaged, MESSAGE, MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, decode,
+    decode_message, decode_receipt, decode_receipt_subscription, decode_subscription, encode,
+    parse_message_key, parse_subscription_key, subscription_key, user_agent_key,
 };
 use crate::broadcasts::Broadcasts;
 use crate::store::NewMessage;
-use crate::store::index::{Entry, Index};
+use crate::store::index::Index;
+use crate::store::receipt_logs::ReceiptLogs;
 
 /// What the records add up to.
 #[derive(Debug, Default)]
 pub(super) struct Recovered {
     pub(super) index: Index,
     pub(super) broadcasts: Broadcasts,
+    pub(super) receipts: ReceiptLogs,
     pub(super) subscriptions: u64,
     /// Records that were set aside, now or earlier.
     pub(super) damaged: u64,
@@ -36,6 +39,7 @@ pub(super) fn recover(tree: &Tree, damaged: &Tree) -> sled::Result<Recovered> {
         damaged: earlier + bad,
         ..Recovered::default()
     };
+    found.read_receipts(tree, damaged)?;
     found.read_subscriptions(tree, damaged)?;
     found.read_messages(tree, damaged)?;
     Ok(found)
@@ -53,6 +57,30 @@ pub(super) fn set_aside(tree: &Tree, damaged: &Tree, key: &[u8], what: &str) -> 
 }
 
 impl Recovered {
+    fn read_receipts(&mut self, tree: &Tree, damaged: &Tree) -> sled::Result<()> {
+        for item in tree.scan_prefix([RECEIPT_SUBSCRIPTION]) {
+            let (key, record) = item?;
+            if let Ok((id, ends_at)) = decode_receipt_subscription(&key, &record) {
+                self.receipts.put(id, ends_at);
+            } else {
+                set_aside(tree, damaged, &key, "a receipt subscription")?;
+                self.damaged += 1;
+            }
+        }
+        for item in tree.scan_prefix([RECEIPT]) {
+            let (key, record) = item?;
+            if let Ok((subscription, kept)) = decode_receipt(&key, &record) {
+                if !self.receipts.insert(subscription, kept) {
+                    tree.remove(key)?;
+                }
+            } else {
+                set_aside(tree, damaged, &key, "a receipt")?;
+                self.damaged += 1;
+            }
+        }
+        Ok(())
+    }
+
     fn read_subscriptions(&mut self, tree: &Tree, damaged: &Tree) -> sled::Result<()> {
         let mut current: Option<(Uaid, u32)> = None;
         for item in tree.scan_prefix([SUBSCRIPTION]) {
@@ -111,7 +139,7 @@ impl Recovered {
         };
         self.next_id = self.next_id.max(id.get().saturating_add(1));
         if is_subscribed(tree, uaid, &message)? {
-            self.index.insert(uaid, Entry::new(id, &message, count));
+            self.index.insert(uaid, id, &message, count);
         } else {
             for (key, _) in parts {
                 tree.remove(key)?;
@@ -147,7 +175,7 @@ fn check_count(tree: &Tree, uaid: Uaid, count: u32) -> sled::Result<()> {
     }
     if count == 0 {
         tree.remove(key)?;
-    } else if let Ok(record) = encode(&count, &[]) {
+    } else if let Ok(record) = encode(&count) {
         tree.insert(key, record)?;
     }
     Ok(())
@@ -156,12 +184,16 @@ fn check_count(tree: &Tree, uaid: Uaid, count: u32) -> sled::Result<()> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use bugle_protocol::{ChannelId, SubscriptionId, UnixTime, Urgency};
+    use bugle_protocol::{ChannelId, ReceiptSubscriptionId, SubscriptionId, UnixTime, Urgency};
 
     use super::*;
-    use crate::store::Subscription;
+    use crate::store::receipt_logs::Kept;
     use crate::store::sled::changes::Changes;
-    use crate::store::sled::record::{encode_message, encode_subscription, message_key, part_keys};
+    use crate::store::sled::record::{
+        encode_message, encode_receipt, encode_subscription, message_key, part_keys, receipt_key,
+        receipt_subscription_key,
+    };
+    use crate::store::{Receipt, ReceiptId, ReceiptStatus, Subscription};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
 
@@ -198,6 +230,7 @@ mod tests {
                 content_type: None,
                 body: vec![7; body],
             }),
+            receipt: None,
         };
         let mut changes = Changes::default();
         let record = encode_message(&message).unwrap();
@@ -235,6 +268,42 @@ mod tests {
         assert_eq!(found.next_id, 5);
         let again = recover(&tree, &damaged).unwrap();
         assert_eq!((again.index.usage().messages, again.damaged), (1, 7));
+    }
+
+    #[test]
+    fn damaged_receipts_are_set_aside_and_lost_ones_removed() {
+        let (tree, damaged) = trees();
+        let ids = [1, 2, 3].map(|n| ReceiptSubscriptionId::from_bytes([n; 16]));
+        let ends_at = encode(&UnixTime::from_secs(9)).unwrap();
+        for id in &ids[..2] {
+            let key = receipt_subscription_key(*id);
+            tree.insert(key, ends_at.clone()).unwrap();
+        }
+        let kept = |id| Kept {
+            receipt: Receipt {
+                id: ReceiptId::new(id),
+                uaid: UAID,
+                message: MessageId::new(4),
+                status: ReceiptStatus::Failed,
+            },
+            expires_at: UnixTime::from_secs(8),
+        };
+        let receipts = [(ids[0], 1), (ids[0], 7), (ids[1], 5), (ids[2], 6)];
+        for (subscription, id) in receipts {
+            let record = encode_receipt(&kept(id)).unwrap();
+            let key = receipt_key(subscription, ReceiptId::new(id));
+            tree.insert(key, record).unwrap();
+        }
+        let first = receipt_key(ids[0], ReceiptId::new(1));
+        tree.insert(first, b"nothing").unwrap();
+        tree.insert(receipt_subscription_key(ids[1]), b"nothing")
+            .unwrap();
+
+        let found = recover(&tree, &damaged).unwrap();
+        let read = |id| found.receipts.after(id, None, 9, UnixTime::from_secs(0));
+        assert_eq!(read(ids[0]), [kept(7).receipt]);
+        assert_eq!((read(ids[1]), read(ids[2])), (Vec::new(), Vec::new()));
+        assert_eq!((found.damaged, damaged.len(), tree.len()), (2, 2, 2));
     }
 
     #[test]

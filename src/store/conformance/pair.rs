@@ -1,0 +1,207 @@
+//! Two stores that get the same calls, and must give the same answers.
+
+use super::model::{Step, TIGHT};
+use super::*;
+use crate::store::{Receipt, StoreError};
+
+/// A message, under the ids that both stores gave it.
+#[derive(Clone, Copy)]
+struct Known {
+    uaid: Uaid,
+    in_memory: MessageId,
+    in_sled: MessageId,
+}
+
+/// Both stores, and the messages that they took.
+pub(super) struct Pair {
+    memory: MemoryStore,
+    sled: Option<SledStore>,
+    folder: tempfile::TempDir,
+    known: Vec<Known>,
+}
+
+impl Pair {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            memory: MemoryStore::new(TIGHT),
+            sled: Some(sled_in(&folder, TIGHT)),
+            folder,
+            known: Vec::new(),
+        }
+    }
+
+    fn stores(&self) -> (&MemoryStore, &SledStore) {
+        (&self.memory, self.sled.as_ref().unwrap())
+    }
+
+    /// Counts back from the newest.
+    fn known(&self, which: usize) -> Option<Known> {
+        self.known.iter().rev().nth(which).copied()
+    }
+
+    pub(super) async fn run(&mut self, step: Step) {
+        let (memory, sled) = self.stores();
+        match step {
+            Step::Append { uaid, message } => self.append(uaid, message).await,
+            Step::Reopen => self.reopen(),
+            Step::Put(new) => assert_eq!(
+                sled.put_subscription(new.clone(), NOW).await,
+                memory.put_subscription(new, NOW).await
+            ),
+            Step::Unsubscribe { ua, ch } => assert_eq!(
+                sled.remove_subscription(uaid(ua), channel(ch), NOW).await,
+                memory.remove_subscription(uaid(ua), channel(ch), NOW).await
+            ),
+            Step::Read {
+                ua,
+                after,
+                filter,
+                batch,
+                now,
+            } => {
+                let after = self
+                    .known(after)
+                    .map(|known| (known.in_memory, known.in_sled));
+                let (expected_after, after) = after.unzip();
+                let expected = memory.pending(uaid(ua), expected_after, filter, batch, now);
+                let read = sled.pending(uaid(ua), after, filter, batch, now).await;
+                assert_eq!(read, self.translated(expected.await.unwrap()));
+            }
+            Step::Remove { which, why, now } => {
+                if let Some(known) = self.known(which) {
+                    let expected = memory.remove(known.uaid, known.in_memory, why, now);
+                    let removed = sled.remove(known.uaid, known.in_sled, why, now).await;
+                    assert_eq!(removed, expected.await);
+                }
+            }
+            Step::Expire { now, limit } => assert_eq!(
+                sled.expire(now, limit).await,
+                memory.expire(now, limit).await
+            ),
+            receipts => self.run_receipts(receipts).await,
+        }
+    }
+
+    async fn run_receipts(&self, step: Step) {
+        let (memory, sled) = self.stores();
+        match step {
+            Step::PutReceipts { to, ends_at } => assert_eq!(
+                sled.put_receipt_subscription(to, ends_at).await,
+                memory.put_receipt_subscription(to, ends_at).await
+            ),
+            Step::RemoveReceipts { to } => assert_eq!(
+                sled.remove_receipt_subscription(to).await,
+                memory.remove_receipt_subscription(to).await
+            ),
+            Step::Settle { to, which, status } => {
+                if let Some(known) = self.known(which) {
+                    let expected = memory.settle(to, known.uaid, known.in_memory, status, NOW);
+                    let settled = sled.settle(to, known.uaid, known.in_sled, status, NOW);
+                    assert_eq!(settled.await, expected.await);
+                }
+            }
+            Step::TakeReceipt { to, place } => {
+                let expected = receipts_in(memory, to, NOW).await;
+                let receipts = receipts_in(sled, to, NOW).await;
+                if let (Some(expected), Some(receipt)) = (expected.get(place), receipts.get(place))
+                {
+                    let expected = memory.remove_receipt(to, expected.id).await;
+                    assert_eq!(sled.remove_receipt(to, receipt.id).await, expected);
+                }
+            }
+            other => panic!("not about receipts: {other:?}"),
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.sled = None;
+        self.sled = Some(sled_in(&self.folder, TIGHT));
+        self.memory.forget_attempts();
+    }
+
+    async fn append(&mut self, uaid: Uaid, message: NewMessage) {
+        let (memory, sled) = self.stores();
+        let expected = memory.append(uaid, message.clone()).await;
+        let appended = sled.append(uaid, message).await;
+        assert_eq!(expected.as_ref().err(), appended.as_ref().err());
+        if let (Ok(in_memory), Ok(in_sled)) = (expected, appended) {
+            let newer = |last: &Known| last.in_sled < in_sled;
+            assert!(self.known.last().is_none_or(newer));
+            self.known.push(Known {
+                uaid,
+                in_memory,
+                in_sled,
+            });
+        }
+    }
+
+    /// What sled calls a message of the other store.
+    fn translate(&self, id: MessageId) -> MessageId {
+        let known = self
+            .known
+            .binary_search_by_key(&id, |known| known.in_memory);
+        self.known[known.unwrap()].in_sled
+    }
+
+    fn translated(&self, messages: Vec<PushMessage>) -> Result<Vec<PushMessage>, StoreError> {
+        let translated = messages.into_iter().map(|message| PushMessage {
+            id: self.translate(message.id),
+            ..message
+        });
+        Ok(translated.collect())
+    }
+
+    /// Compares all that can be looked at without giving it out.
+    pub(super) async fn compare_all(&self) {
+        let (memory, sled) = self.stores();
+        for ua in (0..3).map(uaid) {
+            assert_eq!(sled.knows(ua).await, memory.knows(ua).await);
+            for ch in (0..3).map(channel) {
+                let expected = memory.subscription(ua, ch).await;
+                assert_eq!(sled.subscription(ua, ch).await, expected);
+            }
+            for known in &self.known {
+                let expected = memory.message(ua, known.in_memory, NOW).await.unwrap();
+                let message = sled.message(ua, known.in_sled, NOW).await.unwrap();
+                assert_eq!(
+                    Ok(Vec::from_iter(message)),
+                    self.translated(Vec::from_iter(expected))
+                );
+            }
+        }
+        for to in (0..3).map(receipt_subscription) {
+            let expected = memory.knows_receipt_subscription(to, NOW).await;
+            assert_eq!(sled.knows_receipt_subscription(to, NOW).await, expected);
+            for now in [NOW, at(8)] {
+                let expected = receipts_in(memory, to, now).await.into_iter();
+                let expected = expected.map(|r| (r.uaid, self.translate(r.message), r.status));
+                let receipts = receipts_in(sled, to, now).await.into_iter();
+                let receipts = receipts.map(|r| (r.uaid, r.message, r.status));
+                assert!(receipts.eq(expected));
+            }
+        }
+        let mut usage = sled.usage();
+        usage.disk_bytes = 0;
+        assert_eq!(usage, memory.usage());
+    }
+
+    /// Compares the logs of all user agents.
+    pub(super) async fn compare_logs(&self) {
+        let (memory, sled) = self.stores();
+        for ua in (0..3).map(uaid) {
+            let expected = memory.pending(ua, None, Filter::NONE, ALL, NOW).await;
+            let read = sled.pending(ua, None, Filter::NONE, ALL, NOW).await;
+            assert_eq!(read, self.translated(expected.unwrap()));
+        }
+    }
+}
+
+async fn receipts_in(store: &dyn Store, to: ReceiptSubscriptionId, now: UnixTime) -> Vec<Receipt> {
+    let all = store.receipts(to, None, usize::MAX, now).await.unwrap();
+    if let [first, rest @ ..] = all.as_slice() {
+        let after = store.receipts(to, Some(first.id), usize::MAX, now).await;
+        assert_eq!(after.unwrap(), rest);
+    }
+    all
+}

@@ -1,0 +1,91 @@
+//! The bounds that a store keeps to.
+
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// A bound that a store keeps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `limits.subscriptions_per_user_agent`
+    SubscriptionsPerUserAgent,
+    /// `limits.subscriptions`
+    Subscriptions,
+    /// `limits.messages_per_user_agent`
+    MessagesPerUserAgent,
+    /// `limits.bytes_per_user_agent`
+    BytesPerUserAgent,
+    /// `limits.stored_bytes`
+    StoredBytes,
+    /// `limits.receipt_subscriptions`
+    ReceiptSubscriptions,
+    /// `limits.receipts`
+    Receipts,
+    /// `limits.waiting_for_disk`
+    WaitingForDisk,
+    /// `limits.broadcasts`
+    Broadcasts,
+}
+
+impl Limit {
+    /// The name of the setting.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::SubscriptionsPerUserAgent => "limits.subscriptions_per_user_agent",
+            Self::Subscriptions => "limits.subscriptions",
+            Self::MessagesPerUserAgent => "limits.messages_per_user_agent",
+            Self::BytesPerUserAgent => "limits.bytes_per_user_agent",
+            Self::StoredBytes => "limits.stored_bytes",
+            Self::ReceiptSubscriptions => "limits.receipt_subscriptions",
+            Self::Receipts => "limits.receipts",
+            Self::WaitingForDisk => "limits.waiting_for_disk",
+            Self::Broadcasts => "limits.broadcasts",
+        }
+    }
+}
+
+/// The bounds a store keeps to; [`Limit`] names those that refuse a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// Subscriptions of one user agent.
+    pub subscriptions_per_user_agent: u32,
+    /// Subscriptions of all user agents.
+    pub subscriptions: u64,
+    /// Stored messages of one user agent.
+    pub messages_per_user_agent: u32,
+    /// Octets of the stored messages of one user agent.
+    pub bytes_per_user_agent: u64,
+    /// Octets of all stored messages.
+    pub stored_bytes: u64,
+    /// Receipt subscriptions.
+    pub receipt_subscriptions: u64,
+    /// Receipts of one receipt subscription: the oldest goes.
+    pub receipts_per_subscription: u32,
+    /// Receipts, with those that stored messages will leave.
+    pub receipts: u64,
+    /// How long a receipt is kept.
+    pub receipt_lifetime: Duration,
+    /// Changes that wait for the disk at one time.
+    pub waiting_for_disk: usize,
+    /// Broadcasts.
+    pub broadcasts: usize,
+}
+
+impl From<&Config> for StoreLimits {
+    fn from(config: &Config) -> Self {
+        let limits = &config.limits;
+        Self {
+            subscriptions_per_user_agent: limits.subscriptions_per_user_agent,
+            subscriptions: limits.subscriptions,
+            messages_per_user_agent: limits.messages_per_user_agent,
+            bytes_per_user_agent: limits.bytes_per_user_agent,
+            stored_bytes: limits.stored_bytes,
+            receipt_subscriptions: limits.receipt_subscriptions,
+            receipts_per_subscription: limits.receipts_per_subscription,
+            receipts: limits.receipts,
+            receipt_lifetime: config.push.receipt_lifetime,
+            waiting_for_disk: limits.waiting_for_disk,
+            broadcasts: limits.broadcasts,
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! All receipt subscriptions, each with its log of receipts.
+//!
+//! Pure: no disk, no clock, no lock. Receipts are small, so they are here
+//! whole; an engine with a disk writes them there and reads them at open.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
+
+use super::{Limit, NewMessage, Receipt, ReceiptId, ReceiptStatus, StoreError, StoreLimits, Usage};
+
+/// The end of a message whose sender wants to know.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settled {
+    pub(super) subscription: ReceiptSubscriptionId,
+    pub(super) uaid: Uaid,
+    pub(super) message: MessageId,
+    pub(super) status: ReceiptStatus,
+}
+
+/// A receipt in its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) receipt: Receipt,
+    /// From this time on nobody sees it.
+    pub(super) expires_at: UnixTime,
+}
+
+/// A receipt subscription.
+#[derive(Debug)]
+struct Log {
+    ends_at: UnixTime,
+    /// In the order of ids, which only grow.
+    receipts: VecDeque<Kept>,
+}
+
+impl Log {
+    fn position(&self, id: ReceiptId) -> Option<usize> {
+        self.receipts
+            .binary_search_by_key(&id, |kept| kept.receipt.id)
+            .ok()
+    }
+}
+
+/// What receipts a change adds, and which it pushes out of a full log. Nothing
+/// has changed before it is [`commit`](ReceiptLogs::commit)ted.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) added: Vec<(ReceiptSubscriptionId, Kept)>,
+    pub(super) dropped: Vec<(ReceiptSubscriptionId, ReceiptId)>,
+}
+
+/// All receipt subscriptions.
+#[derive(Debug, Default)]
+pub(super) struct ReceiptLogs {
+    logs: HashMap<ReceiptSubscriptionId, Log>,
+    ends: BTreeSet<(UnixTime, ReceiptSubscriptionId)>,
+    expiry: BTreeMap<(UnixTime, ReceiptId), ReceiptSubscriptionId>,
+    last_id: u64,
+}
+
+impl ReceiptLogs {
+    /// Whether it is there and has not ended at `now`.
+    pub(super) fn is_live(&self, id: ReceiptSubscriptionId, now: UnixTime) -> bool {
+        self.logs.get(&id).is_some_and(|log| now < log.ends_at)
+    }
+
+    /// Whether a new message may be taken, as far as its receipt goes;
+    /// `awaited` others will leave one.
+    ///
+    /// # Errors
+    /// `NoReceiptSubscription`, or `Full` over `limits.receipts`.
+    pub(super) fn admit(
+        &self,
+        message: &NewMessage,
+        awaited: usize,
+        limits: &StoreLimits,
+    ) -> Result<(), StoreError> {
+        let Some(id) = message.receipt else {
+            return Ok(());
+        };
+        if !self.is_live(id, message.accepted_at) {
+            return Err(StoreError::NoReceiptSubscription);
+        }
+        if (self.expiry.len() + awaited) as u64 >= limits.receipts {
+            return Err(StoreError::Full(Limit::Receipts));
+        }
+        Ok(())
+    }
+
+    /// Whether a subscription would change if it lasted until `ends_at`: it
+    /// never ends sooner than it was said.
+    ///
+    /// # Errors
+    /// The bound that one more would cross.
+    pub(super) fn extends(
+        &self,
+        id: ReceiptSubscriptionId,
+        ends_at: UnixTime,
+        limits: &StoreLimits,
+    ) -> Result<bool, Limit> {
+        match self.logs.get(&id) {
+            Some(log) => Ok(log.ends_at < ends_at),
+            None if self.logs.len() as u64 >= limits.receipt_subscriptions => {
+                Err(Limit::ReceiptSubscriptions)
+            }
+            None => Ok(true),
+        }
+    }
+
+    /// Adds a subscription, or changes its end.
+    pub(super) fn put(&mut self, id: ReceiptSubscriptionId, ends_at: UnixTime) {
+        let log = self.logs.entry(id).or_insert_with(|| Log {
+            ends_at,
+            receipts: VecDeque::new(),
+        });
+        self.ends.remove(&(log.ends_at, id));
+        log.ends_at = ends_at;
+        self.ends.insert((ends_at, id));
+    }
+
+    /// Takes a subscription out, with its receipts. `false` when it was not
+    /// there.
+    pub(super) fn remove(&mut self, id: ReceiptSubscriptionId) -> bool {
+        let Some(log) = self.logs.remove(&id) else {
+            return false;
+        };
+        self.ends.remove(&(log.ends_at, id));
+        for kept in log.receipts {
+            self.expiry.remove(&(kept.expires_at, kept.receipt.id));
+        }
+        true
+    }
+
+    /// The ids of all receipts of a subscription; `None` when it is not there.
+    pub(super) fn ids(&self, id: ReceiptSubscriptionId) -> Option<Vec<ReceiptId>> {
+        let log = self.logs.get(&id)?;
+        Some(log.receipts.iter().map(|kept| kept.receipt.id).collect())
+    }
+
+    /// The receipts that `settled` leaves, in its order. Nobody is told whose
+    /// receipt subscription is gone.
+    pub(super) fn plan(
+        &self,
+        settled: impl IntoIterator<Item = Settled>,
+        now: UnixTime,
+        limits: &StoreLimits,
+    ) -> Plan {
+        let mut by_log: BTreeMap<_, Vec<Settled>> = BTreeMap::new();
+        for settled in settled {
+            if self.logs.contains_key(&settled.subscription) {
+                by_log
+                    .entry(settled.subscription)
+                    .or_default()
+                    .push(settled);
+            }
+        }
+        let room = limits.receipts_per_subscription as usize;
+        let expires_at = now + limits.receipt_lifetime;
+        let mut plan = Plan::default();
+        let mut last_id = self.last_id;
+        for (subscription, settled) in by_log {
+            let log = self.logs.get(&subscription).map(|log| &log.receipts);
+            let kept = &settled[settled.len().saturating_sub(room)..];
+            let over = (log.map_or(0, VecDeque::len) + kept.len()).saturating_sub(room);
+            let oldest = log.into_iter().flatten().take(over);
+            plan.dropped
+                .extend(oldest.map(|kept| (subscription, kept.receipt.id)));
+            plan.added.extend(kept.iter().map(|settled| {
+                last_id += 1;
+                let receipt = Receipt {
+                    id: ReceiptId::new(last_id),
+                    uaid: settled.uaid,
+                    message: settled.message,
+                    status: settled.status,
+                };
+                (
+                    subscription,
+                    Kept {
+                        receipt,
+                        expires_at,
+                    },
+                )
+            }));
+        }
+        plan
+    }
+
+    /// Does what was planned, and says whose logs have something new.
+    pub(super) fn commit(&mut self, plan: Plan) -> Vec<ReceiptSubscriptionId> {
+        for (subscription, id) in plan.dropped {
+            self.remove_receipt(subscription, id);
+        }
+        let mut wake = Vec::new();
+        for (subscription, kept) in plan.added {
+            self.insert(subscription, kept);
+            if wake.last() != Some(&subscription) {
+                wake.push(subscription);
+            }
+        }
+        wake
+    }
+
+    /// Adds a receipt; its id is greater than those already in its log. `false`
+    /// when its subscription is not there.
+    pub(super) fn insert(&mut self, subscription: ReceiptSubscriptionId, kept: Kept) -> bool {
+        let Some(log) = self.logs.get_mut(&subscription) else {
+            return false;
+        };
+        self.last_id = self.last_id.max(kept.receipt.id.get());
+        self.expiry
+            .insert((kept.expires_at, kept.receipt.id), subscription);
+        log.receipts.push_back(kept);
+        true
+    }
+
+    /// Takes a receipt out, if it is there.
+    pub(super) fn remove_receipt(
+        &mut self,
+        subscription: ReceiptSubscriptionId,
+        id: ReceiptId,
+    ) -> bool {
+        let log = self.logs.get_mut(&subscription);
+        let kept = log.and_then(|log| {
+            let kept = log.receipts.remove(log.position(id)?)?;
+            if log.receipts.len() * 4 < log.receipts.capacity() {
+                log.receipts.shrink_to(log.receipts.len() * 2);
+            }
+            Some(kept)
+        });
+        kept.is_some_and(|kept| self.expiry.remove(&(kept.expires_at, id)).is_some())
+    }
+
+    /// Whether a receipt is there.
+    pub(super) fn holds(&self, subscription: ReceiptSubscriptionId, id: ReceiptId) -> bool {
+        let log = self.logs.get(&subscription);
+        log.is_some_and(|log| log.position(id).is_some())
+    }
+
+    /// Up to `limit` receipts of a log above `after`, none expired at `now`,
+    /// nor their subscription.
+    pub(super) fn after(
+        &self,
+        subscription: ReceiptSubscriptionId,
+        after: Option<ReceiptId>,
+        limit: usize,
+        now: UnixTime,
+    ) -> Vec<Receipt> {
+        let live = self.logs.get(&subscription);
+        let Some(log) = live.filter(|log| now < log.ends_at) else {
+            return Vec::new();
+        };
+        let behind = |kept: &Kept| after.is_some_and(|after| kept.receipt.id <= after);
+        let start = log.receipts.partition_point(behind);
+        let live = log.receipts.range(start..);
+        live.filter(|kept| now < kept.expires_at)
+            .take(limit)
+            .map(|kept| kept.receipt)
+            .collect()
+    }
+
+    /// Up to `limit` receipts that have expired at `now`, the oldest expiry
+    /// first.
+    pub(super) fn expired(
+        &self,
+        now: UnixTime,
+        limit: usize,
+    ) -> Vec<(ReceiptSubscriptionId, ReceiptId)> {
+        let end = (now, ReceiptId::new(u64::MAX));
+        let expired = self.expiry.range(..=end).take(limit);
+        expired.map(|((_, id), log)| (*log, *id)).collect()
+    }
+
+    /// The subscription that ended first, if one has at `now`.
+    pub(super) fn ended(&self, now: UnixTime) -> Option<ReceiptSubscriptionId> {
+        let (ends_at, id) = self.ends.first()?;
+        (*ends_at <= now).then_some(*id)
+    }
+
+    /// The totals of receipts; the other fields are 0.
+    pub(super) fn usage(&self) -> Usage {
+        Usage {
+            receipts: self.expiry.len() as u64,
+            receipt_subscriptions: self.logs.len() as u64,
+            ..Usage::default()
+        }
+    }
+}
