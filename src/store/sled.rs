@@ -9,6 +9,7 @@ mod broadcasts;
 mod changes;
 mod commit;
 mod ids;
+mod keys;
 mod messages;
 mod open;
 mod receipts;
@@ -287,7 +288,7 @@ mod tests {
     use bugle_protocol::{Content, SubscriptionId, Urgency};
     use futures_util::FutureExt;
 
-    use super::record::{MESSAGE, SUBSCRIPTION};
+    use super::keys::{MESSAGE, SUBSCRIPTION};
     use super::*;
     use crate::store::Limit;
 

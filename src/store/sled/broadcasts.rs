@@ -4,7 +4,8 @@ use sled::Tree;
 
 use super::SledStore;
 use super::changes::Changes;
-use super::record::{BROADCAST, Damaged, broadcast_key, decode, encode, parse_broadcast_key};
+use super::keys::{BROADCAST, broadcast_key, parse_broadcast_key};
+use super::record::{Damaged, decode, encode};
 use super::recover::set_aside;
 use crate::broadcasts::{Broadcasts, Label};
 use crate::store::{Limit, StoreError};

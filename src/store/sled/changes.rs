@@ -2,9 +2,8 @@
 
 use sled::{Batch, IVec, Tree};
 
-use super::record::{
-    MessageKey, PART, encode_receipt, part_keys, parts_of, receipt_key, unavailable,
-};
+use super::keys::{MessageKey, part_keys, receipt_key};
+use super::record::{PART, encode_receipt, parts_of, unavailable};
 use crate::store::StoreError;
 use crate::store::receipt_logs::Plan;
 

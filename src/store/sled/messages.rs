@@ -3,10 +3,8 @@
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 
 use super::changes::Changes;
-use super::record::{
-    IDS_KEY, PART, decode_message, encode, encode_message, message_key, part_keys, read_message,
-    unavailable,
-};
+use super::keys::{IDS_KEY, message_key, part_keys};
+use super::record::{PART, decode_message, encode, encode_message, read_message, unavailable};
 use super::recover::set_aside;
 use super::{SledStore, State};
 use crate::store::{Batch, Filter, NewMessage, StoreError};

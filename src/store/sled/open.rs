@@ -10,7 +10,8 @@ use std::time::Duration;
 use sled::{Db, Tree};
 
 use super::ids::BLOCK;
-use super::record::{IDS_KEY, decode, encode};
+use super::keys::IDS_KEY;
+use super::record::{decode, encode};
 use super::recover::{Recovered, recover};
 
 /// The format of the folder that this version reads and writes.

@@ -5,7 +5,8 @@ use bugle_protocol::{ReceiptSubscriptionId, UnixTime};
 use super::SledStore;
 use super::changes::Changes;
 use super::commit::Room;
-use super::record::{encode, receipt_key, receipt_subscription_key};
+use super::keys::{receipt_key, receipt_subscription_key};
+use super::record::encode;
 use crate::store::receipt_logs::Settled;
 use crate::store::{ReceiptId, StoreError};
 

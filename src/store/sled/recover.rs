@@ -7,10 +7,13 @@ use bugle_protocol::{MessageId, Uaid};
 use sled::{IVec, Tree};
 
 use super::broadcasts::read_all;
+use super::keys::{
+    MESSAGE, MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, parse_message_key,
+    parse_subscription_key, subscription_key, user_agent_key,
+};
 use super::record::{
-    Damaged, MESSAGE, MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, decode,
-    decode_message, decode_receipt, decode_receipt_subscription, decode_subscription, encode,
-    parse_message_key, parse_subscription_key, subscription_key, user_agent_key,
+    Damaged, decode, decode_message, decode_receipt, decode_receipt_subscription,
+    decode_subscription, encode,
 };
 use crate::broadcasts::Broadcasts;
 use crate::store::NewMessage;
@@ -189,10 +192,8 @@ mod tests {
     use super::*;
     use crate::store::receipt_logs::Kept;
     use crate::store::sled::changes::Changes;
-    use crate::store::sled::record::{
-        encode_message, encode_receipt, encode_subscription, message_key, part_keys, receipt_key,
-        receipt_subscription_key,
-    };
+    use crate::store::sled::keys::{message_key, part_keys, receipt_key, receipt_subscription_key};
+    use crate::store::sled::record::{encode_message, encode_receipt, encode_subscription};
     use crate::store::{Receipt, ReceiptId, ReceiptStatus, Subscription};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);

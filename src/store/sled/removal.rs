@@ -4,7 +4,7 @@
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use super::changes::Changes;
-use super::record::{message_key, receipt_key};
+use super::keys::{message_key, receipt_key};
 use super::{SledStore, State};
 use crate::store::{Expired, Removal, Removed, StoreError};
 

@@ -4,9 +4,9 @@ use bugle_protocol::{ChannelId, MessageId, Uaid, UnixTime};
 
 use super::changes::Changes;
 use super::commit::Room;
+use super::keys::{subscription_key, user_agent_key};
 use super::record::{
-    Damaged, decode, decode_subscription, encode, encode_subscription, subscription_key,
-    unavailable, user_agent_key,
+    Damaged, decode, decode_subscription, encode, encode_subscription, unavailable,
 };
 use super::{SledStore, State};
 use crate::store::{Limit, Removal, Removed, StoreError, Subscription};
