@@ -1,4 +1,4 @@
-//! Who is connected: one [`Mailbox`] for each user agent.
+//! Who is connected: one [`Mailbox`] for each reader of a log.
 //!
 //! A mailbox says *that* there is something in the log; the log says *what*.
 //! Only messages with TTL 0, which no log holds, travel through it.
@@ -7,13 +7,25 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bugle_protocol::session::Close;
-use bugle_protocol::{PushMessage, Uaid};
+use bugle_protocol::{ChannelId, PushMessage, ReceiptSubscriptionId, Uaid};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-/// The user agents that are connected here.
+/// What a connection reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reader {
+    /// All subscriptions of a user agent: a WebSocket, or a held GET on a
+    /// subscription set (RFC 8030 §6.1).
+    UserAgent(Uaid),
+    /// One of them: a held GET on a subscription (RFC 8030 §6).
+    Channel(Uaid, ChannelId),
+    /// Receipts: a held GET on a receipt subscription (RFC 8030 §6.3).
+    Receipts(ReceiptSubscriptionId),
+}
+
+/// The readers that are connected here.
 pub struct Clients {
-    connected: DashMap<Uaid, Arc<Mailbox>>,
+    connected: DashMap<Reader, Arc<Mailbox>>,
     live_queue: usize,
 }
 
@@ -40,7 +52,7 @@ pub struct Mail {
 /// A registered mailbox; unregistered when dropped.
 pub struct Registration {
     clients: Arc<Clients>,
-    uaid: Uaid,
+    reader: Reader,
     mailbox: Arc<Mailbox>,
 }
 
@@ -53,39 +65,58 @@ impl Clients {
         })
     }
 
-    /// Registers a connection. An older one of the same user agent is told to
-    /// end (WS-H-12).
-    pub fn register(self: &Arc<Self>, uaid: Uaid) -> Registration {
+    /// Registers a connection. An older one that reads the same is told to end
+    /// (WS-H-12).
+    pub fn register(self: &Arc<Self>, reader: Reader) -> Registration {
         let mailbox = Arc::new(Mailbox::default());
-        if let Some(older) = self.connected.insert(uaid, Arc::clone(&mailbox)) {
+        if let Some(older) = self.connected.insert(reader, Arc::clone(&mailbox)) {
             older.put(|mail| mail.close = Some(Close::Superseded));
         }
         Registration {
             clients: Arc::clone(self),
-            uaid,
+            reader,
             mailbox,
         }
     }
 
-    /// Says that there is something new in the log of this user agent.
-    pub fn wake(&self, uaid: Uaid) {
-        self.with(uaid, |mailbox| mailbox.put(|mail| mail.log = true));
+    /// Says that there is something new in the log of this channel.
+    pub fn wake(&self, uaid: Uaid, channel: ChannelId) {
+        self.wake_reader(Reader::UserAgent(uaid));
+        self.wake_reader(Reader::Channel(uaid, channel));
     }
 
-    /// Hands over a message that is not stored; `false` when the user agent is
-    /// not there or has too many waiting, and the message is gone (RFC 8030
-    /// §5.2).
+    /// Says that there are new receipts.
+    pub fn wake_receipts(&self, id: ReceiptSubscriptionId) {
+        self.wake_reader(Reader::Receipts(id));
+    }
+
+    fn wake_reader(&self, reader: Reader) {
+        self.with(reader, |mailbox| mailbox.put(|mail| mail.log = true));
+    }
+
+    /// Hands over a message that is not stored; `false` when nobody is there
+    /// or too many are waiting, and the message is gone (RFC 8030 §5.2).
     pub fn offer(&self, uaid: Uaid, message: PushMessage) -> bool {
-        let offered = self.with(uaid, |mailbox| {
-            mailbox.put(|mail| {
-                let room = mail.live.len() < self.live_queue;
-                if room {
-                    mail.live.push_back(message);
-                }
-                room
+        let (channel, mut message) = (message.channel, Some(message));
+        [Reader::UserAgent(uaid), Reader::Channel(uaid, channel)]
+            .into_iter()
+            .any(|reader| {
+                let offered = self.with(reader, |mailbox| {
+                    mailbox.put(|mail| {
+                        let room = mail.live.len() < self.live_queue;
+                        mail.live.extend(message.take_if(|_| room));
+                        room
+                    })
+                });
+                offered.unwrap_or(false)
             })
+    }
+
+    /// Tells the connection of a reader to end, if there is one.
+    pub fn close(&self, reader: Reader, close: Close) {
+        self.with(reader, |mailbox| {
+            mailbox.put(|mail| mail.close = Some(close));
         });
-        offered.unwrap_or(false)
     }
 
     /// Says to all connections that a broadcast may have another version.
@@ -102,9 +133,9 @@ impl Clients {
         }
     }
 
-    fn with<T>(&self, uaid: Uaid, tell: impl FnOnce(&Mailbox) -> T) -> Option<T> {
+    fn with<T>(&self, reader: Reader, tell: impl FnOnce(&Mailbox) -> T) -> Option<T> {
         // Not under the map's lock: telling wakes another task.
-        let mailbox = Arc::clone(self.connected.get(&uaid)?.value());
+        let mailbox = Arc::clone(self.connected.get(&reader)?.value());
         Some(tell(&mailbox))
     }
 }
@@ -123,9 +154,9 @@ impl Mailbox {
 }
 
 impl Registration {
-    /// The user agent.
-    pub fn uaid(&self) -> Uaid {
-        self.uaid
+    /// What the connection reads.
+    pub fn reader(&self) -> Reader {
+        self.reader
     }
 
     /// Waits until something has arrived, and empties the mailbox. Safe to
@@ -141,7 +172,7 @@ impl Drop for Registration {
         // A newer connection of the same user agent has its own mailbox here.
         self.clients
             .connected
-            .remove_if(&self.uaid, |_, held| Arc::ptr_eq(held, &self.mailbox));
+            .remove_if(&self.reader, |_, held| Arc::ptr_eq(held, &self.mailbox));
     }
 }
 
@@ -150,13 +181,15 @@ mod tests {
     use super::*;
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
+    const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
+    const READER: Reader = Reader::UserAgent(UAID);
 
     #[tokio::test]
     async fn wakes_are_kept_and_melt_into_one() {
         let clients = Clients::new(1);
-        let registration = clients.register(UAID);
-        clients.wake(UAID);
-        clients.wake(UAID);
+        let registration = clients.register(READER);
+        clients.wake(UAID, CHANNEL);
+        clients.wake(UAID, CHANNEL);
         assert!(registration.mail().await.log);
         let nothing = tokio::time::timeout(std::time::Duration::ZERO, registration.mail()).await;
         assert!(nothing.is_err());
@@ -165,11 +198,11 @@ mod tests {
     #[tokio::test]
     async fn the_newest_connection_wins_and_a_late_end_of_the_older_harms_nothing() {
         let clients = Clients::new(1);
-        let older = clients.register(UAID);
-        let newer = clients.register(UAID);
+        let older = clients.register(READER);
+        let newer = clients.register(READER);
         assert_eq!(older.mail().await.close, Some(Close::Superseded));
         drop(older);
-        clients.wake(UAID);
+        clients.wake(UAID, CHANNEL);
         assert!(newer.mail().await.log);
         drop(newer);
         assert!(clients.connected.is_empty());

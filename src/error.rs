@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bugle_protocol::headers::HeaderError;
+use bugle_protocol::link::LinkError;
 use bugle_protocol::push::BodyError;
 use bugle_protocol::vapid::VapidError;
 use http::StatusCode;
@@ -16,6 +17,26 @@ pub enum Error {
     /// No such path.
     #[error("there is nothing at this path; endpoints are /push/…, as handed out to user agents")]
     NotFound,
+    /// The set in the `Link` header is not there (8030-4.1-f).
+    #[error("the subscription set in the Link header is not one of this service, or is gone")]
+    Set,
+    /// The receipt subscription in the `Link` header is not there (8030-5.1-i).
+    #[error("the receipt subscription in the Link header is not one of this service, or is gone")]
+    Receipts,
+    /// A `Link` header that cannot be read.
+    #[error("{0}")]
+    Link(#[from] LinkError),
+    /// The body of a subscribe request (RFC 8292 §4.1, V-9).
+    #[error(
+        "the webpush-options are not a JSON object, or their vapid is not a P-256 key in base64url"
+    )]
+    Options,
+    /// A held GET that cannot be answered by server pushes (A-3).
+    #[error(
+        "this is told by HTTP/2 server pushes, which this connection does not take: use HTTP/2 \
+         with push enabled, or ask for events (Accept: text/event-stream)"
+    )]
+    ServerPush,
     /// The path has no such method; what it has is in the `Allow` header.
     #[error("this resource takes only {0}")]
     MethodNotAllowed(&'static str),
@@ -108,6 +129,11 @@ impl Error {
             | Self::Handshake(_)
             | Self::BroadcastId
             | Self::BroadcastVersion
+            | Self::Set
+            | Self::Receipts
+            | Self::Link(_)
+            | Self::Options
+            | Self::ServerPush
             | Self::KeyRequired => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
@@ -134,6 +160,11 @@ impl Error {
             | Self::Incomplete
             | Self::BodyTimeout(_)
             | Self::WebSocketVersion
+            | Self::Set
+            | Self::Receipts
+            | Self::Link(_)
+            | Self::Options
+            | Self::ServerPush
             | Self::Handshake(_)
             | Self::BroadcastId
             | Self::BroadcastVersion
@@ -146,6 +177,9 @@ impl Error {
         match self {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::Set | Self::Receipts | Self::Link(_) => "link",
+            Self::Options => "options",
+            Self::ServerPush => "server_push",
             Self::UnknownEndpoint => "unknown_endpoint",
             Self::Gone(_) => "gone",
             Self::NoMessage => "no_message",

@@ -23,10 +23,6 @@ mod keys;
 mod metrics;
 mod random;
 mod service;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "nobody can ask for a receipt yet")
-)]
 mod store;
 mod tls;
 mod user_agent;

@@ -89,6 +89,10 @@ metrics! {
     stored_messages: Gauge = "stored_messages",
     /// Octets of the stored push messages
     stored_bytes: Gauge = "stored_bytes",
+    /// Receipts that wait for their application servers
+    receipts: Gauge = "receipts",
+    /// Receipt subscriptions
+    receipt_subscriptions: Gauge = "receipt_subscriptions",
     /// Octets of the store's files
     disk_bytes: Gauge = "disk_bytes",
     /// Records of the store that were damaged and set aside
@@ -134,6 +138,8 @@ impl Metrics {
         gauge(&self.subscriptions, usage.subscriptions);
         gauge(&self.stored_messages, usage.messages);
         gauge(&self.stored_bytes, usage.live_bytes);
+        gauge(&self.receipts, usage.receipts);
+        gauge(&self.receipt_subscriptions, usage.receipt_subscriptions);
         gauge(&self.disk_bytes, usage.disk_bytes);
         gauge(&self.damaged_records, usage.damaged);
         let mut text = String::new();

@@ -88,6 +88,9 @@ pub enum Close {
     /// The user agent has connected again (WS-H-12).
     #[error("superseded by a newer connection")]
     Superseded,
+    /// What was read is removed (RFC 8030 §7.3).
+    #[error("removed")]
+    Removed,
     /// The service stops or restarts.
     #[error("going away")]
     GoingAway,
@@ -127,7 +130,7 @@ impl Close {
     /// The status code of the Close frame (RFC 6455 §7.4).
     pub const fn code(&self) -> u16 {
         match self {
-            Self::Normal | Self::Superseded => 1000,
+            Self::Normal | Self::Superseded | Self::Removed => 1000,
             Self::GoingAway => 1001,
             Self::Framing => 1002,
             Self::Binary => 1003,

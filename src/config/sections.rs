@@ -255,6 +255,9 @@ pub struct UserAgentConfig {
         deserialize_with = "duration::range::<0, { duration::YEAR }, _>"
     )]
     pub min_ping_interval: Duration,
+    /// How long a held GET goes on.
+    #[serde(with = "duration")]
+    pub monitor_lifetime: Duration,
 }
 
 /// `[limits]`: what one peer, and all together, may take. Counts go from 1 to
@@ -335,6 +338,10 @@ pub struct Limits {
     /// Receipts of all receipt subscriptions, with those still to come.
     #[serde(deserialize_with = "count")]
     pub receipts: u64,
+    /// Messages with TTL 0 that wait for the acknowledgement of which their
+    /// sender wants a receipt.
+    #[serde(deserialize_with = "count")]
+    pub live_receipts: usize,
     /// Changes that wait for the disk at one time.
     #[serde(deserialize_with = "count")]
     pub waiting_for_disk: usize,

@@ -2,16 +2,13 @@
 //! `/broadcasts/{id}` sets or removes one. An id is the rest of the path, with
 //! its slashes; what a path cannot hold is percent-encoded.
 
-use std::error::Error as StdError;
-
-use bytes::Bytes;
 use http::{Method, StatusCode, request};
-use http_body::Body;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
+use super::body::{self, Content};
 use super::status::{JSON, is_get};
-use super::{Reply, Site, empty, push, text};
+use super::{Reply, Site, empty, text};
 use crate::broadcasts::Label;
 use crate::error::Error;
 
@@ -25,22 +22,19 @@ pub(super) fn list(site: &Site, method: &Method) -> Result<Reply, Error> {
 }
 
 /// Sets a broadcast to the version in the body, or removes it.
-pub(super) async fn resource<B>(
+pub(super) async fn resource(
     site: &Site,
     parts: &request::Parts,
     id: &str,
-    body: B,
-) -> Result<Reply, Error>
-where
-    B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>,
-{
+    content: impl Content,
+) -> Result<Reply, Error> {
     let service = &site.service;
     let id = percent_decode_str(id).decode_utf8();
     let id = id.ok().and_then(|id| Label::new(&id));
     let id = id.ok_or(Error::BroadcastId)?;
     match parts.method {
         Method::PUT => {
-            let body = push::read(&parts.headers, body, &service.config().limits).await?;
+            let body = body::read(&parts.headers, content, &service.config().limits).await?;
             let version = str::from_utf8(&body).ok().and_then(Label::new);
             let version = version.ok_or(Error::BroadcastVersion)?;
             service.set_broadcast(id, Some(version)).await?;

@@ -4,19 +4,26 @@
 use std::convert::Infallible;
 use std::pin::pin;
 
+use bytes::Bytes;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::http::request;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, http::request};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Reply, handshake, route, route_admin};
+use super::events::{self, Events};
+use super::{Answer, Reply, handshake, route, route_admin, without_push};
 use crate::error::Error;
 use crate::io::Io;
 use crate::server::Peer;
 use crate::user_agent::websocket;
+
+/// A reply at once, or events as they come.
+type Body = Either<Full<Bytes>, Events>;
 
 /// Serves a connection until it ends or has become a WebSocket.
 pub async fn serve(io: Io, peer: Peer) {
@@ -47,15 +54,21 @@ pub async fn serve(io: Io, peer: Peer) {
     }
 }
 
-async fn answer(mut request: Request<Incoming>, peer: Peer) -> Reply {
+async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    if peer.is_admin {
-        route_admin(&peer.site, &parts, body).await
+    let answer = if peer.is_admin {
+        Answer::Reply(route_admin(&peer.site, &parts, body).await)
     } else if handshake::is_wanted(&parts) {
-        open(&parts, upgrade, &peer).unwrap_or_else(|error| peer.site.refuse(&error))
+        let opened = open(&parts, upgrade, &peer);
+        Answer::Reply(opened.unwrap_or_else(|error| peer.site.refuse(&error)))
     } else {
         route(&peer.site, &parts, body).await
+    };
+    match answer {
+        Answer::Reply(reply) => reply.map(Either::Left),
+        Answer::Events(monitor) => events::reply(monitor).await.map(Either::Right),
+        Answer::Pushes(monitor) => without_push(&peer.site, monitor).await.map(Either::Left),
     }
 }
 

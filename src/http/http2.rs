@@ -1,21 +1,24 @@
 //! HTTP/2: the h2 crate in front of [`route`](super::route).
 
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::DATE;
-use http::{Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Reply, route, route_admin, set};
+use super::{Answer, events, pushed, route, route_admin};
+use crate::error::Error;
 use crate::io::Io;
 use crate::server::Peer;
+use crate::user_agent::monitor::{Monitor, Next};
 
 /// Serves a connection until it ends.
 pub async fn serve(io: Io, peer: Peer) {
@@ -66,56 +69,137 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
 /// Answers one request.
 async fn stream(request: Request<RecvStream>, respond: SendResponse<Bytes>, peer: Peer) {
     let (parts, body) = request.into_parts();
-    let mut reply = if peer.is_admin {
-        route_admin(&peer.site, &parts, Incoming(body)).await
+    let answer = if peer.is_admin {
+        Answer::Reply(route_admin(&peer.site, &parts, Incoming(body)).await)
     } else {
         route(&peer.site, &parts, Incoming(body)).await
     };
-    // RFC 9110 §6.6.1; of HTTP/1.1 hyper takes care.
-    set(
-        &mut reply,
-        DATE,
-        httpdate::fmt_http_date(peer.site.service.now().into()),
-    );
-    let patience = peer.site.service.config().limits.body_timeout;
-    if let Err(error) = send(respond, reply, parts.method == Method::HEAD, patience).await {
+    let mut exchange = Exchange { respond, peer };
+    let sent = match answer {
+        Answer::Reply(reply) if parts.method == Method::HEAD => {
+            exchange.send(reply.map(|_| Empty::new())).await
+        }
+        Answer::Reply(reply) => exchange.send(reply).await,
+        Answer::Events(monitor) => exchange.send(events::reply(monitor).await).await,
+        Answer::Pushes(monitor) => exchange.push(monitor).await,
+    };
+    if let Err(error) = sent {
         tracing::debug!(%error, "HTTP/2 stream ended");
     }
 }
 
-/// Sends a reply. Data is handed over only as the peer makes room for it, and
-/// a peer that makes none for `patience` is given up.
-async fn send(
-    mut respond: SendResponse<Bytes>,
-    reply: Reply,
-    is_head: bool,
-    patience: Duration,
-) -> Result<(), h2::Error> {
-    let (parts, body) = reply.into_parts();
-    let mut body = match body.collect().await {
-        Ok(body) if !is_head => body.to_bytes(),
-        _ => Bytes::new(),
-    };
-    let mut stream = respond.send_response(Response::from_parts(parts, ()), body.is_empty())?;
-    while !body.is_empty() {
-        stream.reserve_capacity(body.len());
-        match timeout(patience, capacity(&mut stream)).await {
-            Ok(Some(room)) => {
-                let chunk = body.split_to(room?.min(body.len()));
-                stream.send_data(chunk, body.is_empty())?;
-            }
-            Ok(None) => return Ok(()),
-            Err(_) => {
-                stream.send_reset(Reason::CANCEL);
-                return Ok(());
+/// One request that is being answered.
+struct Exchange {
+    respond: SendResponse<Bytes>,
+    peer: Peer,
+}
+
+impl Exchange {
+    /// Sends a reply whose body comes by and by.
+    async fn send<B>(&mut self, reply: Response<B>) -> Result<(), h2::Error>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Unpin,
+    {
+        let (mut parts, mut body) = reply.into_parts();
+        self.date(&mut parts.headers);
+        let head = Response::from_parts(parts, ());
+        let mut stream = self.respond.send_response(head, body.is_end_stream())?;
+        if body.is_end_stream() {
+            return Ok(());
+        }
+        loop {
+            let frame = tokio::select! {
+                frame = body.frame() => frame,
+                _ = poll_fn(|context| stream.poll_reset(context)) => return Ok(()),
+            };
+            match frame.map(|Ok(frame)| frame.into_data()) {
+                Some(Ok(data)) => {
+                    let end = body.is_end_stream();
+                    if !self.write(&mut stream, data, end).await? || end {
+                        return Ok(());
+                    }
+                }
+                // Trailers, of which there are none.
+                Some(Err(_)) => {}
+                None => return stream.send_data(Bytes::new(), true),
             }
         }
     }
-    Ok(())
+
+    /// Pushes what the monitor reads, and ends with its status (RFC 8030 §6).
+    async fn push(&mut self, mut monitor: Monitor) -> Result<(), h2::Error> {
+        loop {
+            let next = tokio::select! {
+                next = monitor.next() => next,
+                _ = poll_fn(|context| self.respond.poll_reset(context)) => return Ok(()),
+            };
+            match next {
+                Next::Item(item) => {
+                    let (promised, reply) = pushed::exchange(&monitor.site().service, &item);
+                    let Ok(mut pushed) = self.respond.push_request(promised) else {
+                        let refused = monitor.site().refuse(&Error::ServerPush);
+                        return self.send(refused).await;
+                    };
+                    let (mut parts, body) = reply.into_parts();
+                    self.date(&mut parts.headers);
+                    let head = Response::from_parts(parts, ());
+                    let mut stream = pushed.send_response(head, body.is_empty())?;
+                    if !body.is_empty() && !self.write(&mut stream, body, true).await? {
+                        return Ok(());
+                    }
+                    monitor.confirm(&item).await;
+                }
+                Next::Quiet => {}
+                Next::Ended(StatusCode::NOT_FOUND) => {
+                    let refused = monitor.site().refuse(&Error::NotFound);
+                    return self.send(refused).await;
+                }
+                Next::Ended(status) => {
+                    let mut reply = Response::new(Full::default());
+                    *reply.status_mut() = status;
+                    return self.send(reply).await;
+                }
+            }
+        }
+    }
+
+    /// Hands data over as the peer makes room for it; `false` when it made none
+    /// for `limits.body_timeout` and was given up.
+    async fn write(
+        &self,
+        stream: &mut SendStream<Bytes>,
+        mut data: Bytes,
+        end: bool,
+    ) -> Result<bool, h2::Error> {
+        let patience = self.peer.site.service.config().limits.body_timeout;
+        while !data.is_empty() {
+            stream.reserve_capacity(data.len());
+            match timeout(patience, capacity(stream)).await {
+                Ok(Some(room)) => {
+                    let chunk = data.split_to(room?.min(data.len()));
+                    stream.send_data(chunk, end && data.is_empty())?;
+                }
+                Ok(None) => return Ok(false),
+                Err(_) => {
+                    stream.send_reset(Reason::CANCEL);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// RFC 9110 §6.6.1; of HTTP/1.1 hyper takes care.
+    fn date(&self, headers: &mut HeaderMap) {
+        let now = httpdate::fmt_http_date(self.peer.site.service.now().into());
+        if let Ok(date) = HeaderValue::from_str(&now) {
+            headers.insert(DATE, date);
+        }
+    }
 }
 
 async fn capacity(stream: &mut SendStream<Bytes>) -> Option<Result<usize, h2::Error>> {
-    std::future::poll_fn(|context| stream.poll_capacity(context)).await
+    poll_fn(|context| stream.poll_capacity(context)).await
 }
 
 /// A request's body; what was read makes room for more.

@@ -2,14 +2,15 @@
 
 use std::time::SystemTime;
 
+use bugle_protocol::PushMessage;
 use bugle_protocol::headers::{CRYPTO_KEY, ContentCoding, ENCRYPTION};
-use bugle_protocol::{Content, PushMessage};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LAST_MODIFIED};
 use http::{Method, StatusCode, request};
 use http_body_util::Full;
 
 use super::{Reply, Site, empty, options, set};
 use crate::error::Error;
+use crate::store::ReceiptStatus;
 
 /// What the resource takes.
 pub(super) const METHODS: &str = "GET, DELETE, OPTIONS";
@@ -35,6 +36,15 @@ pub(super) async fn resource(
 /// A message with the fields that a user agent needs (8030-6-e): the body as
 /// it came, neither urgency nor topic.
 fn shown(message: PushMessage) -> Reply {
+    let mut reply = head(&message);
+    if let Some(content) = message.content {
+        *reply.body_mut() = Full::new(content.body.into());
+    }
+    reply
+}
+
+/// The same without the body.
+pub(super) fn head(message: &PushMessage) -> Reply {
     let mut reply = empty(StatusCode::OK);
     let accepted_at = SystemTime::from(message.accepted_at);
     set(
@@ -43,15 +53,10 @@ fn shown(message: PushMessage) -> Reply {
         httpdate::fmt_http_date(accepted_at),
     );
     set(&mut reply, CACHE_CONTROL, "private");
-    let Some(Content {
-        coding,
-        content_type,
-        body,
-    }) = message.content
-    else {
+    let Some(content) = &message.content else {
         return reply;
     };
-    if let Some(coding) = coding {
+    if let Some(coding) = &content.coding {
         set(&mut reply, CONTENT_ENCODING, coding.as_str());
         if let ContentCoding::Aesgcm {
             encryption,
@@ -62,9 +67,16 @@ fn shown(message: PushMessage) -> Reply {
             set(&mut reply, CRYPTO_KEY, crypto_key);
         }
     }
-    if let Some(content_type) = content_type {
+    if let Some(content_type) = &content.content_type {
         set(&mut reply, CONTENT_TYPE, content_type);
     }
-    *reply.body_mut() = Full::new(body.into());
     reply
+}
+
+/// What the message resource answers in a receipt (RFC 8030 §6.3).
+pub(super) fn receipt_status(status: ReceiptStatus) -> StatusCode {
+    match status {
+        ReceiptStatus::Delivered => StatusCode::NO_CONTENT,
+        ReceiptStatus::Failed => StatusCode::GONE,
+    }
 }

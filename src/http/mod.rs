@@ -1,7 +1,6 @@
 //! HTTP: the one list of routes, and how a refusal is told. Knows no HTTP
 //! engine: [`http1`] and [`http2`] put theirs in front of [`route`].
 
-use std::error::Error as StdError;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,25 +12,42 @@ use http::header::{
     UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode, request};
-use http_body::Body;
 use http_body_util::Full;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::error::Error;
 use crate::service::PushService;
+use crate::user_agent::monitor::Monitor;
+
+use self::body::Content;
+use self::subscription::Held;
 
 pub mod http1;
 pub mod http2;
 
+mod body;
 mod broadcasts;
+mod events;
 mod handshake;
 mod message;
 mod push;
+mod pushed;
 mod status;
+mod subscription;
 
 /// A response as every engine can send it.
 pub type Reply = Response<Full<Bytes>>;
+
+/// The answer to a request.
+pub enum Answer {
+    /// This.
+    Reply(Reply),
+    /// What the monitor reads, as server pushes (RFC 8030 §6).
+    Pushes(Monitor),
+    /// The same as Server-Sent Events in the body.
+    Events(Monitor),
+}
 
 /// What the routes need.
 pub struct Site {
@@ -60,6 +76,15 @@ impl Site {
         }
     }
 
+    /// A place for one more request in progress.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when there is none.
+    pub fn admit_request(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let place = self.requests.try_acquire();
+        place.map_err(|_| Error::Limit("limits.requests"))
+    }
+
     /// A place for one more connected user agent.
     ///
     /// # Errors
@@ -83,45 +108,72 @@ impl Site {
 }
 
 /// Answers a request to the public listener.
-pub async fn route<B>(site: &Site, parts: &request::Parts, body: B) -> Reply
-where
-    B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>,
-{
+pub async fn route(site: &Arc<Site>, parts: &request::Parts, content: impl Content) -> Answer {
     let path = parts.uri.path();
-    if path.len() > LONGEST_PATH {
-        return site.refuse(&Error::NotFound);
-    }
-    let (answered, shared) = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
-        Some(("push", token)) => (
-            push::resource(site, parts, token, body).await,
-            Some(push::METHODS),
-        ),
-        Some(("message", token)) => (
-            message::resource(site, parts, token).await,
-            Some(message::METHODS),
-        ),
-        _ => (status::page(site, &parts.method, path).await, None),
+    let (answered, methods) = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
+        _ if path.len() > LONGEST_PATH => (Err(Error::NotFound), None),
+        Some(("push", token)) => {
+            let pushed = push::resource(site, parts, token, content).await;
+            (pushed.map(Answer::Reply), Some(push::METHODS))
+        }
+        Some(("message", token)) => {
+            let message = message::resource(site, parts, token).await;
+            (message.map(Answer::Reply), Some(message::METHODS))
+        }
+        Some(("subscription", token)) => held(site, parts, Held::Subscription(token)).await,
+        Some(("subscription-set", token)) => held(site, parts, Held::Set(token)).await,
+        Some(("receipt-subscription", token)) => held(site, parts, Held::Receipts(token)).await,
+        None if path == "/subscribe" => {
+            let subscribed = subscription::subscribe(site, parts, content).await;
+            (
+                subscribed.map(Answer::Reply),
+                Some(subscription::SUBSCRIBE_METHODS),
+            )
+        }
+        _ => {
+            let page = status::page(site, &parts.method, path).await;
+            (page.map(Answer::Reply), None)
+        }
     };
-    let mut reply = answered.unwrap_or_else(|error| site.refuse(&error));
-    if let Some(methods) = shared {
-        share(&mut reply, methods);
+    let answer = answered.unwrap_or_else(|error| Answer::Reply(site.refuse(&error)));
+    match (answer, methods) {
+        (Answer::Reply(mut reply), Some(methods)) => {
+            share(&mut reply, methods);
+            Answer::Reply(reply)
+        }
+        (answer, _) => answer,
     }
-    reply
+}
+
+async fn held(
+    site: &Arc<Site>,
+    parts: &request::Parts,
+    resource: Held<'_>,
+) -> (Result<Answer, Error>, Option<&'static str>) {
+    let answered = subscription::held(site, parts, resource).await;
+    (answered, Some(subscription::METHODS))
 }
 
 /// Answers a request to the admin listener.
-pub async fn route_admin<B>(site: &Site, parts: &request::Parts, body: B) -> Reply
-where
-    B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>>,
-{
+pub async fn route_admin(site: &Site, parts: &request::Parts, content: impl Content) -> Reply {
     let path = parts.uri.path();
     let answered = match (path, path.strip_prefix("/broadcasts/")) {
-        (_, Some(id)) => broadcasts::resource(site, parts, id, body).await,
+        (_, Some(id)) => broadcasts::resource(site, parts, id, content).await,
         ("/broadcasts", _) => broadcasts::list(site, &parts.method),
         ("/metrics", _) => status::metrics(site, &parts.method),
         _ => status::page(site, &parts.method, path).await,
     };
     answered.unwrap_or_else(|error| site.refuse(&error))
+}
+
+/// Answers a held GET of a client that takes no server pushes and has not
+/// asked for events.
+async fn without_push(site: &Site, mut monitor: Monitor) -> Reply {
+    if monitor.is_over().await {
+        empty(StatusCode::NO_CONTENT)
+    } else {
+        site.refuse(&Error::ServerPush)
+    }
 }
 
 /// A reply without a body.

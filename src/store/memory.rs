@@ -224,6 +224,14 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.state().user_agents.contains_key(&uaid)) })
     }
 
+    fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let channels = state.user_agents.get(&uaid).into_iter();
+            Ok(channels.flat_map(|of_one| of_one.keys().copied()).collect())
+        })
+    }
+
     fn remove_subscription(
         &self,
         uaid: Uaid,

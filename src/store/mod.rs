@@ -119,6 +119,14 @@ impl Filter {
         min_urgency: Urgency::VeryLow,
         channel: None,
     };
+
+    /// Whether a message that no log holds is taken.
+    pub fn lets_pass(&self, message: &PushMessage) -> bool {
+        message.urgency >= self.min_urgency
+            && self
+                .channel
+                .is_none_or(|channel| channel == message.channel)
+    }
 }
 
 /// What a store holds now.
@@ -196,6 +204,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether the user agent has a subscription.
     fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// The channels of all subscriptions of a user agent.
+    fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>>;
 
     /// Removes a subscription with its messages, which are [given
     /// up](Removal::GivenUp). `None` when it was not there.

@@ -134,6 +134,10 @@ impl Store for SledStore {
         Box::pin(async move { Ok(self.subscription_count(uaid)? > 0) })
     }
 
+    fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>> {
+        Box::pin(async move { self.read_channels(uaid) })
+    }
+
     fn remove_subscription(
         &self,
         uaid: Uaid,

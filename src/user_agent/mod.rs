@@ -6,4 +6,5 @@
 //! [`Registration`](crate::clients::Registration) in between.
 
 mod cursor;
+pub mod monitor;
 pub mod websocket;

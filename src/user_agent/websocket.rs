@@ -77,7 +77,7 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
         followed: Followed::default(),
     };
     let ended = match connection.hello(stop).await {
-        Ok(registration) => connection.drain(&registration).await,
+        Ok((uaid, registration)) => connection.drain(uaid, &registration).await,
         Err(end) => end,
     };
     if let End::Close(close) = ended {
@@ -131,7 +131,7 @@ struct Connection<'s, IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     /// Waits for `hello` and answers it. The mailbox is registered before the
     /// log is first read, so that nothing falls between.
-    async fn hello(&mut self, stop: CancellationToken) -> Result<Registration, End> {
+    async fn hello(&mut self, stop: CancellationToken) -> Result<(Uaid, Registration), End> {
         loop {
             let command = tokio::select! {
                 biased;
@@ -143,18 +143,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                 }
             };
             if let Some(Command::Connect { uaid, broadcasts }) = command {
-                let registration = self.service.connect(uaid).await?;
+                let (uaid, registration) = self.service.connect(uaid).await?;
                 let news = self.follow(&broadcasts);
-                self.send(&ServerMessage::hello(registration.uaid(), news))
-                    .await?;
-                return Ok(registration);
+                self.send(&ServerMessage::hello(uaid, news)).await?;
+                return Ok((uaid, registration));
             }
         }
     }
 
     /// The life of a connection after `hello`, until it ends.
-    async fn drain(&mut self, registration: &Registration) -> End {
-        let uaid = registration.uaid();
+    async fn drain(&mut self, uaid: Uaid, registration: &Registration) -> End {
         loop {
             let may_send = self.behind && self.session.room().is_some();
             let step = tokio::select! {
@@ -290,8 +288,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             if message.urgency >= self.cursor.min() {
                 self.notify(uaid, &message).await?;
             } else {
-                // For this message the user agent is not there (RFC 8030 §5.2).
-                self.service.metrics().dropped.inc();
+                self.service.pass_over(uaid, message.id).await;
             }
         }
         if mail.broadcasts {

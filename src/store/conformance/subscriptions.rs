@@ -14,6 +14,10 @@ async fn a_subscription_is_there_until_removed() {
         assert_eq!(store.subscription(uaid(1), channel(2)).await, Ok(Some(two)));
         assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
         assert_eq!(store.usage().subscriptions, 2);
+        let mut channels = store.channels(uaid(1)).await.unwrap();
+        channels.sort();
+        assert_eq!(channels, [channel(1), channel(2)]);
+        assert_eq!(store.channels(uaid(2)).await, Ok(vec![]));
 
         assert!(unsubscribed(store, 1, 1).await);
         assert!(!unsubscribed(store, 1, 1).await);

@@ -44,6 +44,13 @@ pub(super) fn subscription_key(uaid: Uaid, channel: ChannelId) -> [u8; 33] {
     key
 }
 
+/// What all keys of a user agent's subscriptions begin with.
+pub(super) fn subscriptions_prefix(uaid: Uaid) -> [u8; 17] {
+    let mut prefix = [SUBSCRIPTION; 17];
+    prefix[1..].copy_from_slice(uaid.as_bytes());
+    prefix
+}
+
 pub(super) fn user_agent_key(uaid: Uaid) -> [u8; 17] {
     let mut key = [USER_AGENT; 17];
     key[1..].copy_from_slice(uaid.as_bytes());

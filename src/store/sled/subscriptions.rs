@@ -4,7 +4,7 @@ use bugle_protocol::{ChannelId, MessageId, Uaid, UnixTime};
 
 use super::changes::Changes;
 use super::commit::Room;
-use super::keys::{subscription_key, user_agent_key};
+use super::keys::{subscription_key, subscriptions_prefix, user_agent_key};
 use super::record::{
     Damaged, decode, decode_subscription, encode, encode_subscription, unavailable,
 };
@@ -27,6 +27,21 @@ impl SledStore {
                 "the record of a subscription is damaged; a restart sets it aside".to_owned(),
             )),
         }
+    }
+
+    /// A scan: for the rare request that ends them all.
+    pub(super) fn read_channels(&self, uaid: Uaid) -> Result<Vec<ChannelId>, StoreError> {
+        let prefix = subscriptions_prefix(uaid);
+        let keys = self.tree.scan_prefix(prefix).keys();
+        keys.map(|key| {
+            let key = key.map_err(|e| unavailable(&e))?;
+            let channel = key
+                .get(prefix.len()..)
+                .and_then(|rest| rest.try_into().ok());
+            let damaged = || StoreError::Unavailable("a key of the store is damaged".to_owned());
+            channel.map(ChannelId::from_bytes).ok_or_else(damaged)
+        })
+        .collect()
     }
 
     pub(super) fn subscription_count(&self, uaid: Uaid) -> Result<u32, StoreError> {

@@ -1,0 +1,79 @@
+//! Server-Sent Events: the same log for those who take no server pushes.
+//!
+//! `event: message` has the message's URL, its endpoint, its header fields and
+//! its body in base64url; `event: receipt` the message's URL and a status.
+
+use std::convert::Infallible;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use serde_json::{Map, Value, json};
+
+use super::message;
+use crate::service::PushService;
+use crate::user_agent::monitor::{Item, Monitor, Next};
+
+/// A body that goes on.
+pub type Events = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The reply that tells what the monitor reads, until it ends. A subscription
+/// that is removed meanwhile ends it too: the next GET is answered 404.
+pub async fn reply(mut monitor: Monitor) -> Response<Events> {
+    if monitor.is_over().await {
+        let mut reply = Response::new(Empty::new().boxed_unsync());
+        *reply.status_mut() = StatusCode::NO_CONTENT;
+        return reply;
+    }
+    let events = unfold((monitor, None), |(mut monitor, told)| async move {
+        if let Some(item) = told {
+            // The engine took the last event and asks for another.
+            monitor.confirm(&item).await;
+        }
+        match monitor.next().await {
+            Next::Item(item) => {
+                let text = event(&monitor.site().service, &item);
+                Some((Ok(Frame::data(text.into())), (monitor, Some(item))))
+            }
+            Next::Quiet => Some((Ok(Frame::data(":\n\n".into())), (monitor, None))),
+            Next::Ended(_) => None,
+        }
+    });
+    let mut reply = Response::new(StreamBody::new(events).boxed_unsync());
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+fn event(service: &PushService, item: &Item) -> String {
+    let (kind, data) = match item {
+        Item::Message(uaid, message) => {
+            let shown = message::head(message);
+            let fields = shown.headers().iter().map(|(name, value)| {
+                let value = value.to_str().unwrap_or_default();
+                (name.to_string(), Value::from(value))
+            });
+            let body = message.content.as_ref().map(|content| &content.body);
+            let data = json!({
+                "message": service.message_url(*uaid, message.id),
+                "push": service.push_url(*uaid, message),
+                "headers": Map::from_iter(fields),
+                "body": body.map(|body| URL_SAFE_NO_PAD.encode(body)),
+            });
+            ("message", data)
+        }
+        Item::Receipt(receipt) => {
+            let url = service.message_url(receipt.uaid, receipt.message);
+            let status = message::receipt_status(receipt.status).as_u16();
+            ("receipt", json!({ "message": url, "status": status }))
+        }
+    };
+    format!("event: {kind}\ndata: {data}\n\n")
+}

@@ -1,0 +1,152 @@
+//! What RFC 8030 user agents use: the push service resource `/subscribe` (§4),
+//! subscriptions and their sets (§6, §7.3).
+
+use std::sync::Arc;
+
+use bugle_protocol::PublicKey;
+use bugle_protocol::headers::{HeaderError, URGENCY, Urgency};
+use bugle_protocol::link;
+use bugle_protocol::prefer::Prefer;
+use http::header::{ACCEPT, CONTENT_TYPE, LINK, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
+use serde::Deserialize;
+
+use super::body::{self, Content};
+use super::{Answer, Reply, Site, empty, options, set};
+use crate::clients::Reader;
+use crate::error::Error;
+use crate::store::Filter;
+use crate::user_agent::monitor::Monitor;
+
+/// What `/subscribe` takes.
+pub(super) const SUBSCRIBE_METHODS: &str = "POST, OPTIONS";
+/// What a subscription, a set and a receipt subscription take.
+pub(super) const METHODS: &str = "GET, DELETE, OPTIONS";
+
+/// The media type of a restricted subscription (RFC 8292 §4.1).
+const OPTIONS: &str = "application/webpush-options+json";
+
+/// Which resource is asked for, by its token.
+#[derive(Clone, Copy)]
+pub(super) enum Held<'t> {
+    Subscription(&'t str),
+    Set(&'t str),
+    Receipts(&'t str),
+}
+
+/// Answers a request to the push service resource.
+pub(super) async fn subscribe(
+    site: &Site,
+    parts: &request::Parts,
+    content: impl Content,
+) -> Result<Reply, Error> {
+    match parts.method {
+        Method::POST => {}
+        Method::OPTIONS => return Ok(options(SUBSCRIBE_METHODS)),
+        _ => return Err(Error::MethodNotAllowed(SUBSCRIBE_METHODS)),
+    }
+    let _request = site.admit_request()?;
+    let limits = &site.service.config().limits;
+    let vapid_key = match is_options(&parts.headers) {
+        true => vapid_key(&body::read(&parts.headers, content, limits).await?)?,
+        false => None,
+    };
+    let in_set = link::find(&parts.headers, link::SET)?;
+    let made = site
+        .service
+        .subscribe_in_set(in_set.as_deref(), vapid_key)
+        .await?;
+    let mut reply = empty(StatusCode::CREATED);
+    set(&mut reply, LOCATION, made.subscription);
+    for (url, relation) in [(made.push, link::PUSH), (made.set, link::SET)] {
+        if let Ok(link) = HeaderValue::from_str(&link::print(&url, relation)) {
+            reply.headers_mut().append(LINK, link);
+        }
+    }
+    Ok(reply)
+}
+
+/// V-10: parameters and case do not count.
+fn is_options(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = content_type.and_then(|value| value.split(';').next());
+    media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(OPTIONS))
+}
+
+/// RFC 8292 §4.1; V-9.
+fn vapid_key(options: &[u8]) -> Result<Option<PublicKey>, Error> {
+    #[derive(Deserialize)]
+    struct Options {
+        vapid: Option<String>,
+    }
+    let options: Options = serde_json::from_slice(options).map_err(|_| Error::Options)?;
+    let key = options.vapid.as_deref().map(PublicKey::from_base64url);
+    key.transpose().map_err(|_| Error::Options)
+}
+
+/// Answers a request to a resource that can be held.
+pub(super) async fn held(
+    site: &Arc<Site>,
+    parts: &request::Parts,
+    resource: Held<'_>,
+) -> Result<Answer, Error> {
+    let service = &site.service;
+    match (&parts.method, resource) {
+        (&Method::GET, resource) => monitor(site, &parts.headers, resource).await,
+        (&Method::DELETE, resource) => {
+            match resource {
+                Held::Subscription(token) => service.end_subscription(token).await?,
+                Held::Set(token) => service.end_set(token).await?,
+                Held::Receipts(token) => service.end_receipts(token).await?,
+            }
+            Ok(Answer::Reply(empty(StatusCode::NO_CONTENT)))
+        }
+        (&Method::OPTIONS, _) => Ok(Answer::Reply(options(METHODS))),
+        _ => Err(Error::MethodNotAllowed(METHODS)),
+    }
+}
+
+/// Begins to monitor. `Accept: text/event-stream` asks for events in the body,
+/// for those who cannot take server pushes.
+async fn monitor(
+    site: &Arc<Site>,
+    headers: &HeaderMap,
+    resource: Held<'_>,
+) -> Result<Answer, Error> {
+    let service = &site.service;
+    let mut filter = Filter {
+        min_urgency: urgency(headers)?,
+        channel: None,
+    };
+    let reader = match resource {
+        Held::Set(token) => Reader::UserAgent(service.set(token).await?),
+        Held::Receipts(token) => Reader::Receipts(service.receipt_subscription(token).await?),
+        Held::Subscription(token) => {
+            let subscription = service.subscription(token).await?;
+            filter.channel = Some(subscription.channel);
+            Reader::Channel(subscription.uaid, subscription.channel)
+        }
+    };
+    let waits = !Prefer::parse(headers).wait_none;
+    let monitor = Monitor::new(site, service.register(reader), filter, waits)?;
+    let events = headers.get_all(ACCEPT).iter().any(|accept| {
+        let accept = accept.to_str().unwrap_or_default();
+        accept.to_ascii_lowercase().contains("text/event-stream")
+    });
+    Ok(match events {
+        true => Answer::Events(monitor),
+        false => Answer::Pushes(monitor),
+    })
+}
+
+/// The least urgency that a user agent wants to see now (RFC 8030 §5.3).
+fn urgency(headers: &HeaderMap) -> Result<Urgency, Error> {
+    let mut fields = headers.get_all(URGENCY).iter();
+    match (fields.next(), fields.next()) {
+        (None, _) => Ok(Urgency::VeryLow),
+        (Some(field), None) => Ok(field.to_str().map_err(|_| HeaderError::Urgency)?.parse()?),
+        _ => Err(HeaderError::Urgency.into()),
+    }
+}

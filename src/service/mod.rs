@@ -1,0 +1,180 @@
+//! The push service itself: the rules between those who send and those who
+//! receive, whatever protocol they speak.
+
+mod live;
+mod receipts;
+mod receiving;
+mod sending;
+mod subscribing;
+
+use std::sync::Arc;
+
+use bugle_protocol::{Keyring, ReceiptSubscriptionId, UnixTime};
+
+use crate::broadcasts::{Broadcasts, Label};
+use crate::clients::Clients;
+use crate::compat::Compat;
+use crate::config::{Config, PublicUrl};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::store::{ReceiptStatus, Store, StoreError};
+use crate::time::Clock;
+use crate::verifier::Verifier;
+
+use self::live::Live;
+
+/// The rules of the service. Handlers and transports call it; nothing else
+/// but the expiry talks to the store.
+pub struct PushService {
+    store: Arc<dyn Store>,
+    clients: Arc<Clients>,
+    keyring: Keyring,
+    verifier: Verifier,
+    live: Live,
+    public_url: PublicUrl,
+    config: Config,
+    compat: Compat,
+    clock: Clock,
+    metrics: Metrics,
+}
+
+impl PushService {
+    /// A service that hands out URLs below `public_url`.
+    pub fn new(
+        config: Config,
+        public_url: PublicUrl,
+        store: Arc<dyn Store>,
+        keyring: Keyring,
+        clock: Clock,
+    ) -> Self {
+        let compat = Compat::new(&config.compat);
+        let verifier = Verifier::new(
+            public_url.audience(),
+            compat.tolerances,
+            config.push.vapid_leeway,
+            config.limits.verified_tokens,
+        );
+        let clients = Clients::new(config.limits.live_queue);
+        let live = Live::new(config.limits.live_receipts);
+        let metrics = Metrics::default();
+        Self {
+            store,
+            clients,
+            keyring,
+            verifier,
+            live,
+            public_url,
+            config,
+            compat,
+            clock,
+            metrics,
+        }
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What is tolerated of senders.
+    pub fn compat(&self) -> &Compat {
+        &self.compat
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The text of the metrics.
+    pub fn metrics_text(&self) -> String {
+        self.metrics.text(self.store.usage())
+    }
+
+    /// Who is connected.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// The origin that URLs are handed out under.
+    pub fn public_url(&self) -> &PublicUrl {
+        &self.public_url
+    }
+
+    /// The time.
+    pub fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    /// The broadcasts as they are now.
+    pub fn broadcasts(&self) -> Arc<Broadcasts> {
+        self.store.broadcasts()
+    }
+
+    /// Sets the version of a broadcast, or with `None` removes it, and says
+    /// whether it was there before. When this returns, the change is safe and
+    /// all who are connected have been told.
+    ///
+    /// # Errors
+    /// [`Error::Limit`], [`Error::Unavailable`].
+    pub async fn set_broadcast(&self, id: Label, version: Option<Label>) -> Result<bool, Error> {
+        let set = self.store.set_broadcast(id, version).await;
+        let had = self.stored(set)?;
+        self.clients.announce();
+        Ok(had)
+    }
+
+    /// Removes what has expired, in one step of `limits.expire_batch`, and says
+    /// whether there may be more.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn expire(&self) -> Result<bool, Error> {
+        let now = self.now();
+        for ((uaid, id), receipt) in self.live.given_up(now) {
+            self.settle(receipt, uaid, id, ReceiptStatus::Failed).await;
+        }
+        let expired = self.store.expire(now, self.config.limits.expire_batch);
+        let expired = self.stored(expired.await)?;
+        self.metrics.expired.inc_by(expired.messages as u64);
+        self.tell(expired.wake);
+        Ok(expired.more)
+    }
+
+    /// Whether the store takes changes, all of them so far made durable.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.stored(self.store.flush().await)
+    }
+
+    /// Wakes who monitors these receipt subscriptions.
+    fn tell(&self, receipts: Vec<ReceiptSubscriptionId>) {
+        for id in receipts {
+            self.clients.wake_receipts(id);
+        }
+    }
+
+    /// The token in a URL below `path` that we have handed out, absolute or
+    /// relative.
+    fn token_in<'u>(&self, url: &'u str, path: &str) -> Option<&'u str> {
+        let origin = self.public_url.origin();
+        url.strip_prefix(origin).unwrap_or(url).strip_prefix(path)
+    }
+
+    fn gone(&self) -> Error {
+        Error::Gone(self.compat.gone_status)
+    }
+
+    /// What the store said, a failure counted and logged.
+    fn stored<T>(&self, result: Result<T, StoreError>) -> Result<T, Error> {
+        result.map_err(|error| {
+            if let StoreError::Unavailable(reason) = &error {
+                self.metrics.store_failures.inc();
+                tracing::error!(%reason, "the store failed");
+            }
+            error.into()
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! Receipts: what became of a message, for the application server that asked
+//! (RFC 8030 §5.1, §6.3).
+
+use bugle_protocol::link;
+use bugle_protocol::prefer::Prefer;
+use bugle_protocol::session::Close;
+use bugle_protocol::{MessageId, ReceiptSubscriptionId, ReceiptSubscriptionUrl, Ttl, Uaid};
+use http::HeaderMap;
+
+use super::PushService;
+use crate::clients::Reader;
+use crate::error::Error;
+use crate::random::random;
+use crate::store::{Receipt, ReceiptId, ReceiptStatus};
+
+/// What a request says about receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// No receipt.
+    None,
+    /// A receipt, in a new receipt subscription.
+    New,
+    /// A receipt, in this one (8030-5.1-f).
+    In(ReceiptSubscriptionId),
+}
+
+impl PushService {
+    /// Reads `Prefer` and `Link`. A link without the preference asks for
+    /// nothing, and must be good all the same.
+    ///
+    /// # Errors
+    /// [`Error::Link`], [`Error::Receipts`] (8030-5.1-i).
+    pub async fn receipt_wish(&self, headers: &HeaderMap) -> Result<Wish, Error> {
+        let wanted = Prefer::parse(headers).respond_async;
+        let given = match link::find(headers, link::RECEIPT)? {
+            None => None,
+            Some(url) => {
+                let token = self.token_in(&url, "/receipt-subscription/");
+                let known = self.receipt_subscription(token.ok_or(Error::Receipts)?);
+                Some(known.await.map_err(|error| match error {
+                    Error::NotFound => Error::Receipts,
+                    error => error,
+                })?)
+            }
+        };
+        Ok(match given {
+            _ if !wanted => Wish::None,
+            None => Wish::New,
+            Some(id) => Wish::In(id),
+        })
+    }
+
+    /// The receipt subscription that is wished for; it lasts until a message
+    /// with this TTL has left its receipt there, and that has been waiting for
+    /// its whole lifetime.
+    pub(super) async fn grant(
+        &self,
+        wish: Wish,
+        ttl: Ttl,
+    ) -> Result<Option<ReceiptSubscriptionId>, Error> {
+        let now = self.now();
+        let lifetime = self.config.push.receipt_lifetime;
+        let id = match wish {
+            Wish::None => return Ok(None),
+            Wish::New => ReceiptSubscriptionId::from_bytes(random()),
+            Wish::In(id) => {
+                let until = now + ttl + lifetime;
+                let lasts = self.store.knows_receipt_subscription(id, until).await;
+                if self.stored(lasts)? {
+                    return Ok(Some(id));
+                }
+                id
+            }
+        };
+        // Longer than this message needs, so that not every push writes it.
+        let ends_at = now + self.config.push.max_ttl + lifetime;
+        let put = self.store.put_receipt_subscription(id, ends_at).await;
+        self.stored(put)?;
+        Ok(Some(id))
+    }
+
+    /// The receipt subscription that a token names.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it is not there (any more).
+    pub async fn receipt_subscription(&self, token: &str) -> Result<ReceiptSubscriptionId, Error> {
+        let url = ReceiptSubscriptionUrl::open(&self.keyring, token);
+        let ReceiptSubscriptionUrl(id) = url.map_err(|_| Error::NotFound)?;
+        let known = self.store.knows_receipt_subscription(id, self.now()).await;
+        match self.stored(known)? {
+            true => Ok(id),
+            false => Err(Error::NotFound),
+        }
+    }
+
+    /// The URL of a receipt subscription.
+    pub(super) fn receipts_url(&self, id: ReceiptSubscriptionId) -> String {
+        let token = ReceiptSubscriptionUrl(id).seal(&self.keyring);
+        self.public_url
+            .url(&format!("/receipt-subscription/{token}"))
+    }
+
+    /// Ends a receipt subscription, with its receipts (8030-7.3-e).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unavailable`].
+    pub async fn end_receipts(&self, token: &str) -> Result<(), Error> {
+        let id = self.receipt_subscription(token).await?;
+        self.stored(self.store.remove_receipt_subscription(id).await)?;
+        self.clients.close(Reader::Receipts(id), Close::Removed);
+        Ok(())
+    }
+
+    /// The next receipts, after `after`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there are none, nor will be: the receipt
+    /// subscription has ended (8030-7.3-b). [`Error::Unavailable`].
+    pub async fn receipts(
+        &self,
+        id: ReceiptSubscriptionId,
+        after: Option<ReceiptId>,
+        limit: usize,
+    ) -> Result<Vec<Receipt>, Error> {
+        let now = self.now();
+        let receipts = self.stored(self.store.receipts(id, after, limit, now).await)?;
+        if receipts.is_empty() {
+            let known = self.store.knows_receipt_subscription(id, now).await;
+            if !self.stored(known)? {
+                return Err(Error::NotFound);
+            }
+        }
+        Ok(receipts)
+    }
+
+    /// Says that a receipt has reached its application server. If that
+    /// fails, it comes twice.
+    pub async fn forget_receipt(&self, id: ReceiptSubscriptionId, receipt: ReceiptId) {
+        let forgotten = self.store.remove_receipt(id, receipt).await;
+        // Counted and logged.
+        let _ = self.stored(forgotten);
+    }
+
+    /// Leaves the receipt of a message that was never stored, its TTL 0.
+    pub(super) async fn settle(
+        &self,
+        id: ReceiptSubscriptionId,
+        uaid: Uaid,
+        message: MessageId,
+        status: ReceiptStatus,
+    ) {
+        let settled = self
+            .store
+            .settle(id, uaid, message, status, self.now())
+            .await;
+        // A failure is counted and logged; the message itself is dealt with.
+        if self.stored(settled).unwrap_or(false) {
+            self.clients.wake_receipts(id);
+        }
+    }
+}

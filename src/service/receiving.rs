@@ -1,0 +1,86 @@
+//! What user agents receive (RFC 8030 §6; `hello`, `notification`, `ack`).
+
+use bugle_protocol::websocket::AckUpdate;
+use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid};
+
+use super::PushService;
+use crate::clients::{Reader, Registration};
+use crate::error::Error;
+use crate::random::random;
+use crate::store::{Batch, Filter, ReceiptStatus, Removal};
+
+impl PushService {
+    /// Connects a user agent: the one it says it is, if that has a
+    /// subscription here, else a new one (WS-H-8 to WS-H-10).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]: no name is given out then (WS-H-11).
+    pub async fn connect(&self, uaid: Option<Uaid>) -> Result<(Uaid, Registration), Error> {
+        let uaid = match uaid {
+            Some(uaid) if self.stored(self.store.knows(uaid).await)? => uaid,
+            _ => Uaid::from_bytes(random()),
+        };
+        Ok((uaid, self.clients.register(Reader::UserAgent(uaid))))
+    }
+
+    /// The next messages of a log, after `after`, that pass the filter.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn pending(
+        &self,
+        uaid: Uaid,
+        after: Option<MessageId>,
+        filter: Filter,
+        batch: Batch,
+    ) -> Result<Vec<PushMessage>, Error> {
+        let pending = self.store.pending(uaid, after, filter, batch, self.now());
+        self.stored(pending.await)
+    }
+
+    /// Registers a reader of a log; an older one of the same log is told to
+    /// end.
+    pub fn register(&self, reader: Reader) -> Registration {
+        self.clients.register(reader)
+    }
+
+    /// The `version` of a message: the token of its URL.
+    pub fn version(&self, uaid: Uaid, id: MessageId) -> String {
+        MessageUrl { uaid, id }.seal(&self.keyring)
+    }
+
+    /// Ends the delivery of a message, whatever the code (WS-N-9), and says
+    /// which one it was: `None` when the version names none of this user
+    /// agent's (WS-N-12).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn acknowledge(
+        &self,
+        uaid: Uaid,
+        update: &AckUpdate,
+    ) -> Result<Option<MessageId>, Error> {
+        let version = update.version.as_deref().unwrap_or_default();
+        let id = match MessageUrl::open(&self.keyring, version) {
+            Ok(message) if message.uaid == uaid => message.id,
+            _ => return Ok(None),
+        };
+        let why = match update.code {
+            Some(101) => Removal::NotDecrypted,
+            Some(102) => Removal::NotWanted,
+            _ => Removal::Delivered,
+        };
+        if let Some(receipt) = self.live.take((uaid, id)) {
+            let status = match why {
+                Removal::Delivered => ReceiptStatus::Delivered,
+                _ => ReceiptStatus::Failed,
+            };
+            self.settle(receipt, uaid, id, status).await;
+        } else {
+            let removed = self.store.remove(uaid, id, why, self.now()).await;
+            self.tell(self.stored(removed)?.wake);
+        }
+        self.metrics.acknowledge(update.code);
+        Ok(Some(id))
+    }
+}

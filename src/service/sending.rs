@@ -1,0 +1,193 @@
+//! What application servers ask for (RFC 8030 §5).
+
+use bugle_protocol::push::PushHeaders;
+use bugle_protocol::{Content, MessageId, MessageUrl, PushEndpoint, PushMessage, Ttl, Uaid};
+use http::HeaderMap;
+
+use super::PushService;
+use super::receipts::Wish;
+use crate::error::Error;
+use crate::store::{NewMessage, ReceiptStatus, Removal, StoreError, Subscription};
+use crate::verifier::Sender;
+
+/// What became of a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The URL of the message (RFC 8030 §5).
+    pub location: String,
+    /// The lifetime that was granted (RFC 8030 §5.2).
+    pub ttl: Ttl,
+    /// The URL of the receipt subscription, when a receipt was wished for
+    /// (RFC 8030 §5.1).
+    pub receipts: Option<String>,
+}
+
+impl PushService {
+    /// The subscription that an endpoint's token names.
+    ///
+    /// # Errors
+    /// [`Error::UnknownEndpoint`] when it was not issued here,
+    /// [`Error::Gone`] when it was and is no more (RFC 8030 §7.3, A-4).
+    pub async fn endpoint(&self, token: &str) -> Result<Subscription, Error> {
+        let endpoint =
+            PushEndpoint::open(&self.keyring, token).map_err(|_| Error::UnknownEndpoint)?;
+        let stored = self
+            .store
+            .subscription(endpoint.uaid, endpoint.channel)
+            .await;
+        match self.stored(stored)? {
+            Some(subscription) if subscription.id == endpoint.subscription => Ok(subscription),
+            _ => Err(self.gone()),
+        }
+    }
+
+    /// Checks that the sender may push to the subscription, and says who it is
+    /// (RFC 8292 §4.2). A token that is not valid is refused on any
+    /// subscription (V-1).
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`], [`Error::OtherKey`], [`Error::Vapid`].
+    pub fn authenticate(
+        &self,
+        subscription: &Subscription,
+        headers: &HeaderMap,
+    ) -> Result<Option<Sender>, Error> {
+        let sender = self.verifier.verify(headers, self.now(), &self.metrics)?;
+        match (&subscription.vapid_key, sender) {
+            (Some(_), None) => Err(Error::Unauthorized),
+            (Some(key), Some(sender)) if *key != sender.key => Err(Error::OtherKey),
+            (_, sender) => Ok(sender),
+        }
+    }
+
+    /// Takes a message. When this returns, the message is safe, or its TTL is
+    /// 0 and it has been handed to the user agent or dropped (RFC 8030 §5.2).
+    ///
+    /// # Errors
+    /// [`Error::Gone`] when the subscription went meanwhile, [`Error::Receipts`]
+    /// when the receipt subscription did, [`Error::Limit`],
+    /// [`Error::Unavailable`].
+    pub async fn push(
+        &self,
+        subscription: &Subscription,
+        headers: PushHeaders,
+        content: Option<Content>,
+        wish: Wish,
+    ) -> Result<Accepted, Error> {
+        let now = self.now();
+        let most = Ttl::from_secs(self.config.push.max_ttl.as_secs());
+        let ttl = headers.ttl.min(most);
+        let receipt = self.grant(wish, ttl).await?;
+        let message = NewMessage {
+            channel: subscription.channel,
+            subscription: subscription.id,
+            accepted_at: now,
+            expires_at: now + ttl,
+            urgency: headers.urgency,
+            topic: headers.topic,
+            receipt,
+            content,
+        };
+        let uaid = subscription.uaid;
+        // Only a message that nothing will keep is worth a second copy.
+        let live = (ttl == Ttl::ZERO).then(|| message.clone());
+        let id = match self.store.append(uaid, message).await {
+            Err(StoreError::NoSubscription) => return Err(self.gone()),
+            Err(StoreError::NoReceiptSubscription) => return Err(Error::Receipts),
+            appended => self.stored(appended)?,
+        };
+        match live {
+            None => self.clients.wake(uaid, subscription.channel),
+            Some(message) => self.hand_over(uaid, message.with_id(id)).await,
+        }
+        self.metrics.accepted.inc();
+        Ok(Accepted {
+            location: self.message_url(uaid, id),
+            ttl,
+            receipts: receipt.map(|id| self.receipts_url(id)),
+        })
+    }
+
+    /// Hands a message with TTL 0 to its user agent, or drops it.
+    async fn hand_over(&self, uaid: Uaid, message: PushMessage) {
+        let (name, receipt) = ((uaid, message.id), message.receipt);
+        // First, so that no acknowledgement is too early.
+        let waits = receipt.is_some_and(|receipt| self.live.add(name, receipt, self.now()));
+        if !self.clients.offer(uaid, message) {
+            self.metrics.dropped.inc();
+            self.live.take(name);
+        } else if waits || receipt.is_none() {
+            return;
+        }
+        if let Some(receipt) = receipt {
+            self.settle(receipt, uaid, name.1, ReceiptStatus::Failed)
+                .await;
+        }
+    }
+
+    /// Drops a message with TTL 0 that its user agent does not want now: for
+    /// this one it is not there (RFC 8030 §5.2).
+    pub async fn pass_over(&self, uaid: Uaid, id: MessageId) {
+        self.metrics.dropped.inc();
+        if let Some(receipt) = self.live.take((uaid, id)) {
+            self.settle(receipt, uaid, id, ReceiptStatus::Failed).await;
+        }
+    }
+
+    // The message resource (RFC 8030 §5, §6.2).
+
+    /// The message that a token names.
+    ///
+    /// # Errors
+    /// [`Error::NoMessage`] when it is not there (any more).
+    pub async fn message(&self, token: &str) -> Result<PushMessage, Error> {
+        let MessageUrl { uaid, id } = self.open_message(token)?;
+        let stored = self.store.message(uaid, id, self.now()).await;
+        self.stored(stored)?.ok_or(Error::NoMessage)
+    }
+
+    /// Withdraws the message that a token names; after it has been delivered,
+    /// that acknowledges it.
+    ///
+    /// # Errors
+    /// [`Error::NoMessage`] when it is not there (any more).
+    pub async fn withdraw(&self, token: &str) -> Result<(), Error> {
+        let MessageUrl { uaid, id } = self.open_message(token)?;
+        if let Some(receipt) = self.live.take((uaid, id)) {
+            self.settle(receipt, uaid, id, ReceiptStatus::Delivered)
+                .await;
+            return Ok(());
+        }
+        let live = self.store.message(uaid, id, self.now()).await;
+        if self.stored(live)?.is_none() {
+            return Err(Error::NoMessage);
+        }
+        let removed = self.store.remove(uaid, id, Removal::Withdrawn, self.now());
+        let removed = self.stored(removed.await)?;
+        self.tell(removed.wake);
+        if removed.messages > 0 {
+            Ok(())
+        } else {
+            Err(Error::NoMessage)
+        }
+    }
+
+    fn open_message(&self, token: &str) -> Result<MessageUrl, Error> {
+        MessageUrl::open(&self.keyring, token).map_err(|_| Error::NoMessage)
+    }
+
+    /// The URL of a message (RFC 8030 §5).
+    pub fn message_url(&self, uaid: Uaid, id: MessageId) -> String {
+        self.public_url
+            .url(&format!("/message/{}", self.version(uaid, id)))
+    }
+
+    /// The push resource that a message came to.
+    pub fn push_url(&self, uaid: Uaid, message: &PushMessage) -> String {
+        self.endpoint_url(&PushEndpoint {
+            uaid,
+            channel: message.channel,
+            subscription: message.subscription,
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! Held GETs: a subscription or a set drained for its user agent (RFC 8030
+//! §6), a receipt subscription for its application server (§6.3).
+//!
+//! A [`Monitor`] says what comes next; how that is told (HTTP/2 server push or
+//! events in the body) is the HTTP side's business.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bugle_protocol::session::Close;
+use bugle_protocol::{MessageId, PushMessage, Uaid};
+use http::StatusCode;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+
+use crate::clients::{Mail, Reader, Registration};
+use crate::error::Error;
+use crate::http::Site;
+use crate::store::{Batch, Filter, Receipt, ReceiptId};
+
+/// One read of the log.
+const BATCH: Batch = Batch {
+    messages: 32,
+    bytes: 64 << 10,
+};
+
+/// Something that a reader is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A push message of this user agent.
+    Message(Uaid, PushMessage),
+    /// What became of a message.
+    Receipt(Receipt),
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it moves twice"
+)]
+pub enum Next {
+    /// This, to be told.
+    Item(Item),
+    /// Nothing for a while: a sign of life is due.
+    Quiet,
+    /// The end, with the status of the held GET: 200 when something was
+    /// told, 204 when not, 404 when what was read is gone.
+    Ended(StatusCode),
+}
+
+/// A held GET.
+pub struct Monitor {
+    site: Arc<Site>,
+    reader: Reader,
+    registration: Registration,
+    filter: Filter,
+    waits: bool,
+    messages_after: Option<MessageId>,
+    receipts_after: Option<ReceiptId>,
+    ready: VecDeque<Item>,
+    /// Whether the log may hold something after the cursor.
+    behind: bool,
+    told: bool,
+    ends_at: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Monitor {
+    /// Reads what `registration` is for, from the beginning. `waits` is whether
+    /// it stays once everything is told.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when too many are connected.
+    pub fn new(
+        site: &Arc<Site>,
+        registration: Registration,
+        filter: Filter,
+        waits: bool,
+    ) -> Result<Self, Error> {
+        let place = site.admit_user_agent()?;
+        let lifetime = site.service.config().user_agent.monitor_lifetime;
+        Ok(Self {
+            site: Arc::clone(site),
+            reader: registration.reader(),
+            registration,
+            filter,
+            waits,
+            messages_after: None,
+            receipts_after: None,
+            ready: VecDeque::new(),
+            behind: true,
+            told: false,
+            ends_at: Instant::now() + lifetime,
+            _place: place,
+        })
+    }
+
+    /// The site whose log is read.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Whether there is nothing to tell and it does not wait: then it ends
+    /// without a need for any way to tell things.
+    pub async fn is_over(&mut self) -> bool {
+        !self.waits && self.ready.is_empty() && self.read().await.is_ok() && self.ready.is_empty()
+    }
+
+    /// What comes next. After the end there is nothing more to ask.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                self.told = true;
+                return Next::Item(item);
+            }
+            if self.behind {
+                match self.read().await {
+                    Ok(()) => continue,
+                    Err(Error::NotFound) => return Next::Ended(StatusCode::NOT_FOUND),
+                    // It stays in the log; the reader comes back.
+                    Err(_) => return self.ended(StatusCode::SERVICE_UNAVAILABLE),
+                }
+            }
+            if !self.waits {
+                return self.ended(StatusCode::NO_CONTENT);
+            }
+            let quiet = Instant::now() + self.site.service.config().user_agent.ping_interval;
+            tokio::select! {
+                biased;
+                mail = self.registration.mail() => if let Some(end) = self.open(mail).await {
+                    return end;
+                },
+                () = sleep_until(self.ends_at) => return self.ended(StatusCode::NO_CONTENT),
+                () = sleep_until(quiet) => return Next::Quiet,
+            }
+        }
+    }
+
+    /// Says that an item has reached the reader. A message is acknowledged by
+    /// its reader (RFC 8030 §6.2); a receipt has served its purpose.
+    pub async fn confirm(&self, item: &Item) {
+        if let (Reader::Receipts(id), Item::Receipt(receipt)) = (self.reader, item) {
+            self.site.service.forget_receipt(id, receipt.id).await;
+        }
+    }
+
+    /// Fills `ready` from the log.
+    async fn read(&mut self) -> Result<(), Error> {
+        let service = &self.site.service;
+        match self.reader {
+            Reader::UserAgent(uaid) | Reader::Channel(uaid, _) => {
+                let after = self.messages_after;
+                let messages = service.pending(uaid, after, self.filter, BATCH).await?;
+                self.messages_after = messages.last().map_or(after, |message| Some(message.id));
+                let items = messages
+                    .into_iter()
+                    .map(|message| Item::Message(uaid, message));
+                self.ready.extend(items);
+            }
+            Reader::Receipts(id) => {
+                let after = self.receipts_after;
+                let receipts = service.receipts(id, after, BATCH.messages).await?;
+                self.receipts_after = receipts.last().map_or(after, |receipt| Some(receipt.id));
+                self.ready.extend(receipts.into_iter().map(Item::Receipt));
+            }
+        }
+        self.behind = !self.ready.is_empty();
+        Ok(())
+    }
+
+    async fn open(&mut self, mail: Mail) -> Option<Next> {
+        self.behind |= mail.log;
+        if let Reader::UserAgent(uaid) | Reader::Channel(uaid, _) = self.reader {
+            for message in mail.live {
+                if self.filter.lets_pass(&message) {
+                    self.ready.push_back(Item::Message(uaid, message));
+                } else {
+                    self.site.service.pass_over(uaid, message.id).await;
+                }
+            }
+        }
+        mail.close.map(|close| match close {
+            Close::Removed => Next::Ended(StatusCode::NOT_FOUND),
+            _ => self.ended(StatusCode::NO_CONTENT),
+        })
+    }
+
+    /// 200 stands for "something was told".
+    fn ended(&self, otherwise: StatusCode) -> Next {
+        Next::Ended(if self.told { StatusCode::OK } else { otherwise })
+    }
+}
