@@ -135,7 +135,7 @@ pub async fn http2(
     read(response.await.unwrap()).await
 }
 
-async fn read(response: Response<h2::RecvStream>) -> Reply {
+pub async fn read(response: Response<h2::RecvStream>) -> Reply {
     let (parts, mut body) = response.into_parts();
     let mut octets = Vec::new();
     while let Some(chunk) = body.data().await {

@@ -1,7 +1,9 @@
 //! The subject, and the two parties around it. They speak the wire alone.
 
 pub mod app_server;
+pub mod held;
 pub mod http;
 pub mod server;
 pub mod subject;
+pub mod subscriber;
 pub mod user_agent;

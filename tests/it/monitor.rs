@@ -1,0 +1,290 @@
+//! Receiving over HTTP (RFC 8030 §6): server pushes on held GETs.
+
+use std::time::Duration;
+
+use crate::support::app_server::{Push, ask, encrypted};
+use crate::support::held::{Events, Held, drain};
+use crate::support::http;
+use crate::support::server::Server;
+use crate::support::subscriber::{Subscription, link};
+
+#[tokio::test]
+async fn rfc8030_6_a_6_c_6_d_6_e_a_message_is_pushed_on_the_held_get() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let mut held = Held::get(&server, &made.url, &[]).await;
+    for text in ["one", "two"] {
+        let push = Push::to(&server, &made.push)
+            .text(text)
+            .topic(text)
+            .header("urgency", "high");
+        let message = push
+            .header("content-type", "application/x-test")
+            .accepted()
+            .await;
+        let pushed = held.push().await.unwrap();
+        assert_eq!(pushed.request.method(), "GET");
+        assert_eq!(pushed.url(), message);
+        assert_eq!(
+            (pushed.reply.status.as_u16(), &*pushed.reply.body),
+            (200, &*encrypted(text))
+        );
+        for (name, value) in [
+            ("content-encoding", "aes128gcm"),
+            ("content-type", "application/x-test"),
+            ("cache-control", "private"),
+            ("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT"),
+            ("content-length", &encrypted(text).len().to_string()),
+            ("urgency", ""),
+            ("topic", ""),
+        ] {
+            assert_eq!(pushed.reply.header(name), value, "{name}");
+        }
+        assert!(!pushed.reply.header("date").is_empty());
+        // the push resource, in the promise and in the response.
+        assert_eq!(
+            link(&pushed.reply, "urn:ietf:params:push"),
+            Some(made.push.clone())
+        );
+        let promised = pushed.request.headers()["link"].to_str().unwrap();
+        assert!(promised.contains(&made.push), "{promised}");
+    }
+}
+
+#[tokio::test]
+async fn rfc8030_6_f_6_g_wait_0_gives_what_is_there_and_ends() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    for url in [&made.url, &made.set] {
+        assert_eq!(drain(&server, url).await.1, 204);
+    }
+    let mut sent = Vec::new();
+    for text in ["one", "two", "three"] {
+        sent.push(Push::to(&server, &made.push).text(text).accepted().await);
+    }
+    for url in [&made.url, &made.set] {
+        let (pushes, status) = drain(&server, url).await;
+        let urls: Vec<_> = pushes.iter().map(|push| push.url()).collect();
+        assert_eq!((urls, status), (sent.clone(), 200));
+    }
+    server.advance(Duration::from_secs(60));
+    assert_eq!(
+        drain(&server, &made.url).await.1,
+        204,
+        "7.2-b: all of them have expired"
+    );
+}
+
+#[tokio::test]
+async fn rfc8030_6_1_b_6_1_d_a_set_covers_its_members_and_those_that_come() {
+    let server = Server::start().await;
+    let first = Subscription::new(&server).await;
+    let mut held = Held::get(&server, &first.set, &[]).await;
+    let second = first.another(&server).await;
+    for member in [&first, &second] {
+        let message = Push::to(&server, &member.push).accepted().await;
+        let pushed = held.push().await.unwrap();
+        assert_eq!(pushed.url(), message);
+        assert!(
+            pushed.request.headers()["link"]
+                .to_str()
+                .unwrap()
+                .contains(&member.push)
+        );
+    }
+    let stranger = Subscription::new(&server).await;
+    Push::to(&server, &stranger.push).accepted().await;
+    let message = Push::to(&server, &first.push).accepted().await;
+    assert_eq!(held.push().await.unwrap().url(), message);
+}
+
+#[tokio::test]
+async fn rfc8030_6_a_a_subscription_gives_its_own_messages_alone() {
+    let server = Server::start().await;
+    let first = Subscription::new(&server).await;
+    let second = first.another(&server).await;
+    let mut held = Held::get(&server, &first.url, &[]).await;
+    Push::to(&server, &second.push).accepted().await;
+    let message = Push::to(&server, &first.push).accepted().await;
+    assert_eq!(held.push().await.unwrap().url(), message);
+}
+
+#[tokio::test]
+async fn rfc8030_6_2_a_6_2_c_a_message_comes_again_until_it_is_deleted() {
+    let mut server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let message = Push::to(&server, &made.push).text("again").accepted().await;
+    for _ in 0..2 {
+        let (pushes, _) = drain(&server, &made.set).await;
+        assert_eq!(pushes[0].url(), message);
+        assert_eq!(pushes[0].reply.body, encrypted("again"));
+        server.restart().await;
+    }
+    assert_eq!(ask(&server, "DELETE", &message).await.status, 204);
+    assert_eq!(drain(&server, &made.set).await.1, 204);
+    assert_eq!(ask(&server, "DELETE", &message).await.status, 404);
+}
+
+#[tokio::test]
+async fn rfc8030_5_3_c_5_3_e_5_3_f_6_b_6_1_c_urgency_filters_and_keeps() {
+    let words = ["very-low", "low", "normal", "high"];
+    let server = Server::start().await;
+    for (least, min) in words.into_iter().enumerate() {
+        let made = Subscription::new(&server).await;
+        let mut sent = Vec::new();
+        for urgency in words {
+            let push = Push::to(&server, &made.push).header("urgency", urgency);
+            sent.push(push.accepted().await);
+        }
+        for url in [&made.url, &made.set] {
+            let headers = [("prefer", "wait=0"), ("urgency", min)];
+            let mut held = Held::get(&server, url, &headers).await;
+            let mut urls = Vec::new();
+            while let Some(push) = held.push().await {
+                urls.push(push.url());
+            }
+            assert_eq!(urls, sent[least..], "{min}");
+        }
+        let (pushes, _) = drain(&server, &made.url).await;
+        assert_eq!(pushes.len(), 4, "what was held back is still there");
+        let plain = Push::to(&server, &made.push).accepted().await;
+        for message in sent {
+            ask(&server, "DELETE", &message).await;
+        }
+        let headers = [("prefer", "wait=0"), ("urgency", "high")];
+        let high = Held::get(&server, &made.url, &headers).await;
+        assert_eq!(high.ended().await.status, 204, "no Urgency is normal");
+        assert_eq!(drain(&server, &made.url).await.0[0].url(), plain);
+    }
+}
+
+#[tokio::test]
+async fn rfc8030_5_3_h_several_urgencies_are_refused_when_monitoring() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    for headers in [
+        &[("urgency", "low, high")] as &[_],
+        &[("urgency", "low"), ("urgency", "high")],
+        &[("urgency", "soon")],
+    ] {
+        let held = Held::get(&server, &made.url, headers).await;
+        assert_eq!(held.ended().await.status, 400);
+    }
+}
+
+#[tokio::test]
+async fn rfc8030_5_2_j_ttl_0_is_for_those_who_are_there() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    Push::to(&server, &made.push)
+        .ttl(0)
+        .text("never")
+        .accepted()
+        .await;
+    assert_eq!(drain(&server, &made.url).await.1, 204);
+    for url in [&made.url, &made.set] {
+        let mut held = Held::get(&server, url, &[]).await;
+        let first = Push::to(&server, &made.push).accepted().await;
+        held.push().await.unwrap();
+        Push::to(&server, &made.push)
+            .ttl(0)
+            .text("now")
+            .accepted()
+            .await;
+        assert_eq!(held.push().await.unwrap().reply.body, encrypted("now"));
+        ask(&server, "DELETE", &first).await;
+    }
+    assert_eq!(server.metric("bugle_messages_dropped_total").await, 1.0);
+}
+
+#[tokio::test]
+async fn the_newest_get_on_a_resource_wins() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let older = Held::get(&server, &made.set, &[]).await;
+    let mut newer = Held::get(&server, &made.set, &[]).await;
+    assert_eq!(older.ended().await.status, 204);
+    Push::to(&server, &made.push).accepted().await;
+    newer.push().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_1_rfc8030_7_1_b_a_held_get_ends_with_its_lifetime_and_with_the_service() {
+    let mut server = Server::start_with(|config| {
+        config.user_agent.monitor_lifetime = Duration::from_millis(100);
+    })
+    .await;
+    let made = Subscription::new(&server).await;
+    let held = Held::get(&server, &made.set, &[]).await;
+    assert_eq!(held.ended().await.status, 204);
+    Push::to(&server, &made.push).accepted().await;
+    let mut held = Held::get(&server, &made.set, &[]).await;
+    held.push().await.unwrap();
+    assert_eq!(held.ended().await.status, 200);
+    let mut held = Held::get(&server, &made.set, &[]).await;
+    held.push().await.unwrap();
+    let (_, reply) = tokio::join!(server.restart(), held.ended());
+    assert_eq!(reply.status, 200);
+    assert_eq!(drain(&server, &made.set).await.0.len(), 1);
+}
+
+#[tokio::test]
+async fn a_3_without_server_push_there_are_events_or_a_400_that_says_so() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let path = made.url.strip_prefix(&server.origin()).unwrap();
+    let wait = [("prefer", "wait=0")];
+    let empty = http::http1(server.authority(), "GET", path, &wait, b"").await;
+    assert_eq!(empty.status, 204);
+    Push::to(&server, &made.push).text("kept").accepted().await;
+    let no_push = h2::client::Builder::new().enable_push(false).clone();
+    let over_http2 = Held::get_with(&no_push, &server, &made.url, &wait)
+        .await
+        .ended()
+        .await;
+    let over_http1 = http::http1(server.authority(), "GET", path, &wait, b"").await;
+    for reply in [over_http1, over_http2] {
+        assert_eq!(reply.status, 400);
+        assert!(
+            reply.text().contains("text/event-stream"),
+            "{}",
+            reply.text()
+        );
+    }
+    assert_eq!(
+        drain(&server, &made.url).await.0.len(),
+        1,
+        "the message stays"
+    );
+}
+
+#[tokio::test]
+async fn a_3_events_tell_the_same_log() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let first = Push::to(&server, &made.push).text("first").accepted().await;
+    let mut events = Events::get(&server, &made.set, &[]).await;
+    for message in [
+        first,
+        Push::to(&server, &made.push).text("first").accepted().await,
+    ] {
+        let (kind, data) = events.next().await.unwrap();
+        assert_eq!(
+            (kind.as_str(), &data["message"]),
+            ("message", &message.into())
+        );
+        assert_eq!(data["push"], made.push);
+        assert_eq!(data["headers"]["content-encoding"], "aes128gcm");
+        let body = data["body"].as_str().unwrap();
+        let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        assert_eq!(
+            base64::Engine::decode(&engine, body).unwrap(),
+            encrypted("first")
+        );
+    }
+    let mut now = Events::get(&server, &made.set, &[("prefer", "wait=0")]).await;
+    now.next().await.unwrap();
+    now.next().await.unwrap();
+    assert_eq!(now.next().await, None);
+    assert_eq!(events.next().await, None, "the newer GET has won");
+}

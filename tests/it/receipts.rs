@@ -1,0 +1,292 @@
+//! Receipts (RFC 8030 §5.1, §6.2, §6.3): what became of a message, told to the
+//! application server that asked.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::app_server::{Push, ask};
+use crate::support::held::{Events, Held, drain};
+use crate::support::http::Version::{Http1, Http2};
+use crate::support::server::Server;
+use crate::support::subscriber::{Subscription, link};
+use crate::support::user_agent::{CHANNEL, UserAgent};
+
+const RECEIPT: &str = "urn:ietf:params:push:receipt";
+
+/// A push that asks for a receipt; the URLs of its message and of its receipt
+/// subscription.
+async fn asked(push: Push<'_>) -> (String, String) {
+    let reply = push.header("prefer", "respond-async").send().await;
+    assert_eq!(reply.status, 202, "{reply:?}");
+    let receipts = link(&reply, RECEIPT).expect("a receipt subscription");
+    (reply.header("location").to_owned(), receipts)
+}
+
+/// The same in a receipt subscription that is there.
+async fn asked_in(push: Push<'_>, receipts: &str) -> String {
+    let (message, same) =
+        asked(push.header("link", &format!("<{receipts}>; rel=\"{RECEIPT}\""))).await;
+    assert_eq!(same, receipts, "5.1-f");
+    message
+}
+
+/// All receipts that are there now: the message and the status of each.
+async fn taken(server: &Server, receipts: &str) -> Vec<(String, u16)> {
+    let (pushes, _) = drain(server, receipts).await;
+    let told = pushes.iter().map(|push| {
+        assert_eq!(push.request.method(), "GET");
+        assert!(push.reply.body.is_empty(), "6.3-b: a status and no data");
+        (push.url(), push.reply.status.as_u16())
+    });
+    told.collect()
+}
+
+#[tokio::test]
+async fn rfc8030_5_1_a_rfc8030_5_1_b_rfc8030_5_1_c_rfc8030_5_1_d_rfc8030_5_1_h_a_receipt_is_granted()
+ {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    for version in [Http1, Http2] {
+        let push = Push::to(&server, &made.push).over(version);
+        let (message, receipts) = asked(push.clone()).await;
+        assert!(message.starts_with(&server.origin()) && receipts.starts_with(&server.origin()));
+        assert_ne!(
+            asked(push.clone()).await.1,
+            receipts,
+            "a fresh one each time"
+        );
+        let plain = push.send().await;
+        assert_eq!((plain.status.as_u16(), link(&plain, RECEIPT)), (201, None));
+    }
+}
+
+#[tokio::test]
+async fn rfc8030_5_1_f_rfc8030_6_2_b_rfc8030_6_3_a_rfc8030_6_3_b_rfc8030_6_3_c_an_ack_gives_a_204()
+{
+    let server = Server::start().await;
+    let mut browser = UserAgent::connect(&server).await;
+    let endpoint = browser.register(CHANNEL, None).await;
+    let made = Subscription::new(&server).await;
+    let (first, receipts) = asked(Push::to(&server, &endpoint)).await;
+    let second = asked_in(Push::to(&server, &made.push), &receipts).await;
+    let mut held = Held::get(&server, &receipts, &[]).await;
+
+    let notification = browser.notification().await;
+    browser.ack(&notification).await;
+    let told = held.push().await.unwrap();
+    assert_eq!((told.url(), told.reply.status.as_u16()), (first, 204));
+
+    assert_eq!(drain(&server, &made.url).await.0.len(), 1);
+    assert_eq!(ask(&server, "DELETE", &second).await.status, 204);
+    let told = held.push().await.unwrap();
+    assert_eq!((told.url(), told.reply.status.as_u16()), (second, 204));
+    drop(held);
+    assert_eq!(drain(&server, &receipts).await.1, 204, "each is told once");
+}
+
+#[tokio::test]
+async fn rfc8030_5_1_i_a_11_a_receipt_subscription_that_is_none_is_refused() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let (_, ended) = asked(Push::to(&server, &made.push)).await;
+    assert_eq!(ask(&server, "DELETE", &ended).await.status, 204);
+    let before = server.metric("bugle_stored_messages").await;
+    for target in [
+        &ended,
+        &format!("{ended}A"),
+        &made.set,
+        "/receipt-subscription/x",
+        "",
+    ] {
+        for prefer in ["respond-async", "wait=0"] {
+            let link = format!("<{target}>; rel=\"{RECEIPT}\"");
+            let push = Push::to(&server, &made.push).header("link", &link);
+            let reply = push.header("prefer", prefer).send().await;
+            assert_eq!(reply.status, 400, "{target} {prefer}");
+        }
+    }
+    assert_eq!(server.metric("bugle_stored_messages").await, before);
+    // Without the preference a good link asks for nothing.
+    let (_, receipts) = asked(Push::to(&server, &made.push)).await;
+    let link = format!("<{receipts}>; rel=\"{RECEIPT}\"");
+    Push::to(&server, &made.push)
+        .header("link", &link)
+        .accepted()
+        .await;
+}
+
+#[tokio::test]
+async fn rfc8030_7_3_e_rfc8030_7_3_b_a_receipt_subscription_is_ended_by_delete() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let (_, receipts) = asked(Push::to(&server, &made.push)).await;
+    let held = Held::get(&server, &receipts, &[]).await;
+    // It is held once the service knows of it.
+    server.await_metric("bugle_connections", 2.0).await;
+    assert_eq!(ask(&server, "DELETE", &receipts).await.status, 204);
+    assert_eq!(held.ended().await.status, 404);
+    assert_eq!(drain(&server, &receipts).await.1, 404);
+    assert_eq!(ask(&server, "DELETE", &receipts).await.status, 404);
+}
+
+#[tokio::test]
+async fn rfc8030_6_2_e_rfc8030_6_3_d_rfc8030_7_2_f_a_8_what_is_given_up_gives_a_410() {
+    let mut server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let other = made.another(&server).await;
+    let (expired, receipts) = asked(Push::to(&server, &made.push).ttl(5)).await;
+    server.advance(Duration::from_secs(6));
+    let mut held = Held::get(&server, &receipts, &[]).await;
+    let told = held.push().await.unwrap();
+    assert_eq!((told.url(), told.reply.status.as_u16()), (expired, 410));
+    drop(held);
+
+    let unsubscribed = asked_in(Push::to(&server, &made.push), &receipts).await;
+    ask(&server, "DELETE", &made.url).await;
+    let dropped = asked_in(Push::to(&server, &other.push).ttl(0), &receipts).await;
+    server.restart().await;
+    let told = taken(&server, &receipts).await;
+    assert_eq!(
+        told,
+        [(unsubscribed, 410), (dropped, 410)],
+        "also across a restart"
+    );
+}
+
+#[tokio::test]
+async fn ws_n_17_codes_of_acks_decide() {
+    let server = Server::start().await;
+    let mut browser = UserAgent::connect(&server).await;
+    let endpoint = browser.register(CHANNEL, None).await;
+    let (_, receipts) = asked(Push::to(&server, &endpoint).ttl(0)).await;
+    browser.notification().await;
+    for (code, status) in [(100, 204), (101, 410), (102, 410)] {
+        let message = asked_in(Push::to(&server, &endpoint), &receipts).await;
+        let notification = browser.notification().await;
+        browser
+            .ack_with(&notification, json!({ "code": code }))
+            .await;
+        browser.hears_nothing().await;
+        assert_eq!(
+            taken(&server, &receipts).await,
+            [(message, status)],
+            "{code}"
+        );
+        browser.register(CHANNEL, None).await;
+    }
+}
+
+#[tokio::test]
+async fn ws_n_17_a_repeat_that_is_not_wanted_was_delivered_before() {
+    let server = Server::start().await;
+    let mut browser = UserAgent::connect(&server).await;
+    let endpoint = browser.register(CHANNEL, None).await;
+    let (message, receipts) = asked(Push::to(&server, &endpoint)).await;
+    browser.notification().await;
+    let mut again = UserAgent::reconnect(&server, &browser.uaid).await;
+    let notification = again.notification().await;
+    again.ack_with(&notification, json!({ "code": 102 })).await;
+    again.hears_nothing().await;
+    assert_eq!(taken(&server, &receipts).await, [(message, 204)]);
+}
+
+#[tokio::test]
+async fn rfc8030_5_4_e_rfc8030_5_4_f_what_is_replaced_has_no_receipt() {
+    let server = Server::start().await;
+    let mut browser = UserAgent::connect(&server).await;
+    let endpoint = browser.register(CHANNEL, None).await;
+    let (_, receipts) = asked(Push::to(&server, &endpoint).topic("t")).await;
+    let old = browser.notification().await;
+    let new = asked_in(Push::to(&server, &endpoint).topic("t"), &receipts).await;
+    let notification = browser.notification().await;
+    browser.ack(&old).await;
+    browser.ack(&notification).await;
+    browser.hears_nothing().await;
+    browser.register(CHANNEL, None).await;
+    assert_eq!(taken(&server, &receipts).await, [(new, 204)]);
+    // Replaced by one without a receipt: none at all.
+    asked_in(Push::to(&server, &endpoint).topic("t"), &receipts).await;
+    browser.notification().await;
+    Push::to(&server, &endpoint).topic("t").accepted().await;
+    let last = browser.notification().await;
+    browser.ack(&last).await;
+    browser.hears_nothing().await;
+    assert_eq!(taken(&server, &receipts).await, []);
+}
+
+#[tokio::test]
+async fn a_7_withdrawn_before_delivery_there_is_no_receipt() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let (message, receipts) = asked(Push::to(&server, &made.push)).await;
+    assert_eq!(ask(&server, "DELETE", &message).await.status, 204);
+    assert_eq!(drain(&server, &receipts).await.1, 204);
+}
+
+#[tokio::test]
+async fn a_8_ttl_0_has_a_receipt_when_it_is_acknowledged_or_given_up() {
+    let server = Server::start().await;
+    let mut browser = UserAgent::connect(&server).await;
+    let endpoint = browser.register(CHANNEL, None).await;
+    let (acked, receipts) = asked(Push::to(&server, &endpoint).ttl(0)).await;
+    let notification = browser.notification().await;
+    browser.ack(&notification).await;
+    browser.hears_nothing().await;
+    assert_eq!(taken(&server, &receipts).await, [(acked, 204)]);
+    let silent = asked_in(Push::to(&server, &endpoint).ttl(0), &receipts).await;
+    browser.notification().await;
+    assert_eq!(taken(&server, &receipts).await, []);
+    server.advance(Duration::from_secs(61));
+    let mut held = Held::get(&server, &receipts, &[]).await;
+    let told = held.push().await.unwrap();
+    assert_eq!((told.url(), told.reply.status.as_u16()), (silent, 410));
+}
+
+#[tokio::test]
+async fn a_9_a_10_receipts_wait_for_their_reader_for_two_days() {
+    let mut server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let (message, receipts) = asked(Push::to(&server, &made.push).ttl(5)).await;
+    assert_eq!(
+        drain(&server, &receipts).await.1,
+        204,
+        "wait=0, and nothing is there"
+    );
+    server.advance(Duration::from_secs(6));
+    server.await_metric("bugle_receipts", 1.0).await;
+    server.restart().await;
+    server.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(taken(&server, &receipts).await, [(message, 410)]);
+    asked_in(Push::to(&server, &made.push).ttl(5), &receipts).await;
+    server.advance(Duration::from_secs(6));
+    server.await_metric("bugle_receipts", 1.0).await;
+    server.advance(Duration::from_secs(48 * 3600 + 1));
+    server.await_metric("bugle_receipts", 0.0).await;
+}
+
+#[tokio::test]
+async fn receipts_are_told_as_events_too() {
+    let server = Server::start().await;
+    let mut browser = UserAgent::connect(&server).await;
+    let endpoint = browser.register(CHANNEL, None).await;
+    let (message, receipts) = asked(Push::to(&server, &endpoint)).await;
+    let mut events = Events::get(&server, &receipts, &[]).await;
+    let notification = browser.notification().await;
+    browser.ack(&notification).await;
+    let (kind, data) = events.next().await.unwrap();
+    assert_eq!(kind, "receipt");
+    assert_eq!(data, json!({ "message": message, "status": 204 }));
+}
+
+#[tokio::test]
+async fn rfc8030_5_1_j_receipt_subscriptions_are_limited() {
+    let server = Server::start_with(|config| config.limits.receipt_subscriptions = 1).await;
+    let made = Subscription::new(&server).await;
+    let (_, receipts) = asked(Push::to(&server, &made.push)).await;
+    let push = Push::to(&server, &made.push).header("prefer", "respond-async");
+    let over = push.clone().send().await;
+    assert_eq!(over.status, 429);
+    assert!(!over.header("retry-after").is_empty());
+    asked_in(push, &receipts).await;
+}

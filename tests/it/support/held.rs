@@ -1,0 +1,178 @@
+//! A client of held GETs: HTTP/2 with server push (RFC 8030 §6), or events.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use h2::RecvStream;
+use h2::client::{Builder, PushPromise, PushPromises, ResponseFuture, SendRequest};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::http::{Reply, read};
+use super::server::Server;
+use super::user_agent::PATIENCE;
+
+/// A GET that is held, and what is pushed on it.
+pub struct Held {
+    response: ResponseFuture,
+    /// The end, once it has come.
+    last: Option<Response<RecvStream>>,
+    pushes: PushPromises,
+    _client: SendRequest<Bytes>,
+}
+
+/// A server push: the promised request and its response.
+#[derive(Debug)]
+pub struct Pushed {
+    pub request: Request<()>,
+    pub reply: Reply,
+}
+
+impl Pushed {
+    /// The URL of the promised request.
+    pub fn url(&self) -> String {
+        self.request.uri().to_string()
+    }
+}
+
+impl Held {
+    /// Asks for a resource, with these header fields.
+    pub async fn get(server: &Server, url: &str, headers: &[(&str, &str)]) -> Self {
+        Self::get_with(&Builder::new(), server, url, headers).await
+    }
+
+    /// The same with other settings of the connection.
+    pub async fn get_with(
+        settings: &Builder,
+        server: &Server,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Self {
+        let stream = TcpStream::connect(server.authority()).await.unwrap();
+        let (client, connection) = settings.handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let mut client = client.ready().await.unwrap();
+        let mut request = Request::get(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (mut response, _) = client
+            .send_request(request.body(()).unwrap(), true)
+            .unwrap();
+        let pushes = response.push_promises();
+        Self {
+            response,
+            last: None,
+            pushes,
+            _client: client,
+        }
+    }
+
+    /// The next push; `None` when the GET has ended.
+    pub async fn push(&mut self) -> Option<Pushed> {
+        let promised = match self.last {
+            Some(_) => self.pushes.push_promise().now_or_never()?,
+            None => timeout(PATIENCE, self.promise_or_end())
+                .await
+                .expect("a push comes"),
+        };
+        let (request, response) = promised?.unwrap().into_parts();
+        let reply = read(response.await.unwrap()).await;
+        Some(Pushed { request, reply })
+    }
+
+    /// The library wakes nobody who waits for pushes when the last one has
+    /// come, so the end is waited for beside them.
+    async fn promise_or_end(&mut self) -> Option<Result<PushPromise, h2::Error>> {
+        tokio::select! {
+            biased;
+            promised = self.pushes.push_promise() => promised,
+            ended = &mut self.response => {
+                self.last = Some(ended.unwrap());
+                self.pushes.push_promise().now_or_never().flatten()
+            }
+        }
+    }
+
+    /// Waits for the end.
+    pub async fn ended(self) -> Reply {
+        let last = match self.last {
+            Some(last) => last,
+            None => timeout(PATIENCE, self.response)
+                .await
+                .expect("it ends")
+                .unwrap(),
+        };
+        read(last).await
+    }
+}
+
+/// What a GET with `Prefer: wait=0` gives: the pushes and the final status.
+pub async fn drain(server: &Server, url: &str) -> (Vec<Pushed>, u16) {
+    let mut held = Held::get(server, url, &[("prefer", "wait=0")]).await;
+    let mut pushes = Vec::new();
+    while let Some(push) = held.push().await {
+        pushes.push(push);
+    }
+    (pushes, held.ended().await.status.as_u16())
+}
+
+/// A GET that is answered by events, over HTTP/1.1.
+pub struct Events {
+    body: Incoming,
+    text: String,
+}
+
+/// An event: its kind and its data.
+pub type Event = (String, Value);
+
+impl Events {
+    /// Asks for a resource, with these header fields.
+    pub async fn get(server: &Server, url: &str, headers: &[(&str, &str)]) -> Self {
+        let stream = TcpStream::connect(server.authority()).await.unwrap();
+        let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let path = url.strip_prefix(&server.origin()).unwrap();
+        let mut request = Request::get(path).header("host", server.authority());
+        request = request.header("accept", "text/event-stream");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let response: Response<Incoming> = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self {
+            body: response.into_body(),
+            text: String::new(),
+        }
+    }
+
+    /// The next event; `None` when the body has ended.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.text = rest;
+                if event == ":" {
+                    continue;
+                }
+                let (kind, data) = event.split_once('\n').unwrap();
+                let data = data.strip_prefix("data: ").unwrap();
+                let kind = kind.strip_prefix("event: ").unwrap().to_owned();
+                return Some((kind, serde_json::from_str(data).unwrap()));
+            }
+            let frame = timeout(PATIENCE, self.body.frame())
+                .await
+                .expect("an event comes")?;
+            let data = frame.unwrap().into_data().unwrap();
+            self.text.push_str(std::str::from_utf8(&data).unwrap());
+        }
+    }
+}
