@@ -80,6 +80,10 @@ pub enum Error {
     /// A body that took too long.
     #[error("the body did not arrive within {} s (limits.body_timeout): send it again", .0.as_secs())]
     BodyTimeout(Duration),
+    /// A request over HTTP/1.1 without a Host field, or with several
+    /// (RFC 9112 §3.2).
+    #[error("a request needs one Host field")]
+    Host,
     /// A WebSocket handshake of another version than 13.
     #[error("WebSocket version 13 is needed (RFC 6455)")]
     WebSocketVersion,
@@ -126,6 +130,7 @@ impl Error {
             Self::Header(_)
             | Self::Body(_)
             | Self::Incomplete
+            | Self::Host
             | Self::Handshake(_)
             | Self::BroadcastId
             | Self::BroadcastVersion
@@ -159,6 +164,7 @@ impl Error {
             Self::MethodNotAllowed(_)
             | Self::Incomplete
             | Self::BodyTimeout(_)
+            | Self::Host
             | Self::WebSocketVersion
             | Self::Set
             | Self::Receipts
@@ -191,6 +197,7 @@ impl Error {
             Self::TooLarge(_) => "too_large",
             Self::Incomplete => "incomplete",
             Self::BodyTimeout(_) => "body_timeout",
+            Self::Host => "host",
             Self::WebSocketVersion | Self::Handshake(_) => "handshake",
             Self::BroadcastId | Self::BroadcastVersion | Self::NoBroadcast => "broadcast",
             Self::Limit(setting) => setting,

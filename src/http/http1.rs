@@ -5,18 +5,19 @@ use std::convert::Infallible;
 use std::pin::pin;
 
 use bytes::Bytes;
+use http::header::{CONNECTION, HOST};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::http::request;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::events::{self, Events};
-use super::{Answer, Reply, handshake, route, route_admin, without_push};
+use super::{Answer, Reply, handshake, route, route_admin, set, without_push};
 use crate::error::Error;
 use crate::io::Io;
 use crate::server::Peer;
@@ -57,7 +58,11 @@ pub async fn serve(io: Io, peer: Peer) {
 async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    let answer = if peer.is_admin {
+    let answer = if !has_one_host(&parts) {
+        let mut reply = peer.site.refuse(&Error::Host);
+        set(&mut reply, CONNECTION, "close");
+        Answer::Reply(reply)
+    } else if peer.is_admin {
         Answer::Reply(route_admin(&peer.site, &parts, body).await)
     } else if handshake::is_wanted(&parts) {
         let opened = open(&parts, upgrade, &peer);
@@ -70,6 +75,13 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
         Answer::Events(monitor) => events::reply(monitor).await.map(Either::Right),
         Answer::Pushes(monitor) => without_push(&peer.site, monitor).await.map(Either::Left),
     }
+}
+
+/// Whether all on the way agree on whom the request is for (RFC 9112 §3.2).
+/// HTTP/1.0 has no such rule.
+fn has_one_host(parts: &request::Parts) -> bool {
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    hosts == 1 || (hosts == 0 && parts.version == Version::HTTP_10)
 }
 
 /// Answers a WebSocket handshake, and leaves the connection to a task of its
