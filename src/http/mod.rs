@@ -240,6 +240,8 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
         Error::MethodNotAllowed(allow) => set(&mut reply, ALLOW, allow),
         Error::Unauthorized => set(&mut reply, WWW_AUTHENTICATE, "vapid"),
         Error::Gone(_) => set(&mut reply, CACHE_CONTROL, GONE_FOR_GOOD),
+        // RFC 6585 §4.
+        Error::Limit(_) => set(&mut reply, CACHE_CONTROL, "no-store"),
         Error::WebSocketVersion => {
             set(&mut reply, SEC_WEBSOCKET_VERSION, 13);
             set(&mut reply, UPGRADE, "websocket");
@@ -249,6 +251,10 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
             set(&mut reply, ACCEPT_ENCODING, "aes128gcm");
         }
         _ => {}
+    }
+    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        // RFC 9110 §15.5.16.
+        set(&mut reply, ACCEPT_ENCODING, "aes128gcm");
     }
     if let Some(after) = error.retry_after() {
         set(&mut reply, RETRY_AFTER, after.as_secs());
