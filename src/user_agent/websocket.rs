@@ -12,7 +12,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as SocketError};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as SocketError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_util::sync::CancellationToken;
@@ -361,7 +361,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             code: close.code().into(),
             reason: close.to_string().into(),
         };
-        if self.write(Message::Close(Some(frame))).await.is_err() {
+        let said = async {
+            match self.socket.send(Message::Close(Some(frame))).await {
+                // The peer closed first. The library has made the answer, which
+                // RFC 6455 §5.5.1 asks for, and has yet to send it.
+                Err(SocketError::Protocol(ProtocolError::SendAfterClosing)) => {
+                    self.socket.flush().await
+                }
+                said => said,
+            }
+        };
+        let patience = self.service.config().user_agent.write_timeout;
+        if !matches!(timeout(patience, said).await, Ok(Ok(()))) {
             return;
         }
         let io = self.socket.get_mut();
