@@ -12,6 +12,7 @@ mod support;
 mod ack;
 mod body;
 mod broadcast;
+mod clauses_http;
 mod cli;
 mod compat;
 mod cors;

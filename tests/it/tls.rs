@@ -7,10 +7,12 @@ use std::time::Duration;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::support::http::raw;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 
@@ -116,4 +118,40 @@ async fn a_certificate_that_changes_is_read_anew_and_a_broken_one_is_not_used() 
         .await
         .unwrap();
     assert!(connect(&server, &first, &[]).await.is_err());
+}
+
+#[tokio::test]
+async fn rfc8030_3_a_with_a_certificate_nothing_but_current_tls_is_spoken() {
+    needs_ours!("its certificate");
+    let folder = tempfile::tempdir().unwrap();
+    write_certificate(folder.path());
+    let server = start(folder.path()).await;
+    let plain = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let answer = raw(server.authority(), plain).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    for (version, answer) in [([3, 1], 0x15), ([3, 2], 0x15), ([3, 3], 0x16)] {
+        let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+        stream.write_all(&client_hello(version)).await.unwrap();
+        // An alert, or a handshake that goes on.
+        assert_eq!(stream.read_u8().await.unwrap(), answer, "{version:?}");
+    }
+}
+
+/// The first message of a client that knows no version above this one.
+fn client_hello(version: [u8; 2]) -> Vec<u8> {
+    // TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256; no compression.
+    let suites = [0, 2, 0xc0, 0x2b, 1, 0];
+    // P-256; ecdsa_secp256r1_sha256; uncompressed points.
+    let extensions = [
+        [0, 10, 0, 4, 0, 2, 0, 23].as_slice(),
+        &[0, 13, 0, 4, 0, 2, 4, 3],
+        &[0, 11, 0, 2, 1, 0],
+    ]
+    .concat();
+    let length = u8::try_from(extensions.len()).unwrap();
+    let random = [[7; 32].as_slice(), &[0]].concat();
+    let hello = [&version, &random[..], &suites, &[0, length], &extensions].concat();
+    let length = u8::try_from(hello.len()).unwrap();
+    let head = [0x16, 3, 1, 0, length + 4, 1, 0, 0, length];
+    [&head[..], &hello].concat()
 }

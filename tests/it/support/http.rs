@@ -6,7 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::user_agent::PATIENCE;
 
 /// Which HTTP a request is made over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +116,17 @@ pub async fn try_http1(
         headers: parts.headers,
         body,
     })
+}
+
+/// Sends octets, and gives what comes until the service closes.
+pub async fn raw(authority: &str, octets: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(authority).await.unwrap();
+    stream.write_all(octets).await.unwrap();
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    // A reset after the answer is an end too.
+    let _ = read.expect("the service closes");
+    answer
 }
 
 /// A request over HTTP/2.
