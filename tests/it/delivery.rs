@@ -113,7 +113,7 @@ async fn ws_n_13_ws_n_18_a_user_agent_that_never_acks_still_gets_everything() {
 }
 
 #[tokio::test]
-async fn ws_n_10_ws_n_2_ws_n_11_papi_14_rfc8030_6_2_c_what_was_not_acknowledged_comes_again_with_the_same_version()
+async fn ws_n_10_ws_n_2_ws_n_11_up_11_papi_14_rfc8030_6_2_c_what_was_not_acknowledged_comes_again_with_the_same_version()
  {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;

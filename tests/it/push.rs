@@ -61,7 +61,7 @@ async fn rfc8030_5_a_rfc8030_5_b_a_16_a_push_is_accepted_with_its_location() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_2_b_a_push_without_ttl_is_refused() {
+async fn rfc8030_5_2_b_upl_8_a_push_without_ttl_is_refused() {
     let (server, _user_agent, endpoint) = subscribed().await;
     for version in [Http1, Http2] {
         let reply = Push::to(&server, &endpoint)

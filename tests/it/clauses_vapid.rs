@@ -1,0 +1,194 @@
+//! VAPID where RFC 8292 leaves something open.
+
+use bugle_protocol::key_pair::KeyPair;
+use serde_json::{Value, json};
+
+use crate::support::app_server::{Push, decrypted, encrypted, key_pair};
+use crate::support::http::Version::{Http1, Http2};
+use crate::support::server::Server;
+use crate::support::user_agent::{CHANNEL, UserAgent};
+
+/// A service, and an endpoint restricted to the keys.
+struct Scene {
+    server: Server,
+    user_agent: UserAgent,
+    endpoint: String,
+    keys: KeyPair,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let server = Server::start().await;
+        let mut user_agent = UserAgent::connect(&server).await;
+        let keys = key_pair(1);
+        let key = keys.public_key().to_base64url();
+        let endpoint = user_agent.register(CHANNEL, Some(&key)).await;
+        Self {
+            server,
+            user_agent,
+            endpoint,
+            keys,
+        }
+    }
+
+    /// The value of `Authorization` with these claims.
+    fn signed(&self, claims: &Value) -> String {
+        let token = self
+            .keys
+            .sign_json(r#"{"typ":"JWT","alg":"ES256"}"#, &claims.to_string());
+        format!("vapid t={token}, k={}", self.key())
+    }
+
+    fn key(&self) -> String {
+        self.keys.public_key().to_base64url()
+    }
+
+    /// Seconds from now.
+    fn at(&self, secs: i64) -> u64 {
+        self.server.now().checked_add_signed(secs).unwrap()
+    }
+
+    fn push(&self, authorization: &str) -> Push<'_> {
+        let push = Push::to(&self.server, &self.endpoint).text("x");
+        push.header("authorization", authorization)
+    }
+
+    async fn status(&self, authorization: &str) -> u16 {
+        let mut statuses = Vec::new();
+        for version in [Http1, Http2] {
+            let reply = self.push(authorization).over(version).send().await;
+            statuses.push(reply.status.as_u16());
+        }
+        assert_eq!(statuses[0], statuses[1], "{authorization}");
+        statuses[0]
+    }
+}
+
+#[tokio::test]
+async fn v_4_the_audience_may_be_one_of_a_list() {
+    let scene = Scene::new().await;
+    let (origin, exp) = (scene.server.origin(), scene.at(3600));
+    for (aud, status) in [
+        (json!([origin]), 201),
+        (json!(["https://push.example.net", origin]), 201),
+        (json!(["https://push.example.net"]), 403),
+        (json!([]), 403),
+        (json!([[origin]]), 403),
+        (json!({ "origin": origin }), 403),
+    ] {
+        let field = scene.signed(&json!({ "aud": aud, "exp": exp }));
+        assert_eq!(scene.status(&field).await, status, "{aud}");
+    }
+}
+
+#[tokio::test]
+async fn v_5_the_audience_is_the_origin_of_the_endpoint_whatever_the_host() {
+    let scene = Scene::new().await;
+    let exp = scene.at(3600);
+    let path = scene.endpoint.strip_prefix(&scene.server.origin()).unwrap();
+    for (aud, status) in [
+        (scene.server.origin(), "HTTP/1.1 201"),
+        ("http://push.example.net".to_owned(), "HTTP/1.1 403"),
+    ] {
+        let field = scene.signed(&json!({ "aud": aud, "exp": exp }));
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: push.example.net\r\nTTL: 60\r\nConnection: close\r\n\
+             Content-Length: 0\r\nAuthorization: {field}\r\n\r\n"
+        );
+        let authority = scene.server.authority();
+        let answer = crate::support::http::raw(authority, request.as_bytes()).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with(status), "{aud}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn v_6_v_7_the_end_may_have_fractions_and_clocks_may_differ_by_a_minute() {
+    let scene = Scene::new().await;
+    let aud = scene.server.origin();
+    for (exp, status) in [
+        (json!(scene.at(3600) as f64 + 0.5), 201),
+        (json!(scene.at(-30)), 201),
+        (json!(scene.at(-120)), 403),
+        (json!(scene.at(86_400 + 30)), 201),
+        (json!(scene.at(86_400 + 120)), 403),
+    ] {
+        let field = scene.signed(&json!({ "aud": aud, "exp": exp }));
+        assert_eq!(scene.status(&field).await, status, "{exp}");
+    }
+}
+
+#[tokio::test]
+async fn v_14_endpoint_then_token_then_fields_then_body() {
+    let scene = Scene::new().await;
+    let good = scene.signed(&json!({ "aud": scene.server.origin(), "exp": scene.at(60) }));
+    // Wrong in every way; then one thing after the other is put right.
+    let unknown = format!("{}/push/unknown", scene.server.origin());
+    let all_wrong = |endpoint: &str| {
+        let push = Push::to(&scene.server, endpoint).without("ttl");
+        push.body(vec![0; 5000])
+    };
+    for version in [Http1, Http2] {
+        let push = all_wrong(&unknown).over(version);
+        assert_eq!(push.send().await.status, 404);
+        let push = all_wrong(&scene.endpoint).over(version);
+        assert_eq!(push.send().await.status, 401);
+        let push = push.header("authorization", "vapid t=x, k=y");
+        assert_eq!(push.send().await.status, 403);
+        let push = push.header("authorization", &good);
+        assert_eq!(push.send().await.errno(), 111);
+        let push = push.ttl(60);
+        assert_eq!(push.send().await.status, 413);
+        let push = push.body(vec![0; 200]);
+        assert_eq!(push.send().await.status, 415);
+        let push = push.header("content-encoding", "aes128gcm");
+        assert_eq!(push.send().await.status, 400);
+        assert_eq!(push.body(encrypted("x")).send().await.status, 201);
+    }
+}
+
+#[tokio::test]
+async fn v_18_space_and_empty_elements_between_parameters_are_taken() {
+    let scene = Scene::new().await;
+    let good = scene.signed(&json!({ "aud": scene.server.origin(), "exp": scene.at(60) }));
+    let parameters = good.strip_prefix("vapid ").unwrap();
+    let (token, key) = parameters.split_once(", ").unwrap();
+    for field in [
+        format!("vapid {token} ,\t{key}"),
+        format!("vapid , {token},, {key} ,"),
+        format!("vapid   {token},{key}"),
+    ] {
+        assert_eq!(scene.status(&field).await, 201, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn rfc8292_2_f_nothing_is_learnt_from_a_bad_token() {
+    let mut scene = Scene::new().await;
+    let claims = json!({ "aud": scene.server.origin(), "exp": scene.at(3600) });
+    let good = scene.signed(&claims);
+    let (token, _) = good.split_once(", k=").unwrap();
+    // In the middle of the signature.
+    let at = token.len() - 40;
+    let flipped = if &token[at..=at] == "A" { "B" } else { "A" };
+    let other = key_pair(2).public_key().to_base64url();
+    for field in [
+        format!("{token}, k={other}"),
+        format!(
+            "{}{flipped}{}, k={}",
+            &token[..at],
+            &token[at + 1..],
+            scene.key()
+        ),
+    ] {
+        // Not even that it came before.
+        for _ in 0..2 {
+            assert_eq!(scene.status(&field).await, 403, "{field}");
+        }
+    }
+    let known = "bugle_vapid_tokens_known_total";
+    scene.server.counts(known, 0.0).await;
+    scene.push(&good).text("good").accepted().await;
+    let notification = scene.user_agent.notification().await;
+    assert_eq!(decrypted(&notification.data()), "good");
+}
