@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -14,7 +15,8 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Answer, events, pushed, route, route_admin};
+use super::push_setting::Watched;
+use super::{Answer, events, pushed, route, route_admin, without_push};
 use crate::error::Error;
 use crate::io::Io;
 use crate::server::Peer;
@@ -34,6 +36,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
     settings
         .max_concurrent_streams(limits.http2_streams)
         .max_header_list_size(header_bytes);
+    let (io, takes_pushes) = Watched::new(io);
     let Ok(handshake) = timeout(limits.handshake_timeout, settings.handshake(io)).await else {
         return Ok(());
     };
@@ -46,7 +49,12 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
                 let Some(accepted) = accepted else { return Ok(()) };
                 let (request, respond) = accepted?;
                 idle_at = Instant::now() + limits.idle_timeout;
-                peer.tasks.spawn(stream(request, respond, peer.clone()));
+                let exchange = Exchange {
+                    respond,
+                    takes_pushes: takes_pushes.load(Ordering::Relaxed),
+                    peer: peer.clone(),
+                };
+                peer.tasks.spawn(exchange.answer(request));
             }
             () = peer.stop.cancelled(), if !ending => {
                 ending = true;
@@ -66,35 +74,39 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
     }
 }
 
-/// Answers one request.
-async fn stream(request: Request<RecvStream>, respond: SendResponse<Bytes>, peer: Peer) {
-    let (parts, body) = request.into_parts();
-    let answer = if peer.is_admin {
-        Answer::Reply(route_admin(&peer.site, &parts, Incoming(body)).await)
-    } else {
-        route(&peer.site, &parts, Incoming(body)).await
-    };
-    let mut exchange = Exchange { respond, peer };
-    let sent = match answer {
-        Answer::Reply(reply) if parts.method == Method::HEAD => {
-            exchange.send(reply.map(|_| Empty::new())).await
-        }
-        Answer::Reply(reply) => exchange.send(reply).await,
-        Answer::Events(monitor) => exchange.send(events::reply(monitor).await).await,
-        Answer::Pushes(monitor) => exchange.push(monitor).await,
-    };
-    if let Err(error) = sent {
-        tracing::debug!(%error, "HTTP/2 stream ended");
-    }
-}
-
 /// One request that is being answered.
 struct Exchange {
     respond: SendResponse<Bytes>,
+    takes_pushes: bool,
     peer: Peer,
 }
 
 impl Exchange {
+    async fn answer(mut self, request: Request<RecvStream>) {
+        let (parts, body) = request.into_parts();
+        let (site, content) = (&self.peer.site, Incoming(body));
+        let answer = if self.peer.is_admin {
+            Answer::Reply(route_admin(site, &parts, content).await)
+        } else {
+            route(site, &parts, content).await
+        };
+        let sent = match answer {
+            Answer::Reply(reply) if parts.method == Method::HEAD => {
+                self.send(reply.map(|_| Empty::new())).await
+            }
+            Answer::Reply(reply) => self.send(reply).await,
+            Answer::Events(monitor) => self.send(events::reply(monitor).await).await,
+            Answer::Pushes(monitor) if self.takes_pushes => self.push(monitor).await,
+            Answer::Pushes(monitor) => {
+                let reply = without_push(site, monitor).await;
+                self.send(reply).await
+            }
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, "HTTP/2 stream ended");
+        }
+    }
+
     /// Sends a reply whose body comes by and by.
     async fn send<B>(&mut self, reply: Response<B>) -> Result<(), h2::Error>
     where
@@ -136,10 +148,7 @@ impl Exchange {
             match next {
                 Next::Item(item) => {
                     let (promised, reply) = pushed::exchange(&monitor.site().service, &item);
-                    let Ok(mut pushed) = self.respond.push_request(promised) else {
-                        let refused = monitor.site().refuse(&Error::ServerPush);
-                        return self.send(refused).await;
-                    };
+                    let mut pushed = self.respond.push_request(promised)?;
                     let (mut parts, body) = reply.into_parts();
                     self.date(&mut parts.headers);
                     let head = Response::from_parts(parts, ());

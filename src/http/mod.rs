@@ -32,6 +32,7 @@ mod events;
 mod handshake;
 mod message;
 mod push;
+mod push_setting;
 mod pushed;
 mod status;
 mod subscription;

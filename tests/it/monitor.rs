@@ -236,8 +236,14 @@ async fn a_3_without_server_push_there_are_events_or_a_400_that_says_so() {
     let wait = [("prefer", "wait=0")];
     let empty = http::http1(server.authority(), "GET", path, &wait, b"").await;
     assert_eq!(empty.status, 204);
-    Push::to(&server, &made.push).text("kept").accepted().await;
     let no_push = h2::client::Builder::new().enable_push(false).clone();
+    let held = Held::get_with(&no_push, &server, &made.url, &[]).await;
+    assert_eq!(
+        held.ended().await.status,
+        400,
+        "at once, not at the first message"
+    );
+    Push::to(&server, &made.push).text("kept").accepted().await;
     let over_http2 = Held::get_with(&no_push, &server, &made.url, &wait)
         .await
         .ended()
