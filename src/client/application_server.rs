@@ -131,7 +131,7 @@ impl HttpConnection {
     }
 }
 
-fn http_url(text: &str) -> Result<Url, ClientError> {
+pub(super) fn http_url(text: &str) -> Result<Url, ClientError> {
     let unusable = |problem: String| ClientError::Url {
         url: text.to_owned(),
         problem,

@@ -16,6 +16,9 @@ use url::Url;
 
 use super::{ClientError, PATIENCE};
 
+/// HTTP/2 in ALPN (RFC 9113 §3.1).
+const HTTP2: &[u8] = b"h2";
+
 /// A byte stream, plain or encrypted.
 pub type Stream = Box<dyn ReadWrite>;
 
@@ -27,7 +30,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 /// Opens connections, and knows which certificates to trust.
 #[derive(Clone)]
 pub struct Dialer {
-    tls: TlsConnector,
+    http1: TlsConnector,
+    http2: TlsConnector,
 }
 
 impl Dialer {
@@ -45,22 +49,53 @@ impl Dialer {
                 problem,
             })?;
         }
-        let mut config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()
             .map_err(|error| ClientError::Protocol(error.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let tls = TlsConnector::from(Arc::new(config));
-        Ok(Self { tls })
+        let speaking = |protocol: &[u8]| {
+            let mut config = config.clone();
+            config.alpn_protocols = vec![protocol.to_vec()];
+            TlsConnector::from(Arc::new(config))
+        };
+        Ok(Self {
+            http1: speaking(b"http/1.1"),
+            http2: speaking(HTTP2),
+        })
     }
 
-    /// Connects to the host of `url`, by TLS for `https` and `wss`.
+    /// Connects to the host of `url`, by TLS for `https` and `wss`, to speak
+    /// HTTP/1.1.
     ///
     /// # Errors
     /// When the URL has no host or another scheme, or nothing there answers
     /// within [`PATIENCE`].
     pub async fn dial(&self, url: &Url) -> Result<Stream, ClientError> {
+        Ok(self.connect(url, &self.http1).await?.0)
+    }
+
+    /// The same, to speak HTTP/2; over plain TCP that is not negotiated (RFC
+    /// 9113 §3.3).
+    ///
+    /// # Errors
+    /// Also when a service with TLS does not choose HTTP/2.
+    pub async fn dial_http2(&self, url: &Url) -> Result<Stream, ClientError> {
+        let (stream, protocol) = self.connect(url, &self.http2).await?;
+        match protocol {
+            Protocol::Chosen(Some(protocol)) if protocol == HTTP2 => Ok(stream),
+            Protocol::Chosen(_) => {
+                Err(ClientError::Protocol("it does not speak HTTP/2".to_owned()))
+            }
+            Protocol::Assumed => Ok(stream),
+        }
+    }
+
+    async fn connect(
+        &self,
+        url: &Url,
+        tls: &TlsConnector,
+    ) -> Result<(Stream, Protocol), ClientError> {
         let unusable = |problem: &str| ClientError::Url {
             url: url.to_string(),
             problem: problem.to_owned(),
@@ -79,16 +114,26 @@ impl Dialer {
             let stream = TcpStream::connect((host, port)).await?;
             stream.set_nodelay(true)?;
             if !is_tls {
-                return Ok(Box::new(stream) as Stream);
+                return Ok((Box::new(stream) as Stream, Protocol::Assumed));
             }
             let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-            Ok(Box::new(self.tls.connect(name, stream).await?) as Stream)
+            let stream = tls.connect(name, stream).await?;
+            let chosen = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+            Ok((Box::new(stream) as Stream, Protocol::Chosen(chosen)))
         };
         let connected = timeout(PATIENCE, connect).await;
         connected
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| failed(format!("{host}:{port}"), error))
     }
+}
+
+/// What is spoken on a new connection.
+enum Protocol {
+    /// Without TLS, what the client begins with.
+    Assumed,
+    /// What the service chose (RFC 7301), if anything.
+    Chosen(Option<Vec<u8>>),
 }
 
 fn failed(host: String, error: io::Error) -> ClientError {

@@ -1,14 +1,19 @@
-//! The two peers of a push service, as clients: [`UserAgent`] receives pushes
-//! over a WebSocket, [`ApplicationServer`] makes them and [`HttpConnection`]
-//! posts them. For the command line, tests and load tests.
+//! The two peers of a push service, as clients. [`UserAgent`] receives pushes
+//! over a WebSocket, [`HttpUserAgent`] over HTTP/2 (RFC 8030);
+//! [`ApplicationServer`] makes them and [`HttpConnection`] posts them. For the
+//! command line, tests and load tests.
 //!
 //! Every wait has an end ([`PATIENCE`]), and nothing that a service sends grows
 //! without a bound.
 
 mod application_server;
 mod dialer;
+mod http2;
+mod http_user_agent;
 mod user_agent;
 
+#[cfg(test)]
+mod http2_tests;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +29,15 @@ use crate::random::random;
 
 pub use application_server::{ApplicationServer, HttpConnection, Push};
 pub use dialer::{Dialer, ReadWrite, Stream};
+pub use http_user_agent::{HttpUserAgent, Subscription};
 pub use user_agent::{Notification, UserAgent};
 
 /// How long a connection attempt or an answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// After so long without a push, a user agent asks whether the service is still
+/// there.
+pub const QUIET: Duration = Duration::from_secs(4 * 60);
 
 /// What a page gives to its application server: `JSON.stringify` of a
 /// PushSubscription. Other members, such as `expirationTime`, are ignored.
@@ -91,6 +101,9 @@ pub enum ClientError {
     /// HTTP failed below the level of statuses.
     #[error("the HTTP request failed: {0}")]
     Http(#[from] hyper::Error),
+    /// HTTP/2 failed in the same way.
+    #[error("the HTTP/2 connection failed: {0}")]
+    Http2(#[from] h2::Error),
     /// The answer to a request is larger than any that makes sense.
     #[error("the answer cannot be read, or has more than 64 KiB: {0}")]
     Answer(String),
@@ -105,6 +118,9 @@ pub enum ClientError {
         /// What it answered.
         status: u16,
     },
+    /// What is monitored is not there, or no longer (RFC 8030 §7.3).
+    #[error("the service no longer has the subscription")]
+    Gone,
     /// The service breaks the protocol.
     #[error("the service broke the protocol: {0}")]
     Protocol(String),

@@ -38,9 +38,10 @@ pub struct UserAgent {
 /// A push message, as it arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// The channel it is for.
+    /// The channel it is for; over HTTP, the push resource if it is told.
     pub channel: String,
-    /// Names the message, for its acknowledgement.
+    /// Names the message, for its acknowledgement; over HTTP, the URL of the
+    /// message.
     pub version: String,
     /// The body in base64url; `None` for a message without one.
     pub data: Option<String>,

@@ -1,0 +1,274 @@
+//! HTTP/2 with server push: requests, and resources that are monitored (RFC
+//! 8030 §6).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bugle_protocol::Urgency;
+use bugle_protocol::headers::URGENCY;
+use bytes::{Bytes, BytesMut};
+use h2::client::{
+    Builder, Connection, PushPromise, PushPromises, PushedResponseFuture, SendRequest,
+};
+use h2::{Ping, PingPong, RecvStream};
+use http::{Method, Request, Response, StatusCode};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use url::Url;
+
+use super::application_server::http_url;
+use super::{ClientError, Dialer, PATIENCE, QUIET, Stream};
+
+/// No body is larger, in octets; the same as over the WebSocket.
+const MAX_BODY: usize = 1 << 20;
+
+/// No header list is larger, in octets.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// How many pushes may wait to be read. The service keeps what is refused.
+const MAX_PUSHES: u32 = 1024;
+
+/// What may wait of all bodies together, in octets.
+const CONNECTION_WINDOW: u32 = 2 << 20;
+
+/// A resource is not asked for more often, whatever the service answers.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// An HTTP/2 connection to a service, for any number of requests at a time.
+/// While it is quiet, the service is asked whether it is still there.
+#[derive(Clone)]
+pub(super) struct Http2Connection {
+    sender: SendRequest<Bytes>,
+    origin: Url,
+}
+
+impl Http2Connection {
+    /// Connects to the host of `url`, which is `http` or `https`.
+    ///
+    /// # Errors
+    /// When there is no connection, or no HTTP/2 on it.
+    pub(super) async fn open(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
+        let url = http_url(url)?;
+        let origin = url.join("/").map_err(|error| ClientError::Url {
+            url: url.to_string(),
+            problem: error.to_string(),
+        })?;
+        let stream = dialer.dial_http2(&origin).await?;
+        let mut settings = Builder::new();
+        settings
+            .enable_push(true)
+            .max_concurrent_streams(MAX_PUSHES)
+            .max_header_list_size(MAX_HEADERS)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        let (sender, mut connection) = timeout(PATIENCE, settings.handshake(stream))
+            .await
+            .map_err(|_| ClientError::Silence("the HTTP/2 handshake"))??;
+        if let Some(ping) = connection.ping_pong() {
+            tokio::spawn(drive(connection, ping));
+        }
+        Ok(Self { sender, origin })
+    }
+
+    /// The URL that `text` stands for in an answer of this service.
+    ///
+    /// # Errors
+    /// When it is none, or leads elsewhere: a service speaks for its own origin.
+    pub(super) fn resolve(&self, text: &str) -> Result<String, ClientError> {
+        let url = self.origin.join(text).ok();
+        let url = url.filter(|url| url.origin() == self.origin.origin());
+        url.map(String::from).ok_or_else(|| {
+            let (text, origin) = (text.escape_debug(), self.origin.origin());
+            let origin = origin.ascii_serialization();
+            ClientError::Protocol(format!("{text} is no URL of {origin}, which was asked"))
+        })
+    }
+
+    /// Sends a request and reads the whole answer.
+    ///
+    /// # Errors
+    /// When the connection fails, or no answer comes within [`PATIENCE`].
+    pub(super) async fn send(
+        &self,
+        what: &'static str,
+        request: Request<Bytes>,
+    ) -> Result<Response<Bytes>, ClientError> {
+        let exchange = async {
+            let (head, body) = request.into_parts();
+            let mut sender = self.sender.clone().ready().await?;
+            let head = Request::from_parts(head, ());
+            let (response, mut stream) = sender.send_request(head, body.is_empty())?;
+            if !body.is_empty() {
+                stream.send_data(body, true)?;
+            }
+            read(response.await?).await
+        };
+        let answer = timeout(PATIENCE, exchange).await;
+        answer.unwrap_or(Err(ClientError::Silence(what)))
+    }
+
+    /// Begins to monitor a resource; with an `urgency`, for what is at least
+    /// as urgent (RFC 8030 §5.3).
+    pub(super) fn monitor(&self, url: &str, urgency: Option<Urgency>) -> Monitor {
+        Monitor {
+            connection: self.clone(),
+            url: url.to_owned(),
+            urgency,
+            held: None,
+            ask_at: Instant::now(),
+        }
+    }
+}
+
+/// Moves the octets of a connection until it ends. Whoever waits on one of its
+/// streams is told the end there.
+async fn drive(connection: Connection<Stream, Bytes>, mut ping: PingPong) {
+    let alive = async {
+        loop {
+            sleep(QUIET).await;
+            let pong = timeout(PATIENCE, ping.ping(Ping::opaque())).await;
+            if !matches!(pong, Ok(Ok(_))) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = connection => {}
+        () = alive => {}
+    }
+}
+
+/// A resource that is monitored: its GET is sent again whenever the service
+/// ends it, as it may at any time.
+pub(super) struct Monitor {
+    connection: Http2Connection,
+    url: String,
+    urgency: Option<Urgency>,
+    held: Option<Held>,
+    ask_at: Instant,
+}
+
+/// The GET that the service holds.
+struct Held {
+    pushes: PushPromises,
+    answer: Pin<Box<dyn Future<Output = Result<StatusCode, ClientError>> + Send>>,
+    /// Of the answer, once it is there.
+    status: Option<StatusCode>,
+}
+
+impl Held {
+    /// The next promise; `None` when the service has ended the GET and nothing
+    /// more was promised before.
+    async fn next(&mut self) -> Result<Option<PushPromise>, ClientError> {
+        loop {
+            // The end of the answer alone does not wake who waits for promises.
+            tokio::select! {
+                biased;
+                Some(promise) = self.pushes.push_promise() => return Ok(Some(promise?)),
+                status = &mut self.answer, if self.status.is_none() => self.status = Some(status?),
+                else => return Ok(None),
+            }
+        }
+    }
+}
+
+impl Monitor {
+    /// Waits for the next server push, for as long as it takes. May be dropped
+    /// at any await without losing one.
+    ///
+    /// # Errors
+    /// [`ClientError::Gone`] when there is no such resource; others when
+    /// the connection ends.
+    pub(super) async fn next(&mut self) -> Result<Promise, ClientError> {
+        loop {
+            let held = match &mut self.held {
+                Some(held) => held,
+                None => {
+                    sleep_until(self.ask_at).await;
+                    self.ask_at = Instant::now() + PAUSE;
+                    let held = self.ask().await?;
+                    self.held.insert(held)
+                }
+            };
+            if let Some(promise) = held.next().await? {
+                return self.promise(promise);
+            }
+            match self.held.take().and_then(|held| held.status) {
+                None | Some(StatusCode::OK | StatusCode::NO_CONTENT) => {}
+                Some(StatusCode::NOT_FOUND | StatusCode::GONE) => return Err(ClientError::Gone),
+                Some(status) => {
+                    return Err(ClientError::Refused {
+                        what: "be monitored",
+                        status: status.as_u16(),
+                    });
+                }
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<Held, ClientError> {
+        let mut request = Request::get(&self.url);
+        if let Some(urgency) = self.urgency {
+            request = request.header(URGENCY, urgency.as_str());
+        }
+        let request = request.body(()).map_err(|error| ClientError::Url {
+            url: self.url.clone(),
+            problem: error.to_string(),
+        })?;
+        let sender = timeout(PATIENCE, self.connection.sender.clone().ready()).await;
+        let mut sender = sender.map_err(|_| ClientError::Silence("a GET"))??;
+        let (mut response, _) = sender.send_request(request, true)?;
+        let pushes = response.push_promises();
+        let answer = async { Ok(read(response.await?).await?.status()) };
+        Ok(Held {
+            pushes,
+            answer: Box::pin(answer),
+            status: None,
+        })
+    }
+
+    fn promise(&self, promise: PushPromise) -> Result<Promise, ClientError> {
+        let (request, response) = promise.into_parts();
+        let url = self.connection.resolve(&request.uri().to_string())?;
+        if request.method() != Method::GET {
+            return Err(ClientError::Protocol(format!(
+                "it pushed the answer to a {} request; only GET makes sense (RFC 8030 §6)",
+                request.method()
+            )));
+        }
+        Ok(Promise { url, response })
+    }
+}
+
+/// A server push that has been promised.
+pub(super) struct Promise {
+    /// The URL of the message that it is about.
+    pub(super) url: String,
+    response: PushedResponseFuture,
+}
+
+impl Promise {
+    /// Reads the pushed response.
+    ///
+    /// # Errors
+    /// When the connection fails, or it does not come within [`PATIENCE`].
+    pub(super) async fn response(self) -> Result<Response<Bytes>, ClientError> {
+        let response = async { read(self.response.await?).await };
+        let response = timeout(PATIENCE, response).await;
+        response.unwrap_or(Err(ClientError::Silence("a server push's promise")))
+    }
+}
+
+async fn read(response: Response<RecvStream>) -> Result<Response<Bytes>, ClientError> {
+    let (head, mut stream) = response.into_parts();
+    let mut body = BytesMut::new();
+    while let Some(data) = stream.data().await {
+        let data = data?;
+        if body.len() + data.len() > MAX_BODY {
+            let problem = format!("a body of more than {} KiB", MAX_BODY >> 10);
+            return Err(ClientError::Protocol(problem));
+        }
+        stream.flow_control().release_capacity(data.len())?;
+        body.extend_from_slice(&data);
+    }
+    Ok(Response::from_parts(head, body.freeze()))
+}
