@@ -61,6 +61,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         ttl: args.ttl,
         urgency: args.urgency,
         topic: args.topic,
+        receipt: None,
     };
     let request = server.request(&subscription, &push, Clock::system().now())?;
     let dialer = Dialer::new(args.ca.as_deref())?;

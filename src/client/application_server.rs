@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bugle_protocol::headers::{TOPIC, TTL, URGENCY};
-use bugle_protocol::{KeyPair, Topic, Ttl, UnixTime, Urgency};
+use bugle_protocol::prefer::PREFER;
+use bugle_protocol::{KeyPair, Topic, Ttl, UnixTime, Urgency, link};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, LINK};
+use http::request::Builder;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -35,6 +37,37 @@ pub struct Push {
     pub urgency: Option<Urgency>,
     /// Which message it replaces.
     pub topic: Option<Topic>,
+    /// Whether the service is to tell what became of it.
+    pub receipt: Option<ReceiptRequest>,
+}
+
+/// Where a receipt is wanted (RFC 8030 §5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReceiptRequest {
+    /// At a receipt subscription that the service makes.
+    New,
+    /// At this one, which an earlier push to the same service was given.
+    At(String),
+}
+
+impl Push {
+    /// Adds the header fields that say how it is to be delivered.
+    fn describe(&self, request: Builder) -> Builder {
+        let mut request = request.header(TTL, self.ttl.as_secs());
+        if let Some(urgency) = self.urgency {
+            request = request.header(URGENCY, urgency.as_str());
+        }
+        if let Some(topic) = &self.topic {
+            request = request.header(TOPIC, topic.as_str());
+        }
+        if let Some(receipt) = &self.receipt {
+            request = request.header(PREFER, "respond-async");
+            if let ReceiptRequest::At(url) = receipt {
+                request = request.header(LINK, link::print(url, link::RECEIPT));
+            }
+        }
+        request
+    }
 }
 
 /// An application server.
@@ -59,15 +92,9 @@ impl ApplicationServer {
         now: UnixTime,
     ) -> Result<Request<Full<Bytes>>, ClientError> {
         let url = http_url(&subscription.endpoint)?;
-        let mut request = Request::post(&url[Position::BeforePath..Position::AfterQuery])
-            .header(HOST, &url[Position::BeforeHost..Position::AfterPort])
-            .header(TTL, push.ttl.as_secs());
-        if let Some(urgency) = push.urgency {
-            request = request.header(URGENCY, urgency.as_str());
-        }
-        if let Some(topic) = &push.topic {
-            request = request.header(TOPIC, topic.as_str());
-        }
+        let request = Request::post(&url[Position::BeforePath..Position::AfterQuery])
+            .header(HOST, &url[Position::BeforeHost..Position::AfterPort]);
+        let mut request = push.describe(request);
         if let Some(vapid) = &self.vapid {
             let origin = url.origin().ascii_serialization();
             let expires_at = now + TOKEN_LIFETIME;

@@ -186,6 +186,32 @@ async fn pushes_for_other_origins_are_refused() {
 }
 
 #[tokio::test]
+async fn receipts_tell_what_became_of_messages() {
+    let client = async |origin: String| {
+        let dialer = Dialer::new(None).unwrap();
+        let url = format!("{origin}/receipts/a");
+        let mut receipts = Receipts::open(&dialer, &url).await.unwrap();
+        let first = receipts.receive().await.unwrap();
+        assert_eq!(
+            (first.message.clone(), first.is_delivered()),
+            (format!("{origin}/m/1"), true)
+        );
+        assert!(!receipts.receive().await.unwrap().is_delivered());
+        let error = receipts.receive().await.unwrap_err().to_string();
+        assert!(error.contains("a receipt with status 200"), "{error}");
+    };
+    let script = async |service: &mut Service| {
+        let (_, mut held) = service.next().await;
+        for (message, status) in [("1", 204), ("2", 410), ("3", 200)] {
+            let url = format!("{}/m/{message}", service.origin);
+            push(&mut held, &url, reply(status, ""));
+        }
+        answer(held, 200);
+    };
+    play(client, script).await;
+}
+
+#[tokio::test]
 async fn what_does_not_speak_http2_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());

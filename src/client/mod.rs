@@ -1,7 +1,8 @@
 //! The two peers of a push service, as clients. [`UserAgent`] receives pushes
 //! over a WebSocket, [`HttpUserAgent`] over HTTP/2 (RFC 8030);
-//! [`ApplicationServer`] makes them and [`HttpConnection`] posts them. For the
-//! command line, tests and load tests.
+//! [`ApplicationServer`] makes them, [`HttpConnection`] posts them and
+//! [`Receipts`] tells what became of them. For the command line, tests and load
+//! tests.
 //!
 //! Every wait has an end ([`PATIENCE`]), and nothing that a service sends grows
 //! without a bound.
@@ -10,6 +11,7 @@ mod application_server;
 mod dialer;
 mod http2;
 mod http_user_agent;
+mod receipts;
 mod user_agent;
 
 #[cfg(test)]
@@ -27,9 +29,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::random;
 
-pub use application_server::{ApplicationServer, HttpConnection, Push};
+pub use application_server::{ApplicationServer, HttpConnection, Push, ReceiptRequest};
 pub use dialer::{Dialer, ReadWrite, Stream};
 pub use http_user_agent::{HttpUserAgent, Subscription};
+pub use receipts::{Receipt, Receipts};
 pub use user_agent::{Notification, UserAgent};
 
 /// How long a connection attempt or an answer may take.

@@ -153,6 +153,7 @@ fn push(text: Option<&str>) -> Push {
         ttl: Ttl::from_secs(60),
         urgency: Some(Urgency::High),
         topic: Some("news".parse().unwrap()),
+        receipt: Some(ReceiptRequest::At("https://push.example.org/r".to_owned())),
     }
 }
 
@@ -174,6 +175,11 @@ async fn a_push_request_is_encrypted_and_signed() {
         ("ttl", "60"),
         ("urgency", "high"),
         ("topic", "news"),
+        ("prefer", "respond-async"),
+        (
+            "link",
+            "<https://push.example.org/r>; rel=\"urn:ietf:params:push:receipt\"",
+        ),
         ("content-encoding", "aes128gcm"),
     ] {
         assert_eq!(headers[name], value);
