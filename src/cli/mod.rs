@@ -5,6 +5,7 @@ mod config_args;
 mod files;
 mod identity;
 mod listen;
+mod retry;
 mod send;
 mod serve;
 mod vapid;

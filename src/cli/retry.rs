@@ -1,0 +1,87 @@
+//! Another attempt after a failure that may pass.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{Failure, note};
+use crate::client::ClientError;
+
+/// Times between attempts: doubled from the first to the last.
+pub(super) const FIRST: Duration = Duration::from_secs(1);
+const LAST: Duration = Duration::from_secs(60);
+
+/// When to try again.
+pub(super) struct Retry {
+    next: Duration,
+}
+
+impl Retry {
+    /// No attempt has failed yet.
+    pub(super) fn new() -> Self {
+        Self { next: FIRST }
+    }
+
+    /// Says what went wrong, and waits until it is time for another attempt.
+    ///
+    /// # Errors
+    /// Gives back what would be the same next time.
+    pub(super) async fn pause(&mut self, error: Failure) -> Result<(), Failure> {
+        let error = passing(error)?;
+        let wait = self.wait();
+        note(format!("{error}; trying again in {} s", wait.as_secs()));
+        sleep(wait).await;
+        Ok(())
+    }
+
+    /// An attempt was successful.
+    pub(super) fn reset(&mut self) {
+        self.next = FIRST;
+    }
+
+    fn wait(&mut self) -> Duration {
+        let wait = self.next;
+        self.next = (wait * 2).min(LAST);
+        wait
+    }
+}
+
+/// Passes on what another connection may mend.
+fn passing(error: Failure) -> Result<ClientError, Failure> {
+    match *error.downcast::<ClientError>()? {
+        // A refusal of the request itself would be the same next time.
+        error @ (ClientError::Refused {
+            status: 400..=499, ..
+        }
+        | ClientError::Gone
+        | ClientError::Url { .. }) => Err(error.into()),
+        error => Ok(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_errors_are_worth_another_connection() {
+        let refused = |status| ClientError::Refused {
+            what: "register",
+            status,
+        };
+        assert!(passing(refused(503).into()).is_ok());
+        assert!(passing(refused(400).into()).is_err());
+        assert!(passing(ClientError::Gone.into()).is_err());
+        assert!(passing(ClientError::Silence("hello").into()).is_ok());
+        assert!(passing("cannot write".into()).is_err());
+    }
+
+    #[test]
+    fn attempts_become_rare() {
+        let mut retry = Retry::new();
+        let waits: Vec<_> = (0..8).map(|_| retry.wait().as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        retry.reset();
+        assert_eq!(retry.wait(), FIRST);
+    }
+}
