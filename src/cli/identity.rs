@@ -8,17 +8,21 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{Failure, files};
-use crate::client::{PushSubscription, new_channel_id, new_user_agent_keys};
+use crate::client::{PushSubscription, Subscription, new_channel_id, new_user_agent_keys};
 
 /// A user agent with one subscription. Whoever has this receives its pushes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
-    /// The WebSocket URL of its service.
+    /// The URL of its service, in the scheme of the protocol it speaks.
     pub server: String,
-    /// What the service calls it; `None` before the first registration.
+    /// What the service calls it over the WebSocket; `None` before the first
+    /// registration.
     pub uaid: Option<String>,
-    /// Its one channel.
+    /// Its one channel there.
     pub channel: ChannelId,
+    /// Its one subscription over HTTP (RFC 8030); `None` before there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<Subscription>,
     /// The key that the subscription is restricted to, in base64url.
     pub vapid_key: Option<String>,
     /// Where its pushes are sent to; `None` before the first registration.
@@ -34,6 +38,7 @@ impl Identity {
             server: server.to_string(),
             uaid: None,
             channel: new_channel_id(),
+            subscription: None,
             vapid_key,
             endpoint: None,
             keys: new_user_agent_keys(),

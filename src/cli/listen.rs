@@ -1,12 +1,13 @@
 //! `bugle listen`
 
+mod http;
 mod output;
 mod websocket;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bugle_protocol::PublicKey;
+use bugle_protocol::{PublicKey, Urgency};
 use url::Url;
 
 use super::identity::Identity;
@@ -19,23 +20,28 @@ Example:
   bugle listen --subscription subscription.json
   bugle send subscription.json \"Hello\"";
 
-const DEFAULT_SERVER: &str = "ws://127.0.0.1:8080/";
-
 /// How many pushes are known again when they come twice; as many as Firefox
 /// knows.
 const REMEMBERED: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// WebSocket URL of the service [default: that of the identity, or ws://127.0.0.1:8080/]
+    /// Where the service is: ws, wss, http or https [default: that of the identity, or 127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     server: Option<Url>,
+    /// Receive over HTTP/2 server push (RFC 8030) instead of a WebSocket
+    #[arg(long)]
+    rfc8030: bool,
+    /// Receive what is at least very-low, low, normal or high; the service keeps the rest
+    #[arg(long, requires = "rfc8030")]
+    urgency: Option<Urgency>,
     /// Take pushes signed by this key alone: the public key that `bugle vapid` shows
     #[arg(long, value_name = "KEY", value_parser = PublicKey::from_base64url)]
     vapid_key: Option<PublicKey>,
     /// Who this user agent is, kept for the next start (secret, mode 0600)
-    #[arg(long, value_name = "FILE", default_value = "bugle-user-agent.json")]
-    identity: PathBuf,
+    /// [default: bugle-user-agent.json, or bugle-rfc8030.json with --rfc8030]
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// Write the PushSubscription JSON to this file too
     #[arg(long, value_name = "FILE")]
     subscription: Option<PathBuf>,
@@ -48,6 +54,38 @@ pub(super) struct Args {
     /// Trust these certificates too (PEM)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+}
+
+impl Args {
+    /// The file of the identity. A user agent is of one kind, so that each has
+    /// a file of its own.
+    fn identity(&self) -> &Path {
+        let default = match self.rfc8030 {
+            true => "bugle-rfc8030.json",
+            false => "bugle-user-agent.json",
+        };
+        self.identity.as_deref().unwrap_or(Path::new(default))
+    }
+
+    /// Where the service is, in the schemes of the protocol that is spoken.
+    fn server(&self, kept: Option<&Identity>) -> Result<Url, Failure> {
+        let mut url = match (&self.server, kept) {
+            (Some(server), _) => server.clone(),
+            (None, Some(identity)) => Url::parse(&identity.server)?,
+            (None, None) => Url::parse("ws://127.0.0.1:8080/")?,
+        };
+        let scheme = match (url.scheme(), self.rfc8030) {
+            ("ws" | "http", true) => "http",
+            ("wss" | "https", true) => "https",
+            ("ws" | "http", false) => "ws",
+            ("wss" | "https", false) => "wss",
+            _ => return Err(format!("{url}: its scheme is none of ws, wss, http, https").into()),
+        };
+        let scheme = scheme.to_owned();
+        url.set_scheme(&scheme)
+            .map_err(|()| format!("{url} cannot be used with {scheme}"))?;
+        Ok(url)
+    }
 }
 
 /// Listens until Ctrl-C, or until `--count` pushes have come.
@@ -85,14 +123,10 @@ struct Listener {
 
 impl Listener {
     fn new(args: Args) -> Result<Self, Failure> {
-        let kept = Identity::load(&args.identity)?;
-        let server = match (&args.server, &kept) {
-            (Some(server), _) => server.clone(),
-            (None, Some(identity)) => Url::parse(&identity.server)?,
-            (None, None) => Url::parse(DEFAULT_SERVER)?,
-        };
+        let kept = Identity::load(args.identity())?;
+        let server = args.server(kept.as_ref())?;
         let vapid_key = args.vapid_key.map(|key| key.to_base64url());
-        let file = args.identity.display();
+        let file = args.identity().display();
         let mut identity = match kept {
             Some(identity) if identity.server != server.as_str() => {
                 let known = identity.server;
@@ -105,6 +139,13 @@ impl Listener {
             None => Identity::new(&server, vapid_key.clone()),
         };
         if vapid_key.is_some() {
+            if identity.subscription.is_some() && identity.vapid_key != vapid_key {
+                return Err(format!(
+                    "the subscription in {file} is not restricted to this key: name another file \
+                     by --identity"
+                )
+                .into());
+            }
             identity.vapid_key = vapid_key;
         }
         Ok(Self {
@@ -121,7 +162,10 @@ impl Listener {
 
     /// One connection, to its end. `Ok` when enough pushes have come.
     async fn session(&mut self) -> Result<(), Failure> {
-        websocket::session(self).await
+        match self.args.rfc8030 {
+            true => http::session(self).await,
+            false => websocket::session(self).await,
+        }
     }
 
     fn wants_more(&self) -> bool {
@@ -140,7 +184,7 @@ impl Listener {
     /// Keeps the identity that the service knows now, and prints its
     /// subscription, unless it is the one that was printed last.
     fn is_connected(&mut self) -> Result<(), Failure> {
-        self.identity.save(&self.args.identity)?;
+        self.identity.save(self.args.identity())?;
         let subscription = self.identity.subscription();
         if subscription != self.told {
             let mut json = serde_json::to_value(&subscription)?;
@@ -185,28 +229,80 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
     use super::*;
+    use crate::client::{Subscription, new_key_pair};
+
+    fn args(server: Option<&str>) -> Args {
+        Args {
+            server: server.map(|server| server.parse().unwrap()),
+            rfc8030: false,
+            urgency: None,
+            vapid_key: None,
+            identity: None,
+            subscription: None,
+            json: false,
+            count: None,
+            ca: None,
+        }
+    }
 
     #[test]
     fn an_identity_is_not_shown_to_another_service() {
         let folder = tempfile::tempdir().unwrap();
-        let listener = |server: Option<&str>| {
-            Listener::new(Args {
-                server: server.map(|server| server.parse().unwrap()),
-                vapid_key: None,
-                identity: folder.path().join("identity"),
-                subscription: None,
-                json: false,
-                count: None,
-                ca: None,
-            })
+        let listener = |server: Option<&str>, rfc8030| {
+            let mut args = args(server);
+            args.rfc8030 = rfc8030;
+            args.identity = Some(folder.path().join("identity"));
+            Listener::new(args)
         };
-        let first = listener(Some("ws://127.0.0.1:1")).unwrap();
-        first.identity.save(&first.args.identity).unwrap();
-        assert_eq!(listener(None).unwrap().server.as_str(), "ws://127.0.0.1:1/");
-        let error = listener(Some("ws://127.0.0.1:2/"))
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(error.contains("belongs to ws://127.0.0.1:1/"), "{error}");
+        let first = listener(Some("ws://127.0.0.1:1"), false).unwrap();
+        first.identity.save(first.args.identity()).unwrap();
+        let again = listener(None, false).unwrap();
+        assert_eq!(again.server.as_str(), "ws://127.0.0.1:1/");
+        for (server, rfc8030) in [
+            (Some("ws://127.0.0.1:2/"), false),
+            (Some("http://127.0.0.1:1/"), true),
+            (None, true),
+        ] {
+            let error = listener(server, rfc8030).err().unwrap().to_string();
+            assert!(error.contains("belongs to ws://127.0.0.1:1/"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_over_http_keeps_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = |key| {
+            let mut args = args(Some("http://127.0.0.1:1"));
+            args.rfc8030 = true;
+            args.vapid_key = key;
+            args.identity = Some(folder.path().join("identity"));
+            Listener::new(args)
+        };
+        let key = new_key_pair().public_key();
+        let mut first = listener(Some(key)).unwrap();
+        first.identity.subscription = Some(Subscription {
+            url: "http://127.0.0.1:1/s".to_owned(),
+            push: "http://127.0.0.1:1/p".to_owned(),
+            set: None,
+        });
+        first.identity.save(first.args.identity()).unwrap();
+        assert!(listener(Some(key)).is_ok() && listener(None).is_ok());
+        let other = listener(Some(new_key_pair().public_key()));
+        let error = other.err().unwrap().to_string();
+        assert!(error.contains("not restricted to this key"), "{error}");
+    }
+
+    #[test]
+    fn either_scheme_names_the_service() {
+        for (given, websocket, http) in [
+            ("ws://a:1/", "ws://a:1/", "http://a:1/"),
+            ("https://a", "wss://a/", "https://a/"),
+        ] {
+            let mut args = args(Some(given));
+            assert_eq!(args.server(None).unwrap().as_str(), websocket);
+            args.rfc8030 = true;
+            assert_eq!(args.server(None).unwrap().as_str(), http);
+        }
+        assert!(args(Some("ftp://a/")).server(None).is_err());
     }
 }

@@ -143,6 +143,7 @@ mod tests {
             "bugle send a --urgency now",
             "bugle listen --vapid-key a",
             "bugle listen --server localhost",
+            "bugle listen --urgency high",
         ] {
             let code = parse(line).map_err(|error| error.exit_code()).err();
             assert_eq!(code, Some(2), "{line}");

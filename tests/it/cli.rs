@@ -15,7 +15,7 @@ use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
 
 /// A command in a folder of its own, with an environment of its own.
-fn bugle(folder: &Path, arguments: &[&str]) -> Command {
+pub fn bugle(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bugle"));
     command
         .args(arguments)
@@ -30,7 +30,7 @@ fn bugle(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// Runs a command to its end.
-async fn run(folder: &Path, arguments: &[&str]) -> Output {
+pub async fn run(folder: &Path, arguments: &[&str]) -> Output {
     let output = bugle(folder, arguments).output();
     timeout(PATIENCE, output)
         .await
@@ -38,16 +38,16 @@ async fn run(folder: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn text(octets: &[u8]) -> String {
+pub fn text(octets: &[u8]) -> String {
     String::from_utf8(octets.to_vec()).unwrap()
 }
 
-fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+pub fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
     BufReader::new(child.stdout.take().unwrap()).lines()
 }
 
 /// The next line, as JSON.
-async fn json(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
+pub async fn json(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
     let line = timeout(PATIENCE, lines.next_line())
         .await
         .expect("a line comes");

@@ -17,6 +17,7 @@ mod clauses_push;
 mod clauses_vapid;
 mod clauses_websocket;
 mod cli;
+mod cli_rfc8030;
 mod compat;
 mod cors;
 mod crash;

@@ -1,0 +1,155 @@
+//! The commands over HTTP/2 server push, as a person runs them.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::io::{BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
+use tokio::time::timeout;
+
+use crate::cli::{bugle, json, lines, run};
+use crate::support::app_server::{Push, ask};
+use crate::support::server::Server;
+use crate::support::user_agent::PATIENCE;
+
+/// `bugle listen --rfc8030`, and what it has subscribed to.
+struct Listener {
+    child: Child,
+    printed: Lines<BufReader<ChildStdout>>,
+    endpoint: String,
+}
+
+impl Listener {
+    async fn start(folder: &Path, server: &str, arguments: &[&str]) -> Self {
+        let common = ["listen", "--rfc8030", "--json", "--subscription", "s.json"];
+        let arguments = [&common[..], &["--server", server], arguments].concat();
+        let mut command = bugle(folder, &arguments);
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let mut printed = lines(&mut child);
+        let subscription = json(&mut printed).await;
+        assert_eq!(subscription["type"], "subscription");
+        let endpoint = subscription["endpoint"].as_str().unwrap().to_owned();
+        Self {
+            child,
+            printed,
+            endpoint,
+        }
+    }
+
+    async fn push(&mut self) -> Value {
+        let push = json(&mut self.printed).await;
+        assert_eq!(push["type"], "push", "{push}");
+        push
+    }
+
+    /// Waits until it has what `--count` says.
+    async fn done(mut self) {
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        assert!(ended.unwrap().unwrap().success());
+    }
+}
+
+/// `bugle send --json`, which succeeds.
+async fn send(folder: &Path, arguments: &[&str]) -> Value {
+    let arguments = [&["send", "s.json", "--json"], arguments].concat();
+    let sent = run(folder, &arguments).await;
+    assert!(sent.status.success(), "{sent:?}");
+    serde_json::from_slice(&sent.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn pushes_are_printed_and_acknowledged_and_the_identity_is_kept() {
+    let server = Server::start_program(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let made = run(folder, &["vapid", "vapid.pem", "--json"]).await;
+    let keys: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let restricted = ["--vapid-key", keys["publicKey"].as_str().unwrap()];
+    let websocket = format!("ws://{}", server.authority());
+    let arguments = [&restricted[..], &["--count", "2"]].concat();
+    let mut listener = Listener::start(folder, &websocket, &arguments).await;
+    let endpoint = listener.endpoint.clone();
+    assert!(endpoint.starts_with(&server.origin()));
+    for word in ["eins", "zwei"] {
+        let sent = send(folder, &[word]).await;
+        let push = listener.push().await;
+        assert_eq!(push["text"], word);
+        assert_eq!(push["version"], sent["location"]);
+    }
+    listener.done().await;
+
+    let refused = run(folder, &["send", "s.json", "x", "--vapid", "other.pem"]).await;
+    assert!(!refused.status.success(), "{refused:?}");
+    send(folder, &["drei"]).await;
+    let mut again = Listener::start(folder, &server.origin(), &["--count", "1"]).await;
+    assert_eq!(again.endpoint, endpoint);
+    assert_eq!(again.push().await["text"], "drei");
+    again.done().await;
+}
+
+#[tokio::test]
+async fn what_is_less_urgent_is_kept_by_the_service() {
+    let server = Server::start_program(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let urgent = ["--urgency", "high", "--count", "1"];
+    let mut listener = Listener::start(folder, &server.origin(), &urgent).await;
+    send(folder, &["later", "--urgency", "low"]).await;
+    send(folder, &["now", "--urgency", "high"]).await;
+    assert_eq!(listener.push().await["text"], "now");
+    listener.done().await;
+    let mut listener = Listener::start(folder, &server.origin(), &["--count", "1"]).await;
+    assert_eq!(listener.push().await["text"], "later");
+    listener.done().await;
+}
+
+#[tokio::test]
+async fn a_push_that_cannot_be_read_is_acknowledged() {
+    let server = Server::start_program(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut listener = Listener::start(folder.path(), &server.origin(), &["--count", "1"]).await;
+    // Encrypted for the keys of somebody else.
+    let push = Push::to(&server, &listener.endpoint).text("secret");
+    let message = push.accepted().await;
+    let printed = listener.push().await;
+    assert!(printed["error"].is_string(), "{printed}");
+    listener.done().await;
+    assert_eq!(ask(&server, "GET", &message).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_gone_is_replaced() {
+    let server = Server::start_program(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut listener = Listener::start(folder.path(), &server.origin(), &["--count", "1"]).await;
+    let kept = std::fs::read(folder.path().join("bugle-rfc8030.json")).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    let url = kept["subscription"]["url"].as_str().unwrap();
+    assert_eq!(ask(&server, "DELETE", url).await.status, 204);
+    let new = json(&mut listener.printed).await;
+    assert_eq!(new["type"], "subscription");
+    assert_ne!(new["endpoint"], listener.endpoint);
+    send(folder.path(), &["hello"]).await;
+    assert_eq!(listener.push().await["text"], "hello");
+    listener.done().await;
+}
+
+#[tokio::test]
+async fn http2_is_negotiated_on_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let server = Server::start_with(|config| {
+        config.tls.cert_file = Some(certificate);
+        config.tls.key_file = Some(key);
+    })
+    .await;
+    let url = format!("wss://{}", server.authority());
+    let listener = Listener::start(folder, &url, &["--ca", "cert.pem"]).await;
+    let origin = format!("https://{}/", server.authority());
+    assert!(listener.endpoint.starts_with(&origin), "{origin}");
+}
