@@ -8,7 +8,7 @@ use tokio::io::{BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use tokio::time::timeout;
 
-use crate::cli::{bugle, json, lines, run};
+use crate::cli::{bugle, json, lines, run, text};
 use crate::support::app_server::{Push, ask};
 use crate::support::server::Server;
 use crate::support::user_agent::PATIENCE;
@@ -48,6 +48,13 @@ impl Listener {
         let ended = timeout(PATIENCE, self.child.wait()).await;
         assert!(ended.unwrap().unwrap().success());
     }
+}
+
+/// The subscription in the identity file.
+fn subscription_url(folder: &Path) -> String {
+    let kept = std::fs::read(folder.join("bugle-rfc8030.json")).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    kept["subscription"]["url"].as_str().unwrap().to_owned()
 }
 
 /// `bugle send --json`, which succeeds.
@@ -123,10 +130,8 @@ async fn a_subscription_that_is_gone_is_replaced() {
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let mut listener = Listener::start(folder.path(), &server.origin(), &["--count", "1"]).await;
-    let kept = std::fs::read(folder.path().join("bugle-rfc8030.json")).unwrap();
-    let kept: Value = serde_json::from_slice(&kept).unwrap();
-    let url = kept["subscription"]["url"].as_str().unwrap();
-    assert_eq!(ask(&server, "DELETE", url).await.status, 204);
+    let subscription = subscription_url(folder.path());
+    assert_eq!(ask(&server, "DELETE", &subscription).await.status, 204);
     let new = json(&mut listener.printed).await;
     assert_eq!(new["type"], "subscription");
     assert_ne!(new["endpoint"], listener.endpoint);
@@ -152,4 +157,62 @@ async fn http2_is_negotiated_on_tls() {
     let listener = Listener::start(folder, &url, &["--ca", "cert.pem"]).await;
     let origin = format!("https://{}/", server.authority());
     assert!(listener.endpoint.starts_with(&origin), "{origin}");
+}
+
+#[tokio::test]
+async fn rfc8030_5_1_send_waits_for_the_receipt() {
+    let server = Server::start_program(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut listener = Listener::start(folder, &server.origin(), &["--count", "2"]).await;
+    let sent = run(folder, &["send", "s.json", "eins", "--receipt"]).await;
+    let said = text(&sent.stdout);
+    assert!(sent.status.success(), "{sent:?}");
+    let receipts = said.split("Receipt subscription: ").nth(1).unwrap();
+    let receipts = receipts.lines().next().unwrap();
+    assert!(
+        said.contains("202") && said.contains("\nDelivered"),
+        "{said}"
+    );
+    assert_eq!(listener.push().await["text"], "eins");
+
+    let again = ["send", "s.json", "zwei", "--json", "--receipt=20"];
+    let again = [&again[..], &["--receipt-subscription", receipts]].concat();
+    let sent = run(folder, &again).await;
+    let said = text(&sent.stdout);
+    let mut said = said
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let (answer, receipt) = (said.next().unwrap(), said.next().unwrap());
+    assert_eq!(answer["receiptSubscription"], receipts);
+    assert_eq!(
+        (&receipt["type"], &receipt["status"]),
+        (&"receipt".into(), &204.into())
+    );
+    assert_eq!(receipt["message"], answer["location"]);
+    listener.done().await;
+}
+
+#[tokio::test]
+async fn rfc8030_6_2_send_says_that_a_message_was_given_up() {
+    let server = Server::start_program(None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    drop(Listener::start(folder, &server.origin(), &[]).await);
+    let late = run(folder, &["send", "s.json", "eins", "--receipt=1"]).await;
+    let said = text(&late.stderr);
+    assert_eq!(late.status.code(), Some(1));
+    assert!(said.contains("no receipt within 1 s"), "{said}");
+
+    let arguments = ["send", "s.json", "zwei", "--json", "--receipt"];
+    let mut sender = bugle(folder, &arguments).spawn().unwrap();
+    let mut printed = lines(&mut sender);
+    let answer = json(&mut printed).await;
+    let subscription = subscription_url(folder);
+    assert_eq!(ask(&server, "DELETE", &subscription).await.status, 204);
+    let receipt = json(&mut printed).await;
+    assert_eq!(receipt["message"], answer["location"]);
+    assert_eq!(receipt["status"], 410);
+    let ended = timeout(PATIENCE, sender.wait()).await.unwrap();
+    assert_eq!(ended.unwrap().code(), Some(1));
 }
