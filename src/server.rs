@@ -92,9 +92,9 @@ impl Server {
             .map(|(cert, key)| Tls::load(cert, key))
             .transpose()?
             .map(Arc::new);
-        let public = listen(config.server.listen, "server.listen").await?;
+        let public = listen(config.server.listen, "server.listen, --listen").await?;
         let admin = match config.admin.listen {
-            Some(address) => Some(listen(address, "admin.listen").await?),
+            Some(address) => Some(listen(address, "admin.listen, --admin-listen").await?),
             None => None,
         };
         let store = store::open(&config)?;

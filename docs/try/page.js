@@ -2,18 +2,32 @@
 
 const byId = (id) => document.getElementById(id);
 
+// What to do about the errors that one meets at the first try.
+const ADVICE = {
+  AbortError:
+    "Firefox does not reach its push service. Does the service run, and is dom.push.serverURL its " +
+    "address? For ws://, dom.push.testing.allowInsecureServerURL must be true before that is set: " +
+    "set it, then change dom.push.serverURL and change it back.",
+  InvalidAccessError: "The key is no public key as `bugle vapid` shows it.",
+  InvalidCharacterError: "The key is no public key as `bugle vapid` shows it.",
+  InvalidStateError: "Unsubscribe first.",
+  NotAllowedError:
+    "Firefox subscribes only with the permission to show notifications. " +
+    "Give it by the symbol in the address bar.",
+};
+
 function fromBase64url(text) {
   const base64 = text.replaceAll("-", "+").replaceAll("_", "/");
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
 async function subscribe() {
-  if ((await Notification.requestPermission()) !== "granted") {
-    throw new Error("Firefox needs the permission to show notifications before it subscribes.");
-  }
-  const { pushManager } = await navigator.serviceWorker.ready;
   const key = byId("key").value.trim();
   const options = key ? { applicationServerKey: fromBase64url(key) } : {};
+  if ((await Notification.requestPermission()) !== "granted") {
+    throw new DOMException("no permission", "NotAllowedError");
+  }
+  const { pushManager } = await navigator.serviceWorker.ready;
   return pushManager.subscribe({ userVisibleOnly: true, ...options });
 }
 
@@ -22,14 +36,29 @@ async function unsubscribe() {
   await (await pushManager.getSubscription())?.unsubscribe();
 }
 
-const show = (subscription) => {
+function show(subscription) {
   byId("subscription").textContent = subscription ? JSON.stringify(subscription, null, 2) : "";
+  byId("copy").disabled = !subscription;
+}
+
+const act = (action) => async () => {
+  byId("state").textContent = "One moment…";
+  try {
+    show(await action());
+    byId("state").textContent = "";
+  } catch (error) {
+    byId("state").textContent = `${error}\n${ADVICE[error.name] ?? ""}`;
+  }
 };
-const act = (action) => () =>
-  action().then(show, (error) => (byId("subscription").textContent = String(error)));
+
+async function copy() {
+  await navigator.clipboard.writeText(byId("subscription").textContent + "\n");
+  byId("state").textContent = "Copied.";
+}
 
 byId("subscribe").addEventListener("click", act(subscribe));
 byId("unsubscribe").addEventListener("click", act(unsubscribe));
+byId("copy").addEventListener("click", copy);
 navigator.serviceWorker.addEventListener("message", ({ data }) => {
   byId("pushes").append(`${new Date().toLocaleTimeString()}  ${data}\n`);
 });

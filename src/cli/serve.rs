@@ -16,6 +16,9 @@ use crate::config::{LogConfig, LogFormat, PublicUrl};
 use crate::{Clock, Config, Server};
 
 pub(super) const EXAMPLE: &str = "\
+Every setting of docs/configuration.md can come from a file (--config), over that from the
+environment (BUGLE_LIMITS__BODY_BYTES=8192), and over both, as above, from a flag.
+
 Example:
   bugle --listen 127.0.0.1:8080 --data ./bugle-data";
 
@@ -72,16 +75,28 @@ fn greeting(server: &Server, data: &Path) -> io::Result<String> {
     if let Some(admin) = server.admin_addr() {
         text += &format!("Metrics are at http://{admin}/metrics\n");
     }
-    Ok(text + &next_steps(server.public_url()))
+    Ok(text + &next_steps(server.public_url(), &program_name()))
 }
 
-fn next_steps(url: &PublicUrl) -> String {
+fn next_steps(url: &PublicUrl, bugle: &str) -> String {
     let websocket = url.websocket_url();
-    let mut text = format!("\nFirefox, in about:config:\n  dom.push.serverURL = {websocket}\n");
+    let mut text = "\nFirefox, in about:config:\n".to_owned();
     if !url.is_tls() {
-        text += "  dom.push.testing.allowInsecureServerURL = true (add it, as a boolean)\n";
+        // First: Firefox reads it only when the other changes.
+        text += "  dom.push.testing.allowInsecureServerURL = true (add it first, as a boolean)\n";
     }
-    text + &format!("\nA first push, from another terminal:\n  bugle listen --server {websocket}\n")
+    text + &format!(
+        "  dom.push.serverURL = {websocket}\n\n\
+         A first push, from two other terminals:\n  \
+           {bugle} listen --server {websocket} --subscription subscription.json\n  \
+           {bugle} send subscription.json \"hello\"\n"
+    )
+}
+
+/// What this program was started as, so that the lines that name it can be run.
+fn program_name() -> String {
+    let name = std::env::args_os().next();
+    name.map_or("bugle".into(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -92,11 +107,16 @@ mod tests {
 
     #[test]
     fn the_next_steps_name_what_to_set() {
-        let plain = next_steps(&"http://127.0.0.1:8080".parse().unwrap());
-        assert!(plain.contains("dom.push.serverURL = ws://127.0.0.1:8080/\n"));
-        assert!(plain.contains("allowInsecureServerURL = true"));
-        let tls = next_steps(&"https://push.example.org".parse().unwrap());
-        assert!(tls.contains("--server wss://push.example.org/\n"));
+        let plain = next_steps(&"http://127.0.0.1:8080".parse().unwrap(), "./bugle");
+        let insecure = plain.find("allowInsecureServerURL = true").unwrap();
+        let url = plain.find("dom.push.serverURL = ws://127.0.0.1:8080/\n");
+        assert!(insecure < url.unwrap(), "{plain}");
+        assert!(
+            plain.contains("\n  ./bugle send subscription.json"),
+            "{plain}"
+        );
+        let tls = next_steps(&"https://push.example.org".parse().unwrap(), "bugle");
+        assert!(tls.contains("--server wss://push.example.org/ "));
         assert!(!tls.contains("allowInsecureServerURL"));
     }
 }

@@ -72,8 +72,9 @@ fn version() -> String {
 /// People open this page to see that the service is there, and to accept a
 /// private certificate.
 fn home(site: &Site) -> Reply {
-    const INSECURE: &str =
-        ", and <code>dom.push.testing.allowInsecureServerURL</code> to <code>true</code>";
+    // First: Firefox reads it only when the other changes.
+    const INSECURE: &str = "add <code>dom.push.testing.allowInsecureServerURL</code> as a boolean, \
+                            <code>true</code>; then ";
     let public_url = site.service.public_url();
     let page = include_str!("page.html")
         .replace("{websocket_url}", &public_url.websocket_url())
