@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tempfile::TempDir;
 
@@ -43,26 +45,48 @@ impl Authority {
             .signed_by(&leaf_key, &Issuer::from_params(&root, &root_key))
             .unwrap();
 
-        let mut roots = RootCertStore::empty();
-        roots.add(root_certificate.der().clone()).unwrap();
-        let authority = Self {
-            directory: TempDir::new().unwrap(),
-            roots,
-        };
+        let mut authority = Self::empty();
         fs::write(authority.root(), root_certificate.pem()).unwrap();
         fs::write(authority.certificate(), leaf.pem()).unwrap();
         fs::write(authority.key(), leaf_key.serialize_pem()).unwrap();
+        authority.load_root();
         authority
+    }
+
+    /// The authority that these shell commands make in their folder.
+    pub(crate) fn from_commands(commands: &str) -> Self {
+        let mut authority = Self::empty();
+        let output = Command::new("sh")
+            .args(["-euc", commands])
+            .current_dir(authority.directory.path())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{commands}\n{errors}");
+        authority.load_root();
+        authority
+    }
+
+    fn empty() -> Self {
+        Self {
+            directory: TempDir::new().unwrap(),
+            roots: RootCertStore::empty(),
+        }
+    }
+
+    fn load_root(&mut self) {
+        let root = CertificateDer::from_pem_file(self.root()).unwrap();
+        self.roots.add(root).unwrap();
     }
 
     /// The authority's own certificate, which clients must trust.
     pub(crate) fn root(&self) -> PathBuf {
-        self.directory.path().join("authority.pem")
+        self.directory.path().join("ca.pem")
     }
 
     /// The service's certificate.
     pub(crate) fn certificate(&self) -> PathBuf {
-        self.directory.path().join("certificate.pem")
+        self.directory.path().join("cert.pem")
     }
 
     /// The key to the service's certificate.

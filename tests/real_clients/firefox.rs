@@ -45,6 +45,19 @@ const PUSH_BY_FETCH: &str = r#"
     return { status: answer.status, location, ttl };
 "#;
 
+const NOTIFICATIONS: &str = r#"
+    const registration = await navigator.serviceWorker.ready;
+    return (await registration.getNotifications()).map(({ body }) => body);
+"#;
+
+const SET_PREFERENCE: &str = r#"
+    const [name, value] = arguments;
+    const { prefs } = Services;
+    if (value === null) prefs.clearUserPref(name);
+    else if (typeof value === "boolean") prefs.setBoolPref(name, value);
+    else prefs.setStringPref(name, value);
+"#;
+
 const UAID: &str = "return Services.prefs.getStringPref('dom.push.userAgentID', '');";
 
 /// A running Firefox. Dropping it ends the process.
@@ -102,6 +115,30 @@ impl Firefox {
     /// Pushes without payload from the page, with these request headers.
     pub(crate) fn push_by_fetch(&mut self, subscription: &Subscription, headers: &Value) -> Value {
         self.in_page(PUSH_BY_FETCH, &json!([subscription.endpoint(), headers]))
+    }
+
+    /// Clicks on an element of the page that is open, named by a CSS selector.
+    pub(crate) fn click(&mut self, selector: &str) {
+        self.session.click(selector).unwrap();
+    }
+
+    /// The text of an element of the page that is open.
+    pub(crate) fn text(&mut self, selector: &str) -> String {
+        let script = "return document.querySelector(arguments[0]).textContent;";
+        let text = self.in_page(script, &json!([selector]));
+        text.as_str().unwrap().to_owned()
+    }
+
+    /// The texts of the notifications that the page's worker shows now.
+    pub(crate) fn notifications(&mut self) -> Value {
+        self.in_page(NOTIFICATIONS, &json!([]))
+    }
+
+    /// Sets a preference as a person does in about:config; null takes it away.
+    pub(crate) fn set_preference(&mut self, name: &str, value: &Value) {
+        self.session
+            .run(Context::Chrome, SET_PREFERENCE, &json!([name, value]))
+            .unwrap();
     }
 
     /// The title of the page that is open.

@@ -18,6 +18,7 @@ mod firefox;
 mod marionette;
 mod process;
 mod profile;
+mod readme;
 mod restarts;
 mod senders;
 mod service;

@@ -79,6 +79,19 @@ impl Marionette {
             .map(drop)
     }
 
+    /// Clicks on the element of the page that a CSS selector names.
+    pub(crate) fn click(&mut self, selector: &str) -> Result<(), String> {
+        self.enter(Context::Content)?;
+        let query = json!({ "using": "css selector", "value": selector });
+        let found = self.command("WebDriver:FindElement", &query)?;
+        let id = found["value"]
+            .as_object()
+            .and_then(|reference| reference.values().next())
+            .ok_or("Firefox names no element")?;
+        self.command("WebDriver:ElementClick", &json!({ "id": id }))
+            .map(drop)
+    }
+
     /// Runs the body of an async function and gives what it returns.
     pub(crate) fn run(
         &mut self,

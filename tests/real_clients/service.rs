@@ -60,6 +60,11 @@ impl Service {
         format!("{scheme}://localhost:{}/", self.port)
     }
 
+    /// The port it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The page that a person opens in the browser.
     pub(crate) fn page_url(&self) -> String {
         self.push_server_url().replacen("ws", "http", 1)
@@ -151,7 +156,7 @@ fn ask_health(stream: &mut (impl Read + Write)) -> std::io::Result<[u8; 12]> {
 }
 
 /// A port that was free a moment ago; a restarted service needs the same again.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

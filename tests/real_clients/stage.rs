@@ -29,7 +29,12 @@ impl Stage {
     /// Over `wss://` and `https://`, with a private authority that the browser
     /// and the application servers trust.
     pub(crate) fn tls() -> Self {
-        Self::with(Service::start_with_tls(Authority::new()))
+        Self::tls_by(Authority::new())
+    }
+
+    /// The same with a given authority.
+    pub(crate) fn tls_by(authority: Authority) -> Self {
+        Self::with(Service::start_with_tls(authority))
     }
 
     fn with(service: Service) -> Self {

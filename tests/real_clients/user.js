@@ -7,6 +7,8 @@ user_pref("marionette.port", 0);
 user_pref("dom.push.testing.allowInsecureServerURL", true);
 // The permission that a person would grant in a prompt.
 user_pref("permissions.default.desktop-notification", 1);
+// Firefox shows notifications by itself: there is no desktop.
+user_pref("alerts.useSystemBackend", false);
 // The worker shows no notification, and after a restart no tab of its site is
 // open: without this, Firefox would unregister after 16 such pushes.
 user_pref("dom.push.maxQuotaPerSubscription", 1000);
