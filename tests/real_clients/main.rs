@@ -1,5 +1,6 @@
 //! The service with the clients that people really use: Firefox as the user
-//! agent, and as application servers npm's web-push and PyPI's pywebpush.
+//! agent, and as application servers npm's web-push and PyPI's pywebpush; and
+//! RFC 8030 with HTTP clients that know nothing of push: Node's, nghttp, curl.
 //!
 //! `./test real-clients` installs what this needs and runs it; a plain
 //! `cargo test` leaves it out. Every test starts its own service, browser
@@ -20,6 +21,7 @@ mod process;
 mod profile;
 mod readme;
 mod restarts;
+mod rfc8030;
 mod senders;
 mod service;
 mod site;

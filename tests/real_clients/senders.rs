@@ -9,8 +9,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use p256::SecretKey;
 use p256::elliptic_curve::sec1::ToSec1Point;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/senders");
 
 /// What `PushSubscription.toJSON()` gave the page.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -141,7 +144,19 @@ impl Senders {
 
     /// Sends pushes one after the other and gives the answers in that order.
     pub(crate) fn send_all(&self, library: Library, pushes: &[Push]) -> Vec<Answer> {
-        let mut command = script(library);
+        let command = script(library);
+        let answers: Vec<Answer> = self.run(command, &format!("{library:?}"), &pushes);
+        assert_eq!(answers.len(), pushes.len());
+        answers
+    }
+
+    /// Runs one of the scripts in `tests/senders`: JSON in, JSON out.
+    pub(crate) fn run<T: DeserializeOwned>(
+        &self,
+        mut command: Command,
+        name: &str,
+        input: &impl Serialize,
+    ) -> T {
         // No proxy of the surroundings may stand between sender and service.
         command.env("NO_PROXY", "*").env("no_proxy", "*");
         if let Some(authority) = &self.authority {
@@ -154,28 +169,31 @@ impl Senders {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{library:?} does not start ({error}); run ./test"));
-        let jobs = serde_json::to_vec(pushes).unwrap();
-        process.stdin.take().unwrap().write_all(&jobs).unwrap();
+            .unwrap_or_else(|error| panic!("{name} does not start ({error}); run ./test"));
+        let input = serde_json::to_vec(input).unwrap();
+        process.stdin.take().unwrap().write_all(&input).unwrap();
         let output = process.wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{library:?} failed: {errors}");
-        let answers: Vec<Answer> = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(answers.len(), pushes.len());
-        answers
+        assert!(output.status.success(), "{name} failed: {errors}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 }
 
 fn script(library: Library) -> Command {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/senders");
-    let (interpreter, name) = match library {
-        Library::WebPush => ("node", "send.mjs"),
-        Library::Pywebpush => (
-            concat!(env!("CARGO_MANIFEST_DIR"), "/target/senders/bin/python"),
-            "send.py",
-        ),
-    };
-    let mut command = Command::new(interpreter);
-    command.arg(format!("{folder}/{name}"));
+    match library {
+        Library::WebPush => node("send.mjs"),
+        Library::Pywebpush => {
+            let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/senders/bin/python");
+            let mut command = Command::new(python);
+            command.arg(format!("{FOLDER}/send.py"));
+            command
+        }
+    }
+}
+
+/// Node with a script of `tests/senders`.
+pub(crate) fn node(script: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(format!("{FOLDER}/{script}"));
     command
 }

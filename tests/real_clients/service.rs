@@ -70,6 +70,14 @@ impl Service {
         self.push_server_url().replacen("ws", "http", 1)
     }
 
+    /// What the URLs that it hands out begin with.
+    pub(crate) fn origin(&self) -> String {
+        match self.authority {
+            None => format!("http://127.0.0.1:{}", self.port),
+            Some(_) => format!("https://localhost:{}", self.port),
+        }
+    }
+
     /// The certificate that clients of this service must trust.
     pub(crate) fn root(&self) -> Option<PathBuf> {
         self.authority.as_ref().map(Authority::root)
@@ -106,7 +114,7 @@ impl Service {
             .stderr(log);
         if let Some(authority) = &self.authority {
             command
-                .args(["--public-url", &format!("https://localhost:{}", self.port)])
+                .args(["--public-url", &self.origin()])
                 .arg("--tls-cert")
                 .arg(authority.certificate())
                 .arg("--tls-key")
