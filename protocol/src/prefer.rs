@@ -6,6 +6,9 @@ use http::header::HeaderName;
 /// `Prefer`.
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 
+/// `Preference-Applied` (RFC 7240 §3).
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
 /// What a request prefers. What is not known here is ignored, and so is what
 /// cannot be read: a preference is never an error (RFC 7240 §2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use bugle_protocol::headers::TTL;
 use bugle_protocol::link;
+use bugle_protocol::prefer::PREFERENCE_APPLIED;
 use bugle_protocol::push::PushHeaders;
 
 use http::header::{LINK, LOCATION};
@@ -61,6 +62,7 @@ async fn post(
     if let Some(receipts) = accepted.receipts {
         *reply.status_mut() = StatusCode::ACCEPTED;
         set(&mut reply, LINK, link::print(&receipts, link::RECEIPT));
+        set(&mut reply, PREFERENCE_APPLIED, "respond-async");
     }
     Ok(reply)
 }

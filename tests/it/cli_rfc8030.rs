@@ -160,7 +160,7 @@ async fn http2_is_negotiated_on_tls() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_1_send_waits_for_the_receipt() {
+async fn send_waits_for_the_receipt() {
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -194,7 +194,7 @@ async fn rfc8030_5_1_send_waits_for_the_receipt() {
 }
 
 #[tokio::test]
-async fn rfc8030_6_2_send_says_that_a_message_was_given_up() {
+async fn send_says_that_a_message_was_given_up() {
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -228,7 +228,7 @@ async fn the_strict_profile_wins_over_every_switch() {
 }
 
 #[tokio::test]
-async fn e_2_rfc8291_4_b_rfc8188_2_1_b_the_record_size_fits_its_one_record() {
+async fn e_2_rfc8291_4_a_rfc8291_4_b_rfc8188_2_1_b_the_record_size_fits_its_one_record() {
     let scene = Scene::with(|config| config.compat.profile = Profile::Strict).await;
     // A record is the text, a delimiter and a tag: 17 octets more.
     let text = "x".repeat(183);

@@ -14,6 +14,7 @@ mod body;
 mod broadcast;
 mod clauses_http;
 mod clauses_push;
+mod clauses_rfc8030;
 mod clauses_vapid;
 mod clauses_websocket;
 mod cli;

@@ -9,7 +9,7 @@ use crate::support::server::Server;
 use crate::support::subscriber::{Subscription, link};
 
 #[tokio::test]
-async fn rfc8030_6_a_6_c_6_d_6_e_a_message_is_pushed_on_the_held_get() {
+async fn rfc8030_6_a_rfc8030_6_c_rfc8030_6_d_rfc8030_6_e_a_2_a_message_is_pushed_on_the_held_get() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let mut held = Held::get(&server, &made.url, &[]).await;
@@ -52,7 +52,8 @@ async fn rfc8030_6_a_6_c_6_d_6_e_a_message_is_pushed_on_the_held_get() {
 }
 
 #[tokio::test]
-async fn rfc8030_6_f_6_g_wait_0_gives_what_is_there_and_ends() {
+async fn rfc8030_6_f_rfc8030_6_g_rfc8030_6_1_e_rfc8030_6_1_f_rfc8030_7_2_b_wait_0_gives_what_is_there_and_ends()
+ {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     for url in [&made.url, &made.set] {
@@ -76,7 +77,7 @@ async fn rfc8030_6_f_6_g_wait_0_gives_what_is_there_and_ends() {
 }
 
 #[tokio::test]
-async fn rfc8030_6_1_b_6_1_d_a_set_covers_its_members_and_those_that_come() {
+async fn rfc8030_6_1_b_rfc8030_6_1_d_a_2_a_set_covers_its_members_and_those_that_come() {
     let server = Server::start().await;
     let first = Subscription::new(&server).await;
     let mut held = Held::get(&server, &first.set, &[]).await;
@@ -110,7 +111,7 @@ async fn rfc8030_6_a_a_subscription_gives_its_own_messages_alone() {
 }
 
 #[tokio::test]
-async fn rfc8030_6_2_a_6_2_c_a_message_comes_again_until_it_is_deleted() {
+async fn rfc8030_6_2_a_rfc8030_6_2_c_a_message_comes_again_until_it_is_deleted() {
     let mut server = Server::start().await;
     let made = Subscription::new(&server).await;
     let message = Push::to(&server, &made.push).text("again").accepted().await;
@@ -126,7 +127,8 @@ async fn rfc8030_6_2_a_6_2_c_a_message_comes_again_until_it_is_deleted() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_3_c_5_3_e_5_3_f_6_b_6_1_c_urgency_filters_and_keeps() {
+async fn rfc8030_5_3_c_rfc8030_5_3_e_rfc8030_5_3_f_rfc8030_6_b_rfc8030_6_1_c_urgency_filters_and_keeps()
+ {
     let words = ["very-low", "low", "normal", "high"];
     let server = Server::start().await;
     for (least, min) in words.into_iter().enumerate() {
@@ -229,7 +231,7 @@ async fn a_1_rfc8030_7_1_b_a_held_get_ends_with_its_lifetime_and_with_the_servic
 }
 
 #[tokio::test]
-async fn a_3_without_server_push_there_are_events_or_a_400_that_says_so() {
+async fn a_3_http_j_without_server_push_there_are_events_or_a_400_that_says_so() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let path = made.url.strip_prefix(&server.origin()).unwrap();

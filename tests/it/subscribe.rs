@@ -7,7 +7,8 @@ use crate::support::server::Server;
 use crate::support::subscriber::{Subscription, try_subscribe};
 
 #[tokio::test]
-async fn rfc8030_4_a_4_b_4_c_4_1_a_4_1_c_subscribing_gives_the_resources() {
+async fn rfc8030_4_a_rfc8030_4_b_rfc8030_4_c_rfc8030_4_1_a_rfc8030_4_1_c_subscribing_gives_the_resources()
+ {
     let server = Server::start().await;
     for version in [Http1, Http2] {
         let made = Subscription::of(&try_subscribe(&server, version, &[], "").await);
@@ -63,7 +64,7 @@ async fn rfc8030_4_1_f_a_set_that_is_none_is_refused_and_nothing_made() {
 }
 
 #[tokio::test]
-async fn rfc8292_4_a_4_c_v_9_v_10_options_restrict_to_a_key() {
+async fn rfc8292_4_a_rfc8292_4_c_v_9_v_10_options_restrict_to_a_key() {
     let server = Server::start().await;
     let keys = key_pair(1);
     let key = keys.public_key().to_base64url();
@@ -119,7 +120,7 @@ async fn rfc8292_4_b_bodies_of_other_types_are_ignored() {
 }
 
 #[tokio::test]
-async fn rfc8030_7_3_b_7_3_c_7_3_d_a_subscription_is_removed_by_delete() {
+async fn rfc8030_7_3_b_rfc8030_7_3_c_rfc8030_7_3_d_a_subscription_is_removed_by_delete() {
     let server = Server::start_with(|config| {
         config.compat.gone_status = 404.try_into().unwrap();
     })
@@ -139,7 +140,7 @@ async fn rfc8030_7_3_b_7_3_c_7_3_d_a_subscription_is_removed_by_delete() {
 }
 
 #[tokio::test]
-async fn rfc8030_7_3_1_b_7_3_1_c_7_3_1_d_a_set_is_removed_with_its_members() {
+async fn rfc8030_7_3_1_b_rfc8030_7_3_1_c_rfc8030_7_3_1_d_a_set_is_removed_with_its_members() {
     let server = Server::start().await;
     let first = Subscription::new(&server).await;
     let second = first.another(&server).await;

@@ -165,7 +165,7 @@ async fn v_17_a_critical_extension_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc8292_2_1_a_2_1_b_2_2_a_other_claims_may_be_anything() {
+async fn rfc8292_2_1_a_rfc8292_2_1_b_rfc8292_2_2_a_other_claims_may_be_anything() {
     let mut scene = Scene::new().await;
     for (name, value) in [
         ("sub", json!(null)),
@@ -212,7 +212,7 @@ async fn rfc8292_3_a_credentials_for_a_proxy_are_not_for_us() {
 }
 
 #[tokio::test]
-async fn rfc8292_2_a_3_2_a_k_is_an_uncompressed_point_in_base64url() {
+async fn rfc8292_2_a_rfc8292_3_2_a_k_is_an_uncompressed_point_in_base64url() {
     let mut scene = Scene::new().await;
     let token = scene.keys.sign_json(HEADER, &scene.claims("", json!(1)));
     let key = scene.keys.public_key();
