@@ -21,7 +21,11 @@ struct Scene {
 
 impl Scene {
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let server = Server::start_with(change).await;
+        let server = Server::start_with(|config| {
+            config.compat.profile = Profile::Lenient;
+            change(config);
+        })
+        .await;
         let mut user_agent = UserAgent::connect(&server).await;
         let keys = key_pair(1);
         let key = keys.public_key().to_base64url();

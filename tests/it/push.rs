@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bugle::config::Profile;
 use bugle_protocol::ContentCoding;
 
 use crate::support::app_server::{
@@ -14,7 +15,10 @@ use crate::support::user_agent::{CHANNEL, UserAgent};
 
 /// A service, a connected user agent, and an endpoint of it.
 async fn subscribed() -> (Server, UserAgent, String) {
-    let server = Server::start().await;
+    subscribed_to(Server::start().await).await
+}
+
+async fn subscribed_to(server: Server) -> (Server, UserAgent, String) {
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
     (server, user_agent, endpoint)
@@ -210,7 +214,7 @@ async fn ws_n_3_ws_n_6_rfc8030_5_3_b_rfc8030_5_4_h_e_4_papi_15_a_push_without_a_
 
 #[tokio::test]
 async fn rfc8291_4_c_rfc8291_7_b_e_2_e_3_bodies_that_cannot_be_aes128gcm_are_refused() {
-    let (server, mut user_agent, endpoint) = subscribed().await;
+    let (server, mut user_agent, endpoint) = subscribed_to(Server::lenient().await).await;
     let good = encrypted("");
     assert_eq!(good.len(), 103);
     let with = |at: usize, octet: u8| {
@@ -267,7 +271,11 @@ async fn rfc8291_4_e_rfc8188_4_1_a_e_1_other_codings_and_none_are_refused() {
 #[tokio::test]
 async fn e_1_unencrypted_bodies_are_taken_where_that_is_set() {
     needs_ours!("its settings");
-    let server = Server::start_with(|config| config.compat.allow_unencrypted = true).await;
+    let server = Server::start_with(|config| {
+        config.compat.profile = Profile::Lenient;
+        config.compat.allow_unencrypted = true;
+    })
+    .await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
     Push::to(&server, &endpoint)
@@ -279,7 +287,7 @@ async fn e_1_unencrypted_bodies_are_taken_where_that_is_set() {
 
 #[tokio::test]
 async fn aesgcm_a_aesgcm_e_vleg_c_aesgcm_is_relayed_without_the_vapid_key() {
-    let server = Server::start().await;
+    let server = Server::lenient().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let signing = key_pair(1);
     let vapid = signing.public_key().to_base64url();
@@ -320,7 +328,7 @@ async fn aesgcm_a_aesgcm_e_vleg_c_aesgcm_is_relayed_without_the_vapid_key() {
 
 #[tokio::test]
 async fn aesgcm_b_aesgcm_c_aesgcm_d_aesgcm_f_malformed_aesgcm_is_refused() {
-    let (server, _user_agent, endpoint) = subscribed().await;
+    let (server, _user_agent, endpoint) = subscribed_to(Server::lenient().await).await;
     let salt = format!("salt={}", URL_SAFE_NO_PAD.encode([7; 16]));
     let key = key_pair(5).public_key();
     let dh = format!("dh={}", key.to_base64url());

@@ -32,7 +32,7 @@ async fn ws_r_5_papi_3_up_12_register_again_gives_the_same_endpoint() {
 
 #[tokio::test]
 async fn ws_r_6_another_key_begins_another_subscription() {
-    let server = Server::start().await;
+    let server = Server::lenient().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let (one, other) = (key_pair(1), key_pair(2));
     let old = user_agent
@@ -101,7 +101,7 @@ async fn ws_r_11_subscriptions_of_a_user_agent_are_limited() {
 #[tokio::test]
 async fn ws_u_1_ws_u_2_ws_u_6_papi_6_papi_16_http_d_unregister_ends_a_subscription_with_its_messages()
  {
-    let server = Server::start().await;
+    let server = Server::lenient().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
     user_agent.register(CHANNEL_2, None).await;
@@ -134,7 +134,7 @@ async fn a_4_rfc8030_7_3_c_gone_is_404_where_that_is_set() {
 
 #[tokio::test]
 async fn papi_8_rfc8030_8_2_g_an_endpoint_is_never_used_again() {
-    let server = Server::start().await;
+    let server = Server::lenient().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let old = user_agent.register(CHANNEL, None).await;
     user_agent.unregister(CHANNEL).await;

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use bugle::config::Profile;
 use bugle::{Clock, Config, Server as Bugle};
 use bugle_protocol::UnixTime;
 use tempfile::TempDir;
@@ -45,12 +46,21 @@ enum Running {
 pub const START: UnixTime = UnixTime::from_secs(1_767_225_600);
 
 impl Server {
-    /// The service that the environment names, or one of our own with the
-    /// defaults, but for what keeps tests from waiting.
+    /// The service that the environment names, or one of our own: the defaults
+    /// under the strict profile, but for what keeps tests from waiting.
     pub async fn start() -> Self {
         match Elsewhere::from_environment() {
             Some(elsewhere) => Self::elsewhere(elsewhere),
             None => Self::start_with(|_| ()).await,
+        }
+    }
+
+    /// The same, with the tolerances that are on by default: for the tests of
+    /// those, and of 410.
+    pub async fn lenient() -> Self {
+        match Elsewhere::from_environment() {
+            Some(elsewhere) => Self::elsewhere(elsewhere),
+            None => Self::start_with(|config| config.compat.profile = Profile::Lenient).await,
         }
     }
 
@@ -66,6 +76,8 @@ impl Server {
         config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
         config.server.data = folder.path().join("data");
         config.expiry.every = Duration::from_millis(20);
+        // Clauses are shown without any tolerance; a test of one sets it.
+        config.compat.profile = Profile::Strict;
         // Tests use a ping and its answer as a fence.
         config.user_agent.min_ping_interval = Duration::ZERO;
         config.limits.connections_per_address = 0;
