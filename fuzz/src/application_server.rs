@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bugle_protocol::encryption::UserAgentKeys;
+use bugle_protocol::link;
+use bugle_protocol::prefer::Prefer;
 use bugle_protocol::push::PushHeaders;
 use bugle_protocol::vapid::{Audience, Credentials};
 use bugle_protocol::{
@@ -69,6 +71,12 @@ pub fn vapid(data: &[u8]) {
 /// reach the user agent (RFC 8292 §4.2).
 pub fn push_headers(data: &[u8]) {
     let (headers, body) = request(data);
+    let _ = Prefer::parse(&headers);
+    for relation in [link::PUSH, link::SET, link::RECEIPT] {
+        if let Ok(Some(target)) = link::find(&headers, relation) {
+            assert!(!target.contains('>'), "{target}");
+        }
+    }
     let Ok(read) = PushHeaders::parse(&headers, &LENIENT) else {
         return;
     };

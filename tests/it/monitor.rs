@@ -296,3 +296,38 @@ async fn a_3_events_tell_the_same_log() {
     assert_eq!(now.next().await, None);
     assert_eq!(events.next().await, None, "the newer GET has won");
 }
+
+#[tokio::test]
+async fn rfc8030_5_4_a_rfc8030_5_4_d_a_14_a_topic_leaves_one_message() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let push = Push::to(&server, &made.push).topic("t");
+    let mut held = Held::get(&server, &made.set, &[]).await;
+    let old = push.clone().text("old").accepted().await;
+    assert_eq!(held.push().await.unwrap().url(), old);
+    let new = push.text("new").accepted().await;
+    assert_eq!(held.push().await.unwrap().url(), new);
+    assert_eq!(ask(&server, "DELETE", &old).await.status, 404);
+    drop(held);
+    let (pushes, _) = drain(&server, &made.set).await;
+    let urls: Vec<_> = pushes.iter().map(|push| push.url()).collect();
+    assert_eq!(urls, [new]);
+}
+
+#[tokio::test]
+async fn a_18_200_messages_queued_while_away_are_pushed_once_each_in_order() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let mut sent = Vec::new();
+    for i in 0..200 {
+        sent.push(
+            Push::to(&server, &made.push)
+                .text(&i.to_string())
+                .accepted()
+                .await,
+        );
+    }
+    let (pushes, status) = drain(&server, &made.url).await;
+    let urls: Vec<_> = pushes.iter().map(|push| push.url()).collect();
+    assert_eq!((urls, status), (sent, 200));
+}
