@@ -4,7 +4,7 @@
 //! Only messages with TTL 0, which no log holds, travel through it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bugle_protocol::session::Close;
 use bugle_protocol::{ChannelId, PushMessage, ReceiptSubscriptionId, Uaid};
@@ -26,6 +26,8 @@ pub enum Reader {
 /// The readers that are connected here.
 pub struct Clients {
     connected: DashMap<Reader, Arc<Mailbox>>,
+    /// Set when all are told to end: those who come later are told at once.
+    ended: OnceLock<Close>,
     live_queue: usize,
 }
 
@@ -61,6 +63,7 @@ impl Clients {
     pub fn new(live_queue: usize) -> Arc<Self> {
         Arc::new(Self {
             connected: DashMap::new(),
+            ended: OnceLock::new(),
             live_queue,
         })
     }
@@ -71,6 +74,10 @@ impl Clients {
         let mailbox = Arc::new(Mailbox::default());
         if let Some(older) = self.connected.insert(reader, Arc::clone(&mailbox)) {
             older.put(|mail| mail.close = Some(Close::Superseded));
+        }
+        // Looked at after the mailbox is in, as it is set before they are told.
+        if let Some(close) = self.ended.get() {
+            mailbox.put(|mail| mail.close = Some(close.clone()));
         }
         Registration {
             clients: Arc::clone(self),
@@ -126,8 +133,10 @@ impl Clients {
         }
     }
 
-    /// Tells all connections to end.
+    /// Tells all connections to end, those that are here and those that come.
     pub fn close_all(&self, close: &Close) {
+        // The first reason counts.
+        let _ = self.ended.set(close.clone());
         for entry in &self.connected {
             entry.value().put(|mail| mail.close = Some(close.clone()));
         }
@@ -206,5 +215,16 @@ mod tests {
         assert!(newer.mail().await.log);
         drop(newer);
         assert!(clients.connected.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_all_are_told_to_end_is_told_too() {
+        let clients = Clients::new(1);
+        let before = clients.register(READER);
+        clients.close_all(&Close::GoingAway);
+        let after = clients.register(Reader::Channel(UAID, CHANNEL));
+        for registration in [before, after] {
+            assert_eq!(registration.mail().await.close, Some(Close::GoingAway));
+        }
     }
 }

@@ -166,8 +166,6 @@ impl Server {
         shutdown.await;
         site.draining.store(true, Ordering::Relaxed);
         background.shutdown().await;
-        // First the token, then the mailboxes: a connection that says hello in
-        // between sees the one or the other.
         stop.cancel();
         site.service.clients().close_all(&Close::GoingAway);
         tasks.close();

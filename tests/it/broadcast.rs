@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::app_server::{Push, decrypted};
 use crate::support::http::{self, Reply, Version};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 const MONITOR: &str = "remote-settings/monitor_changes";
@@ -48,6 +49,7 @@ async fn told(user_agent: &mut UserAgent) -> Value {
 
 #[tokio::test]
 async fn broadcasts_are_set_shown_and_removed_on_the_admin_listener() {
+    needs_ours!("restarts");
     let mut server = Server::start().await;
     assert_eq!(all(&server).await, json!({}));
     set(&server, MONITOR, "\"1\"").await;
@@ -66,6 +68,7 @@ async fn broadcasts_are_set_shown_and_removed_on_the_admin_listener() {
 
 #[tokio::test]
 async fn what_is_no_broadcast_is_refused() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.broadcasts = 1).await;
     let long = "x".repeat(129);
     for (method, path, body, status) in [
@@ -104,6 +107,7 @@ async fn what_is_no_broadcast_is_refused() {
 
 #[tokio::test]
 async fn ws_b_1_ws_b_2_ws_b_3_hello_is_told_what_differs_and_nothing_is_invented() {
+    needs_ours!("its admin listener");
     let server = Server::start().await;
     let (_user_agent, told) = hello(&server, json!({ MONITOR: "\"0\"", "a": "1" })).await;
     assert_eq!(told, json!({}));
@@ -128,6 +132,7 @@ async fn ws_b_1_ws_b_2_ws_b_3_hello_is_told_what_differs_and_nothing_is_invented
 
 #[tokio::test]
 async fn ws_b_2_a_new_version_is_told_within_a_second_to_those_who_asked() {
+    needs_ours!("its admin listener");
     let server = Server::start().await;
     let (mut by_hello, _) = hello(&server, json!({ MONITOR: "\"0\"", "later": "0" })).await;
     let mut by_message = UserAgent::connect(&server).await;
@@ -155,6 +160,7 @@ async fn ws_b_2_a_new_version_is_told_within_a_second_to_those_who_asked() {
 
 #[tokio::test]
 async fn ws_b_1_ws_b_3_broadcast_subscribe_is_answered_only_with_news() {
+    needs_ours!("its admin listener");
     let server = Server::start().await;
     set(&server, "a", "1").await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -168,6 +174,7 @@ async fn ws_b_1_ws_b_3_broadcast_subscribe_is_answered_only_with_news() {
 
 #[tokio::test]
 async fn a_connection_follows_at_most_64() {
+    needs_ours!("its admin listener");
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let many = |range: std::ops::Range<u32>| -> Value {
@@ -184,6 +191,7 @@ async fn a_connection_follows_at_most_64() {
 
 #[tokio::test]
 async fn broadcasts_and_messages_keep_out_of_each_others_way() {
+    needs_ours!("its admin listener");
     let server = Server::start().await;
     let (mut user_agent, _) = hello(&server, json!({ "a": "0" })).await;
     let endpoint = user_agent.register(CHANNEL, None).await;

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::cli::{bugle, json, lines, run, text};
 use crate::support::app_server::{Push, ask};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::PATIENCE;
 
 /// `bugle listen --rfc8030`, and what it has subscribed to.
@@ -67,6 +68,7 @@ async fn send(folder: &Path, arguments: &[&str]) -> Value {
 
 #[tokio::test]
 async fn pushes_are_printed_and_acknowledged_and_the_identity_is_kept() {
+    needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -97,6 +99,7 @@ async fn pushes_are_printed_and_acknowledged_and_the_identity_is_kept() {
 
 #[tokio::test]
 async fn what_is_less_urgent_is_kept_by_the_service() {
+    needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -113,6 +116,7 @@ async fn what_is_less_urgent_is_kept_by_the_service() {
 
 #[tokio::test]
 async fn a_push_that_cannot_be_read_is_acknowledged() {
+    needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let mut listener = Listener::start(folder.path(), &server.origin(), &["--count", "1"]).await;
@@ -127,6 +131,7 @@ async fn a_push_that_cannot_be_read_is_acknowledged() {
 
 #[tokio::test]
 async fn a_subscription_that_is_gone_is_replaced() {
+    needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let mut listener = Listener::start(folder.path(), &server.origin(), &["--count", "1"]).await;
@@ -142,6 +147,7 @@ async fn a_subscription_that_is_gone_is_replaced() {
 
 #[tokio::test]
 async fn http2_is_negotiated_on_tls() {
+    needs_ours!("its settings");
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
@@ -161,6 +167,7 @@ async fn http2_is_negotiated_on_tls() {
 
 #[tokio::test]
 async fn send_waits_for_the_receipt() {
+    needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -195,6 +202,7 @@ async fn send_waits_for_the_receipt() {
 
 #[tokio::test]
 async fn send_says_that_a_message_was_given_up() {
+    needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

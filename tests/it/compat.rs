@@ -9,6 +9,7 @@ use crate::support::app_server::{Push, encrypted, key_pair, user_agent_keys};
 use crate::support::http::Reply;
 use crate::support::http::Version::{Http1, Http2};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 /// A service, and an endpoint of it that is restricted to `keys`.
@@ -160,6 +161,7 @@ fn outcome(reply: &Reply) -> (u16, u64) {
 
 #[tokio::test]
 async fn each_switch_takes_what_it_names_and_counts_it() {
+    needs_ours!("its settings");
     for case in &CASES {
         let scene = Scene::with(|config| (case.set)(&mut config.compat, true)).await;
         for (count, version) in [(1.0, Http1), (2.0, Http2)] {
@@ -176,6 +178,7 @@ async fn each_switch_takes_what_it_names_and_counts_it() {
 
 #[tokio::test]
 async fn each_switch_refuses_what_it_names_when_it_is_off() {
+    needs_ours!("its settings");
     for case in &CASES {
         let mut scene = Scene::with(|config| (case.set)(&mut config.compat, false)).await;
         for version in [Http1, Http2] {
@@ -189,6 +192,7 @@ async fn each_switch_refuses_what_it_names_when_it_is_off() {
 
 #[tokio::test]
 async fn the_default_takes_what_libraries_in_the_field_do() {
+    needs_ours!("its settings");
     let scene = Scene::with(|_| ()).await;
     for case in &CASES {
         let expected = if case.by_default {
@@ -210,6 +214,7 @@ async fn the_default_takes_what_libraries_in_the_field_do() {
 
 #[tokio::test]
 async fn the_strict_profile_wins_over_every_switch() {
+    needs_ours!("its settings");
     let mut scene = Scene::with(|config| {
         config.compat.profile = Profile::Strict;
         CASES
@@ -233,6 +238,7 @@ async fn the_strict_profile_wins_over_every_switch() {
 
 #[tokio::test]
 async fn e_2_rfc8291_4_a_rfc8291_4_b_rfc8188_2_1_b_the_record_size_fits_its_one_record() {
+    needs_ours!("its settings");
     let scene = Scene::with(|config| config.compat.profile = Profile::Strict).await;
     // A record is the text, a delimiter and a tag: 17 octets more.
     let text = "x".repeat(183);
@@ -263,6 +269,7 @@ async fn e_2_rfc8291_4_a_rfc8291_4_b_rfc8188_2_1_b_the_record_size_fits_its_one_
 
 #[tokio::test]
 async fn a_push_is_counted_under_each_switch_it_needed_and_only_when_accepted() {
+    needs_ours!("its settings");
     let scene = Scene::with(|_| ()).await;
     let token = scene.token("http://127.0.0.1");
     let push = scene.push().body(with_record_size(17, "x"));
@@ -288,6 +295,7 @@ async fn a_push_is_counted_under_each_switch_it_needed_and_only_when_accepted() 
 
 #[tokio::test]
 async fn v_3_a_legacy_scheme_that_is_not_taken_is_no_signature() {
+    needs_ours!("its settings");
     let mut scene = Scene::with(|config| config.compat.legacy_vapid = false).await;
     for field in ["WebPush", "Bearer"] {
         let token = scene.token(&scene.server.origin());
@@ -307,6 +315,7 @@ async fn v_3_a_legacy_scheme_that_is_not_taken_is_no_signature() {
 
 #[tokio::test]
 async fn rfc8030_5_2_b_the_ttl_that_is_assumed_is_granted_and_said() {
+    needs_ours!("its settings and its metrics");
     for (assumed, is_kept) in [(0, false), (60, true)] {
         let assume = Some(Ttl::from_secs(assumed));
         let mut scene = Scene::with(|config| config.compat.missing_ttl = assume).await;
@@ -328,6 +337,7 @@ async fn rfc8030_5_2_b_the_ttl_that_is_assumed_is_granted_and_said() {
 
 #[tokio::test]
 async fn v_4_the_audience_is_the_origin_in_ascii_or_in_unicode() {
+    needs_ours!("its settings");
     let origin = "http://xn--bcher-kva.example:8080";
     for (profile, without_port) in [(Profile::Lenient, 201), (Profile::Strict, 403)] {
         let mut scene = Scene::with(|config| {

@@ -9,6 +9,7 @@ use crate::support::app_server::{Push, ask};
 use crate::support::held::{Events, Held, drain};
 use crate::support::http::Version::{Http1, Http2};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::subscriber::{Subscription, link};
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
@@ -87,6 +88,7 @@ async fn rfc8030_5_1_f_rfc8030_6_2_b_rfc8030_6_3_a_rfc8030_6_3_b_rfc8030_6_3_c_a
 
 #[tokio::test]
 async fn rfc8030_5_1_i_a_11_a_receipt_subscription_that_is_none_is_refused() {
+    needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let (_, ended) = asked(Push::to(&server, &made.push)).await;
@@ -118,6 +120,7 @@ async fn rfc8030_5_1_i_a_11_a_receipt_subscription_that_is_none_is_refused() {
 
 #[tokio::test]
 async fn rfc8030_7_3_e_rfc8030_7_3_b_a_receipt_subscription_is_ended_by_delete() {
+    needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let (_, receipts) = asked(Push::to(&server, &made.push)).await;
@@ -132,6 +135,7 @@ async fn rfc8030_7_3_e_rfc8030_7_3_b_a_receipt_subscription_is_ended_by_delete()
 
 #[tokio::test]
 async fn rfc8030_6_2_e_rfc8030_6_3_d_rfc8030_7_2_f_a_8_what_is_given_up_gives_a_410() {
+    needs_ours!("its clock and restarts");
     let mut server = Server::start().await;
     let made = Subscription::new(&server).await;
     let other = made.another(&server).await;
@@ -226,6 +230,7 @@ async fn a_7_withdrawn_before_delivery_there_is_no_receipt() {
 
 #[tokio::test]
 async fn a_8_ttl_0_has_a_receipt_when_it_is_acknowledged_or_given_up() {
+    needs_ours!("its clock");
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
@@ -245,6 +250,7 @@ async fn a_8_ttl_0_has_a_receipt_when_it_is_acknowledged_or_given_up() {
 
 #[tokio::test]
 async fn a_9_a_10_receipts_wait_for_their_reader_for_two_days() {
+    needs_ours!("its clock and restarts");
     let mut server = Server::start().await;
     let made = Subscription::new(&server).await;
     let (message, receipts) = asked(Push::to(&server, &made.push).ttl(5)).await;
@@ -281,6 +287,7 @@ async fn receipts_are_told_as_events_too() {
 
 #[tokio::test]
 async fn rfc8030_5_1_j_receipt_subscriptions_are_limited() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.receipt_subscriptions = 1).await;
     let made = Subscription::new(&server).await;
     let (_, receipts) = asked(Push::to(&server, &made.push)).await;

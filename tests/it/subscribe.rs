@@ -4,6 +4,7 @@ use crate::support::app_server::{Push, ask, key_pair};
 use crate::support::held::{Held, drain};
 use crate::support::http::Version::{Http1, Http2};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::subscriber::{Subscription, try_subscribe};
 
 #[tokio::test]
@@ -41,6 +42,7 @@ async fn rfc8030_4_1_d_a_set_that_is_given_is_kept() {
 
 #[tokio::test]
 async fn rfc8030_4_1_f_a_set_that_is_none_is_refused_and_nothing_made() {
+    needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     ask(&server, "DELETE", &made.set).await;
@@ -121,6 +123,7 @@ async fn rfc8292_4_b_bodies_of_other_types_are_ignored() {
 
 #[tokio::test]
 async fn rfc8030_7_3_b_rfc8030_7_3_c_rfc8030_7_3_d_a_subscription_is_removed_by_delete() {
+    needs_ours!("its settings and its metrics");
     let server = Server::start_with(|config| {
         config.compat.gone_status = 404.try_into().unwrap();
     })

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::app_server::{Push, ask, decrypted};
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 const URGENCIES: [&str; 4] = ["very-low", "low", "normal", "high"];
@@ -43,6 +44,7 @@ async fn hears(user_agent: &mut UserAgent, texts: &[&str]) {
 
 #[tokio::test]
 async fn rfc8030_5_3_e_rfc8030_5_3_b_each_of_the_16_pairs() {
+    needs_ours!("its metrics");
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -124,6 +126,7 @@ async fn a_19_up_10_what_was_held_back_comes_in_order_and_nothing_twice() {
 
 #[tokio::test]
 async fn a_19_a_long_log_is_released_through_the_window() {
+    needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.window_messages = 5;
         config.user_agent.window_patience = Duration::from_millis(20);
@@ -157,6 +160,7 @@ async fn a_19_a_long_log_is_released_through_the_window() {
 
 #[tokio::test]
 async fn a_19_a_filter_ends_with_its_connection_and_ttls_go_on() {
+    needs_ours!("its clock and restarts");
     let mut server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -187,6 +191,7 @@ async fn a_19_a_filter_ends_with_its_connection_and_ttls_go_on() {
 
 #[tokio::test]
 async fn rfc8030_5_2_j_ttl_0_below_the_filter_is_dropped() {
+    needs_ours!("its metrics");
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
