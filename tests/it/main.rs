@@ -26,6 +26,7 @@ mod delivery;
 mod expiry;
 mod hello;
 mod limits;
+mod malformed;
 mod message;
 mod monitor;
 mod push;
