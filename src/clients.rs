@@ -163,11 +163,6 @@ impl Mailbox {
 }
 
 impl Registration {
-    /// What the connection reads.
-    pub fn reader(&self) -> Reader {
-        self.reader
-    }
-
     /// Waits until something has arrived, and empties the mailbox. Safe to
     /// cancel: what is not taken stays.
     pub async fn mail(&self) -> Mail {

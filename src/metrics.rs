@@ -57,6 +57,8 @@ metrics! {
     connections: Gauge = "connections",
     /// User agents that are connected by WebSocket now
     user_agents: Gauge = "user_agents",
+    /// GETs that are held now
+    monitors: Gauge = "monitors",
     /// Push messages accepted
     accepted: Counter = "messages_accepted",
     /// Push messages sent to a user agent, again or for the first time

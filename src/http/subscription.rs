@@ -130,7 +130,7 @@ async fn monitor(
         }
     };
     let waits = !Prefer::parse(headers).wait_none;
-    let monitor = Monitor::new(site, service.register(reader), filter, waits)?;
+    let monitor = Monitor::new(site, reader, filter, waits)?;
     let events = headers.get_all(ACCEPT).iter().any(|accept| {
         let accept = accept.to_str().unwrap_or_default();
         accept.to_ascii_lowercase().contains("text/event-stream")

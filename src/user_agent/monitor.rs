@@ -66,23 +66,32 @@ pub struct Monitor {
     _place: OwnedSemaphorePermit,
 }
 
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.site.service.metrics().monitors.dec();
+    }
+}
+
 impl Monitor {
-    /// Reads what `registration` is for, from the beginning. `waits` is whether
-    /// it stays once everything is told.
+    /// Reads the log of `reader` from the beginning. An older held GET on it is
+    /// told to end. `waits` is whether it stays once everything is told.
     ///
     /// # Errors
     /// [`Error::Limit`] when too many are connected.
     pub fn new(
         site: &Arc<Site>,
-        registration: Registration,
+        reader: Reader,
         filter: Filter,
         waits: bool,
     ) -> Result<Self, Error> {
+        // First: one that is refused is not to end another.
         let place = site.admit_user_agent()?;
+        let registration = site.service.register(reader);
+        site.service.metrics().monitors.inc();
         let lifetime = site.service.config().user_agent.monitor_lifetime;
         Ok(Self {
             site: Arc::clone(site),
-            reader: registration.reader(),
+            reader,
             registration,
             filter,
             waits,
@@ -140,8 +149,14 @@ impl Monitor {
     /// Says that an item has reached the reader. A message is acknowledged by
     /// its reader (RFC 8030 §6.2); a receipt has served its purpose.
     pub async fn confirm(&self, item: &Item) {
-        if let (Reader::Receipts(id), Item::Receipt(receipt)) = (self.reader, item) {
-            self.site.service.forget_receipt(id, receipt.id).await;
+        match (self.reader, item) {
+            (Reader::Receipts(id), Item::Receipt(receipt)) => {
+                self.site.service.forget_receipt(id, receipt.id).await;
+            }
+            (_, Item::Message(..)) => {
+                self.site.service.metrics().delivered.inc();
+            }
+            _ => {}
         }
     }
 

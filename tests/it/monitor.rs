@@ -339,3 +339,24 @@ async fn a_18_200_messages_queued_while_away_are_pushed_once_each_in_order() {
     let urls: Vec<_> = pushes.iter().map(|push| push.url()).collect();
     assert_eq!((urls, status), (sent, 200));
 }
+
+#[tokio::test]
+async fn a_get_that_is_refused_for_a_limit_ends_no_other() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| config.limits.user_agents = 1).await;
+    let made = Subscription::new(&server).await;
+    let mut held = Held::get(&server, &made.set, &[]).await;
+    server.await_metric("bugle_monitors", 1.0).await;
+    for url in [&made.set, &made.url] {
+        let refused = Held::get(&server, url, &[]).await;
+        assert_eq!(refused.ended().await.status, 429);
+    }
+    Push::to(&server, &made.push).accepted().await;
+    held.push().await.unwrap();
+    server
+        .await_metric("bugle_messages_delivered_total", 1.0)
+        .await;
+    drop(held);
+    server.await_metric("bugle_monitors", 0.0).await;
+    assert_eq!(drain(&server, &made.set).await.0.len(), 1);
+}
