@@ -1,22 +1,23 @@
 //! HTTP/2: the h2 crate in front of [`route`](super::route).
 
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::server::{Builder, SendResponse};
-use h2::{Reason, RecvStream, SendStream};
+use h2::server::{Builder, SendPushedResponse, SendResponse};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::push_setting::Watched;
 use super::{Answer, events, pushed, route, route_admin, without_push};
+use crate::config::UserAgentConfig;
 use crate::error::Error;
 use crate::io::Io;
 use crate::server::Peer;
@@ -41,6 +42,8 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
         return Ok(());
     };
     let mut connection = handshake?;
+    let config = &peer.site.service.config().user_agent;
+    let mut silence = pin!(silence(connection.ping_pong(), config));
     let mut idle_at = Instant::now() + limits.idle_timeout;
     let mut ending = false;
     loop {
@@ -60,6 +63,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
                 ending = true;
                 connection.graceful_shutdown();
             }
+            () = &mut silence => return Ok(()),
             () = sleep_until(idle_at) => {
                 if ending && !connection.has_streams() {
                     return Ok(());
@@ -72,6 +76,31 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
             }
         }
     }
+}
+
+/// Ends when the peer no longer answers pings: one that has vanished would have
+/// its held GETs kept until their lifetime is over.
+async fn silence(pings: Option<PingPong>, config: &UserAgentConfig) {
+    let Some(mut pings) = pings else {
+        return pending().await;
+    };
+    loop {
+        sleep(config.ping_interval).await;
+        let answered = timeout(config.pong_timeout, pings.ping(Ping::opaque())).await;
+        if !matches!(answered, Ok(Ok(_))) {
+            return;
+        }
+    }
+}
+
+/// What became of a body.
+enum Written {
+    /// All of it was handed over.
+    Whole,
+    /// The peer does not want it.
+    Refused,
+    /// The peer made no room for it in time.
+    Stuck,
 }
 
 /// One request that is being answered.
@@ -127,8 +156,9 @@ impl Exchange {
             match frame.map(|Ok(frame)| frame.into_data()) {
                 Some(Ok(data)) => {
                     let end = body.is_end_stream();
-                    if !self.write(&mut stream, data, end).await? || end {
-                        return Ok(());
+                    match self.write(&mut stream, data, end).await {
+                        Written::Whole if !end => {}
+                        _ => return Ok(()),
                     }
                 }
                 // Trailers, of which there are none.
@@ -148,16 +178,16 @@ impl Exchange {
             match next {
                 Next::Item(item) => {
                     let (promised, reply) = pushed::exchange(&monitor.site().service, &item);
-                    let mut pushed = self.respond.push_request(promised)?;
-                    let (mut parts, body) = reply.into_parts();
-                    self.date(&mut parts.headers);
-                    let head = Response::from_parts(parts, ());
-                    let mut stream = pushed.send_response(head, body.is_empty())?;
-                    if !body.is_empty() && !self.write(&mut stream, body, true).await? {
-                        return Ok(());
+                    let pushed = self.respond.push_request(promised)?;
+                    match self.fulfil(pushed, reply).await {
+                        Written::Whole => monitor.confirm(&item).await,
+                        // Its own reset is the client's right (RFC 9113 §8.4),
+                        // and says nothing about the next push.
+                        Written::Refused => {}
+                        Written::Stuck => return Ok(()),
                     }
-                    monitor.confirm(&item).await;
                 }
+                // The connection has pings of its own.
                 Next::Quiet => {}
                 Next::Ended(StatusCode::NOT_FOUND) => {
                     let refused = monitor.site().refuse(&Error::NotFound);
@@ -172,30 +202,40 @@ impl Exchange {
         }
     }
 
-    /// Hands data over as the peer makes room for it; `false` when it made none
-    /// for `limits.body_timeout` and was given up.
-    async fn write(
+    /// Answers a promised request.
+    async fn fulfil(
         &self,
-        stream: &mut SendStream<Bytes>,
-        mut data: Bytes,
-        end: bool,
-    ) -> Result<bool, h2::Error> {
+        mut pushed: SendPushedResponse<Bytes>,
+        reply: Response<Bytes>,
+    ) -> Written {
+        let (mut parts, body) = reply.into_parts();
+        self.date(&mut parts.headers);
+        let head = Response::from_parts(parts, ());
+        let Ok(mut stream) = pushed.send_response(head, body.is_empty()) else {
+            return Written::Refused;
+        };
+        self.write(&mut stream, body, true).await
+    }
+
+    /// Hands data over as the peer makes room for it; [`Written::Stuck`] when it
+    /// made none for `limits.body_timeout`, and was given up.
+    async fn write(&self, stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> Written {
         let patience = self.peer.site.service.config().limits.body_timeout;
         while !data.is_empty() {
             stream.reserve_capacity(data.len());
-            match timeout(patience, capacity(stream)).await {
-                Ok(Some(room)) => {
-                    let chunk = data.split_to(room?.min(data.len()));
-                    stream.send_data(chunk, end && data.is_empty())?;
-                }
-                Ok(None) => return Ok(false),
-                Err(_) => {
-                    stream.send_reset(Reason::CANCEL);
-                    return Ok(false);
-                }
+            let Ok(room) = timeout(patience, capacity(stream)).await else {
+                stream.send_reset(Reason::CANCEL);
+                return Written::Stuck;
+            };
+            let Some(Ok(room)) = room else {
+                return Written::Refused;
+            };
+            let chunk = data.split_to(room.min(data.len()));
+            if stream.send_data(chunk, end && data.is_empty()).is_err() {
+                return Written::Refused;
             }
         }
-        Ok(true)
+        Written::Whole
     }
 
     /// RFC 9110 §6.6.1; of HTTP/1.1 hyper takes care.

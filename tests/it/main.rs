@@ -34,6 +34,7 @@ mod receipts;
 mod register;
 mod restart;
 mod status;
+mod strangers;
 mod subscribe;
 mod tls;
 mod urgency;

@@ -1,0 +1,164 @@
+//! Clients over HTTP/2 that keep to no manners: what they held is given back,
+//! and others are served meanwhile.
+
+use std::time::Duration;
+
+use h2::client::{Builder, SendRequest};
+use http::Request;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::support::app_server::{Push, encrypted};
+use crate::support::held::{Held, drain};
+use crate::support::server::Server;
+use crate::support::subject::needs_ours;
+use crate::support::subscriber::Subscription;
+
+/// A connection that the test makes requests on.
+async fn connect(server: &Server, settings: &Builder) -> SendRequest<bytes::Bytes> {
+    let stream = TcpStream::connect(server.authority()).await.unwrap();
+    let (client, connection) = settings.handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    client.ready().await.unwrap()
+}
+
+/// Waits until nobody but who asks for the metrics is connected.
+async fn all_is_given_back(server: &Server) {
+    for (gauge, value) in [
+        ("monitors", 0.0),
+        ("user_agents", 0.0),
+        ("connections", 1.0),
+    ] {
+        server.await_metric(&format!("bugle_{gauge}"), value).await;
+    }
+}
+
+#[tokio::test]
+async fn gets_that_are_cancelled_at_once_leave_nothing() {
+    needs_ours!("its metrics");
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let message = Push::to(&server, &made.push).text("kept").accepted().await;
+    for _ in 0..20 {
+        let mut client = connect(&server, &Builder::new()).await;
+        for url in [&made.url, &made.set].into_iter().cycle().take(500) {
+            let Ok(ready) = client.ready().await else {
+                break;
+            };
+            client = ready;
+            let request = Request::get(url).body(()).unwrap();
+            // Dropped, it is reset.
+            let _ = client.send_request(request, true);
+            let Ok(ready) = client.ready().await else {
+                break;
+            };
+            client = ready;
+            tokio::task::yield_now().await;
+        }
+    }
+    all_is_given_back(&server).await;
+    assert_eq!(drain(&server, &made.set).await.0[0].url(), message);
+}
+
+#[tokio::test]
+async fn those_who_make_no_room_for_pushes_are_given_up() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.body_timeout = Duration::from_millis(50);
+    })
+    .await;
+    let mut settings = Builder::new();
+    settings.initial_window_size(0);
+    let made = Subscription::new(&server).await;
+    Push::to(&server, &made.push).text("kept").accepted().await;
+    let mut client = connect(&server, &settings).await;
+    let (response, _) = client
+        .send_request(Request::get(&made.set).body(()).unwrap(), true)
+        .unwrap();
+    assert!(response.await.is_err(), "the GET is reset");
+    server.await_metric("bugle_monitors", 0.0).await;
+    drop(client);
+    all_is_given_back(&server).await;
+    assert_eq!(drain(&server, &made.set).await.0.len(), 1);
+}
+
+#[tokio::test]
+async fn a_push_that_is_refused_ends_no_get() {
+    needs_ours!("its settings");
+    let server = Server::start().await;
+    let mut settings = Builder::new();
+    // What is refused has begun.
+    settings.initial_window_size(1);
+    let made = Subscription::new(&server).await;
+    let mut client = connect(&server, &settings).await;
+    let (mut response, _) = client
+        .send_request(Request::get(&made.set).body(()).unwrap(), true)
+        .unwrap();
+    let mut pushes = response.push_promises();
+    for text in ["one", "two", "three"] {
+        Push::to(&server, &made.push).text(text).accepted().await;
+        let promised = tokio::select! {
+            promised = pushes.push_promise() => promised.unwrap().unwrap(),
+            _ = &mut response => panic!("the GET has ended"),
+        };
+        // Dropped, it is reset.
+        drop(promised);
+    }
+    assert_eq!(server.metric("bugle_monitors").await, 1.0);
+    let (pushes, _) = drain(&server, &made.url).await;
+    assert_eq!(pushes.len(), 3, "none of them has been acknowledged");
+    assert_eq!(pushes[2].reply.body, encrypted("three"));
+}
+
+#[tokio::test]
+async fn a_client_that_has_vanished_is_noticed() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.user_agent.ping_interval = Duration::from_millis(100);
+        config.user_agent.pong_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let made = Subscription::new(&server).await;
+    // Nobody drives the connection: it neither reads nor closes.
+    let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+    stream
+        .write_all(&held_get(&server, &made.url))
+        .await
+        .unwrap();
+    let mut alive = Held::get(&server, &made.set, &[]).await;
+    server.await_metric("bugle_monitors", 2.0).await;
+    server.await_metric("bugle_monitors", 1.0).await;
+    Push::to(&server, &made.push).accepted().await;
+    alive.push().await.unwrap();
+    drop((stream, alive));
+    all_is_given_back(&server).await;
+}
+
+/// The octets of a connection's begin and of a GET.
+fn held_get(server: &Server, url: &str) -> Vec<u8> {
+    let mut octets = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // Initial window: all there can be.
+    octets.extend(frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
+    octets.extend(frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
+    let path = url.strip_prefix(&server.origin()).unwrap();
+    // RFC 7541: :method GET, :scheme http, :path and :authority as literals.
+    let mut head = vec![0x82, 0x86];
+    for (name, value) in [(4_u8, path), (1, server.authority())] {
+        head.push(name);
+        head.push(u8::try_from(value.len()).unwrap());
+        assert!(value.len() < 127, "one octet for the length");
+        head.extend(value.as_bytes());
+    }
+    octets.extend(frame(1, 5, 1, &head));
+    octets
+}
+
+/// A frame (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut octets = length[1..].to_vec();
+    octets.extend([kind, flags]);
+    octets.extend(stream.to_be_bytes());
+    octets.extend(payload);
+    octets
+}
