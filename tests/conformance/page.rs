@@ -18,8 +18,10 @@ pub fn write(documents: &[Document], results: &Results) -> String {
         "# Conformance\n\n\
          `./test conformance` writes and checks this page; the tables behind it are\n\
          `tests/conformance/*.toml`. Each clause has black-box tests in `tests/it` that are named after\n\
-         it and passed, or the reason why a test from outside does not apply. DEF is behaviour that a\n\
-         text states without MUST or SHOULD, \"choice\" is ours where it leaves something open.\n\n\
+         it and passed, or the reason why a test from outside does not apply. They run under the strict\n\
+         profile, once over HTTP/1.1 and once over HTTP/2; a test of a tolerance, or of 410, sets the\n\
+         lenient profile. DEF is behaviour that a text states without MUST or SHOULD, \"choice\" is ours\n\
+         where it leaves something open.\n\n\
          {} clauses: {shown} shown by tests, {reasons} with a reason",
         clauses.len()
     );

@@ -1,6 +1,6 @@
 //! A run of the tests, by clause.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clauses::{Clause, Document};
 use crate::names::Names;
@@ -8,7 +8,7 @@ use crate::names::Names;
 /// Which tests showed what.
 #[derive(Default)]
 pub struct Results {
-    passed: BTreeMap<String, Vec<String>>,
+    passed: BTreeMap<String, BTreeSet<String>>,
     /// What is wrong with the run itself.
     pub faults: Vec<String>,
 }
@@ -37,16 +37,14 @@ impl Results {
         }
         for id in ids {
             let tests = self.passed.entry(id.to_owned()).or_default();
-            tests.push(test.to_owned());
+            tests.insert(test.to_owned());
         }
     }
 
     /// The tests that passed for a clause, in alphabetical order.
     pub fn of_clause(&self, clause: &Clause) -> Vec<&str> {
         let tests = self.passed.get(&clause.id).into_iter().flatten();
-        let mut tests: Vec<_> = tests.map(String::as_str).collect();
-        tests.sort_unstable();
-        tests
+        tests.map(String::as_str).collect()
     }
 
     /// The clauses of a document with neither test nor reason, or with both.

@@ -61,7 +61,7 @@ impl<'s> Push<'s> {
             .strip_prefix(&server.origin())
             .expect("an endpoint of the service");
         let headers = vec![("ttl".to_owned(), "60".to_owned())];
-        let (path, version, body) = (path.to_owned(), Version::Http1, Vec::new());
+        let (path, version, body) = (path.to_owned(), Version::of_run(), Vec::new());
         Self {
             server,
             path,
@@ -161,7 +161,8 @@ pub async fn ask(server: &Server, method: &str, url: &str) -> Reply {
     let path = url
         .strip_prefix(&server.origin())
         .expect("a URL of the service");
-    http::http1(server.authority(), method, path, &[], b"").await
+    let version = Version::of_run();
+    http::send(version, server.authority(), method, path, &[], b"").await
 }
 
 /// base64 with the alphabet that no key is written in.

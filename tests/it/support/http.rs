@@ -21,6 +21,18 @@ pub enum Version {
     Http2,
 }
 
+impl Version {
+    /// What a run makes its requests over where a test does not care:
+    /// `BUGLE_TEST_HTTP_VERSION`, 1.1 or 2.
+    pub fn of_run() -> Self {
+        match std::env::var("BUGLE_TEST_HTTP_VERSION").as_deref() {
+            Err(_) | Ok("1.1") => Self::Http1,
+            Ok("2") => Self::Http2,
+            Ok(other) => panic!("BUGLE_TEST_HTTP_VERSION is '{other}'; it is 1.1 or 2"),
+        }
+    }
+}
+
 /// What came back.
 #[derive(Clone, Debug)]
 pub struct Reply {

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::http::{self, Reply};
+use super::http::{self, Reply, Version};
 use super::subject::{self, Elsewhere};
 
 /// A running service. Dropped, it is gone with its data.
@@ -240,7 +240,7 @@ impl Server {
 
     /// Gets a page of the public listener.
     pub async fn get(&self, path: &str) -> Reply {
-        http::http1(&self.public, "GET", path, &[], b"").await
+        http::send(Version::of_run(), &self.public, "GET", path, &[], b"").await
     }
 
     /// The value of a metric, 0 when it is not there.
