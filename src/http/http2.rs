@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,9 +12,10 @@ use http::header::DATE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::push_setting::Watched;
+use super::push_setting::{Seen, Watched};
 use super::{Answer, events, pushed, route, route_admin, without_push};
 use crate::config::UserAgentConfig;
 use crate::error::Error;
@@ -37,7 +37,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
     settings
         .max_concurrent_streams(limits.http2_streams)
         .max_header_list_size(header_bytes);
-    let (io, takes_pushes) = Watched::new(io);
+    let (io, seen) = Watched::new(io);
     let Ok(handshake) = timeout(limits.handshake_timeout, settings.handshake(io)).await else {
         return Ok(());
     };
@@ -54,7 +54,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
                 idle_at = Instant::now() + limits.idle_timeout;
                 let exchange = Exchange {
                     respond,
-                    takes_pushes: takes_pushes.load(Ordering::Relaxed),
+                    seen: seen.clone(),
                     peer: peer.clone(),
                 };
                 peer.tasks.spawn(exchange.answer(request));
@@ -106,7 +106,7 @@ enum Written {
 /// One request that is being answered.
 struct Exchange {
     respond: SendResponse<Bytes>,
-    takes_pushes: bool,
+    seen: Seen,
     peer: Peer,
 }
 
@@ -125,7 +125,7 @@ impl Exchange {
             }
             Answer::Reply(reply) => self.send(reply).await,
             Answer::Events(monitor) => self.send(events::reply(monitor).await).await,
-            Answer::Pushes(monitor) if self.takes_pushes => self.push(monitor).await,
+            Answer::Pushes(monitor) if self.seen.takes_pushes() => self.push(monitor).await,
             Answer::Pushes(monitor) => {
                 let reply = without_push(site, monitor).await;
                 self.send(reply).await
@@ -180,11 +180,13 @@ impl Exchange {
                     let (promised, reply) = pushed::exchange(&monitor.site().service, &item);
                     let pushed = self.respond.push_request(promised)?;
                     match self.fulfil(pushed, reply).await {
-                        Written::Whole => monitor.confirm(&item).await,
+                        Written::Whole if self.has_room().await => {
+                            monitor.confirm(&item).await;
+                        }
                         // Its own reset is the client's right (RFC 9113 §8.4),
                         // and says nothing about the next push.
                         Written::Refused => {}
-                        Written::Stuck => return Ok(()),
+                        Written::Whole | Written::Stuck => return Ok(()),
                     }
                 }
                 // The connection has pings of its own.
@@ -200,6 +202,14 @@ impl Exchange {
                 }
             }
         }
+    }
+
+    /// Lets the connection write what it was given; `false` when its peer does
+    /// not read for `limits.body_timeout`.
+    async fn has_room(&mut self) -> bool {
+        let patience = self.peer.site.service.config().limits.body_timeout;
+        yield_now().await;
+        timeout(patience, self.seen.has_room()).await.is_ok()
     }
 
     /// Answers a promised request.

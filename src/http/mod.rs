@@ -31,6 +31,7 @@ mod broadcasts;
 mod events;
 mod handshake;
 mod message;
+mod promises;
 mod push;
 mod push_setting;
 mod pushed;

@@ -1,6 +1,8 @@
-//! Whether an HTTP/2 client takes server pushes: SETTINGS_ENABLE_PUSH in its
-//! first frame (RFC 9113 §6.5.2). The h2 crate knows and does not tell, and a
-//! held GET must be refused at once, not at its first message.
+//! What the h2 crate knows of an HTTP/2 client and does not tell, or does not
+//! guard: whether it takes server pushes (SETTINGS_ENABLE_PUSH in its first
+//! frame, RFC 9113 §6.5.2), since a held GET must be refused at once, not at its
+//! first message; whether it reads; and that it names no push before it
+//! has been promised.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 
+use super::promises::Promises;
 use crate::io::Io;
 
 /// The connection preface, the header of a frame, and one setting.
@@ -28,19 +32,57 @@ pub(super) struct Watched {
     /// What has been read, until the first frame is whole.
     first: Option<Vec<u8>>,
     takes_pushes: Arc<AtomicBool>,
+    promises: Promises,
+    has_room: watch::Sender<bool>,
+}
+
+/// What is seen of the client on the wire.
+#[derive(Clone)]
+pub(super) struct Seen {
+    takes_pushes: Arc<AtomicBool>,
+    has_room: watch::Receiver<bool>,
+}
+
+impl Seen {
+    /// Whether it takes pushes: true until it says no, as the default is.
+    pub(super) fn takes_pushes(&self) -> bool {
+        self.takes_pushes.load(Ordering::Relaxed)
+    }
+
+    /// Waits while it does not read what was written. The h2 crate takes any
+    /// number of pushes, and holds them in memory.
+    pub(super) async fn has_room(&mut self) {
+        // An error is the end of the connection, which the stream tells better.
+        let _ = self.has_room.wait_for(|has_room| *has_room).await;
+    }
 }
 
 impl Watched {
-    /// The connection, and whether its client takes pushes: true until it says
-    /// no, as the default is.
-    pub(super) fn new(io: Io) -> (Self, Arc<AtomicBool>) {
+    /// The connection, and what is seen of its client.
+    pub(super) fn new(io: Io) -> (Self, Seen) {
         let takes_pushes = Arc::new(AtomicBool::new(true));
+        let (sender, has_room) = watch::channel(true);
         let watched = Self {
             io,
             first: Some(Vec::new()),
             takes_pushes: Arc::clone(&takes_pushes),
+            promises: Promises::new(),
+            has_room: sender,
         };
-        (watched, takes_pushes)
+        let seen = Seen {
+            takes_pushes,
+            has_room,
+        };
+        (watched, seen)
+    }
+
+    /// Notes whether a write got on.
+    fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        let now = written.is_ready();
+        self.has_room.send_if_modified(|has_room| {
+            let before = std::mem::replace(has_room, now);
+            before != now
+        });
     }
 
     fn look(&mut self, octets: &[u8]) {
@@ -80,8 +122,10 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
-        self.look(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
+        let octets = &buffer.filled()[before..];
+        self.look(octets);
+        let promised = self.promises.received(octets);
+        Poll::Ready(promised.map_err(io::Error::other))
     }
 }
 
@@ -91,7 +135,12 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, octets)
+        let written = Pin::new(&mut self.io).poll_write(context, octets);
+        self.wrote(&written);
+        if let Poll::Ready(Ok(written)) = written {
+            self.promises.sent(&octets[..written]);
+        }
+        written
     }
 
     fn poll_write_vectored(
@@ -99,7 +148,16 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.io).poll_write_vectored(context, slices);
+        self.wrote(&written);
+        if let Poll::Ready(Ok(mut left)) = written {
+            for slice in slices {
+                let here = left.min(slice.len());
+                self.promises.sent(&slice[..here]);
+                left -= here;
+            }
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -162,3 +162,39 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     octets.extend(payload);
     octets
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_is_reset_before_it_is_promised_ends_the_connection() {
+    needs_ours!("its metrics");
+    let server = Server::start_with(|config| {
+        config.limits.body_timeout = Duration::from_secs(60);
+    })
+    .await;
+    let made = Subscription::new(&server).await;
+    // More than the system takes for a client that does not read.
+    let push = Push::to(&server, &made.push).text(&"x".repeat(3900));
+    for _ in 0..2500 {
+        push.accepted().await;
+    }
+    let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+    let get = held_get(&server, &made.url);
+    stream.write_all(&get).await.unwrap();
+    // Until the system takes no more.
+    let told = || server.metric("bugle_messages_delivered_total");
+    let mut before = 0.0;
+    while before == 0.0 || before != told().await {
+        before = told().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(before < 2500.0, "no more is pushed than can be written");
+    for promised in 1..=2500 {
+        let reset = frame(3, 0, promised * 2, &8_u32.to_be_bytes());
+        if stream.write_all(&reset).await.is_err() {
+            break;
+        }
+    }
+    server.await_metric("bugle_monitors", 0.0).await;
+    drop(stream);
+    all_is_given_back(&server).await;
+    assert_eq!(server.metric("bugle_stored_messages").await, 2500.0);
+}

@@ -1,0 +1,173 @@
+//! Which streams have been promised (RFC 9113 §8.4), as the frames on the wire
+//! say. A client that names a promised stream before it can have heard of it
+//! breaks the protocol (§5.1), and the h2 crate counts on it that none does.
+
+const PREFACE: usize = 24;
+const HEADER: usize = 9;
+/// With the promised stream, where the frame is a promise.
+const MOST: usize = HEADER + 4;
+
+const PUSH_PROMISE: u8 = 5;
+
+/// A client spoke of a stream that it had not been told of.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame for a stream that was not promised yet")]
+pub(super) struct NotPromised;
+
+/// The promises that have been sent on a connection.
+#[derive(Debug)]
+pub(super) struct Promises {
+    sent: Frames,
+    received: Frames,
+    /// The highest stream promised so far; all lower ones are, but for `missing`.
+    highest: u32,
+    missing: Vec<u32>,
+}
+
+impl Promises {
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self {
+            sent: Frames::after(0),
+            received: Frames::after(PREFACE),
+            highest: 0,
+            missing: Vec::new(),
+        }
+    }
+
+    /// Looks at octets that were sent.
+    pub(super) fn sent(&mut self, mut octets: &[u8]) {
+        while let Some(frame) = self.sent.next(&mut octets) {
+            if let Some(promised) = frame.promised {
+                self.missing.retain(|missing| *missing != promised);
+                // Promises of several GETs may overtake each other.
+                let skipped = (self.highest + 2..promised).step_by(2);
+                self.missing.extend(skipped);
+                self.highest = self.highest.max(promised);
+            }
+        }
+    }
+
+    /// Looks at octets that were received.
+    ///
+    /// # Errors
+    /// When one of the frames is for a stream of ours that was not promised yet.
+    pub(super) fn received(&mut self, mut octets: &[u8]) -> Result<(), NotPromised> {
+        while let Some(Frame { stream, .. }) = self.received.next(&mut octets) {
+            let is_ours = stream != 0 && stream.is_multiple_of(2);
+            if is_ours && (stream > self.highest || self.missing.contains(&stream)) {
+                return Err(NotPromised);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What counts of a frame.
+struct Frame {
+    stream: u32,
+    promised: Option<u32>,
+}
+
+/// Takes the frames out of a flow of octets.
+#[derive(Debug)]
+struct Frames {
+    /// So many octets are of no interest.
+    skip: usize,
+    head: [u8; MOST],
+    have: usize,
+}
+
+impl Frames {
+    fn after(skip: usize) -> Self {
+        Self {
+            skip,
+            head: [0; MOST],
+            have: 0,
+        }
+    }
+
+    /// The next frame that begins in `octets`, which are used up to there.
+    fn next(&mut self, octets: &mut &[u8]) -> Option<Frame> {
+        while !octets.is_empty() {
+            let skipped = self.skip.min(octets.len());
+            self.skip -= skipped;
+            let wanted = match self.is_promise() {
+                true => MOST,
+                false => HEADER,
+            };
+            let taken = (wanted - self.have).min(octets.len() - skipped);
+            let (now, rest) = octets[skipped..].split_at(taken);
+            self.head[self.have..self.have + taken].copy_from_slice(now);
+            self.have += taken;
+            *octets = rest;
+            let whole = self.have == wanted && (wanted == MOST || !self.is_promise());
+            if whole {
+                return Some(self.finish());
+            }
+        }
+        None
+    }
+
+    fn is_promise(&self) -> bool {
+        self.have >= HEADER && self.head[3] == PUSH_PROMISE && self.length() >= MOST - HEADER
+    }
+
+    fn length(&self) -> usize {
+        let [high, middle, low, ..] = self.head;
+        usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low)
+    }
+
+    fn finish(&mut self) -> Frame {
+        let [_, _, _, _, _, a, b, c, d, e, f, g, h] = self.head;
+        let stream = |octets| u32::from_be_bytes(octets) & (u32::MAX >> 1);
+        let promised = self.is_promise().then(|| stream([e, f, g, h]));
+        self.skip = self.length() - (self.have - HEADER);
+        self.have = 0;
+        Frame {
+            stream: stream([a, b, c, d]),
+            promised,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RST_STREAM: u8 = 3;
+
+    fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).unwrap_or(u8::MAX);
+        let mut octets = vec![0, 0, length, kind, 0, 0, 0, 0, stream];
+        octets.extend(payload);
+        octets
+    }
+
+    fn promise(stream: u8) -> Vec<u8> {
+        frame(PUSH_PROMISE, 1, &[0, 0, 0, stream, 0x82, 0x86])
+    }
+
+    #[test]
+    fn a_stream_may_be_reset_once_it_is_promised() {
+        let reset = |stream| frame(RST_STREAM, stream, &[0, 0, 0, 8]);
+        let mut wire = Promises::new();
+        let mut begin = vec![b'x'; PREFACE];
+        begin.extend([frame(4, 0, &[]), frame(1, 1, &[0x82])].concat());
+        assert_eq!(wire.received(&begin), Ok(()));
+        // In pieces of any size.
+        let sent = [frame(0, 1, &[5; 40]), promise(2), promise(6), promise(8)].concat();
+        for piece in sent.chunks(5) {
+            wire.sent(piece);
+        }
+        for stream in [2, 6, 8, 7] {
+            for octet in reset(stream) {
+                assert_eq!(wire.received(&[octet]), Ok(()), "{stream}");
+            }
+        }
+        assert_eq!(wire.received(&reset(4)), Err(NotPromised));
+        wire.sent(&promise(4));
+        assert_eq!(wire.received(&reset(4)), Ok(()));
+        assert_eq!(wire.received(&reset(10)), Err(NotPromised));
+    }
+}
