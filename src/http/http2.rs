@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,12 +13,13 @@ use http::header::DATE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::push_setting::{Seen, Watched};
 use super::{Answer, events, pushed, route, route_admin, without_push};
-use crate::config::UserAgentConfig;
+use crate::config::{Limits, UserAgentConfig};
 use crate::error::Error;
 use crate::io::Io;
 use crate::server::Peer;
@@ -32,16 +34,17 @@ pub async fn serve(io: Io, peer: Peer) {
 
 async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
     let limits = &peer.site.service.config().limits;
-    let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
-    let mut settings = Builder::new();
-    settings
-        .max_concurrent_streams(limits.http2_streams)
-        .max_header_list_size(header_bytes);
     let (io, seen) = Watched::new(io);
-    let Ok(handshake) = timeout(limits.handshake_timeout, settings.handshake(io)).await else {
+    let Ok(handshake) = timeout(limits.handshake_timeout, settings(limits).handshake(io)).await
+    else {
         return Ok(());
     };
     let mut connection = handshake?;
+    let exchanges = Exchanges {
+        places: Arc::new(Semaphore::new(2 * limits.http2_streams as usize)),
+        seen,
+        peer,
+    };
     let config = &peer.site.service.config().user_agent;
     let mut silence = pin!(silence(connection.ping_pong(), config));
     let mut idle_at = Instant::now() + limits.idle_timeout;
@@ -52,12 +55,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
                 let Some(accepted) = accepted else { return Ok(()) };
                 let (request, respond) = accepted?;
                 idle_at = Instant::now() + limits.idle_timeout;
-                let exchange = Exchange {
-                    respond,
-                    seen: seen.clone(),
-                    peer: peer.clone(),
-                };
-                peer.tasks.spawn(exchange.answer(request));
+                exchanges.begin(request, respond);
             }
             () = peer.stop.cancelled(), if !ending => {
                 ending = true;
@@ -76,6 +74,16 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
             }
         }
     }
+}
+
+/// What the client is told of our bounds.
+fn settings(limits: &Limits) -> Builder {
+    let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
+    let mut settings = Builder::new();
+    settings
+        .max_concurrent_streams(limits.http2_streams)
+        .max_header_list_size(header_bytes);
+    settings
 }
 
 /// Ends when the peer no longer answers pings: one that has vanished would have
@@ -103,11 +111,38 @@ enum Written {
     Stuck,
 }
 
+/// The requests of one connection.
+struct Exchanges<'c> {
+    /// A stream that is reset makes room for another before its task has seen
+    /// that; so there are twice as many places for tasks, and no more.
+    places: Arc<Semaphore>,
+    seen: Seen,
+    peer: &'c Peer,
+}
+
+impl Exchanges<'_> {
+    /// Answers a request in a task of its own.
+    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        };
+        let exchange = Exchange {
+            respond,
+            seen: self.seen.clone(),
+            peer: self.peer.clone(),
+            _place: place,
+        };
+        self.peer.tasks.spawn(exchange.answer(request));
+    }
+}
+
 /// One request that is being answered.
 struct Exchange {
     respond: SendResponse<Bytes>,
     seen: Seen,
     peer: Peer,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Exchange {
