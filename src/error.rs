@@ -15,7 +15,7 @@ use crate::store::{Limit, StoreError};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// No such path.
-    #[error("there is nothing at this path; endpoints are /push/…, as handed out to user agents")]
+    #[error("there is nothing at this path, or no longer: check that the URL is whole")]
     NotFound,
     /// The set in the `Link` header is not there (8030-4.1-f).
     #[error("the subscription set in the Link header is not one of this service, or is gone")]

@@ -10,10 +10,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Map, Value, json};
 
 use super::message;
@@ -25,12 +25,7 @@ pub type Events = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The reply that tells what the monitor reads, until it ends. A subscription
 /// that is removed meanwhile ends it too: the next GET is answered 404.
-pub async fn reply(mut monitor: Monitor) -> Response<Events> {
-    if monitor.is_over().await {
-        let mut reply = Response::new(Empty::new().boxed_unsync());
-        *reply.status_mut() = StatusCode::NO_CONTENT;
-        return reply;
-    }
+pub fn reply(monitor: Monitor) -> Response<Events> {
     let events = unfold((monitor, None), |(mut monitor, told)| async move {
         if let Some(item) = told {
             // The engine took the last event and asks for another.

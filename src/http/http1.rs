@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::events::{self, Events};
-use super::{Answer, Reply, handshake, route, route_admin, set, without_push};
+use super::{Answer, Reply, handshake, route, route_admin, set};
 use crate::error::Error;
 use crate::io::Io;
 use crate::server::Peer;
@@ -72,8 +72,9 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
     };
     match answer {
         Answer::Reply(reply) => reply.map(Either::Left),
-        Answer::Events(monitor) => events::reply(monitor).await.map(Either::Right),
-        Answer::Pushes(monitor) => without_push(&peer.site, monitor).await.map(Either::Left),
+        Answer::Events(monitor) => events::reply(monitor).map(Either::Right),
+        // HTTP/1.1 has none, and says so by no `TakesPushes`.
+        Answer::Pushes(_) => peer.site.refuse(&Error::ServerPush).map(Either::Left),
     }
 }
 

@@ -17,8 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::push_setting::{Seen, Watched};
-use super::{Answer, events, pushed, route, route_admin, without_push};
+use super::watched::{Seen, Watched};
+use super::{Answer, TakesPushes, events, pushed, route, route_admin};
 use crate::config::{Limits, UserAgentConfig};
 use crate::error::Error;
 use crate::io::Io;
@@ -147,7 +147,10 @@ struct Exchange {
 
 impl Exchange {
     async fn answer(mut self, request: Request<RecvStream>) {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if self.seen.takes_pushes() {
+            parts.extensions.insert(TakesPushes);
+        }
         let (site, content) = (&self.peer.site, Incoming(body));
         let answer = if self.peer.is_admin {
             Answer::Reply(route_admin(site, &parts, content).await)
@@ -159,12 +162,8 @@ impl Exchange {
                 self.send(reply.map(|_| Empty::new())).await
             }
             Answer::Reply(reply) => self.send(reply).await,
-            Answer::Events(monitor) => self.send(events::reply(monitor).await).await,
-            Answer::Pushes(monitor) if self.seen.takes_pushes() => self.push(monitor).await,
-            Answer::Pushes(monitor) => {
-                let reply = without_push(site, monitor).await;
-                self.send(reply).await
-            }
+            Answer::Events(monitor) => self.send(events::reply(monitor)).await,
+            Answer::Pushes(monitor) => self.push(monitor).await,
         };
         if let Err(error) = sent {
             tracing::debug!(%error, "HTTP/2 stream ended");

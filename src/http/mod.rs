@@ -33,10 +33,10 @@ mod handshake;
 mod message;
 mod promises;
 mod push;
-mod push_setting;
 mod pushed;
 mod status;
 mod subscription;
+mod watched;
 
 /// A response as every engine can send it.
 pub type Reply = Response<Full<Bytes>>;
@@ -50,6 +50,10 @@ pub enum Answer {
     /// The same as Server-Sent Events in the body.
     Events(Monitor),
 }
+
+/// Stands in a request's extensions where its connection takes server pushes.
+#[derive(Clone, Copy)]
+pub struct TakesPushes;
 
 /// What the routes need.
 pub struct Site {
@@ -166,16 +170,6 @@ pub async fn route_admin(site: &Site, parts: &request::Parts, content: impl Cont
         _ => status::page(site, &parts.method, path).await,
     };
     answered.unwrap_or_else(|error| site.refuse(&error))
-}
-
-/// Answers a held GET of a client that takes no server pushes and has not
-/// asked for events.
-async fn without_push(site: &Site, mut monitor: Monitor) -> Reply {
-    if monitor.is_over().await {
-        empty(StatusCode::NO_CONTENT)
-    } else {
-        site.refuse(&Error::ServerPush)
-    }
 }
 
 /// A reply without a body.

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 use serde::Deserialize;
 
 use super::body::{self, Content};
-use super::{Answer, Reply, Site, empty, options, set};
+use super::{Answer, Reply, Site, TakesPushes, empty, options, set};
 use crate::clients::Reader;
 use crate::error::Error;
 use crate::store::Filter;
@@ -94,7 +94,7 @@ pub(super) async fn held(
 ) -> Result<Answer, Error> {
     let service = &site.service;
     match (&parts.method, resource) {
-        (&Method::GET, resource) => monitor(site, &parts.headers, resource).await,
+        (&Method::GET, resource) => monitor(site, parts, resource).await,
         (&Method::DELETE, resource) => {
             match resource {
                 Held::Subscription(token) => service.end_subscription(token).await?,
@@ -108,14 +108,15 @@ pub(super) async fn held(
     }
 }
 
-/// Begins to monitor. `Accept: text/event-stream` asks for events in the body,
-/// for those who cannot take server pushes.
+/// Begins to monitor: by server pushes where the connection takes them, or by
+/// events (`Accept: text/event-stream`) for those who cannot take any.
+/// Who can be told in neither way ends no GET that is held.
 async fn monitor(
     site: &Arc<Site>,
-    headers: &HeaderMap,
+    parts: &request::Parts,
     resource: Held<'_>,
 ) -> Result<Answer, Error> {
-    let service = &site.service;
+    let (service, headers) = (&site.service, &parts.headers);
     let mut filter = Filter {
         min_urgency: urgency(headers)?,
         channel: None,
@@ -130,12 +131,19 @@ async fn monitor(
         }
     };
     let waits = !Prefer::parse(headers).wait_none;
-    let monitor = Monitor::new(site, reader, filter, waits)?;
-    let events = headers.get_all(ACCEPT).iter().any(|accept| {
+    let by_events = headers.get_all(ACCEPT).iter().any(|accept| {
         let accept = accept.to_str().unwrap_or_default();
         accept.to_ascii_lowercase().contains("text/event-stream")
     });
-    Ok(match events {
+    let by_pushes = !by_events && parts.extensions.get::<TakesPushes>().is_some();
+    if !by_pushes && !waits && service.has_nothing(reader, filter).await? {
+        return Ok(Answer::Reply(empty(StatusCode::NO_CONTENT)));
+    }
+    if !by_pushes && !by_events {
+        return Err(Error::ServerPush);
+    }
+    let monitor = Monitor::new(site, reader, filter, waits)?;
+    Ok(match by_events {
         true => Answer::Events(monitor),
         false => Answer::Pushes(monitor),
     })

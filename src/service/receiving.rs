@@ -38,6 +38,29 @@ impl PushService {
         self.stored(pending.await)
     }
 
+    /// Whether a reader would find nothing now. What it would find counts as
+    /// given out.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when a receipt subscription has ended;
+    /// [`Error::Unavailable`].
+    pub async fn has_nothing(&self, reader: Reader, filter: Filter) -> Result<bool, Error> {
+        const ONE: Batch = Batch {
+            messages: 1,
+            bytes: 0,
+        };
+        match reader {
+            Reader::UserAgent(uaid) | Reader::Channel(uaid, _) => {
+                let pending = self.pending(uaid, None, filter, ONE).await;
+                pending.map(|pending| pending.is_empty())
+            }
+            Reader::Receipts(id) => {
+                let receipts = self.receipts(id, None, 1).await;
+                receipts.map(|receipts| receipts.is_empty())
+            }
+        }
+    }
+
     /// Registers a reader of a log; an older one of the same log is told to
     /// end.
     pub fn register(&self, reader: Reader) -> Registration {

@@ -110,12 +110,6 @@ impl Monitor {
         &self.site
     }
 
-    /// Whether there is nothing to tell and it does not wait: then it ends
-    /// without a need for any way to tell things.
-    pub async fn is_over(&mut self) -> bool {
-        !self.waits && self.ready.is_empty() && self.read().await.is_ok() && self.ready.is_empty()
-    }
-
     /// What comes next. After the end there is nothing more to ask.
     pub async fn next(&mut self) -> Next {
         loop {
