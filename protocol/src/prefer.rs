@@ -25,8 +25,8 @@ impl Prefer {
         let mut prefer = Self::default();
         let mut wait = None;
         for field in headers.get_all(PREFER) {
-            for preference in field.to_str().unwrap_or_default().split(',') {
-                let preference = preference.split(';').next().unwrap_or_default().trim();
+            for preference in unquoted(field.to_str().unwrap_or_default(), ',') {
+                let preference = unquoted(preference, ';').next().unwrap_or_default().trim();
                 let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
                 match name.trim().to_ascii_lowercase().as_str() {
                     "respond-async" => prefer.respond_async = true,
@@ -40,6 +40,17 @@ impl Prefer {
         prefer.wait_none = wait == Some(Ok(0));
         prefer
     }
+}
+
+/// The parts between separators that stand in no quoted-string.
+fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c| {
+        let is_end = c == separator && !quoted;
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && quoted && !escaped;
+        is_end
+    })
 }
 
 #[cfg(test)]
@@ -66,6 +77,11 @@ mod tests {
         );
         assert_eq!(parse(&["wait=\"0\""]), (false, true));
         assert_eq!(parse(&["wait=10, wait=0"]), (false, false));
+        assert_eq!(
+            parse(&["x=\"a, wait=0\"; y=\"\\\", respond-async\""]),
+            (false, false)
+        );
+        assert_eq!(parse(&["x=\"a;b\", wait=0"]), (false, true));
         assert_eq!(parse(&["wait", "respond", "é"]), (false, false));
     }
 }
