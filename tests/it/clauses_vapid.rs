@@ -1,36 +1,13 @@
 //! VAPID where RFC 8292 leaves something open.
 
-use bugle_protocol::key_pair::KeyPair;
 use serde_json::{Value, json};
 
 use crate::support::app_server::{Push, decrypted, encrypted, key_pair};
 use crate::support::http::Version::{Http1, Http2};
+use crate::support::scene::Scene;
 use crate::support::server::Server;
-use crate::support::user_agent::{CHANNEL, UserAgent};
-
-/// A service, and an endpoint restricted to the keys.
-struct Scene {
-    server: Server,
-    user_agent: UserAgent,
-    endpoint: String,
-    keys: KeyPair,
-}
 
 impl Scene {
-    async fn new() -> Self {
-        let server = Server::start().await;
-        let mut user_agent = UserAgent::connect(&server).await;
-        let keys = key_pair(1);
-        let key = keys.public_key().to_base64url();
-        let endpoint = user_agent.register(CHANNEL, Some(&key)).await;
-        Self {
-            server,
-            user_agent,
-            endpoint,
-            keys,
-        }
-    }
-
     /// The value of `Authorization` with these claims.
     fn signed(&self, claims: &Value) -> String {
         let token = self
@@ -39,16 +16,12 @@ impl Scene {
         format!("vapid t={token}, k={}", self.key())
     }
 
-    fn key(&self) -> String {
-        self.keys.public_key().to_base64url()
-    }
-
     /// Seconds from now.
-    fn at(&self, secs: i64) -> u64 {
+    fn seconds_ahead(&self, secs: i64) -> u64 {
         self.server.now().checked_add_signed(secs).unwrap()
     }
 
-    fn push(&self, authorization: &str) -> Push<'_> {
+    fn push_with(&self, authorization: &str) -> Push<'_> {
         let push = Push::to(&self.server, &self.endpoint).text("x");
         push.header("authorization", authorization)
     }
@@ -56,7 +29,7 @@ impl Scene {
     async fn status(&self, authorization: &str) -> u16 {
         let mut statuses = Vec::new();
         for version in [Http1, Http2] {
-            let reply = self.push(authorization).over(version).send().await;
+            let reply = self.push_with(authorization).over(version).send().await;
             statuses.push(reply.status.as_u16());
         }
         assert_eq!(statuses[0], statuses[1], "{authorization}");
@@ -66,8 +39,8 @@ impl Scene {
 
 #[tokio::test]
 async fn v_4_the_audience_may_be_one_of_a_list() {
-    let scene = Scene::new().await;
-    let (origin, exp) = (scene.server.origin(), scene.at(3600));
+    let scene = Scene::at(Server::start().await).await;
+    let (origin, exp) = (scene.server.origin(), scene.seconds_ahead(3600));
     for (aud, status) in [
         (json!([origin]), 201),
         (json!(["https://push.example.net", origin]), 201),
@@ -83,8 +56,8 @@ async fn v_4_the_audience_may_be_one_of_a_list() {
 
 #[tokio::test]
 async fn v_5_the_audience_is_the_origin_of_the_endpoint_whatever_the_host() {
-    let scene = Scene::new().await;
-    let exp = scene.at(3600);
+    let scene = Scene::at(Server::start().await).await;
+    let exp = scene.seconds_ahead(3600);
     let path = scene.endpoint.strip_prefix(&scene.server.origin()).unwrap();
     for (aud, status) in [
         (scene.server.origin(), "HTTP/1.1 201"),
@@ -104,14 +77,14 @@ async fn v_5_the_audience_is_the_origin_of_the_endpoint_whatever_the_host() {
 
 #[tokio::test]
 async fn v_6_v_7_the_end_may_have_fractions_and_clocks_may_differ_by_a_minute() {
-    let scene = Scene::new().await;
+    let scene = Scene::at(Server::start().await).await;
     let aud = scene.server.origin();
     for (exp, status) in [
-        (json!(scene.at(3600) as f64 + 0.5), 201),
-        (json!(scene.at(-30)), 201),
-        (json!(scene.at(-120)), 403),
-        (json!(scene.at(86_400 + 30)), 201),
-        (json!(scene.at(86_400 + 120)), 403),
+        (json!(scene.seconds_ahead(3600) as f64 + 0.5), 201),
+        (json!(scene.seconds_ahead(-30)), 201),
+        (json!(scene.seconds_ahead(-120)), 403),
+        (json!(scene.seconds_ahead(86_400 + 30)), 201),
+        (json!(scene.seconds_ahead(86_400 + 120)), 403),
     ] {
         let field = scene.signed(&json!({ "aud": aud, "exp": exp }));
         assert_eq!(scene.status(&field).await, status, "{exp}");
@@ -120,8 +93,9 @@ async fn v_6_v_7_the_end_may_have_fractions_and_clocks_may_differ_by_a_minute() 
 
 #[tokio::test]
 async fn v_14_endpoint_then_token_then_fields_then_body() {
-    let scene = Scene::new().await;
-    let good = scene.signed(&json!({ "aud": scene.server.origin(), "exp": scene.at(60) }));
+    let scene = Scene::at(Server::start().await).await;
+    let good =
+        scene.signed(&json!({ "aud": scene.server.origin(), "exp": scene.seconds_ahead(60) }));
     // Wrong in every way; then one thing after the other is put right.
     let unknown = format!("{}/push/unknown", scene.server.origin());
     let all_wrong = |endpoint: &str| {
@@ -149,8 +123,9 @@ async fn v_14_endpoint_then_token_then_fields_then_body() {
 
 #[tokio::test]
 async fn v_18_space_and_empty_elements_between_parameters_are_taken() {
-    let scene = Scene::new().await;
-    let good = scene.signed(&json!({ "aud": scene.server.origin(), "exp": scene.at(60) }));
+    let scene = Scene::at(Server::start().await).await;
+    let good =
+        scene.signed(&json!({ "aud": scene.server.origin(), "exp": scene.seconds_ahead(60) }));
     let parameters = good.strip_prefix("vapid ").unwrap();
     let (token, key) = parameters.split_once(", ").unwrap();
     for field in [
@@ -164,8 +139,8 @@ async fn v_18_space_and_empty_elements_between_parameters_are_taken() {
 
 #[tokio::test]
 async fn rfc8292_2_f_nothing_is_learnt_from_a_bad_token() {
-    let mut scene = Scene::new().await;
-    let claims = json!({ "aud": scene.server.origin(), "exp": scene.at(3600) });
+    let mut scene = Scene::at(Server::start().await).await;
+    let claims = json!({ "aud": scene.server.origin(), "exp": scene.seconds_ahead(3600) });
     let good = scene.signed(&claims);
     let (token, _) = good.split_once(", k=").unwrap();
     // In the middle of the signature.
@@ -188,7 +163,7 @@ async fn rfc8292_2_f_nothing_is_learnt_from_a_bad_token() {
     }
     let known = "bugle_vapid_tokens_known_total";
     scene.server.counts(known, 0.0).await;
-    scene.push(&good).text("good").accepted().await;
+    scene.push_with(&good).text("good").accepted().await;
     let notification = scene.user_agent.notification().await;
     assert_eq!(decrypted(&notification.data()), "good");
 }

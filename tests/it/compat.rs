@@ -2,23 +2,16 @@
 //! `[compat]`, the strict profile, and what is counted.
 
 use bugle::config::{CompatConfig, Config, Profile};
-use bugle_protocol::key_pair::KeyPair;
+
 use bugle_protocol::{ContentCoding, Ttl, UnixTime};
 
 use crate::support::app_server::{Push, encrypted, key_pair, user_agent_keys};
 use crate::support::http::Reply;
 use crate::support::http::Version::{Http1, Http2};
+use crate::support::scene::Scene;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
-
-/// A service, and an endpoint of it that is restricted to `keys`.
-struct Scene {
-    server: Server,
-    user_agent: UserAgent,
-    endpoint: String,
-    keys: KeyPair,
-}
 
 impl Scene {
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
@@ -27,16 +20,7 @@ impl Scene {
             change(config);
         })
         .await;
-        let mut user_agent = UserAgent::connect(&server).await;
-        let keys = key_pair(1);
-        let key = keys.public_key().to_base64url();
-        let endpoint = user_agent.register(CHANNEL, Some(&key)).await;
-        Self {
-            server,
-            user_agent,
-            endpoint,
-            keys,
-        }
+        Self::at(server).await
     }
 
     /// A push as the standards want it.
@@ -48,10 +32,6 @@ impl Scene {
     fn token(&self, audience: &str) -> String {
         let expires_at = UnixTime::from_secs(self.server.now() + 3600);
         self.keys.sign(audience, expires_at, None)
-    }
-
-    fn key(&self) -> String {
-        self.keys.public_key().to_base64url()
     }
 
     async fn tolerated(&self, switch: &str) -> f64 {

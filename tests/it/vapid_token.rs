@@ -3,39 +3,17 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bugle_protocol::key_pair::KeyPair;
+
 use serde_json::{Value, json};
 
-use crate::support::app_server::{Push, authorization, key_pair};
+use crate::support::app_server::{Push, authorization};
 use crate::support::http::Version::{Http1, Http2};
+use crate::support::scene::Scene;
 use crate::support::server::Server;
-use crate::support::user_agent::{CHANNEL, UserAgent};
-
-/// A service, and an endpoint of it that is restricted to `keys`.
-struct Scene {
-    server: Server,
-    user_agent: UserAgent,
-    endpoint: String,
-    keys: KeyPair,
-}
 
 const HEADER: &str = r#"{"typ":"JWT","alg":"ES256"}"#;
 
 impl Scene {
-    async fn new() -> Self {
-        let server = Server::start().await;
-        let mut user_agent = UserAgent::connect(&server).await;
-        let keys = key_pair(1);
-        let key = keys.public_key().to_base64url();
-        let endpoint = user_agent.register(CHANNEL, Some(&key)).await;
-        Self {
-            server,
-            user_agent,
-            endpoint,
-            keys,
-        }
-    }
-
     /// Good claims, with one of them set, or left out if null.
     fn claims(&self, name: &str, value: Value) -> String {
         let exp = self.server.now() + 3600;
@@ -49,12 +27,8 @@ impl Scene {
         claims.to_string()
     }
 
-    fn key(&self) -> String {
-        self.keys.public_key().to_base64url()
-    }
-
     /// The field with a token of this header and these claims, signed.
-    fn signed(&self, header: &str, claims: &str) -> String {
+    fn signed_by(&self, header: &str, claims: &str) -> String {
         let token = self.keys.sign_json(header, claims);
         format!("vapid t={token}, k={}", self.key())
     }
@@ -77,7 +51,7 @@ impl Scene {
 
 #[tokio::test]
 async fn rfc8292_2_b_aud_is_there_and_names_this_service() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::at(Server::start().await).await;
     let origin = scene.server.origin();
     for (aud, status) in [
         (json!(null), 403),
@@ -87,14 +61,14 @@ async fn rfc8292_2_b_aud_is_there_and_names_this_service() {
         (json!(origin), 201),
         (json!(["http://push.example.net", origin]), 201),
     ] {
-        let field = scene.signed(HEADER, &scene.claims("aud", aud));
+        let field = scene.signed_by(HEADER, &scene.claims("aud", aud));
         scene.answers(&field, status).await;
     }
 }
 
 #[tokio::test]
 async fn rfc8292_2_c_exp_is_a_number() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::at(Server::start().await).await;
     let soon = scene.server.now() + 3600;
     for (exp, status) in [
         (json!(null), 403),
@@ -105,37 +79,37 @@ async fn rfc8292_2_c_exp_is_a_number() {
         // V-6.
         (json!(soon as f64 + 0.5), 201),
     ] {
-        let field = scene.signed(HEADER, &scene.claims("exp", exp));
+        let field = scene.signed_by(HEADER, &scene.claims("exp", exp));
         scene.answers(&field, status).await;
     }
 }
 
 #[tokio::test]
 async fn rfc8292_2_d_exp_is_at_most_24_hours_ahead() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::at(Server::start().await).await;
     let now = scene.server.now();
     for (exp, status) in [
         (now + 23 * 3600, 201),
         (now + 25 * 3600, 403),
         (u64::MAX, 403),
     ] {
-        let field = scene.signed(HEADER, &scene.claims("exp", json!(exp)));
+        let field = scene.signed_by(HEADER, &scene.claims("exp", json!(exp)));
         scene.answers(&field, status).await;
     }
-    let field = scene.signed(HEADER, &scene.claims("exp", json!(1e308)));
+    let field = scene.signed_by(HEADER, &scene.claims("exp", json!(1e308)));
     scene.answers(&field, 403).await;
 }
 
 #[tokio::test]
 async fn rfc8292_2_g_the_algorithm_is_es256() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::at(Server::start().await).await;
     let claims = scene.claims("", json!(1));
     for alg in ["none", "HS256", "RS256", "ES384", "es256", ""] {
         let header = json!({ "typ": "JWT", "alg": alg }).to_string();
-        let field = scene.signed(&header, &claims);
+        let field = scene.signed_by(&header, &claims);
         scene.answers(&field, 403).await;
     }
-    let field = scene.signed(r#"{"typ":"JWT"}"#, &claims);
+    let field = scene.signed_by(r#"{"typ":"JWT"}"#, &claims);
     scene.answers(&field, 403).await;
 
     // As forgers send them: without a signature, and by the public key as the
@@ -155,18 +129,18 @@ async fn rfc8292_2_g_the_algorithm_is_es256() {
 
 #[tokio::test]
 async fn v_17_a_critical_extension_is_refused() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::at(Server::start().await).await;
     let claims = scene.claims("", json!(1));
     for crit in [json!(["b64"]), json!([]), json!("exp")] {
         let header = json!({ "alg": "ES256", "crit": crit, "b64": true }).to_string();
-        let field = scene.signed(&header, &claims);
+        let field = scene.signed_by(&header, &claims);
         scene.answers(&field, 403).await;
     }
 }
 
 #[tokio::test]
 async fn rfc8292_2_1_a_rfc8292_2_1_b_rfc8292_2_2_a_other_claims_may_be_anything() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::at(Server::start().await).await;
     for (name, value) in [
         ("sub", json!(null)),
         ("sub", json!("hello")),
@@ -175,16 +149,16 @@ async fn rfc8292_2_1_a_rfc8292_2_1_b_rfc8292_2_2_a_other_claims_may_be_anything(
         ("iss", json!("x".repeat(1000))),
         ("jti", json!([[[]]])),
     ] {
-        let field = scene.signed(HEADER, &scene.claims(name, value));
+        let field = scene.signed_by(HEADER, &scene.claims(name, value));
         scene.answers(&field, 201).await;
     }
 }
 
 #[tokio::test]
 async fn rfc8292_2_2_b_a_header_over_the_limit_is_431() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::at(Server::start().await).await;
     let claims = scene.claims("x", json!("x".repeat(20 * 1024)));
-    let field = scene.signed(HEADER, &claims);
+    let field = scene.signed_by(HEADER, &claims);
     for version in [Http1, Http2] {
         let push = Push::to(&scene.server, &scene.endpoint).over(version);
         let reply = push.header("authorization", &field).send().await;
@@ -197,7 +171,7 @@ async fn rfc8292_2_2_b_a_header_over_the_limit_is_431() {
 
 #[tokio::test]
 async fn rfc8292_3_a_credentials_for_a_proxy_are_not_for_us() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::at(Server::start().await).await;
     let good = authorization(&scene.server, &scene.keys);
     for version in [Http1, Http2] {
         let push = Push::to(&scene.server, &scene.endpoint).over(version);
@@ -213,7 +187,7 @@ async fn rfc8292_3_a_credentials_for_a_proxy_are_not_for_us() {
 
 #[tokio::test]
 async fn rfc8292_2_a_rfc8292_3_2_a_k_is_an_uncompressed_point_in_base64url() {
-    let mut scene = Scene::new().await;
+    let mut scene = Scene::at(Server::start().await).await;
     let token = scene.keys.sign_json(HEADER, &scene.claims("", json!(1)));
     let key = scene.keys.public_key();
     let point = key.as_bytes();

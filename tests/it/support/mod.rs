@@ -3,6 +3,7 @@
 pub mod app_server;
 pub mod held;
 pub mod http;
+pub mod scene;
 pub mod server;
 pub mod subject;
 pub mod subscriber;
