@@ -85,6 +85,8 @@ metrics! {
     closed: Family<CloseCode, Counter> = "websockets_closed",
     /// Requests to a store that failed
     store_failures: Counter = "store_failures",
+    /// Changed certificates that could not be used; the old one is in use still
+    refused_certificates: Counter = "certificates_refused",
     /// Subscriptions stored
     subscriptions: Gauge = "subscriptions",
     /// Push messages stored

@@ -155,7 +155,8 @@ impl Server {
         let mut background = JoinSet::new();
         if let Some(tls) = tls {
             let period = config.tls.check_every;
-            background.spawn(async move { tls.watch(period).await });
+            let site = Arc::clone(&site);
+            background.spawn(async move { tls.watch(period, site.service.metrics()).await });
         }
         background.spawn(expiry::run(Arc::clone(&site)));
         if let Some(admin) = admin {

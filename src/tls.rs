@@ -14,6 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::metrics::Metrics;
+
 /// What TLS negotiates; the order is our preference.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
@@ -65,7 +67,7 @@ impl Tls {
 
     /// Looks every `period` whether the files have changed and reads them
     /// anew, until it is cancelled. Files that cannot be used change nothing.
-    pub async fn watch(&self, period: Duration) {
+    pub async fn watch(&self, period: Duration, metrics: &Metrics) {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = self.modified();
@@ -82,6 +84,7 @@ impl Tls {
                     tracing::info!("the certificate has changed and was read anew");
                 }
                 Err(error) => {
+                    metrics.refused_certificates.inc();
                     tracing::error!(%error, "the old certificate stays in use: the new one cannot be");
                 }
             }

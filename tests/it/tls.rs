@@ -104,8 +104,13 @@ async fn a_certificate_that_changes_is_read_anew_and_a_broken_one_is_not_used() 
     let server = start(folder.path()).await;
     connect(&server, &first, &[]).await.unwrap();
 
-    std::fs::write(folder.path().join("cert.pem"), "broken").unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // At once: a file that is half written is another change.
+    let new = folder.path().join("new.pem");
+    std::fs::write(&new, "broken").unwrap();
+    std::fs::rename(new, folder.path().join("cert.pem")).unwrap();
+    server
+        .await_metric("bugle_certificates_refused_total", 1.0)
+        .await;
     connect(&server, &first, &[]).await.unwrap();
 
     let second = write_certificate(folder.path());
