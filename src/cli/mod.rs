@@ -33,7 +33,7 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 )]
 pub struct Cli {
     #[command(flatten)]
-    serve: ConfigArgs,
+    serve: serve::Args,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -42,7 +42,7 @@ pub struct Cli {
 enum Command {
     /// Run the service (the default command)
     #[command(after_help = serve::EXAMPLE)]
-    Serve(ConfigArgs),
+    Serve(serve::Args),
     /// Print the configuration in effect, or what is wrong with it
     #[command(after_help = check_config::EXAMPLE)]
     CheckConfig(ConfigArgs),
@@ -130,6 +130,15 @@ mod tests {
         let named = parse(&format!("bugle serve {flags}")).unwrap();
         assert!(matches!(named.command, Some(Command::Serve(args)) if args == default.serve));
         assert!(parse("bugle").unwrap().command.is_none());
+    }
+
+    #[test]
+    fn what_loses_messages_is_for_tests_and_shown_to_nobody() {
+        assert!(parse("bugle serve --test-without-sync").is_ok());
+        let help = parse("bugle serve --help")
+            .map(drop)
+            .map_err(|help| help.to_string());
+        assert!(help.is_err_and(|help| help.contains("--listen") && !help.contains("sync")));
     }
 
     #[test]

@@ -25,10 +25,27 @@ Example:
 /// After the drain, how long what is left may take to see that it is over.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
+/// What `bugle serve` takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Never ask the disk to keep what was written: a loss of power then loses
+    /// what was accepted, which a test of that must notice
+    #[arg(long, hide = true)]
+    test_without_sync: bool,
+}
+
 /// Serves until Ctrl-C or SIGTERM.
-pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
-    let config = args.load()?;
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let mut config = args.config.load()?;
+    config.store.without_sync = args.test_without_sync;
     start_log(&config.log)?;
+    if args.test_without_sync {
+        tracing::error!(
+            "--test-without-sync: a loss of power loses what was accepted; this is for tests alone"
+        );
+    }
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config));
     runtime.shutdown_timeout(LAST_WORK);

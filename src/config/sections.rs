@@ -77,6 +77,11 @@ pub struct StoreConfig {
         deserialize_with = "size::deserialize::<{ 1 << 20 }, _, _>"
     )]
     pub cache: u64,
+    /// Whether the disk is never asked to keep what was written, so that a test
+    /// that cuts the power can show that it would notice. No setting: only the
+    /// hidden flag `--test-without-sync` sets it.
+    #[serde(skip)]
+    pub without_sync: bool,
 }
 
 /// A storage engine.

@@ -26,6 +26,7 @@ use bugle_protocol::{
 use super::memory::MemoryStore;
 use super::sled::SledStore;
 use super::{Batch, Filter, NewMessage, Removal, Store, StoreLimits, Subscription};
+use crate::config::Config;
 
 /// A store, with the folder it is in.
 struct Engine {
@@ -53,7 +54,7 @@ fn open_sled(limits: StoreLimits) -> Engine {
 }
 
 fn sled_in(folder: &tempfile::TempDir, limits: StoreLimits) -> SledStore {
-    SledStore::open(folder.path(), 8 << 20, limits).unwrap()
+    SledStore::open(folder.path(), &Config::default().store, limits).unwrap()
 }
 
 /// Runs a test on a fresh store of every engine.

@@ -355,7 +355,7 @@ pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
         StoreEngine::Memory => Arc::new(MemoryStore::new(limits)),
         StoreEngine::Sled => {
             let folder = config.server.data.join("store");
-            Arc::new(SledStore::open(&folder, config.store.cache, limits)?)
+            Arc::new(SledStore::open(&folder, &config.store, limits)?)
         }
     })
 }

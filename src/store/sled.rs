@@ -35,6 +35,7 @@ use super::{
     Removed, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
+use crate::config::StoreConfig;
 
 pub use self::open::OpenError;
 
@@ -65,20 +66,23 @@ struct State {
 
 impl SledStore {
     /// Opens the store in the folder `path`, or creates it for this user
-    /// alone. `cache_bytes` is what the engine keeps of its file in memory; it
-    /// takes about twice that.
+    /// alone.
     ///
     /// Every message is read once: a million of them take seconds. Blocks.
     ///
     /// # Errors
     /// When the folder cannot be used, is in use, is damaged, or was written
     /// by a later version.
-    pub fn open(path: &Path, cache_bytes: u64, limits: StoreLimits) -> Result<Self, OpenError> {
-        let opened = open::open(path, cache_bytes)?;
+    pub fn open(path: &Path, config: &StoreConfig, limits: StoreLimits) -> Result<Self, OpenError> {
+        let opened = open::open(path, config.cache)?;
         let (tree, file) = (opened.tree.clone(), opened.file);
+        let without_sync = config.without_sync;
         // The engine's flush writes; only the second call makes that durable.
         let sync = move || {
             tree.flush().map_err(io::Error::other)?;
+            if without_sync {
+                return Ok(());
+            }
             file.sync_data()
         };
         let committer = Committer::start(sync, limits.waiting_for_disk);
@@ -294,6 +298,7 @@ mod tests {
 
     use super::keys::{MESSAGE, SUBSCRIPTION};
     use super::*;
+    use crate::config::Config;
     use crate::store::Limit;
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
@@ -318,7 +323,7 @@ mod tests {
             waiting_for_disk: 2,
             broadcasts: 10,
         };
-        let store = SledStore::open(folder.path(), 1 << 20, limits).unwrap();
+        let store = SledStore::open(folder.path(), &Config::default().store, limits).unwrap();
         let subscription = Subscription {
             uaid: UAID,
             channel: CHANNEL,
