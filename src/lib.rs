@@ -9,8 +9,10 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod metrics;
 pub mod server;
 pub mod time;
+pub mod verifier;
 
 mod broadcasts;
 mod clients;
@@ -20,13 +22,11 @@ mod expiry;
 mod http;
 mod io;
 mod keys;
-mod metrics;
 mod random;
 mod service;
 mod store;
 mod tls;
 mod user_agent;
-mod verifier;
 
 pub use config::Config;
 pub use server::Server;
