@@ -136,7 +136,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             let command = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Close::GoingAway.into()),
-                frame = self.socket.next() => self.receive(frame)?,
+                frame = self.socket.next() => self.receive(frame).await?,
                 () = sleep_until(self.session.next_timeout().into()) => {
                     self.timeout().await?;
                     None
@@ -168,8 +168,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         }
     }
 
-    /// Reads a frame.
-    fn receive(
+    /// Reads a frame. The answer to a Ping, which the library has made, goes
+    /// out before the next frame is read: it would keep any number of them for
+    /// a peer that sends pings and does not read.
+    async fn receive(
         &mut self,
         frame: Option<Result<Message, SocketError>>,
     ) -> Result<Option<Command>, End> {
@@ -178,7 +180,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             Message::Text(text) => Ok(Some(self.session.receive(&text, now)?)),
             Message::Binary(_) => Err(Close::Binary.into()),
             Message::Close(_) => Err(Close::Normal.into()),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+            Message::Ping(_) => {
+                self.session.heard(now);
+                self.flush().await?;
+                Ok(None)
+            }
+            Message::Pong(_) | Message::Frame(_) => {
                 self.session.heard(now);
                 Ok(None)
             }
@@ -191,7 +198,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         uaid: Uaid,
         frame: Option<Result<Message, SocketError>>,
     ) -> Result<(), End> {
-        match self.receive(frame)? {
+        match self.receive(frame).await? {
             Some(Command::Subscribe { channel, key }) => self.subscribe(uaid, channel, key).await,
             Some(Command::Unsubscribe { channel }) => self.unsubscribe(uaid, channel).await,
             Some(Command::Acknowledge(updates)) => self.acknowledge(uaid, updates).await,
@@ -349,6 +356,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     async fn write(&mut self, frame: Message) -> Result<(), End> {
         let patience = self.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.send(frame)).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(End::Lost),
+        }
+    }
+
+    /// Writes what the library has made, within the same time.
+    async fn flush(&mut self) -> Result<(), End> {
+        let patience = self.service.config().user_agent.write_timeout;
+        match timeout(patience, self.socket.flush()).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(End::Lost),
         }

@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::support::app_server::{Push, encrypted};
+use crate::support::frames::websocket;
 use crate::support::http;
 use crate::support::server::Server;
 use crate::support::subject::{authority, needs_ours};
@@ -244,7 +245,7 @@ async fn ws_t_8_a_peer_that_does_not_answer_pings_is_closed() {
     let mut stream = TcpStream::connect(server.authority()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     stream
-        .write_all(&masked(0x81, br#"{"messageType":"hello"}"#))
+        .write_all(&websocket(0x81, br#"{"messageType":"hello"}"#))
         .await
         .unwrap();
     let mut heard = Vec::new();
@@ -262,10 +263,10 @@ async fn ws_6455_a_fragments_with_a_ping_between_are_one_message() {
     let mut user_agent = UserAgent::silent(&server).await;
     let stream = user_agent.socket.get_mut();
     for frame in [
-        masked(0x01, br#"{"messa"#),
-        masked(0x89, b"p"),
-        masked(0x00, br#"geType":"#),
-        masked(0x80, br#""hello"}"#),
+        websocket(0x01, br#"{"messa"#),
+        websocket(0x89, b"p"),
+        websocket(0x00, br#"geType":"#),
+        websocket(0x80, br#""hello"}"#),
     ] {
         stream.write_all(&frame).await.unwrap();
     }
@@ -277,30 +278,15 @@ async fn ws_6455_b_broken_frames_close_with_1002() {
     let server = Server::start().await;
     for frame in [
         vec![0x81, 2, b'{', b'}'],
-        masked(0xc1, b"{}"),
-        masked(0x83, b"{}"),
-        masked(0x8b, b"{}"),
-        masked(0x89, &[b'x'; 126]),
-        masked(0x80, b"{}"),
-        masked(0x81, &[0xff, 0xfe]),
+        websocket(0xc1, b"{}"),
+        websocket(0x83, b"{}"),
+        websocket(0x8b, b"{}"),
+        websocket(0x89, &[b'x'; 126]),
+        websocket(0x80, b"{}"),
+        websocket(0x81, &[0xff, 0xfe]),
     ] {
         let mut user_agent = UserAgent::connect(&server).await;
         user_agent.socket.get_mut().write_all(&frame).await.unwrap();
         assert_eq!(user_agent.closed().await, 1002, "{frame:02x?}");
     }
-}
-
-/// A frame as a client sends it, with a mask of zeros.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match u8::try_from(payload.len()) {
-        Ok(length) if length < 126 => frame.push(0x80 | length),
-        _ => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&u16::try_from(payload.len()).unwrap().to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
 }

@@ -1,10 +1,12 @@
 //! The subject, and the two parties around it. They speak the wire alone.
 
 pub mod app_server;
+pub mod frames;
 pub mod held;
 pub mod http;
 pub mod scene;
 pub mod server;
+pub mod siege;
 pub mod subject;
 pub mod subscriber;
 pub mod user_agent;

@@ -99,6 +99,11 @@ impl Server {
     /// The real program, with the system's clock, its data in `data` or in a
     /// folder of its own.
     pub async fn start_program(data: Option<&Path>) -> Self {
+        Self::start_program_with(data, |_| ()).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_program_with(data: Option<&Path>, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         let free = || {
@@ -112,6 +117,7 @@ impl Server {
         config.admin.listen = Some(admin);
         config.server.data = data.map_or(folder.path().join("data"), Path::to_owned);
         config.user_agent.min_ping_interval = Duration::ZERO;
+        change(&mut config);
         let mut server = Self::at(&config.server.listen.to_string());
         server.folder = folder;
         server.admin = admin.to_string();
@@ -171,6 +177,18 @@ impl Server {
         let mut child = child.lock().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// The octets of memory that the program holds now.
+    pub fn resident(&self) -> u64 {
+        let Some(Running::Program(child)) = &self.running else {
+            panic!("only the program has memory of its own")
+        };
+        let process = child.lock().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() << 10
     }
 
     async fn run(&mut self) {
