@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::events::{self, Events};
+use super::patient::Patient;
 use super::{Answer, Reply, handshake, route, route_admin, set};
 use crate::error::Error;
 use crate::io::Io;
@@ -35,7 +36,7 @@ pub async fn serve(io: Io, peer: Peer) {
         .header_read_timeout(limits.idle_timeout)
         .max_buf_size(limits.header_bytes)
         .serve_connection(
-            TokioIo::new(io),
+            TokioIo::new(Patient::new(io, limits.body_timeout)),
             service_fn(|request| {
                 let peer = peer.clone();
                 async move { Ok::<_, Infallible>(answer(request, peer).await) }
@@ -99,11 +100,11 @@ async fn become_websocket(upgrade: OnUpgrade, _permit: OwnedSemaphorePermit, pee
     let Some(parts) = upgrade
         .await
         .ok()
-        .and_then(|it| it.downcast::<TokioIo<Io>>().ok())
+        .and_then(|it| it.downcast::<TokioIo<Patient<Io>>>().ok())
     else {
         return;
     };
-    let (io, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let (io, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
     let (site, settings) = (&peer.site, peer.settings.clone());
     site.service.metrics().user_agents.inc();
     websocket::serve(io, read, &site.service, settings, peer.stop.clone()).await;

@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::patient::Patient;
 use super::watched::{Seen, Watched};
 use super::{Answer, TakesPushes, events, pushed, route, route_admin};
 use crate::config::{Limits, UserAgentConfig};
@@ -34,7 +35,7 @@ pub async fn serve(io: Io, peer: Peer) {
 
 async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
     let limits = &peer.site.service.config().limits;
-    let (io, seen) = Watched::new(io);
+    let (io, seen) = Watched::new(Patient::new(io, limits.body_timeout));
     let Ok(handshake) = timeout(limits.handshake_timeout, settings(limits).handshake(io)).await
     else {
         return Ok(());

@@ -31,6 +31,7 @@ mod broadcasts;
 mod events;
 mod handshake;
 mod message;
+mod patient;
 mod promises;
 mod push;
 mod pushed;

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
+use super::patient::Patient;
 use super::promises::Promises;
 use crate::io::Io;
 
@@ -28,7 +29,7 @@ const ENABLE_PUSH: u16 = 2;
 
 /// A connection whose first frame is looked at as it passes.
 pub(super) struct Watched {
-    io: Io,
+    io: Patient<Io>,
     /// What has been read, until the first frame is whole.
     first: Option<Vec<u8>>,
     takes_pushes: Arc<AtomicBool>,
@@ -59,7 +60,7 @@ impl Seen {
 
 impl Watched {
     /// The connection, and what is seen of its client.
-    pub(super) fn new(io: Io) -> (Self, Seen) {
+    pub(super) fn new(io: Patient<Io>) -> (Self, Seen) {
         let takes_pushes = Arc::new(AtomicBool::new(true));
         let (sender, has_room) = watch::channel(true);
         let watched = Self {

@@ -25,6 +25,7 @@ mod crash;
 mod delivery;
 mod expiry;
 mod hello;
+mod hostile_http1;
 mod hostile_websocket;
 mod limits;
 mod malformed;
