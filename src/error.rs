@@ -84,6 +84,10 @@ pub enum Error {
     /// (RFC 9112 §3.2).
     #[error("a request needs one Host field")]
     Host,
+    /// A transfer coding over HTTP/1.1 that is not `chunked` alone: others on
+    /// the way may see another end of the body (RFC 9112 §6.1, §11.2).
+    #[error("the only transfer coding that is taken is chunked")]
+    TransferCoding,
     /// A WebSocket handshake of another version than 13.
     #[error("WebSocket version 13 is needed (RFC 6455)")]
     WebSocketVersion,
@@ -142,6 +146,7 @@ impl Error {
             | Self::KeyRequired => StatusCode::BAD_REQUEST,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::Limit(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -165,6 +170,7 @@ impl Error {
             | Self::Incomplete
             | Self::BodyTimeout(_)
             | Self::Host
+            | Self::TransferCoding
             | Self::WebSocketVersion
             | Self::Set
             | Self::Receipts
@@ -198,6 +204,7 @@ impl Error {
             Self::Incomplete => "incomplete",
             Self::BodyTimeout(_) => "body_timeout",
             Self::Host => "host",
+            Self::TransferCoding => "transfer_coding",
             Self::WebSocketVersion | Self::Handshake(_) => "handshake",
             Self::BroadcastId | Self::BroadcastVersion | Self::NoBroadcast => "broadcast",
             Self::Limit(setting) => setting,

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::http::request;
@@ -59,8 +59,8 @@ pub async fn serve(io: Io, peer: Peer) {
 async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    let answer = if !has_one_host(&parts) {
-        let mut reply = peer.site.refuse(&Error::Host);
+    let answer = if let Err(doubt) = is_plain(&parts) {
+        let mut reply = peer.site.refuse(&doubt);
         set(&mut reply, CONNECTION, "close");
         Answer::Reply(reply)
     } else if peer.is_admin {
@@ -79,11 +79,23 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
     }
 }
 
-/// Whether all on the way agree on whom the request is for (RFC 9112 §3.2).
-/// HTTP/1.0 has no such rule.
-fn has_one_host(parts: &request::Parts) -> bool {
+/// Whether all on the way agree on whom the request is for (RFC 9112 §3.2; of
+/// HTTP/1.0 there is no such rule), and on where its body ends.
+///
+/// # Errors
+/// [`Error::Host`]; [`Error::TransferCoding`], since hyper looks only at the
+/// last coding of several.
+fn is_plain(parts: &request::Parts) -> Result<(), Error> {
     let hosts = parts.headers.get_all(HOST).iter().count();
-    hosts == 1 || (hosts == 0 && parts.version == Version::HTTP_10)
+    if hosts != 1 && (hosts, parts.version) != (0, Version::HTTP_10) {
+        return Err(Error::Host);
+    }
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Error::TransferCoding),
+    }
 }
 
 /// Answers a WebSocket handshake, and leaves the connection to a task of its
