@@ -1,0 +1,84 @@
+//! The pages: README.md and its like, and what is under `docs/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pulldown_cmark::{Event, Options, Parser, Tag};
+
+/// One document.
+pub struct Page {
+    /// From the top of the project.
+    pub path: String,
+    /// Markdown.
+    pub text: String,
+}
+
+/// The top of the project.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The page at a path from the top of the project.
+pub fn read(path: &str) -> Page {
+    let text = fs::read_to_string(root().join(path));
+    Page {
+        path: path.to_owned(),
+        text: text.unwrap_or_else(|error| panic!("{path}: {error}")),
+    }
+}
+
+/// Every page that a user may read.
+pub fn all() -> Vec<Page> {
+    let mut paths = vec![
+        "README.md".into(),
+        "CONTRIBUTING.md".into(),
+        "CHANGELOG.md".into(),
+    ];
+    for optional in ["SECURITY.md", "loadtest/README.md"] {
+        if root().join(optional).exists() {
+            paths.push(optional.to_owned());
+        }
+    }
+    collect("docs", &mut paths);
+    paths.iter().map(|path| read(path)).collect()
+}
+
+fn collect(folder: &str, paths: &mut Vec<String>) {
+    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "node_modules" && name != "target")
+        .collect();
+    names.sort();
+    for name in names {
+        let path = format!("{folder}/{name}");
+        if root().join(&path).is_dir() {
+            collect(&path, paths);
+        } else if name.ends_with(".md") {
+            paths.push(path);
+        }
+    }
+}
+
+/// What the links and images of a text name.
+pub fn links(text: &str) -> impl Iterator<Item = String> {
+    Parser::new_ext(text, Options::ENABLE_TABLES).filter_map(|event| match event {
+        Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+            Some(dest_url.into_string())
+        }
+        _ => None,
+    })
+}
+
+impl Page {
+    /// Whether a link of this page is one to elsewhere, or to a file that is
+    /// there.
+    pub fn leads_to(&self, link: &str) -> bool {
+        let path = link.split('#').next().unwrap_or_default();
+        if link.contains("://") || link.starts_with("mailto:") || path.is_empty() {
+            return true;
+        }
+        let folder = root().join(&self.path);
+        folder.parent().unwrap().join(path).exists()
+    }
+}

@@ -1,0 +1,148 @@
+//! Commands: bash reads their syntax, and each that is one of ours is parsed
+//! as the program would.
+
+use std::process::Command;
+
+use bugle::cli::Cli;
+use clap::CommandFactory;
+
+/// Programs of others that the documents may ask for.
+const OTHERS: &[&str] = &[
+    "apt",
+    "cargo",
+    "cat",
+    "cd",
+    "certutil",
+    "cp",
+    "curl",
+    "docker",
+    "dpkg",
+    "echo",
+    "export",
+    "git",
+    "install",
+    "jq",
+    "journalctl",
+    "mkdir",
+    "mv",
+    "nginx",
+    "npm",
+    "openssl",
+    "pip",
+    "printf",
+    "promtool",
+    "python3",
+    "rm",
+    "rsync",
+    "sudo",
+    "sysctl",
+    "systemctl",
+    "systemd-analyze",
+    "tar",
+    "ulimit",
+    "./test",
+    "loadtest/scale.sh",
+];
+
+/// What stands before a program and is not one.
+const PREFIXES: &[&[&str]] = &[
+    &["cargo", "run", "--release", "--"],
+    &["sudo", "-u", "bugle"],
+    &["sudo"],
+];
+
+/// What stands for the output of a command: the documents take only keys.
+const SAMPLE_KEY: &str =
+    "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8";
+
+/// Checks the syntax of a block, and each command in it.
+pub fn check(text: &str) -> Result<(), String> {
+    let syntax = Command::new("bash")
+        .args(["-n", "-c", text])
+        .output()
+        .unwrap();
+    if !syntax.status.success() {
+        return Err(String::from_utf8_lossy(&syntax.stderr).into_owned());
+    }
+    let whole_lines = substituted(&text.replace("\\\n", " "))?;
+    let lines = whole_lines.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .try_for_each(line)
+}
+
+/// The text with a key for each `$(command)`, which is checked too.
+fn substituted(text: &str) -> Result<String, String> {
+    let mut parts = text.split("$(");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (inner, rest) = part.split_once(')').ok_or("$( without its )")?;
+        line(inner)?;
+        whole.push_str(SAMPLE_KEY);
+        whole.push_str(rest);
+    }
+    Ok(whole)
+}
+
+fn line(line: &str) -> Result<(), String> {
+    // What follows a pipe or a semicolon is a command of its own.
+    let words = shell_words::split(line).map_err(|error| format!("{line}: {error}"))?;
+    words
+        .split(|word| matches!(word.as_str(), "|" | "&&" | "||" | "&" | ";"))
+        .filter(|command| !command.is_empty())
+        .try_for_each(|words| command(words).map_err(|error| format!("{line}: {error}")))
+}
+
+fn command(words: &[String]) -> Result<(), String> {
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // Where output goes is the shell's.
+    if let Some(redirection) = words.iter().position(|word| word.starts_with(['>', '<'])) {
+        words.truncate(redirection);
+    }
+    while words.first().is_some_and(|word| is_assignment(word)) {
+        words.remove(0);
+    }
+    for prefix in PREFIXES {
+        if words.starts_with(prefix) {
+            words.drain(..prefix.len());
+            if prefix[0] == "cargo" {
+                words.insert(0, "bugle");
+            }
+        }
+    }
+    match words.first() {
+        None => Ok(()),
+        Some(&"bugle") => parse(Cli::command(), &words),
+        Some(program) if OTHERS.contains(program) => Ok(()),
+        Some(program) => Err(format!(
+            "{program} is not a program that the documents know"
+        )),
+    }
+}
+
+fn is_assignment(word: &str) -> bool {
+    let name = word.split_once('=').map(|(name, _)| name);
+    name.is_some_and(|name| name.bytes().all(|c| c.is_ascii_uppercase() || c == b'_'))
+}
+
+fn parse(program: clap::Command, words: &[&str]) -> Result<(), String> {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+    match program.try_get_matches_from(words) {
+        Ok(_) => Ok(()),
+        Err(asked) if matches!(asked.kind(), DisplayHelp | DisplayVersion) => Ok(()),
+        Err(wrong) => Err(wrong.to_string()),
+    }
+}
+
+#[test]
+fn a_flag_that_is_not_there_is_noticed() {
+    assert_eq!(
+        check("bugle --listen 127.0.0.1:1\nbugle send a \"b\""),
+        Ok(())
+    );
+    assert!(check("bugle \\\n  --lisen 127.0.0.1:1").is_err());
+    assert!(check("cargo run --release -- sned a").is_err());
+    assert!(check("cat key | bugle fly").is_err());
+    assert!(check("format c").is_err());
+    assert!(check("echo \"").is_err());
+}
