@@ -15,6 +15,7 @@
 
 mod authority;
 mod delivery;
+mod examples;
 mod firefox;
 mod marionette;
 mod process;
