@@ -1,0 +1,46 @@
+//! How many connections each address has.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+/// How many connections each address has. Of IPv6, the network counts that one
+/// customer usually gets, /64.
+#[derive(Default)]
+pub(super) struct Addresses(DashMap<IpAddr, usize>);
+
+/// One connection's place among those of its address.
+pub(super) struct Place {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Addresses {
+    /// A place, unless the address has `most` already; 0 is no bound.
+    pub(super) fn enter(addresses: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
+        let address = match address {
+            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_none() => {
+                Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into()
+            }
+            address => address,
+        };
+        let mut open = addresses.0.entry(address).or_default();
+        if most != 0 && *open >= most {
+            return None;
+        }
+        *open += 1;
+        Some(Place {
+            addresses: Arc::clone(addresses),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let addresses = &self.addresses.0;
+        addresses.alter(&self.address, |_, open| open - 1);
+        addresses.remove_if(&self.address, |_, open| *open == 0);
+    }
+}

@@ -1,0 +1,179 @@
+//! The way in: connections are accepted within their bounds, and handed to the
+//! protocol they speak.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bugle_protocol::session::SessionSettings;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::http::{Site, http1, http2};
+use crate::io::Io;
+use crate::tls::Tls;
+
+use super::addresses::{Addresses, Place};
+
+/// What serves a connection needs to know of it. The connection counts as open
+/// until the last clone is gone.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    /// The site it is connected to.
+    pub(crate) site: Arc<Site>,
+    /// Whether it came to the admin listener.
+    pub(crate) is_admin: bool,
+    /// The times and bounds of a WebSocket session.
+    pub(crate) settings: Arc<SessionSettings>,
+    /// Cancelled when the service is on its way out.
+    pub(crate) stop: CancellationToken,
+    /// Where the tasks of connections run.
+    pub(crate) tasks: TaskTracker,
+    _admitted: Arc<Admitted>,
+}
+
+/// Lets connections in.
+pub(super) struct Door {
+    pub(super) site: Arc<Site>,
+    pub(super) settings: Arc<SessionSettings>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) is_admin: bool,
+    pub(super) connections: Option<Arc<Semaphore>>,
+    /// 0 is no bound.
+    pub(super) per_address: usize,
+    pub(super) addresses: Arc<Addresses>,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Door {
+    /// The door of the admin listener: without TLS, and under none of the
+    /// bounds, so that operators can always look.
+    pub(super) fn for_admin(&self) -> Self {
+        Self {
+            site: Arc::clone(&self.site),
+            settings: Arc::clone(&self.settings),
+            tls: None,
+            is_admin: true,
+            connections: None,
+            per_address: 0,
+            addresses: Arc::default(),
+            stop: self.stop.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+
+    /// Accepts for ever. With `limits.connections` open, new ones wait in the
+    /// system's backlog.
+    pub(super) async fn accept(self, listener: TcpListener) {
+        const OUT_OF_HANDLES: Duration = Duration::from_millis(100);
+        loop {
+            let permit = match &self.connections {
+                Some(connections) => Arc::clone(connections).acquire_owned().await.ok(),
+                None => None,
+            };
+            match listener.accept().await {
+                Ok((stream, address)) => self.admit(stream, address.ip(), permit),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(OUT_OF_HANDLES).await;
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream, address: IpAddr, permit: Option<OwnedSemaphorePermit>) {
+        let Some(place) = Addresses::enter(&self.addresses, address, self.per_address) else {
+            const SETTING: &str = "limits.connections_per_address";
+            self.site.service.metrics().refuse(SETTING);
+            tracing::debug!(limit = SETTING, "a connection was refused");
+            return;
+        };
+        let counted = Counted::in_metrics_of(&self.site);
+        let admitted = Admitted {
+            _permit: permit,
+            _place: place,
+            _counted: counted,
+        };
+        let peer = Peer {
+            site: Arc::clone(&self.site),
+            is_admin: self.is_admin,
+            settings: Arc::clone(&self.settings),
+            stop: self.stop.clone(),
+            tasks: self.tasks.clone(),
+            _admitted: Arc::new(admitted),
+        };
+        self.tasks.spawn(serve(stream, self.tls.clone(), peer));
+    }
+}
+
+/// Finds out which protocol a connection speaks, and serves it.
+async fn serve(stream: TcpStream, tls: Option<Arc<Tls>>, peer: Peer) {
+    let patience = peer.site.service.config().limits.handshake_timeout;
+    let opened = tokio::select! {
+        opened = timeout(patience, open(stream, tls)) => opened,
+        () = peer.stop.cancelled() => return,
+    };
+    match opened {
+        Ok(Ok((io, true))) => http2::serve(io, peer).await,
+        Ok(Ok((io, false))) => http1::serve(io, peer).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection ended before its first request"),
+        Err(_) => tracing::debug!("limits.handshake_timeout is over"),
+    }
+}
+
+/// Does the TLS handshake; says whether the peer speaks HTTP/2, by ALPN or by
+/// prior knowledge.
+async fn open(stream: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<(Io, bool)> {
+    stream.set_nodelay(true)?;
+    let Some(tls) = tls else {
+        let is_http2 = has_preface(&stream).await?;
+        return Ok((Io::Plain(stream), is_http2));
+    };
+    let stream = tls.accept(stream).await?;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok((Io::Tls(Box::new(stream)), is_http2))
+}
+
+/// Whether the first octets are those of HTTP/2 (RFC 9113 §3.4). No method of
+/// HTTP/1.1 begins like them.
+async fn has_preface(stream: &TcpStream) -> io::Result<bool> {
+    const PREFACE: &[u8] = b"PRI ";
+    const AGAIN: Duration = Duration::from_millis(10);
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let octets = stream.peek(&mut seen).await?;
+        if octets == 0 || octets == PREFACE.len() || !PREFACE.starts_with(&seen[..octets]) {
+            return Ok(&seen[..octets] == PREFACE);
+        }
+        // Only a sender that splits its first four octets comes here.
+        sleep(AGAIN).await;
+    }
+}
+
+/// What an open connection takes; given back when it is dropped, and counted
+/// out last.
+struct Admitted {
+    _permit: Option<OwnedSemaphorePermit>,
+    _place: Place,
+    _counted: Counted,
+}
+
+struct Counted(Arc<Site>);
+
+impl Counted {
+    fn in_metrics_of(site: &Arc<Site>) -> Self {
+        site.service.metrics().connections.inc();
+        Self(Arc::clone(site))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.service.metrics().connections.dec();
+    }
+}
