@@ -8,7 +8,9 @@ use std::convert::Infallible;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures_util::stream::unfold;
+use futures_util::StreamExt;
+use futures_util::future::ready;
+use futures_util::stream::{once, unfold};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use http_body::Frame;
@@ -17,6 +19,7 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Map, Value, json};
 
 use super::message;
+use crate::random::random;
 use crate::service::PushService;
 use crate::user_agent::monitor::{Item, Monitor, Next};
 
@@ -26,6 +29,7 @@ pub type Events = UnsyncBoxBody<Bytes, Infallible>;
 /// The reply that tells what the monitor reads, until it ends. A subscription
 /// that is removed meanwhile ends it too: the next GET is answered 404.
 pub fn reply(monitor: Monitor) -> Response<Events> {
+    let first = once(ready(Ok(Frame::data(come_back().into()))));
     let events = unfold((monitor, None), |(mut monitor, told)| async move {
         if let Some(item) = told {
             // The engine took the last event and asks for another.
@@ -40,11 +44,18 @@ pub fn reply(monitor: Monitor) -> Response<Events> {
             Next::Ended(_) => None,
         }
     });
-    let mut reply = Response::new(StreamBody::new(events).boxed_unsync());
+    let mut reply = Response::new(StreamBody::new(first.chain(events)).boxed_unsync());
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
+}
+
+/// When an EventSource is to come back after the end, in milliseconds: each at
+/// a moment of its own, so that not all meet a service that has just started.
+fn come_back() -> String {
+    let spread = u16::from_ne_bytes(random()) % 4000;
+    format!("retry: {}\n\n", 1000 + spread)
 }
 
 fn event(service: &PushService, item: &Item) -> String {

@@ -125,6 +125,8 @@ pub async fn drain(server: &Server, url: &str) -> (Vec<Pushed>, u16) {
 pub struct Events {
     body: Incoming,
     text: String,
+    /// When to come back, in milliseconds, once it was said.
+    pub retry: Option<u64>,
 }
 
 /// An event: its kind and its data.
@@ -151,6 +153,7 @@ impl Events {
         Self {
             body: response.into_body(),
             text: String::new(),
+            retry: None,
         }
     }
 
@@ -161,6 +164,10 @@ impl Events {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
                 self.text = rest;
                 if event == ":" {
+                    continue;
+                }
+                if let Some(millis) = event.strip_prefix("retry: ") {
+                    self.retry = Some(millis.parse().unwrap());
                     continue;
                 }
                 let (kind, data) = event.split_once('\n').unwrap();
