@@ -5,11 +5,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bugle_protocol::session::Close;
 use bugle_protocol::{ChannelId, PushMessage, ReceiptSubscriptionId, Uaid};
 use dashmap::DashMap;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 /// What a connection reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -142,6 +144,34 @@ impl Clients {
         }
     }
 
+    /// The same, spread evenly over `window` in the order of the registry,
+    /// which is a random one: they come back, and not all at one time. Few are
+    /// told sooner, a millisecond apart.
+    pub async fn close_within(&self, close: &Close, window: Duration) {
+        const APART: Duration = Duration::from_millis(1);
+        const STEP: Duration = Duration::from_millis(10);
+        let all: Vec<_> = self
+            .connected
+            .iter()
+            .map(|it| Arc::clone(it.value()))
+            .collect();
+        let most = APART.saturating_mul(u32::try_from(all.len()).unwrap_or(u32::MAX));
+        let steps = window.min(most).as_millis() / STEP.as_millis();
+        let at_once = all
+            .len()
+            .div_ceil(usize::try_from(steps).unwrap_or(usize::MAX).max(1));
+        for told in all.chunks(at_once.max(1)) {
+            for mailbox in told {
+                mailbox.put(|mail| mail.close = Some(close.clone()));
+            }
+            if steps > 0 {
+                sleep(STEP).await;
+            }
+        }
+        // Who has come meanwhile.
+        self.close_all(close);
+    }
+
     fn with<T>(&self, reader: Reader, tell: impl FnOnce(&Mailbox) -> T) -> Option<T> {
         // Not under the map's lock: telling wakes another task.
         let mailbox = Arc::clone(self.connected.get(&reader)?.value());
@@ -195,7 +225,7 @@ mod tests {
         clients.wake(UAID, CHANNEL);
         clients.wake(UAID, CHANNEL);
         assert!(registration.mail().await.log);
-        let nothing = tokio::time::timeout(std::time::Duration::ZERO, registration.mail()).await;
+        let nothing = tokio::time::timeout(Duration::ZERO, registration.mail()).await;
         assert!(nothing.is_err());
     }
 
@@ -220,6 +250,39 @@ mod tests {
         let after = clients.register(Reader::Channel(UAID, CHANNEL));
         for registration in [before, after] {
             assert_eq!(registration.mail().await.close, Some(Close::GoingAway));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_are_told_to_end_spread_over_the_window() {
+        let clients = Clients::new(1);
+        let all: Vec<_> = (0..1000_u16)
+            .map(|index| {
+                let mut uaid = [0; 16];
+                uaid[..2].copy_from_slice(&index.to_be_bytes());
+                clients.register(Reader::UserAgent(Uaid::from_bytes(uaid)))
+            })
+            .collect();
+        let told = || {
+            all.iter()
+                .filter(|it| it.mailbox.mail().close.is_some())
+                .count()
+        };
+        for (window, few, half) in [(400, 25, 500), (3_600_000, 10, 500)] {
+            for registration in &all {
+                registration.mailbox.mail().close = None;
+            }
+            let closing = clients.close_within(&Close::GoingAway, Duration::from_millis(window));
+            let looking = async {
+                sleep(Duration::from_millis(5)).await;
+                assert_eq!(told(), few, "at first");
+                // The longer window is cut to a millisecond for each.
+                let middle = window.min(1000) / 2 - 10;
+                sleep(Duration::from_millis(middle)).await;
+                assert_eq!(told(), half, "in the middle");
+            };
+            tokio::join!(closing, looking);
+            assert_eq!(told(), 1000, "at the end");
         }
     }
 }

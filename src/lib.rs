@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 pub mod metrics;
 pub mod server;
+pub mod systemd;
 pub mod time;
 pub mod verifier;
 

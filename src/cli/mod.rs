@@ -17,7 +17,7 @@ use std::io::{self, Write};
 use clap::{Parser, Subcommand};
 use config_args::ConfigArgs;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Why a command failed, in one sentence.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -79,19 +79,38 @@ fn as_client(command: impl Future<Output = Result<(), Failure>>) -> Result<(), F
     runtime.block_on(command)
 }
 
-/// Ctrl-C or SIGTERM, from now on.
+/// Ctrl-C and SIGTERM, from now on.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// # Errors
+    /// When the system lets no handler be set.
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The first of them, from now on.
 ///
 /// # Errors
 /// When the system lets no handler be set.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
+    let mut signals = StopSignals::new()?;
+    Ok(async move { signals.next().await })
 }
 
 /// Writes a line to standard output: what was asked for.

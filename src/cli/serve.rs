@@ -5,14 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use super::config_args::ConfigArgs;
-use super::{Failure, print, stop_signal};
+use super::{Failure, StopSignals, print};
 use crate::config::{LogConfig, LogFormat, PublicUrl};
+use crate::systemd::{self, Inherited};
 use crate::{Clock, Config, Server};
 
 pub(super) const EXAMPLE: &str = "\
@@ -22,7 +24,7 @@ environment (BUGLE_LIMITS__BODY_BYTES=8192), and over both, as above, from a fla
 Example:
   bugle --listen 127.0.0.1:8080 --data ./bugle-data";
 
-/// After the drain, how long what is left may take to see that it is over.
+/// At the end, how long what is left may take to see that it is over.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
 /// What `bugle serve` takes.
@@ -36,7 +38,7 @@ pub(super) struct Args {
     test_without_sync: bool,
 }
 
-/// Serves until Ctrl-C or SIGTERM.
+/// Serves until Ctrl-C or SIGTERM; a second one ends it at once.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut config = args.config.load()?;
     config.store.without_sync = args.test_without_sync;
@@ -46,27 +48,44 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             "--test-without-sync: a loss of power loses what was accepted; this is for tests alone"
         );
     }
+    // Before there is a thread: this changes the environment.
+    let inherited = Inherited::from_environment()?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, inherited));
     runtime.shutdown_timeout(LAST_WORK);
     served
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
-    let stopped = stop_signal()?;
+async fn serve(config: Config, inherited: Inherited) -> Result<(), Failure> {
+    let mut signals = StopSignals::new()?;
     let (log_format, data) = (config.log.format, config.server.data.clone());
-    let server = Server::bind(config, Clock::system()).await?;
+    let server = Server::bind_inherited(config, Clock::system(), inherited).await?;
+    let address = server.local_addr()?;
     match log_format {
         // Whoever closed standard output does not want to know.
         LogFormat::Text => drop(print(greeting(&server, &data)?)),
         LogFormat::Json => tracing::info!(
-            listen = %server.local_addr()?,
+            listen = %address,
             admin = server.admin_addr().map(tracing::field::display),
             public_url = %server.public_url(),
             "listening"
         ),
     }
-    server.run(stopped).await;
+    systemd::ready(&format!("Serving at {address}"));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let stopped = async {
+        // The sender is only gone when this is over too.
+        let _ = stopped.await;
+    };
+    let signalled = async {
+        signals.next().await;
+        let _ = stop.send(());
+        signals.next().await;
+    };
+    tokio::select! {
+        () = server.run(stopped) => {}
+        () = signalled => tracing::warn!("a second signal: what is open is cut"),
+    }
     Ok(())
 }
 
@@ -89,6 +108,9 @@ fn greeting(server: &Server, data: &Path) -> io::Result<String> {
     let version = env!("CARGO_PKG_VERSION");
     let (listen, data) = (server.local_addr()?, data.display());
     let mut text = format!("Bugle {version} listens on {listen}; its data is in {data}\n");
+    if server.is_inherited() {
+        text += "The service manager holds that address: server.listen has no effect\n";
+    }
     if let Some(admin) = server.admin_addr() {
         text += &format!("Metrics are at http://{admin}/metrics\n");
     }

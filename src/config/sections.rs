@@ -26,7 +26,20 @@ pub struct ServerConfig {
     /// The folder of the store and of the endpoint keys.
     #[serde(with = "text")]
     pub data: PathBuf,
-    /// The longest that a graceful stop may take; may be zero.
+    /// How long only `/ready` tells of a stop, up to an hour.
+    #[serde(
+        serialize_with = "duration::serialize",
+        deserialize_with = "duration::range::<0, 3600, _>"
+    )]
+    pub stop_notice: Duration,
+    /// Over how long a stop spreads the ends of user agents' connections, up to
+    /// an hour.
+    #[serde(
+        serialize_with = "duration::serialize",
+        deserialize_with = "duration::range::<0, 3600, _>"
+    )]
+    pub close_window: Duration,
+    /// The longest that the last requests of a stop may take; may be zero.
     #[serde(
         serialize_with = "duration::serialize",
         deserialize_with = "duration::range::<0, { duration::YEAR }, _>"

@@ -3,9 +3,11 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::StatusCode;
+use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::http::request;
@@ -30,6 +32,7 @@ type Body = Either<Full<Bytes>, Events>;
 /// Serves a connection until it ends or has become a WebSocket.
 pub async fn serve(io: Io, peer: Peer) {
     let limits = &peer.site.service.config().limits;
+    let is_last = AtomicBool::new(false);
     let connection = Builder::new()
         .timer(TokioTimer::new())
         // Runs from the end of one request to the end of the next one's header.
@@ -38,17 +41,33 @@ pub async fn serve(io: Io, peer: Peer) {
         .serve_connection(
             TokioIo::new(Patient::new(io, limits.body_timeout)),
             service_fn(|request| {
-                let peer = peer.clone();
-                async move { Ok::<_, Infallible>(answer(request, peer).await) }
+                let (peer, is_last) = (peer.clone(), &is_last);
+                async move {
+                    let mut reply = answer(request, peer).await;
+                    if is_last.load(Ordering::Relaxed)
+                        && reply.status() != StatusCode::SWITCHING_PROTOCOLS
+                    {
+                        reply
+                            .headers_mut()
+                            .insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
+                    Ok::<_, Infallible>(reply)
+                }
             }),
         )
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = peer.stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        () = peer.leave.soon.cancelled() => {
+            is_last.store(true, Ordering::Relaxed);
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = peer.leave.now.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = ended {
@@ -119,6 +138,6 @@ async fn become_websocket(upgrade: OnUpgrade, _permit: OwnedSemaphorePermit, pee
     let (io, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
     let (site, settings) = (&peer.site, peer.settings.clone());
     site.service.metrics().user_agents.inc();
-    websocket::serve(io, read, &site.service, settings, peer.stop.clone()).await;
+    websocket::serve(io, read, &site.service, settings, peer.leave.soon.clone()).await;
     site.service.metrics().user_agents.dec();
 }

@@ -58,7 +58,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
                 idle_at = Instant::now() + limits.idle_timeout;
                 exchanges.begin(request, respond);
             }
-            () = peer.stop.cancelled(), if !ending => {
+            () = peer.leave.soon.cancelled(), if !ending => {
                 ending = true;
                 connection.graceful_shutdown();
             }

@@ -2,7 +2,7 @@
 //! engine: [`http1`] and [`http2`] put theirs in front of [`route`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -17,6 +17,8 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::error::Error;
+use crate::random::random;
+use crate::server::Stopping;
 use crate::service::PushService;
 use crate::user_agent::monitor::Monitor;
 
@@ -60,8 +62,8 @@ pub struct TakesPushes;
 pub struct Site {
     /// The service.
     pub service: PushService,
-    /// Whether the service is on its way out (`/ready`).
-    pub draining: AtomicBool,
+    /// How far the service is on its way down.
+    pub stopping: Stopping,
     requests: Semaphore,
     user_agents: Arc<Semaphore>,
 }
@@ -77,7 +79,7 @@ impl Site {
         let user_agents = Arc::new(Semaphore::new(limits.user_agents));
         Self {
             service,
-            draining: AtomicBool::new(false),
+            stopping: Stopping::default(),
             requests,
             user_agents,
         }
@@ -95,15 +97,14 @@ impl Site {
     /// A place for one more connected user agent.
     ///
     /// # Errors
-    /// [`Error::Limit`] when there is none.
+    /// [`Error::Limit`] when there is none, [`Error::Unavailable`] on the way
+    /// down.
     pub fn admit_user_agent(&self) -> Result<OwnedSemaphorePermit, Error> {
+        if self.stopping.is_closing() {
+            return Err(Error::Unavailable);
+        }
         let place = Arc::clone(&self.user_agents).try_acquire_owned();
         place.map_err(|_| Error::Limit("limits.user_agents"))
-    }
-
-    /// Whether the service is on its way out.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
     }
 
     /// Counts a refusal and says it.
@@ -254,7 +255,13 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
         set(&mut reply, ACCEPT_ENCODING, "aes128gcm");
     }
     if let Some(after) = error.retry_after() {
-        set(&mut reply, RETRY_AFTER, after.as_secs());
+        set(&mut reply, RETRY_AFTER, jittered(after).as_secs());
     }
     reply
+}
+
+/// A moment from `after` to half as much later, so that those who were refused
+/// together do not come back together.
+fn jittered(after: Duration) -> Duration {
+    after + after.mul_f64(f64::from(u16::from_ne_bytes(random())) / f64::from(u16::MAX) / 2.0)
 }

@@ -54,7 +54,7 @@ async fn ready(site: &Site) -> Reply {
     } else {
         "error"
     };
-    let draining = site.is_draining();
+    let draining = site.stopping.is_leaving();
     let ready = store == "ok" && !draining;
     let status = if ready { "ok" } else { "error" };
     let body = json!({ "status": status, "store": store, "draining": draining });

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_protocol::session::SessionSettings;
+use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::task::unconstrained;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,6 +20,8 @@ use crate::io::Io;
 use crate::tls::Tls;
 
 use super::addresses::{Addresses, Place};
+use super::listeners::Listener;
+use super::stop::{Crowd, Leave};
 
 /// What serves a connection needs to know of it. The connection counts as open
 /// until the last clone is gone.
@@ -29,8 +33,8 @@ pub(crate) struct Peer {
     pub(crate) is_admin: bool,
     /// The times and bounds of a WebSocket session.
     pub(crate) settings: Arc<SessionSettings>,
-    /// Cancelled when the service is on its way out.
-    pub(crate) stop: CancellationToken,
+    /// Tells it to end.
+    pub(crate) leave: Leave,
     /// Where the tasks of connections run.
     pub(crate) tasks: TaskTracker,
     _admitted: Arc<Admitted>,
@@ -46,7 +50,7 @@ pub(super) struct Door {
     /// 0 is no bound.
     pub(super) per_address: usize,
     pub(super) addresses: Arc<Addresses>,
-    pub(super) stop: CancellationToken,
+    pub(super) leave: Leave,
     pub(super) tasks: TaskTracker,
 }
 
@@ -62,21 +66,52 @@ impl Door {
             connections: None,
             per_address: 0,
             addresses: Arc::default(),
-            stop: self.stop.clone(),
-            tasks: self.tasks.clone(),
+            leave: Leave::default(),
+            tasks: TaskTracker::new(),
         }
     }
 
-    /// Accepts for ever. With `limits.connections` open, new ones wait in the
-    /// system's backlog.
-    pub(super) async fn accept(self, listener: TcpListener) {
+    /// Accepts from now on, in a task of its own.
+    pub(super) fn open(self, listener: Listener) -> Crowd {
+        let stop_accepting = CancellationToken::new();
+        let (leave, tasks) = (self.leave.clone(), self.tasks.clone());
+        let accepting = tokio::spawn(self.accept(listener, stop_accepting.clone()));
+        Crowd {
+            accepting,
+            stop_accepting,
+            leave,
+            tasks,
+        }
+    }
+
+    /// Accepts until it is told to stop. With `limits.connections` open, new
+    /// ones wait in the system's backlog.
+    async fn accept(self, listener: Listener, stop: CancellationToken) {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.accept_all(&listener.socket) => {}
+        }
+        if listener.is_inherited {
+            return;
+        }
+        // These would be refused by the system, although they came in time.
+        while let (Ok(permit), Some(Ok((stream, address)))) = (
+            self.permit_now(),
+            unconstrained(listener.socket.accept()).now_or_never(),
+        ) {
+            self.admit(stream, address.ip(), permit);
+        }
+    }
+
+    async fn accept_all(&self, socket: &TcpListener) {
         const OUT_OF_HANDLES: Duration = Duration::from_millis(100);
         loop {
             let permit = match &self.connections {
                 Some(connections) => Arc::clone(connections).acquire_owned().await.ok(),
                 None => None,
             };
-            match listener.accept().await {
+            match socket.accept().await {
                 Ok((stream, address)) => self.admit(stream, address.ip(), permit),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -84,6 +119,11 @@ impl Door {
                 }
             }
         }
+    }
+
+    fn permit_now(&self) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+        let connections = self.connections.as_ref().map(Arc::clone);
+        connections.map(Semaphore::try_acquire_owned).transpose()
     }
 
     fn admit(&self, stream: TcpStream, address: IpAddr, permit: Option<OwnedSemaphorePermit>) {
@@ -103,7 +143,7 @@ impl Door {
             site: Arc::clone(&self.site),
             is_admin: self.is_admin,
             settings: Arc::clone(&self.settings),
-            stop: self.stop.clone(),
+            leave: self.leave.clone(),
             tasks: self.tasks.clone(),
             _admitted: Arc::new(admitted),
         };
@@ -116,7 +156,7 @@ async fn serve(stream: TcpStream, tls: Option<Arc<Tls>>, peer: Peer) {
     let patience = peer.site.service.config().limits.handshake_timeout;
     let opened = tokio::select! {
         opened = timeout(patience, open(stream, tls)) => opened,
-        () = peer.stop.cancelled() => return,
+        () = peer.leave.now.cancelled() => return,
     };
     match opened {
         Ok(Ok((io, true))) => http2::serve(io, peer).await,

@@ -3,20 +3,17 @@
 
 mod addresses;
 mod door;
+mod listeners;
+mod stop;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use bugle_protocol::session::Close;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, PublicUrl};
@@ -25,18 +22,23 @@ use crate::http::Site;
 use crate::keys::{self, KeysError};
 use crate::service::PushService;
 use crate::store::{self, OpenError};
+use crate::systemd::{self, Inherited, InheritedError};
 use crate::time::Clock;
 use crate::tls::{Tls, TlsError};
 use crate::user_agent::websocket::session_settings;
 
 use self::door::Door;
+use self::listeners::Listener;
+use self::stop::stop;
+
 pub(crate) use self::door::Peer;
+pub(crate) use self::stop::{Leave, Stopping};
 
 /// A service that listens, and serves once it is [`run`](Server::run).
 pub struct Server {
     site: Arc<Site>,
-    public: TcpListener,
-    admin: Option<TcpListener>,
+    public: Listener,
+    admin: Option<Listener>,
     tls: Option<Arc<Tls>>,
     connections: Arc<Semaphore>,
 }
@@ -56,6 +58,9 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What the service manager gave cannot be used.
+    #[error(transparent)]
+    Inherited(#[from] InheritedError),
     /// The address cannot be listened at.
     #[error("cannot listen at {0} ({2}): {1}")]
     Listen(SocketAddr, #[source] io::Error, &'static str),
@@ -68,6 +73,19 @@ impl Server {
     /// # Errors
     /// The first thing that is in the way.
     pub async fn bind(config: Config, clock: Clock) -> Result<Self, StartError> {
+        Self::bind_inherited(config, clock, Inherited::default()).await
+    }
+
+    /// The same, with sockets that are listened at already: they stand in for
+    /// `server.listen` and `admin.listen`.
+    ///
+    /// # Errors
+    /// The first thing that is in the way.
+    pub async fn bind_inherited(
+        config: Config,
+        clock: Clock,
+        inherited: Inherited,
+    ) -> Result<Self, StartError> {
         let data = &config.server.data;
         keys::make_private_folder(data).map_err(|error| StartError::Data(data.clone(), error))?;
         let files = config
@@ -78,14 +96,20 @@ impl Server {
             .map(|(cert, key)| Tls::load(cert, key))
             .transpose()?
             .map(Arc::new);
-        let public = listen(config.server.listen, "server.listen, --listen").await?;
-        let admin = match config.admin.listen {
-            Some(address) => Some(listen(address, "admin.listen, --admin-listen").await?),
-            None => None,
+        let listen = config.server.listen;
+        let public = Listener::open(inherited.public, listen, "server.listen, --listen")?;
+        let admin = config.admin.listen;
+        let admin = match (inherited.admin, admin) {
+            (None, None) => None,
+            (inherited, address) => {
+                let address = address.unwrap_or(listen);
+                let setting = "admin.listen, --admin-listen";
+                Some(Listener::open(inherited, address, setting)?)
+            }
         };
         let store = store::open(&config)?;
         let keyring = keys::load_or_make(&config.endpoint_keys_file())?;
-        let listening_at = public.local_addr().unwrap_or(config.server.listen);
+        let listening_at = public.socket.local_addr().unwrap_or(config.server.listen);
         let public_url = config.public_url(listening_at);
         let connections = Arc::new(Semaphore::new(config.limits.connections));
         let service = PushService::new(config, public_url, store, keyring, clock);
@@ -101,12 +125,12 @@ impl Server {
 
     /// Where the public listener is.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.public.local_addr()
+        self.public.socket.local_addr()
     }
 
     /// Where the admin listener is, unless there is none.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref()?.local_addr().ok()
+        self.admin.as_ref()?.socket.local_addr().ok()
     }
 
     /// The origin that endpoints are handed out under.
@@ -114,9 +138,14 @@ impl Server {
         self.site.service.public_url()
     }
 
-    /// Serves until `shutdown` is ready, then drains: takes no new connection,
-    /// closes WebSockets with 1001, lets requests in progress end, makes the
-    /// store durable. Takes no longer than `server.drain` for the connections.
+    /// Whether connections wait for the next process when this one ends: the
+    /// service manager holds the public listener.
+    pub fn is_inherited(&self) -> bool {
+        self.public.is_inherited
+    }
+
+    /// Serves until `shutdown` is ready, or the admin API asks for the end; then
+    /// goes down in the order that [`stop`](self::stop) tells.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             site,
@@ -126,7 +155,6 @@ impl Server {
             connections,
         } = self;
         let config = site.service.config();
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let door = Door {
             site: Arc::clone(&site),
             settings: Arc::new(session_settings(config)),
@@ -135,8 +163,8 @@ impl Server {
             connections: Some(connections),
             per_address: config.limits.connections_per_address,
             addresses: Arc::default(),
-            stop: stop.clone(),
-            tasks: tasks.clone(),
+            leave: Leave::default(),
+            tasks: TaskTracker::new(),
         };
         let mut background = JoinSet::new();
         if let Some(tls) = tls {
@@ -145,31 +173,13 @@ impl Server {
             background.spawn(async move { tls.watch(period, site.service.metrics()).await });
         }
         background.spawn(expiry::run(Arc::clone(&site)));
-        if let Some(admin) = admin {
-            background.spawn(door.for_admin().accept(admin));
+        background.spawn(systemd::watchdog(Arc::clone(&site)));
+        let admin = admin.map(|listener| door.for_admin().open(listener));
+        let public = door.open(public);
+        tokio::select! {
+            () = shutdown => {}
+            () = site.stopping.asked() => {}
         }
-        background.spawn(door.accept(public));
-
-        shutdown.await;
-        site.draining.store(true, Ordering::Relaxed);
-        background.shutdown().await;
-        stop.cancel();
-        site.service.clients().close_all(&Close::GoingAway);
-        tasks.close();
-        if timeout(config.server.drain, tasks.wait()).await.is_err() {
-            tracing::warn!(
-                connections = tasks.len(),
-                "server.drain is over: connections were cut"
-            );
-        }
-        if site.service.flush().await.is_err() {
-            tracing::error!("the store could not be made durable");
-        }
+        stop(&site, public, admin).await;
     }
-}
-
-async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| StartError::Listen(address, error, setting))
 }

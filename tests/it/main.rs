@@ -35,6 +35,8 @@ mod push;
 mod receipts;
 mod register;
 mod restart;
+mod restarts;
+mod shutdown;
 mod status;
 mod strangers;
 mod subscribe;

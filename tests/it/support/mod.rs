@@ -6,6 +6,7 @@ pub mod held;
 pub mod http;
 pub mod scene;
 pub mod server;
+pub mod service_manager;
 pub mod siege;
 pub mod subject;
 pub mod subscriber;

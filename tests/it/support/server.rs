@@ -36,7 +36,7 @@ pub struct Server {
 
 enum Running {
     Here {
-        stop: oneshot::Sender<()>,
+        stop: Option<oneshot::Sender<()>>,
         task: JoinHandle<()>,
     },
     Program(Mutex<Child>),
@@ -205,17 +205,25 @@ impl Server {
         let task = tokio::spawn(bound.run(async {
             let _ = stopped.await;
         }));
-        self.running = Some(Running::Here { stop, task });
+        self.running = Some(Running::Here {
+            stop: Some(stop),
+            task,
+        });
+    }
+
+    /// Begins a stop, as SIGTERM does.
+    pub fn begin_stop(&mut self) {
+        let Some(Running::Here { stop, .. }) = &mut self.running else {
+            panic!("only a service in this process can be stopped so")
+        };
+        let _ = stop.take().map(|stop| stop.send(()));
     }
 
     /// Stops it as SIGTERM does, and waits for the end.
     pub async fn stop(&mut self) {
-        match self.running.take() {
-            Some(Running::Here { stop, task }) => {
-                let _ = stop.send(());
-                task.await.unwrap();
-            }
-            _ => panic!("only a service in this process can be stopped so"),
+        self.begin_stop();
+        if let Some(Running::Here { task, .. }) = self.running.take() {
+            task.await.unwrap();
         }
     }
 

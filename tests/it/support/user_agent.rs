@@ -161,11 +161,8 @@ impl UserAgent {
     }
 
     /// Acknowledges with other fields beside channel and version.
-    pub async fn ack_with(&mut self, notification: &Notification, mut update: Value) {
-        update["channelID"] = notification.0["channelID"].clone();
-        update["version"] = notification.0["version"].clone();
-        self.say(json!({ "messageType": "ack", "updates": [update] }))
-            .await;
+    pub async fn ack_with(&mut self, notification: &Notification, update: Value) {
+        self.say(notification.acknowledged(update)).await;
     }
 }
 
@@ -174,6 +171,14 @@ impl UserAgent {
 pub struct Notification(pub Value);
 
 impl Notification {
+    /// The message that acknowledges it, with these fields beside channel and
+    /// version.
+    pub fn acknowledged(&self, mut update: Value) -> Value {
+        update["channelID"] = self.0["channelID"].clone();
+        update["version"] = self.0["version"].clone();
+        json!({ "messageType": "ack", "updates": [update] })
+    }
+
     pub fn version(&self) -> &str {
         self.0["version"].as_str().unwrap()
     }

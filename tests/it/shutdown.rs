@@ -1,0 +1,159 @@
+//! The way down, stage by stage (docs/reliability.md, "Restarts").
+
+use std::time::Duration;
+
+use ::http::Request;
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::app_server::{Push, encrypted};
+use crate::support::held::{Events, Held};
+use crate::support::http::{self, read};
+use crate::support::server::Server;
+use crate::support::service_manager::ServiceManager;
+use crate::support::subject::needs_ours;
+use crate::support::subscriber::Subscription;
+use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
+
+/// So long that a test never sees the end of it.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+async fn status_of(server: &Server, path: &str) -> u16 {
+    server.get(path).await.status.as_u16()
+}
+
+/// Waits until the admin listener says that the stop has begun.
+async fn leaving(server: &Server) {
+    let begun = async {
+        let ready = || http::http1(server.admin(), "GET", "/ready", &[], b"");
+        while ready().await.status != 503 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, begun).await.expect("the stop begins");
+}
+
+/// Waits until nothing is accepted any more.
+async fn refuses_connections(server: &Server) {
+    let refused = async {
+        while TcpStream::connect(server.authority()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, refused)
+        .await
+        .expect("the listener closes");
+}
+
+#[tokio::test]
+async fn readiness_fails_first_and_everything_else_goes_on() {
+    needs_ours!("a stop");
+    let mut server = Server::start_with(|config| config.server.stop_notice = FOR_EVER).await;
+    let mut here = UserAgent::connect(&server).await;
+    let endpoint = here.register(CHANNEL, None).await;
+    assert_eq!(status_of(&server, "/ready").await, 200);
+    server.begin_stop();
+    leaving(&server).await;
+    assert_eq!(status_of(&server, "/ready").await, 503);
+    assert_eq!(status_of(&server, "/health").await, 200);
+    Push::to(&server, &endpoint).text("one").accepted().await;
+    let notification = here.notification().await;
+    here.ack(&notification).await;
+    here.hears_nothing().await;
+    let mut newcomer = UserAgent::connect(&server).await;
+    newcomer.register(CHANNEL, None).await;
+}
+
+#[tokio::test]
+async fn a_request_in_progress_is_answered_and_ends_its_connection() {
+    needs_ours!("a stop");
+    let mut server = Server::start_with(|config| config.server.drain = FOR_EVER).await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let path = endpoint.strip_prefix(&server.origin()).unwrap();
+    let body = encrypted("one");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {}\r\nttl: 60\r\ncontent-encoding: aes128gcm\r\n\
+         content-length: {}\r\n\r\n",
+        server.authority(),
+        body.len()
+    );
+    let mut stream = TcpStream::connect(server.authority()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (first, rest) = body.split_at(20);
+    stream.write_all(first).await.unwrap();
+    // The service has begun with it.
+    server.await_metric("bugle_connections", 3.0).await;
+    server.begin_stop();
+    assert_eq!(user_agent.closed().await, 1001);
+    refuses_connections(&server).await;
+    stream.write_all(rest).await.unwrap();
+    let mut answer = String::new();
+    let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.expect("the connection ends").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_in_progress_is_answered_after_goaway() {
+    needs_ours!("a stop");
+    let mut server = Server::start_with(|config| config.server.drain = FOR_EVER).await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let stream = TcpStream::connect(server.authority()).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = Request::post(&endpoint)
+        .header("ttl", "60")
+        .header("content-encoding", "aes128gcm");
+    let (response, mut body) = client
+        .send_request(request.body(()).unwrap(), false)
+        .unwrap();
+    body.send_data(Bytes::new(), false).unwrap();
+    server.await_metric("bugle_connections", 3.0).await;
+    server.begin_stop();
+    refuses_connections(&server).await;
+    body.send_data(encrypted("one").into(), true).unwrap();
+    let reply = timeout(PATIENCE, response).await.expect("an answer");
+    assert_eq!(read(reply.unwrap()).await.status, 201);
+    let ended = timeout(PATIENCE, connection).await;
+    ended.expect("the connection ends").unwrap().unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn held_gets_end_and_events_say_when_to_come_back() {
+    needs_ours!("a stop");
+    let mut server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let held = Held::get(&server, &made.url, &[]).await;
+    let other = Subscription::new(&server).await;
+    let mut events = Events::get(&server, &other.url, &[]).await;
+    server.await_metric("bugle_monitors", 2.0).await;
+    let ((), status, end) = tokio::join!(server.stop(), held.ended(), events.next());
+    assert_eq!(status.status, 204);
+    assert_eq!(end, None);
+    let retry = events.retry.expect("a time to come back");
+    assert!((1000..5000).contains(&retry), "{retry} ms");
+}
+
+#[tokio::test]
+async fn the_program_ends_at_once_at_a_second_signal() {
+    needs_ours!("the program");
+    let mut manager = ServiceManager::new(|config| config.server.stop_notice = FOR_EVER);
+    manager.start().await;
+    let server = Server::at(&manager.authority());
+    manager.hears("WATCHDOG=1").await;
+    manager.terminate();
+    manager.hears("STOPPING=1").await;
+    assert_eq!(status_of(&server, "/health").await, 200);
+    // The store answers still, and so the process is alive.
+    manager.hears("WATCHDOG=1").await;
+    manager.terminate();
+    manager.ended().await;
+}

@@ -1,0 +1,136 @@
+//! Stands in for systemd, which tests cannot have as their first process: holds
+//! the listening sockets, starts the real program with them, and hears what it
+//! says (sd_listen_fds(3), sd_notify(3)).
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bugle::Config;
+use command_fds::{CommandFdExt, FdMapping};
+use tempfile::TempDir;
+use tokio::net::UnixDatagram;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::http::{self, Reply};
+
+/// For how long a start or a stop may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A unit: its sockets, its data, and what its process has said.
+pub struct ServiceManager {
+    public: TcpListener,
+    admin: TcpListener,
+    said: mpsc::UnboundedReceiver<String>,
+    folder: TempDir,
+    process: Option<Child>,
+}
+
+impl ServiceManager {
+    /// A unit with sockets, and no process yet.
+    pub fn new(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (public, admin) = (listen(), listen());
+        let mut config = Config::default();
+        // Not where the sockets are: those count.
+        config.server.listen = "127.0.0.1:1".parse().unwrap();
+        config.admin.listen = None;
+        config.server.data = folder.path().join("data");
+        config.user_agent.min_ping_interval = Duration::ZERO;
+        change(&mut config);
+        std::fs::write(folder.path().join("bugle.toml"), config.to_toml()).unwrap();
+        let notify = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        let (hears, said) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut message = [0; 4096];
+            while let Ok(length) = notify.recv(&mut message).await {
+                let _ = hears.send(String::from_utf8_lossy(&message[..length]).into_owned());
+            }
+        });
+        Self {
+            public,
+            admin,
+            said,
+            folder,
+            process: None,
+        }
+    }
+
+    /// Starts the program, and waits until it says that it is ready.
+    pub async fn start(&mut self) {
+        let mut command = Command::new("sh");
+        command
+            // The process's own number, as a manager knows it after its fork.
+            .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
+            .arg(env!("CARGO_BIN_EXE_bugle"))
+            .arg("--config")
+            .arg(self.folder.path().join("bugle.toml"))
+            .env("LISTEN_FDS", "2")
+            .env("LISTEN_FDNAMES", "public:admin")
+            .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
+            // Small, so that a test need not wait.
+            .env("WATCHDOG_USEC", "200000")
+            .stdout(Stdio::null());
+        let pass = |socket: &TcpListener, child_fd| FdMapping {
+            parent_fd: OwnedFd::from(socket.try_clone().unwrap()),
+            child_fd,
+        };
+        command
+            .fd_mappings(vec![pass(&self.public, 3), pass(&self.admin, 4)])
+            .unwrap();
+        self.process = Some(command.spawn().unwrap());
+        self.hears("READY=1").await;
+    }
+
+    /// Waits until the process says this line, after all that was waited for.
+    pub async fn hears(&mut self, wanted: &str) {
+        let hear = async {
+            while let Some(said) = self.said.recv().await {
+                if said.lines().any(|line| line == wanted) {
+                    return;
+                }
+            }
+        };
+        let heard = timeout(PATIENCE, hear).await;
+        assert!(heard.is_ok(), "the process does not say {wanted}");
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let process = self.process.as_ref().expect("it runs");
+        let mut kill = Command::new("kill");
+        let sent = kill.args(["-TERM", &process.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for the end of the process, which is to be a good one.
+    pub async fn ended(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        let waiting = tokio::task::spawn_blocking(move || process.wait());
+        let status = timeout(PATIENCE, waiting).await.expect("it ends");
+        assert!(status.unwrap().unwrap().success());
+    }
+
+    /// Host and port of the public socket.
+    pub fn authority(&self) -> String {
+        self.public.local_addr().unwrap().to_string()
+    }
+
+    /// Gets a page of the admin socket.
+    pub async fn admin(&self, path: &str) -> Reply {
+        let admin = self.admin.local_addr().unwrap().to_string();
+        http::http1(&admin, "GET", path, &[], b"").await
+    }
+}
+
+impl Drop for ServiceManager {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
