@@ -1,15 +1,17 @@
 //! TCP and TLS connections to a service.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
@@ -32,6 +34,13 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 pub struct Dialer {
     http1: TlsConnector,
     http2: TlsConnector,
+    sources: Option<Arc<Sources>>,
+}
+
+/// Addresses of this machine to connect from, one after the other.
+struct Sources {
+    addresses: Vec<IpAddr>,
+    next: AtomicUsize,
 }
 
 impl Dialer {
@@ -62,7 +71,17 @@ impl Dialer {
         Ok(Self {
             http1: speaking(b"http/1.1"),
             http2: speaking(HTTP2),
+            sources: None,
         })
+    }
+
+    /// Connects from these addresses in turn, so that more connections fit than
+    /// one address has ports, or may have at a service. None: the system
+    /// chooses.
+    pub fn connect_from(mut self, addresses: Vec<IpAddr>) -> Self {
+        let next = AtomicUsize::new(0);
+        self.sources = (!addresses.is_empty()).then(|| Arc::new(Sources { addresses, next }));
+        self
     }
 
     /// Connects to the host of `url`, by TLS for `https` and `wss`, to speak
@@ -111,7 +130,10 @@ impl Dialer {
             .port_or_known_default()
             .ok_or_else(|| unusable("it has no port"))?;
         let connect = async {
-            let stream = TcpStream::connect((host, port)).await?;
+            let stream = match &self.sources {
+                None => TcpStream::connect((host, port)).await?,
+                Some(sources) => sources.connect(host, port).await?,
+            };
             stream.set_nodelay(true)?;
             if !is_tls {
                 return Ok((Box::new(stream) as Stream, Protocol::Assumed));
@@ -125,6 +147,24 @@ impl Dialer {
         connected
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| failed(format!("{host}:{port}"), error))
+    }
+}
+
+impl Sources {
+    async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let source = self.addresses[turn % self.addresses.len()];
+        let mut found = lookup_host((host, port)).await?;
+        let Some(target) = found.find(|target| target.is_ipv4() == source.is_ipv4()) else {
+            let problem = format!("it has no address that {source} can connect to");
+            return Err(io::Error::other(problem));
+        };
+        let socket = match source {
+            IpAddr::V4(_) => TcpSocket::new_v4()?,
+            IpAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.bind(SocketAddr::new(source, 0))?;
+        socket.connect(target).await
     }
 }
 

@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// An HTTP/2 connection to a service, for any number of requests at a time.
 /// While it is quiet, the service is asked whether it is still there.
 #[derive(Clone)]
-pub(super) struct Http2Connection {
+pub struct Http2Connection {
     sender: SendRequest<Bytes>,
     origin: Url,
 }
@@ -47,7 +47,7 @@ impl Http2Connection {
     ///
     /// # Errors
     /// When there is no connection, or no HTTP/2 on it.
-    pub(super) async fn open(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
+    pub async fn open(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
         let url = http_url(url)?;
         let origin = url.join("/").map_err(|error| ClientError::Url {
             url: url.to_string(),
@@ -86,8 +86,9 @@ impl Http2Connection {
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors
-    /// When the connection fails, or no answer comes within [`PATIENCE`].
-    pub(super) async fn send(
+    /// When the connection fails, or no answer comes within [`PATIENCE`]; then
+    /// the error says that it was `what` that nothing answered.
+    pub async fn send(
         &self,
         what: &'static str,
         request: Request<Bytes>,

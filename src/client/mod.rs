@@ -32,6 +32,7 @@ use crate::random::random;
 pub use application_server::{ApplicationServer, HttpConnection, Push, ReceiptRequest};
 pub use dialer::{Dialer, ReadWrite, Stream};
 pub use http_user_agent::{HttpUserAgent, Subscription};
+pub use http2::Http2Connection;
 pub use receipts::{Receipt, Receipts};
 pub use user_agent::{Notification, UserAgent};
 

@@ -67,7 +67,7 @@ impl UserAgent {
         // `push-notification` is not offered: a service need not take it (WS-T-2), and
         // tungstenite would then refuse the connection.
         let config = WebSocketConfig::default()
-            .read_buffer_size(4096)
+            .read_buffer_size(1024)
             .write_buffer_size(0)
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
