@@ -1,0 +1,216 @@
+//! The command line.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bugle::Clock;
+use bugle::client::{ClientError, Dialer};
+use bugle_protocol::Urgency;
+use clap::{Args, Parser, Subcommand, value_parser};
+use serde::{Serialize, Serializer};
+use url::{Host, Url};
+
+use crate::ledger::Terms;
+use crate::run::Setup;
+use crate::scenario::Scenario;
+use crate::subscription::{Letter, Signing};
+
+/// User agents that share one source address: a service may limit connections
+/// by address, and an address has few ports.
+const PER_SOURCE: u32 = 500;
+
+/// Loads a Web Push service, and accounts for every message.
+///
+/// Each scenario prints a summary, and its exit code is 0 only when nothing
+/// was missing, duplicated, out of order, late or corrupted.
+#[derive(Debug, Parser)]
+#[command(name = "bugle-load", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Plays a scenario.
+    #[command(flatten)]
+    Scenario(Scenario),
+}
+
+/// What all scenarios have in common.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct Common {
+    /// Where user agents connect: ws://HOST:PORT/ or wss://HOST:PORT/
+    pub url: Url,
+    /// User agents, 1 to 1000000
+    #[arg(long, short = 'n', default_value = "100", value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub user_agents: u32,
+    /// Certificates to trust beside the system's, in PEM
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Source addresses 127.1.x.y to connect from; 0 lets the system choose
+    /// [default: as many as the user agents need, on loopback]
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(0..=60_000))]
+    pub sources: Option<u32>,
+    /// User agents that connect at one time, 1 to 100000
+    #[arg(long, default_value = "64", value_parser = value_parser!(u32).range(1..=100_000))]
+    pub opening: u32,
+    /// How long to wait at the end for what has not arrived, up to 1h
+    #[arg(long, default_value = "10s", value_parser = seconds::<3600>)]
+    #[serde(serialize_with = "duration")]
+    pub settle: Duration,
+    /// When to give up, whatever has happened, up to 12h
+    #[arg(long, default_value = "10m", value_parser = seconds::<43_200>)]
+    #[serde(serialize_with = "duration")]
+    pub time_limit: Duration,
+    /// Threads of the load tester, 1 to 64
+    #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=64))]
+    pub threads: u32,
+    /// Names the run in its messages, and makes its choices [default: the time]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Where to write the result, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Shows no progress
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// How application servers push.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct Pushing {
+    /// Octets of the body as it is posted, 123 to 4096
+    #[arg(long, default_value = "200", value_parser = value_parser!(u32).range(123..=4096))]
+    pub size: u32,
+    /// TTL in seconds; 0 is for those who are there
+    #[arg(long, default_value = "86400", value_parser = value_parser!(u32).range(0..=2_147_483_648))]
+    pub ttl: u32,
+    /// Urgency: very-low, low, normal or high [default: no header]
+    #[arg(long, value_parser = urgency)]
+    #[serde(serialize_with = "word")]
+    pub urgency: Option<Urgency>,
+    /// Bodies that have the form of encrypted ones and are not: spares the load
+    /// tester most of its work
+    #[arg(long)]
+    pub prepared: bool,
+    /// A new VAPID token for each push, instead of one for all
+    #[arg(long, conflicts_with = "unsigned")]
+    pub fresh_tokens: bool,
+    /// No VAPID, and subscriptions that are not restricted to a key
+    #[arg(long)]
+    pub unsigned: bool,
+    /// HTTP/2 instead of HTTP/1.1
+    #[arg(long)]
+    pub http2: bool,
+    /// Connections of application servers, 1 to 10000
+    #[arg(long, default_value = "16", value_parser = value_parser!(u32).range(1..=10_000))]
+    pub senders: u32,
+    /// Pushes at one time on each HTTP/2 connection, 1 to 1000
+    #[arg(long, default_value = "16", value_parser = value_parser!(u32).range(1..=1000))]
+    pub streams: u32,
+    /// How often a push is tried again that is answered 429 or 503
+    #[arg(long, default_value = "5", value_parser = value_parser!(u32).range(0..=1000))]
+    pub retries: u32,
+}
+
+impl Common {
+    /// Opens connections as this says.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read.
+    pub fn dialer(&self) -> Result<Dialer, ClientError> {
+        let dialer = Dialer::new(self.ca.as_deref())?;
+        Ok(dialer.connect_from(self.source_addresses()))
+    }
+
+    /// The run's setup; `pushing` is that of its application servers, if any.
+    pub fn setup(&self, pushing: Option<&Pushing>) -> Setup {
+        let signing = match pushing {
+            Some(pushing) if pushing.unsigned => Signing::Not,
+            Some(pushing) if pushing.fresh_tokens => Signing::Fresh,
+            _ => Signing::Once,
+        };
+        Setup {
+            url: self.url.clone(),
+            user_agents: self.user_agents,
+            // Who gets nothing needs no keys.
+            prepared: pushing.is_none_or(|pushing| pushing.prepared),
+            signing,
+            http2: pushing.is_some_and(|pushing| pushing.http2),
+            senders: pushing.map_or(1, |pushing| pushing.senders),
+            streams: pushing.map_or(1, |pushing| pushing.streams),
+            retries: pushing.map_or(0, |pushing| pushing.retries),
+            opening: self.opening,
+            settle: self.settle,
+            seed: self
+                .seed
+                .unwrap_or_else(|| Clock::system().now().as_millis()),
+        }
+    }
+
+    /// Loopback has 2^24 addresses, and all can be connected from. Beyond it the
+    /// system knows best.
+    fn source_addresses(&self) -> Vec<IpAddr> {
+        let is_loopback = match self.url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            _ => false,
+        };
+        let count = match self.sources {
+            Some(count) => count,
+            None if is_loopback => self.user_agents.div_ceil(PER_SOURCE),
+            None => 0,
+        };
+        let first = u32::from(Ipv4Addr::new(127, 1, 0, 1));
+        let addresses = (0..count).map(|index| Ipv4Addr::from(first + index).into());
+        addresses.collect()
+    }
+}
+
+impl Pushing {
+    /// The push that this describes.
+    pub fn letter(&self) -> Letter {
+        Letter {
+            terms: Terms {
+                ttl: self.ttl,
+                topic: None,
+            },
+            urgency: self.urgency,
+            size: self.size as usize,
+        }
+    }
+}
+
+/// A duration of at most `MAX` seconds, in words such as "90s" or "5m".
+///
+/// # Errors
+/// What is wrong with it.
+pub fn seconds<const MAX: u64>(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration > Duration::from_secs(MAX) {
+        let longest = humantime::format_duration(Duration::from_secs(MAX));
+        return Err(format!("at most {longest} is allowed"));
+    }
+    Ok(duration)
+}
+
+/// Serializes a duration in seconds.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn duration<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(duration.as_secs_f64())
+}
+
+fn urgency(text: &str) -> Result<Urgency, String> {
+    let known = "one of very-low, low, normal and high is needed";
+    text.parse().map_err(|_| known.to_owned())
+}
+
+fn word<S: Serializer>(urgency: &Option<Urgency>, to: S) -> Result<S::Ok, S::Error> {
+    urgency.map(Urgency::as_str).serialize(to)
+}

@@ -1,0 +1,144 @@
+//! Plays a scenario from beginning to end, within its limits, and says how it
+//! went.
+
+use std::collections::BTreeMap;
+use std::{env, fs, io};
+
+use bugle::Clock;
+use bugle::client::ClientError;
+use serde_json::Value;
+use tokio::signal;
+use tokio::time::timeout;
+
+use crate::machine::Machine;
+use crate::meters::read;
+use crate::outcome::{FORMAT, Outcome};
+use crate::progress::Watch;
+use crate::run::Run;
+use crate::scenario::Scenario;
+
+/// Why there is no outcome, or none that was kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// What the connections need is missing.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// No runtime, or no file.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// Why it does not work.
+        error: io::Error,
+    },
+}
+
+/// Plays a scenario on a runtime of its own, writes the result where `--out`
+/// says, and returns it.
+///
+/// # Errors
+/// When it could not begin, or the result could not be written.
+pub fn play(scenario: &Scenario) -> Result<Outcome, Failure> {
+    let common = scenario.common();
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |error| Failure::System { what, error }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(common.threads as usize)
+        .enable_all()
+        .build()
+        .map_err(failed("cannot start threads"))?;
+    let outcome = runtime.block_on(async {
+        // On a thread of the runtime, as everything else.
+        let scenario = scenario.clone();
+        match tokio::spawn(async move { run(&scenario).await }).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(failed("the run broke off")(error.into())),
+        }
+    })?;
+    if let Some(path) = &common.out {
+        let json = serde_json::to_string_pretty(&outcome).map_err(io::Error::other);
+        json.and_then(|json| fs::write(path, json))
+            .map_err(failed(&format!("cannot write {}", path.display())))?;
+    }
+    Ok(outcome)
+}
+
+/// Plays a scenario on this runtime.
+///
+/// # Errors
+/// When it could not begin.
+pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
+    let common = scenario.common();
+    let started_at = Clock::system().now().as_secs();
+    let run = Run::new(common.setup(scenario.pushing()), common.dialer()?);
+    let watch = Watch::start(&run, common.time_limit, common.quiet);
+
+    let mut faults = Vec::new();
+    let playing = scenario.play(&run);
+    tokio::pin!(playing);
+    let stopped = tokio::select! {
+        () = &mut playing => None,
+        () = tokio::time::sleep(common.time_limit) => Some("stopped by --time-limit"),
+        _ = signal::ctrl_c() => Some("interrupted"),
+    };
+    if let Some(reason) = stopped {
+        faults.push(reason.to_owned());
+        run.cancel.cancel();
+        // Who is connected leaves; what hangs even then is left behind.
+        let _ = timeout(common.settle, playing).await;
+    }
+
+    let series = watch.end().await;
+    let messages = run.ledger.settle(run.now());
+    faults.extend(messages.faults());
+    let connections = run.meters.connections(common.user_agents.into());
+    faults.extend(connections.faults());
+    let answers = run.meters.answers();
+    faults.extend(refusals(&answers));
+    let unsent = read(&run.meters.totals.unsent);
+    if unsent > 0 {
+        faults.push(format!(
+            "{unsent} pushes could not be begun in time: too high a rate"
+        ));
+    }
+    Ok(Outcome {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        scenario: scenario.name().to_owned(),
+        command: env::args().collect(),
+        started_at,
+        seconds: run.now().as_secs_f64(),
+        config: config(scenario, &run),
+        machine: Machine::this(),
+        passed: faults.is_empty(),
+        faults,
+        messages,
+        unsent,
+        answers,
+        connections,
+        latency: run.meters.latency(),
+        phases: run.phases(),
+        series,
+        generator: None,
+        service: Vec::new(),
+    })
+}
+
+/// What no load excuses: a push that is refused for another reason than load.
+fn refusals(answers: &BTreeMap<u16, u64>) -> Vec<String> {
+    let refused = answers
+        .iter()
+        .filter(|(status, _)| !matches!(status, 201 | 202 | 429 | 503));
+    let told = refused.map(|(status, count)| format!("{count} pushes answered {status}"));
+    told.collect()
+}
+
+/// The settings, with those that were chosen for want of a flag.
+fn config(scenario: &Scenario, run: &Run) -> BTreeMap<String, Value> {
+    let config = serde_json::to_value(scenario).unwrap_or_default();
+    let mut config: BTreeMap<_, _> = serde_json::from_value(config).unwrap_or_default();
+    config.insert("seed".to_owned(), run.setup.seed.into());
+    config
+}

@@ -1,0 +1,30 @@
+//! `bugle-load`, a load tester for Web Push services.
+//!
+//! It is many user agents and many application servers in one process. It works
+//! against any service that speaks the push WebSocket protocol and RFC 8030: it
+//! is given the WebSocket URL and takes the endpoints from `register`.
+//!
+//! How a run goes: [`harness`] makes a [`run::Run`], which all parts of it
+//! share, and gives it to a [`scenario`]. That connects
+//! [`user_agent::UserAgent`]s and lets [`sender`]s push to them. Each push has
+//! a number in its [`contents`], under which the [`ledger`] accounts for it;
+//! [`meters`] hold rates and latencies. What comes out is an
+//! [`outcome::Outcome`], printed and written as JSON.
+
+pub mod cli;
+pub mod clock;
+pub mod contents;
+pub mod harness;
+pub mod latency;
+pub mod ledger;
+pub mod machine;
+pub mod meters;
+pub mod outcome;
+pub mod population;
+pub mod progress;
+pub mod run;
+pub mod scenario;
+pub mod schedule;
+pub mod sender;
+pub mod subscription;
+pub mod user_agent;

@@ -1,0 +1,129 @@
+//! What all parts of a run share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bugle::Clock;
+use bugle::client::Dialer;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::clock::{Moment, Stopwatch};
+use crate::contents::Contents;
+use crate::ledger::Ledger;
+use crate::meters::Meters;
+use crate::outcome::Phase;
+use crate::subscription::{Signing, Subscriptions, Writer};
+
+/// How a run is set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where user agents connect, `ws` or `wss`.
+    pub url: Url,
+    /// How many there are.
+    pub user_agents: u32,
+    /// Whether bodies are prepared instead of encrypted.
+    pub prepared: bool,
+    /// How pushes are signed.
+    pub signing: Signing,
+    /// Whether application servers speak HTTP/2.
+    pub http2: bool,
+    /// Connections of application servers.
+    pub senders: u32,
+    /// Pushes at one time on each HTTP/2 connection.
+    pub streams: u32,
+    /// How often a push that is answered 429 or 503 is tried again.
+    pub retries: u32,
+    /// User agents that connect at one time.
+    pub opening: u32,
+    /// How long to wait at the end for what has not arrived.
+    pub settle: Duration,
+    /// Names the run, and makes its choices.
+    pub seed: u64,
+}
+
+/// What all parts of a run share.
+pub struct Run {
+    /// How it was set up.
+    pub setup: Setup,
+    /// Opens connections.
+    pub dialer: Dialer,
+    /// What became of each message.
+    pub ledger: Ledger,
+    /// Rates and latencies.
+    pub meters: Meters,
+    /// Where to push to.
+    pub subscriptions: Subscriptions,
+    /// Makes pushes.
+    pub writer: Writer,
+    /// What messages say.
+    pub contents: Contents,
+    /// Ends the run before its time.
+    pub cancel: CancellationToken,
+    /// Tells the moments of the run.
+    pub stopwatch: Stopwatch,
+    phases: Mutex<Vec<(String, Moment)>>,
+}
+
+impl Run {
+    /// A run that begins now.
+    pub fn new(setup: Setup, dialer: Dialer) -> Arc<Self> {
+        let contents = Contents::new(setup.seed);
+        Arc::new(Self {
+            dialer,
+            ledger: Ledger::new(setup.user_agents),
+            meters: Meters::default(),
+            subscriptions: Subscriptions::new(setup.user_agents),
+            writer: Writer::new(contents, setup.signing, Clock::system()),
+            contents,
+            cancel: CancellationToken::new(),
+            stopwatch: Stopwatch::start(),
+            phases: Mutex::default(),
+            setup,
+        })
+    }
+
+    /// The moment that is now.
+    pub fn now(&self) -> Moment {
+        self.stopwatch.now()
+    }
+
+    /// Says what part of the run begins now.
+    pub fn phase(&self, name: &str) {
+        let now = self.now();
+        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        phases.push((name.to_owned(), now));
+    }
+
+    /// The parts of the run so far, the last of which ends now.
+    pub fn phases(&self) -> Vec<Phase> {
+        let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = phases.iter().skip(1).map(|(_, from)| *from);
+        let ends = ends.chain([self.now()]);
+        let timed = phases.iter().zip(ends).map(|((name, from), to)| Phase {
+            name: name.clone(),
+            from: from.as_secs_f64(),
+            to: to.as_secs_f64(),
+        });
+        timed.collect()
+    }
+
+    /// Waits, or until the run is cancelled. Whether it was not.
+    pub async fn sleep(&self, duration: Duration) -> bool {
+        let slept = self
+            .cancel
+            .run_until_cancelled(tokio::time::sleep(duration));
+        slept.await.is_some()
+    }
+
+    /// Waits until nothing can be missing any more, but not longer than the
+    /// setup says.
+    pub async fn settle(&self) {
+        let until = self.now() + self.setup.settle;
+        while self.ledger.open() > 0 && self.now() < until {
+            if !self.sleep(Duration::from_millis(20)).await {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What an application server knows of a user agent, and the pushes it makes
+//! of it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bugle::Clock;
+use bugle::client::{ClientError, new_key_pair};
+use bugle_protocol::encryption::SubscriptionKeys;
+use bugle_protocol::headers::{TOPIC, TTL, URGENCY};
+use bugle_protocol::{KeyPair, PublicKey, Urgency};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
+use http::{Request, Uri};
+use http_body_util::Full;
+use url::{Position, Url};
+
+use crate::contents::{Contents, MessageName};
+use crate::ledger::Terms;
+
+/// For how long VAPID tokens are made out; longer than any run.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(23 * 3600);
+
+/// What encryption adds to the contents of a message (RFC 8291 §4): the header,
+/// a delimiter and a tag.
+pub const OVERHEAD: usize = HEADER + 17;
+
+/// The header of an aes128gcm body: salt 16, record size 4, length of the keyid
+/// 1, keyid 65.
+pub const HEADER: usize = 86;
+
+/// Where to push to, and how to encrypt for it.
+#[derive(Debug)]
+pub struct Subscription {
+    /// The push resource.
+    pub endpoint: Url,
+    uri: Uri,
+    host: HeaderValue,
+    keys: Option<SubscriptionKeys>,
+}
+
+impl Subscription {
+    /// From what `register` gave. Without `keys`, bodies are prepared: of the
+    /// form of encrypted ones, and readable.
+    ///
+    /// # Errors
+    /// When the endpoint is no HTTP URL.
+    pub fn new(endpoint: &str, keys: Option<SubscriptionKeys>) -> Result<Self, ClientError> {
+        let unusable = |problem: String| ClientError::Url {
+            url: endpoint.to_owned(),
+            problem,
+        };
+        let url = Url::parse(endpoint).map_err(|error| unusable(error.to_string()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(unusable("its scheme is neither http nor https".to_owned()));
+        }
+        let uri = url.as_str().parse();
+        let uri: Uri = uri.map_err(|_| unusable("it cannot be sent".to_owned()))?;
+        let authority = &url[Position::BeforeHost..Position::AfterPort];
+        let host = HeaderValue::from_str(authority);
+        let host = host.map_err(|_| unusable("its host cannot be sent".to_owned()))?;
+        Ok(Self {
+            endpoint: url,
+            uri,
+            host,
+            keys,
+        })
+    }
+}
+
+/// The subscriptions of all user agents of a run.
+#[derive(Debug)]
+pub struct Subscriptions(Vec<Mutex<Option<Arc<Subscription>>>>);
+
+impl Subscriptions {
+    /// For so many user agents, none of which has one.
+    pub fn new(user_agents: u32) -> Self {
+        Self((0..user_agents).map(|_| Mutex::default()).collect())
+    }
+
+    /// That of a user agent, if it has one.
+    pub fn get(&self, user_agent: u32) -> Option<Arc<Subscription>> {
+        let slot = self.0.get(user_agent as usize)?;
+        slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets that of a user agent.
+    pub fn set(&self, user_agent: u32, subscription: Option<Arc<Subscription>>) {
+        if let Some(slot) = self.0.get(user_agent as usize) {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = subscription;
+        }
+    }
+}
+
+/// What a push asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Letter {
+    /// TTL and topic.
+    pub terms: Terms,
+    /// `None` leaves the header out.
+    pub urgency: Option<Urgency>,
+    /// Octets of the body as it is posted; at least what a name and encryption
+    /// take.
+    pub size: usize,
+}
+
+/// How pushes are signed (RFC 8292).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// By one token for each origin.
+    Once,
+    /// By a new token for each push.
+    Fresh,
+    /// Not at all.
+    Not,
+}
+
+/// Makes pushes: encrypts and signs them.
+#[derive(Debug)]
+pub struct Writer {
+    contents: Contents,
+    signing: Signing,
+    vapid: KeyPair,
+    /// The sender's public key in prepared bodies.
+    keyid: PublicKey,
+    clock: Clock,
+    /// The token in use, and the origin it is made out to.
+    token: Mutex<Option<(String, HeaderValue)>>,
+    fresh: AtomicU64,
+}
+
+impl Writer {
+    /// With new keys.
+    pub fn new(contents: Contents, signing: Signing, clock: Clock) -> Self {
+        Self {
+            contents,
+            signing,
+            vapid: new_key_pair(),
+            keyid: new_key_pair().public_key(),
+            clock,
+            token: Mutex::default(),
+            fresh: AtomicU64::new(0),
+        }
+    }
+
+    /// What `register` is to restrict subscriptions to, if pushes are signed.
+    pub fn key(&self) -> Option<PublicKey> {
+        (self.signing != Signing::Not).then(|| self.vapid.public_key())
+    }
+
+    /// The push of a message. With `absolute`, its URI names the host, as
+    /// HTTP/2 wants it; else there is a Host header.
+    ///
+    /// # Errors
+    /// When the message is too long to be encrypted, or no request can be made.
+    pub fn request(
+        &self,
+        to: &Subscription,
+        name: MessageName,
+        letter: &Letter,
+        absolute: bool,
+    ) -> Result<Request<Bytes>, ClientError> {
+        let mut request = Request::post(match absolute {
+            true => to.uri.clone(),
+            false => to
+                .uri
+                .path_and_query()
+                .map_or_else(Uri::default, |path| path.clone().into()),
+        })
+        .header(TTL, letter.terms.ttl)
+        .header(CONTENT_TYPE, "application/octet-stream")
+        .header(CONTENT_ENCODING, "aes128gcm");
+        if !absolute {
+            request = request.header(HOST, &to.host);
+        }
+        if let Some(urgency) = letter.urgency {
+            request = request.header(URGENCY, urgency.as_str());
+        }
+        if let Some(topic) = letter.terms.topic {
+            request = request.header(TOPIC, format!("topic-{topic}"));
+        }
+        if let Some(token) = self.authorization(to) {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let contents = self
+            .contents
+            .print(name, letter.size.saturating_sub(OVERHEAD));
+        let body = self.body(to, &contents)?;
+        request.body(body.into()).map_err(|error| ClientError::Url {
+            url: to.endpoint.to_string(),
+            problem: error.to_string(),
+        })
+    }
+
+    /// For HTTP/1.1, whose library takes another kind of body.
+    ///
+    /// # Errors
+    /// As [`Writer::request`].
+    pub fn http1_request(
+        &self,
+        to: &Subscription,
+        name: MessageName,
+        letter: &Letter,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        Ok(self.request(to, name, letter, false)?.map(Full::new))
+    }
+
+    fn body(&self, to: &Subscription, contents: &[u8]) -> Result<Vec<u8>, ClientError> {
+        if let Some(keys) = &to.keys {
+            let mut salt = [0; 16];
+            // Run, user agent and number: no other message has the same.
+            salt.copy_from_slice(&contents[..16]);
+            return Ok(keys.encrypt(contents, &new_key_pair(), salt)?);
+        }
+        let mut body = Vec::with_capacity(contents.len() + OVERHEAD);
+        body.extend([0; 16]);
+        body.extend(4096_u32.to_be_bytes());
+        body.push(65);
+        body.extend(self.keyid.as_bytes());
+        body.extend(contents);
+        body.extend([0; 17]);
+        Ok(body)
+    }
+
+    fn authorization(&self, to: &Subscription) -> Option<HeaderValue> {
+        match self.signing {
+            Signing::Not => None,
+            Signing::Fresh => {
+                let number = self.fresh.fetch_add(1, Ordering::Relaxed);
+                self.sign(to, Some(&format!("mailto:{number}@load.example")))
+            }
+            Signing::Once => self.token_in_use(to),
+        }
+    }
+
+    fn token_in_use(&self, to: &Subscription) -> Option<HeaderValue> {
+        let origin = &to.endpoint[..Position::BeforePath];
+        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*token {
+            Some((signed, token)) if signed == origin => Some(token.clone()),
+            _ => {
+                let value = self.sign(to, None)?;
+                *token = Some((origin.to_owned(), value.clone()));
+                Some(value)
+            }
+        }
+    }
+
+    fn sign(&self, to: &Subscription, subject: Option<&str>) -> Option<HeaderValue> {
+        let origin = to.endpoint.origin().ascii_serialization();
+        let expires_at = self.clock.now() + TOKEN_LIFETIME;
+        let value = self.vapid.authorization(&origin, expires_at, subject);
+        HeaderValue::from_str(&value).ok()
+    }
+}

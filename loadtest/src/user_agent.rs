@@ -1,0 +1,251 @@
+//! One user agent: connects, registers, checks and acknowledges what arrives,
+//! and comes back when its connection breaks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bugle::client::{self, ClientError, Notification, new_channel_id, new_user_agent_keys};
+use bugle_protocol::encryption::UserAgentKeys;
+use bugle_protocol::{ChannelId, Uaid};
+use tokio_util::sync::CancellationToken;
+
+use crate::contents::{ContentsError, MessageName, mix};
+use crate::ledger::Delivery;
+use crate::meters::{Measure, count};
+use crate::run::Run;
+use crate::subscription::{HEADER, OVERHEAD, Subscription};
+
+/// The code of an acknowledgement: delivered (WS-N-8).
+const DELIVERED: u16 = 100;
+
+/// The waits between attempts to connect begin with this, and double.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// And grow no longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// One user agent of a run.
+pub struct UserAgent {
+    run: Arc<Run>,
+    index: u32,
+    channel: ChannelId,
+    /// `None` when bodies are prepared.
+    keys: Option<Box<UserAgentKeys>>,
+    uaid: Option<Uaid>,
+    connection: Option<client::UserAgent>,
+}
+
+impl UserAgent {
+    /// The user agent of this index, which has never connected.
+    pub fn new(run: &Arc<Run>, index: u32) -> Self {
+        Self {
+            run: Arc::clone(run),
+            index,
+            channel: new_channel_id(),
+            keys: (!run.setup.prepared).then(|| Box::new(new_user_agent_keys())),
+            uaid: None,
+            connection: None,
+        }
+    }
+
+    /// Which one it is, counted from 0.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Whether it has a connection.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Connects and says hello; the first time, and when the service has
+    /// forgotten it, registers.
+    ///
+    /// # Errors
+    /// When any of that fails; it is counted then.
+    pub async fn connect(&mut self) -> Result<(), ClientError> {
+        count(&self.run.meters.totals.attempts);
+        let connected = self.say_hello().await;
+        if let Err(error) = &connected {
+            count(&self.run.meters.totals.failed);
+            self.run.meters.reason(reason(error));
+        }
+        connected
+    }
+
+    /// Tries to connect until it works, with growing waits. Whether it did
+    /// before `until` was cancelled.
+    pub async fn connect_until(&mut self, until: &CancellationToken) -> bool {
+        let mut wait = FIRST_WAIT;
+        let attempts = async {
+            while self.connect().await.is_err() {
+                // Up to twice as long, so that not all come back at one time.
+                let seed = u64::from(self.index) ^ self.run.now().as_micros();
+                let share = u32::try_from(mix(seed) % 100).unwrap_or_default();
+                tokio::time::sleep(wait + wait * share / 100).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+        };
+        until.run_until_cancelled(attempts).await.is_some()
+    }
+
+    async fn say_hello(&mut self) -> Result<(), ClientError> {
+        let run = Arc::clone(&self.run);
+        let began = run.now();
+        let mut connection = client::UserAgent::connect(&run.dialer, &run.setup.url).await?;
+        let uaid = connection.hello(self.uaid).await?;
+        run.meters.record(Measure::Hello, began, run.now());
+        if self.uaid != Some(uaid) {
+            if self.uaid.is_some() {
+                count(&run.meters.totals.forgotten);
+            }
+            self.register(&mut connection).await?;
+            self.uaid = Some(uaid);
+        }
+        run.ledger.connected(self.index);
+        run.meters.connected();
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn register(&mut self, connection: &mut client::UserAgent) -> Result<(), ClientError> {
+        let run = &self.run;
+        let began = run.now();
+        let key = run.writer.key();
+        let endpoint = connection.register(self.channel, key.as_ref()).await?;
+        run.meters.record(Measure::Register, began, run.now());
+        let keys = self.keys.as_ref().map(|keys| keys.subscription_keys());
+        let subscription = Subscription::new(&endpoint, keys)?;
+        run.subscriptions
+            .set(self.index, Some(Arc::new(subscription)));
+        Ok(())
+    }
+
+    /// Receives until `until` is cancelled, and connects again whenever the
+    /// connection breaks.
+    pub async fn stay(&mut self, until: &CancellationToken) {
+        loop {
+            // Boxed, because few user agents connect at a time and many stay.
+            if self.connection.is_none() && !Box::pin(self.connect_until(until)).await {
+                return;
+            }
+            let received = until.run_until_cancelled(self.receive()).await;
+            match received {
+                None => return,
+                Some(error) => self.lost(&error),
+            }
+        }
+    }
+
+    /// Receives until the connection ends, and says why it did. May be dropped
+    /// at any await without losing what arrived.
+    async fn receive(&mut self) -> ClientError {
+        let Some(connection) = &mut self.connection else {
+            return ClientError::Protocol("there is no connection".to_owned());
+        };
+        loop {
+            let notification = match connection.receive().await {
+                Ok(notification) => notification,
+                Err(error) => return error,
+            };
+            let arrived = Arrival {
+                run: &self.run,
+                index: self.index,
+                keys: self.keys.as_deref(),
+            };
+            let name = arrived.take(&notification);
+            if let Err(error) = connection.acknowledge(&notification, DELIVERED).await {
+                return error;
+            }
+            if let Some(name) = name {
+                self.run.ledger.acknowledged(name);
+            }
+        }
+    }
+
+    fn lost(&mut self, error: &ClientError) {
+        count(&self.run.meters.totals.broken);
+        self.run.meters.reason(reason(error));
+        self.vanish();
+    }
+
+    /// Leaves with a Close frame.
+    pub async fn leave(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close().await;
+            self.gone(true);
+        }
+    }
+
+    /// Is gone without a word.
+    pub fn vanish(&mut self) {
+        if self.connection.take().is_some() {
+            self.gone(false);
+        }
+    }
+
+    fn gone(&self, clean: bool) {
+        self.run.meters.disconnected();
+        let now = self.run.now();
+        self.run.ledger.disconnected(self.index, clean, now);
+    }
+}
+
+/// A notification at the user agent that it came to.
+struct Arrival<'a> {
+    run: &'a Run,
+    index: u32,
+    keys: Option<&'a UserAgentKeys>,
+}
+
+impl Arrival<'_> {
+    /// Accounts for it; gives the name of the message if it is one of ours.
+    fn take(&self, notification: &Notification) -> Option<MessageName> {
+        let run = self.run;
+        count(&run.meters.totals.delivered);
+        let name = match self.open(notification) {
+            Ok(name) if name.user_agent == self.index => name,
+            Ok(_) | Err(ContentsError::Corrupted) => {
+                run.ledger.corrupted();
+                return None;
+            }
+            Err(ContentsError::Foreign) => {
+                run.ledger.foreign();
+                return None;
+            }
+        };
+        let now = run.now();
+        if let Delivery::First { intended } = run.ledger.delivered(name, now) {
+            run.meters.record(Measure::Delivery, intended, now);
+        }
+        Some(name)
+    }
+
+    fn open(&self, notification: &Notification) -> Result<MessageName, ContentsError> {
+        let Some(keys) = self.keys else {
+            return self.open_prepared(notification);
+        };
+        let contents = notification.decrypt(keys);
+        let contents = contents.ok().flatten().ok_or(ContentsError::Corrupted)?;
+        self.run.contents.read(&contents)
+    }
+
+    fn open_prepared(&self, notification: &Notification) -> Result<MessageName, ContentsError> {
+        let data = notification.data.as_deref().unwrap_or_default();
+        let body = URL_SAFE_NO_PAD.decode(data);
+        let body = body.map_err(|_| ContentsError::Corrupted)?;
+        let length = body.len().checked_sub(OVERHEAD);
+        let length = length.ok_or(ContentsError::Corrupted)?;
+        self.run.contents.read(&body[HEADER..HEADER + length])
+    }
+}
+
+/// An error without what differs from one user agent to the next.
+fn reason(error: &ClientError) -> String {
+    match error {
+        ClientError::Connect { error, .. } => format!("cannot connect: {}", error.kind()),
+        error => error.to_string(),
+    }
+}
