@@ -135,6 +135,16 @@ impl Clients {
         }
     }
 
+    /// Says to all connections that whatever they read may have changed.
+    pub fn wake_all(&self) {
+        for entry in &self.connected {
+            entry.value().put(|mail| {
+                mail.log = true;
+                mail.broadcasts = true;
+            });
+        }
+    }
+
     /// Tells all connections to end, those that are here and those that come.
     pub fn close_all(&self, close: &Close) {
         // The first reason counts.
@@ -227,6 +237,18 @@ mod tests {
         assert!(registration.mail().await.log);
         let nothing = tokio::time::timeout(Duration::ZERO, registration.mail()).await;
         assert!(nothing.is_err());
+    }
+
+    #[tokio::test]
+    async fn all_can_be_told_to_look_again() {
+        let clients = Clients::new(1);
+        let readers = [READER, Reader::Channel(UAID, CHANNEL)];
+        let registrations = readers.map(|reader| clients.register(reader));
+        clients.wake_all();
+        for registration in registrations {
+            let mail = registration.mail().await;
+            assert!(mail.log && mail.broadcasts);
+        }
     }
 
     #[tokio::test]

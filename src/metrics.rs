@@ -99,6 +99,12 @@ metrics! {
     receipt_subscriptions: Gauge = "receipt_subscriptions",
     /// Octets of the store's files
     disk_bytes: Gauge = "disk_bytes",
+    /// Octets free on the disk of the store
+    disk_free_bytes: Gauge = "disk_free_bytes",
+    /// 1 while the store takes no changes, because a write has failed
+    store_failing: Gauge = "store_failing",
+    /// How often the store was opened anew after a write had failed
+    store_reopened: Gauge = "store_reopened",
     /// Records of the store that were damaged and set aside
     damaged_records: Gauge = "damaged_records",
 }
@@ -146,6 +152,9 @@ impl Metrics {
         gauge(&self.receipt_subscriptions, usage.receipt_subscriptions);
         gauge(&self.disk_bytes, usage.disk_bytes);
         gauge(&self.damaged_records, usage.damaged);
+        gauge(&self.disk_free_bytes, usage.free_bytes);
+        gauge(&self.store_failing, usage.failing.into());
+        gauge(&self.store_reopened, usage.reopened);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry());

@@ -90,6 +90,12 @@ pub struct StoreConfig {
         deserialize_with = "size::deserialize::<{ 1 << 20 }, _, _>"
     )]
     pub cache: u64,
+    /// Octets that are kept free on the disk; may be 0.
+    #[serde(
+        serialize_with = "size::serialize",
+        deserialize_with = "size::deserialize::<0, _, _>"
+    )]
+    pub min_free: u64,
     /// Whether the disk is never asked to keep what was written, so that a test
     /// that cuts the power can show that it would notice. No setting: only the
     /// hidden flag `--test-without-sync` sets it.

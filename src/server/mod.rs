@@ -173,6 +173,8 @@ impl Server {
             background.spawn(async move { tls.watch(period, site.service.metrics()).await });
         }
         background.spawn(expiry::run(Arc::clone(&site)));
+        let waking = Arc::clone(&site);
+        background.spawn(async move { waking.service.wake_when_store_returns().await });
         background.spawn(systemd::watchdog(Arc::clone(&site)));
         let admin = admin.map(|listener| door.for_admin().open(listener));
         let public = door.open(public);

@@ -149,6 +149,20 @@ impl PushService {
         self.stored(self.store.flush().await)
     }
 
+    /// Whether the store takes changes now; asks no disk.
+    pub fn store_is_well(&self) -> bool {
+        self.store.health().is_ok()
+    }
+
+    /// Wakes all who are connected whenever the store goes on after a failure,
+    /// until it is cancelled: they may have looked in vain.
+    pub async fn wake_when_store_returns(&self) {
+        let mut reopened = self.store.reopened();
+        while reopened.changed().await.is_ok() {
+            self.clients.wake_all();
+        }
+    }
+
     /// Wakes who monitors these receipt subscriptions.
     fn tell(&self, receipts: Vec<ReceiptSubscriptionId>) {
         for id in receipts {
@@ -167,12 +181,15 @@ impl PushService {
         Error::Gone(self.compat.gone_status)
     }
 
-    /// What the store said, a failure counted and logged.
+    /// What the store said, a failure counted and logged. Of a store that
+    /// fails as a whole, it says so itself, once.
     fn stored<T>(&self, result: Result<T, StoreError>) -> Result<T, Error> {
         result.map_err(|error| {
             if let StoreError::Unavailable(reason) = &error {
                 self.metrics.store_failures.inc();
-                tracing::error!(%reason, "the store failed");
+                if self.store_is_well() {
+                    tracing::error!(%reason, "the store failed");
+                }
             }
             error.into()
         })

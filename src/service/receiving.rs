@@ -14,11 +14,15 @@ impl PushService {
     /// subscription here, else a new one (WS-H-8 to WS-H-10).
     ///
     /// # Errors
-    /// [`Error::Unavailable`]: no name is given out then (WS-H-11).
+    /// [`Error::Unavailable`]: no name is given out then (WS-H-11). Whoever is
+    /// known is served while the store can be read.
     pub async fn connect(&self, uaid: Option<Uaid>) -> Result<(Uaid, Registration), Error> {
         let uaid = match uaid {
             Some(uaid) if self.stored(self.store.knows(uaid).await)? => uaid,
-            _ => Uaid::from_bytes(random()),
+            _ => {
+                self.stored(self.store.health())?;
+                Uaid::from_bytes(random())
+            }
         };
         Ok((uaid, self.clients.register(Reader::UserAgent(uaid))))
     }
@@ -76,17 +80,12 @@ impl PushService {
     /// which one it was: `None` when the version names none of this user
     /// agent's (WS-N-12).
     ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn acknowledge(
-        &self,
-        uaid: Uaid,
-        update: &AckUpdate,
-    ) -> Result<Option<MessageId>, Error> {
+    /// A store that takes no changes delivers it again, to the next connection.
+    pub async fn acknowledge(&self, uaid: Uaid, update: &AckUpdate) -> Option<MessageId> {
         let version = update.version.as_deref().unwrap_or_default();
         let id = match MessageUrl::open(&self.keyring, version) {
             Ok(message) if message.uaid == uaid => message.id,
-            _ => return Ok(None),
+            _ => return None,
         };
         let why = match update.code {
             Some(101) => Removal::NotDecrypted,
@@ -101,9 +100,11 @@ impl PushService {
             self.settle(receipt, uaid, id, status).await;
         } else {
             let removed = self.store.remove(uaid, id, why, self.now()).await;
-            self.tell(self.stored(removed)?.wake);
+            if let Ok(removed) = self.stored(removed) {
+                self.tell(removed.wake);
+            }
         }
         self.metrics.acknowledge(update.code);
-        Ok(Some(id))
+        Some(id)
     }
 }

@@ -25,6 +25,8 @@ pub enum Limit {
     WaitingForDisk,
     /// `limits.broadcasts`
     Broadcasts,
+    /// `store.min_free`
+    FreeSpace,
 }
 
 impl Limit {
@@ -40,6 +42,7 @@ impl Limit {
             Self::Receipts => "limits.receipts",
             Self::WaitingForDisk => "limits.waiting_for_disk",
             Self::Broadcasts => "limits.broadcasts",
+            Self::FreeSpace => "store.min_free",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bugle_protocol::{
     ChannelId, MessageId, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid, UnixTime,
 };
+use tokio::sync::watch;
 
 use super::index::Index;
 use super::receipt_logs::{ReceiptLogs, Settled};
@@ -21,6 +22,8 @@ use crate::broadcasts::{Broadcasts, Label};
 pub struct MemoryStore {
     limits: StoreLimits,
     state: Mutex<State>,
+    /// Never changes: there is nothing that fails.
+    reopened: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +44,7 @@ impl MemoryStore {
         Self {
             limits,
             state: Mutex::default(),
+            reopened: watch::Sender::new(0),
         }
     }
 
@@ -385,6 +389,14 @@ impl Store for MemoryStore {
             receipt_subscriptions: receipts.receipt_subscriptions,
             ..state.index.usage()
         }
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn reopened(&self) -> watch::Receiver<u64> {
+        self.reopened.subscribe()
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -26,6 +26,8 @@ use self::memory::MemoryStore;
 pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal, Removed};
 pub use self::sled::OpenError;
 use self::sled::SledStore;
+use tokio::sync::watch;
+
 use crate::broadcasts::{Broadcasts, Label};
 use crate::config::{Config, StoreEngine};
 
@@ -146,6 +148,12 @@ pub struct Usage {
     pub disk_bytes: u64,
     /// Records that failed their checksum or could not be read, set aside.
     pub damaged: u64,
+    /// Octets that are free on the disk; 0 for an engine without one.
+    pub free_bytes: u64,
+    /// Whether the engine takes no changes now.
+    pub failing: bool,
+    /// How often the engine went on after it had failed.
+    pub reopened: u64,
 }
 
 /// Why a store did not do what it was asked.
@@ -340,6 +348,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is held now; cheap enough for every scrape of the metrics.
     fn usage(&self) -> Usage;
+
+    /// Whether the engine takes changes now. While it does not, what it can
+    /// still read is read, and messages with TTL 0 are given ids.
+    ///
+    /// # Errors
+    /// `Unavailable` with what is wrong.
+    fn health(&self) -> Result<(), StoreError>;
+
+    /// Changes each time when an engine that had failed takes changes again.
+    /// What was answered `Ok` is there then; readers look into their logs
+    /// again, for what they could not read meanwhile.
+    fn reopened(&self) -> watch::Receiver<u64>;
 
     /// Makes all changes so far durable; `Err` when the engine can take none.
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>>;

@@ -60,6 +60,16 @@ pub(super) struct ReceiptLogs {
 }
 
 impl ReceiptLogs {
+    /// The last id that was given out.
+    pub(super) fn last_id(&self) -> u64 {
+        self.last_id
+    }
+
+    /// Gives out only ids above `id` from now on.
+    pub(super) fn go_on_after(&mut self, id: u64) {
+        self.last_id = self.last_id.max(id);
+    }
+
     /// Whether it is there and has not ended at `now`.
     pub(super) fn is_live(&self, id: ReceiptSubscriptionId, now: UnixTime) -> bool {
         self.logs.get(&id).is_some_and(|log| now < log.ends_at)

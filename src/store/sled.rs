@@ -3,12 +3,15 @@
 //! One tree holds everything, so that a change of several records is one
 //! atomic batch. An `Index` beside it says what there is, so that no read
 //! ever scans the tree. Changes are applied at once, in order, under one lock;
-//! what is promised to be durable then waits for the `Committer`.
+//! what is promised to be durable then waits for the `Committer`. When the disk
+//! has failed, the `Keeper` opens the folder anew.
 
 mod broadcasts;
 mod changes;
 mod commit;
+mod engine;
 mod ids;
+mod keeper;
 mod keys;
 mod messages;
 mod open;
@@ -16,20 +19,22 @@ mod receipts;
 mod record;
 mod recover;
 mod removal;
+mod space;
 mod subscriptions;
+mod unsynced;
 
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
 use bugle_protocol::{ChannelId, MessageId, PushMessage, ReceiptSubscriptionId, Uaid, UnixTime};
-use sled::{Db, Tree};
+use tokio::sync::watch;
 
-use self::commit::Committer;
-use self::ids::{BLOCK, Ids};
-use super::index::Index;
-use super::receipt_logs::{ReceiptLogs, Settled};
+use self::engine::{Engine, Lasting};
+use self::keeper::Keeper;
+use self::space::Space;
+use super::receipt_logs::Settled;
 use super::{
     Batch, BoxFuture, Expired, Filter, NewMessage, Receipt, ReceiptId, ReceiptStatus, Removal,
     Removed, Store, StoreError, StoreLimits, Subscription, Usage,
@@ -42,26 +47,10 @@ pub use self::open::OpenError;
 /// A [`Store`] in a folder on disk.
 #[derive(Debug)]
 pub struct SledStore {
-    /// First, because it must be dropped first: its thread holds the engine.
-    committer: Committer,
-    limits: StoreLimits,
-    state: Mutex<State>,
-    /// Changed under the lock of `state`, read without.
-    broadcasts: ArcSwap<Broadcasts>,
-    tree: Tree,
-    /// Where records are moved that cannot be read.
-    damaged: Tree,
-    db: Db,
-}
-
-/// What the lock guards; the tree is changed under it too.
-#[derive(Debug)]
-struct State {
-    index: Index,
-    receipts: ReceiptLogs,
-    ids: Ids,
-    subscriptions: u64,
-    damaged: u64,
+    keeper: Arc<Keeper>,
+    /// Looks after the engine; ends with the store.
+    thread: Option<JoinHandle<()>>,
+    broadcasts: Arc<ArcSwap<Broadcasts>>,
 }
 
 impl SledStore {
@@ -74,46 +63,42 @@ impl SledStore {
     /// When the folder cannot be used, is in use, is damaged, or was written
     /// by a later version.
     pub fn open(path: &Path, config: &StoreConfig, limits: StoreLimits) -> Result<Self, OpenError> {
-        let opened = open::open(path, config.cache)?;
-        let (tree, file) = (opened.tree.clone(), opened.file);
-        let without_sync = config.without_sync;
-        // The engine's flush writes; only the second call makes that durable.
-        let sync = move || {
-            tree.flush().map_err(io::Error::other)?;
-            if without_sync {
-                return Ok(());
-            }
-            file.sync_data()
+        let broadcasts = Arc::default();
+        let lasting = Lasting {
+            config: config.clone(),
+            limits,
+            space: Arc::new(Space::of(path, config.min_free)),
+            broadcasts: Arc::clone(&broadcasts),
         };
-        let committer = Committer::start(sync, limits.waiting_for_disk);
-        let committer = committer.map_err(|source| OpenError::Folder {
+        let keeper = Arc::new(Keeper::open(path.to_owned(), lasting)?);
+        let thread = thread::Builder::new().name("store-keeper".to_owned());
+        let thread = thread.spawn({
+            let keeper = Arc::clone(&keeper);
+            move || keeper.run()
+        });
+        let thread = thread.map_err(|source| OpenError::Folder {
             path: path.to_owned(),
             source,
         })?;
-        let recovered = opened.recovered;
-        let reserved = recovered.next_id.saturating_add(BLOCK);
         Ok(Self {
-            committer,
-            limits,
-            state: Mutex::new(State {
-                index: recovered.index,
-                receipts: recovered.receipts,
-                ids: Ids::new(recovered.next_id, reserved),
-                subscriptions: recovered.subscriptions,
-                damaged: recovered.damaged,
-            }),
-            broadcasts: ArcSwap::from_pointee(recovered.broadcasts),
-            tree: opened.tree,
-            damaged: opened.damaged,
-            db: opened.db,
+            keeper,
+            thread: Some(thread),
+            broadcasts,
         })
     }
 
-    fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        // Only the engine may have panicked: records and index may differ.
-        self.state.lock().map_err(|_| {
-            StoreError::Unavailable("the engine failed in an earlier change; restart".to_owned())
-        })
+    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
+        self.keeper.engine()
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        self.keeper.close();
+        if let Some(thread) = self.thread.take() {
+            // What panics in the engine is caught there.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -123,7 +108,7 @@ impl Store for SledStore {
         subscription: Subscription,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Removed, StoreError>> {
-        Box::pin(self.put(subscription, now))
+        Box::pin(async move { self.engine()?.put(subscription, now).await })
     }
 
     fn subscription(
@@ -131,15 +116,15 @@ impl Store for SledStore {
         uaid: Uaid,
         channel: ChannelId,
     ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
-        Box::pin(async move { self.read_subscription(uaid, channel) })
+        Box::pin(async move { self.engine()?.durable_subscription(uaid, channel) })
     }
 
     fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.subscription_count(uaid)? > 0) })
+        Box::pin(async move { Ok(self.engine()?.subscription_count(uaid)? > 0) })
     }
 
     fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>> {
-        Box::pin(async move { self.read_channels(uaid) })
+        Box::pin(async move { self.engine()?.read_channels(uaid) })
     }
 
     fn remove_subscription(
@@ -148,7 +133,7 @@ impl Store for SledStore {
         channel: ChannelId,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Option<Removed>, StoreError>> {
-        Box::pin(self.unsubscribe(uaid, channel, now))
+        Box::pin(async move { self.engine()?.unsubscribe(uaid, channel, now).await })
     }
 
     fn append(
@@ -156,7 +141,7 @@ impl Store for SledStore {
         uaid: Uaid,
         message: NewMessage,
     ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
-        Box::pin(self.append_message(uaid, message))
+        Box::pin(async move { self.engine()?.append_message(uaid, message).await })
     }
 
     fn pending(
@@ -167,7 +152,7 @@ impl Store for SledStore {
         batch: Batch,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>> {
-        Box::pin(async move { self.read_pending(uaid, after, filter, batch, now) })
+        Box::pin(async move { self.engine()?.read_pending(uaid, after, filter, batch, now) })
     }
 
     fn message(
@@ -176,7 +161,7 @@ impl Store for SledStore {
         id: MessageId,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Option<PushMessage>, StoreError>> {
-        Box::pin(async move { self.read_live(uaid, id, now) })
+        Box::pin(async move { self.engine()?.read_live(uaid, id, now) })
     }
 
     fn remove(
@@ -186,11 +171,11 @@ impl Store for SledStore {
         why: Removal,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Removed, StoreError>> {
-        Box::pin(async move { self.remove_all(&[(uaid, id)], why, now).await })
+        Box::pin(async move { self.engine()?.remove_all(&[(uaid, id)], why, now).await })
     }
 
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
-        Box::pin(self.sweep(now, limit))
+        Box::pin(async move { self.engine()?.sweep(now, limit).await })
     }
 
     fn put_receipt_subscription(
@@ -198,7 +183,7 @@ impl Store for SledStore {
         id: ReceiptSubscriptionId,
         ends_at: UnixTime,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.put_receipts(id, ends_at))
+        Box::pin(async move { self.engine()?.put_receipts(id, ends_at).await })
     }
 
     fn knows_receipt_subscription(
@@ -206,14 +191,14 @@ impl Store for SledStore {
         id: ReceiptSubscriptionId,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state()?.receipts.is_live(id, now)) })
+        Box::pin(async move { Ok(self.engine()?.state()?.receipts.is_live(id, now)) })
     }
 
     fn remove_receipt_subscription(
         &self,
         id: ReceiptSubscriptionId,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.remove_receipts(id))
+        Box::pin(async move { self.engine()?.remove_receipts(id).await })
     }
 
     fn settle(
@@ -230,7 +215,7 @@ impl Store for SledStore {
             message,
             status,
         };
-        Box::pin(self.settle_one(settled, now))
+        Box::pin(async move { self.engine()?.settle_one(settled, now).await })
     }
 
     fn receipts(
@@ -240,7 +225,13 @@ impl Store for SledStore {
         limit: usize,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Vec<Receipt>, StoreError>> {
-        Box::pin(async move { Ok(self.state()?.receipts.after(id, after, limit, now)) })
+        Box::pin(async move {
+            Ok(self
+                .engine()?
+                .state()?
+                .receipts
+                .after(id, after, limit, now))
+        })
     }
 
     fn remove_receipt(
@@ -248,7 +239,7 @@ impl Store for SledStore {
         id: ReceiptSubscriptionId,
         receipt: ReceiptId,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.take_receipt(id, receipt))
+        Box::pin(async move { self.engine()?.take_receipt(id, receipt).await })
     }
 
     fn set_broadcast(
@@ -256,7 +247,7 @@ impl Store for SledStore {
         id: Label,
         version: Option<Label>,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.put_broadcast(id, version))
+        Box::pin(async move { self.engine()?.put_broadcast(id, version).await })
     }
 
     fn broadcasts(&self) -> Arc<Broadcasts> {
@@ -264,26 +255,22 @@ impl Store for SledStore {
     }
 
     fn usage(&self) -> Usage {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let receipts = state.receipts.usage();
-        let usage = Usage {
-            subscriptions: state.subscriptions,
-            receipts: receipts.receipts,
-            receipt_subscriptions: receipts.receipt_subscriptions,
-            damaged: state.damaged,
-            ..state.index.usage()
-        };
-        drop(state);
-        Usage {
-            disk_bytes: self.db.size_on_disk().unwrap_or_default(),
-            ..usage
-        }
+        self.keeper.usage()
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.keeper.health()
+    }
+
+    fn reopened(&self) -> watch::Receiver<u64> {
+        self.keeper.reopened()
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let place = self.committer.free_place().await?;
-            self.committer.commit(place, None).await
+            let engine = self.engine()?;
+            let place = engine.committer.free_place().await?;
+            engine.committer.commit(place, None).await
         })
     }
 }
@@ -353,8 +340,20 @@ mod tests {
 
     /// Overwrites the first record of a kind, as a broken disk might.
     fn damage_first(store: &SledStore, kind: u8) {
-        let (key, _) = store.tree.scan_prefix([kind]).next().unwrap().unwrap();
-        store.tree.insert(key, b"not what it was").unwrap();
+        let (key, _) = store
+            .engine()
+            .unwrap()
+            .tree
+            .scan_prefix([kind])
+            .next()
+            .unwrap()
+            .unwrap();
+        store
+            .engine()
+            .unwrap()
+            .tree
+            .insert(key, b"not what it was")
+            .unwrap();
     }
 
     #[tokio::test]
@@ -376,7 +375,7 @@ mod tests {
         assert_eq!(store.message(UAID, first, NOW).await, Ok(None));
         let usage = store.usage();
         assert_eq!((usage.messages, usage.damaged), (1, 1));
-        assert_eq!(store.damaged.len(), 1);
+        assert_eq!(store.engine().unwrap().damaged.len(), 1);
     }
 
     #[tokio::test]
@@ -393,7 +392,8 @@ mod tests {
     async fn when_too_many_wait_nothing_is_applied() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder).await;
-        let places = (store.committer.place(), store.committer.place());
+        let engine = store.engine().unwrap();
+        let places = (engine.committer.place(), engine.committer.place());
         let full = StoreError::Full(Limit::WaitingForDisk);
         assert_eq!(store.append(UAID, message(1)).await, Err(full.clone()));
         let removed = store.remove_subscription(UAID, CHANNEL, NOW).await;

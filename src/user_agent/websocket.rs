@@ -201,7 +201,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         match self.receive(frame).await? {
             Some(Command::Subscribe { channel, key }) => self.subscribe(uaid, channel, key).await,
             Some(Command::Unsubscribe { channel }) => self.unsubscribe(uaid, channel).await,
-            Some(Command::Acknowledge(updates)) => self.acknowledge(uaid, updates).await,
+            Some(Command::Acknowledge(updates)) => {
+                self.acknowledge(uaid, updates).await;
+                Ok(())
+            }
             Some(Command::Filter { min }) => self.filter(min).await,
             Some(Command::FollowBroadcasts(wanted)) => {
                 let news = self.follow(&wanted);
@@ -253,13 +256,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         .await
     }
 
-    async fn acknowledge(&mut self, uaid: Uaid, updates: Vec<AckUpdate>) -> Result<(), End> {
+    async fn acknowledge(&mut self, uaid: Uaid, updates: Vec<AckUpdate>) {
         for update in &updates {
-            if let Some(id) = self.service.acknowledge(uaid, update).await? {
+            if let Some(id) = self.service.acknowledge(uaid, update).await {
                 self.session.settle(id, Instant::now().into_std());
             }
         }
-        Ok(())
     }
 
     /// Sets the least urgency that is sent. What a higher one has held back is
@@ -319,7 +321,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             ..Filter::NONE
         };
         let after = self.cursor.after();
-        let messages = self.service.pending(uaid, after, filter, batch).await?;
+        let messages = match self.service.pending(uaid, after, filter, batch).await {
+            // All are woken when the store returns.
+            Err(_) if !self.service.store_is_well() => Vec::new(),
+            read => read?,
+        };
         self.behind = !messages.is_empty();
         for message in &messages {
             if self.cursor.pass(message.id, message.urgency) {

@@ -1,14 +1,13 @@
 //! A 201 is a promise: what was accepted survives `kill -9` of the real
 //! program, and the loss of power.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use crate::support::app_server::{Push, decrypted};
+use crate::support::disk::Disk;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
@@ -107,84 +106,10 @@ async fn what_was_accepted_survives_kill_9() {
     }
 }
 
-/// A file system of its own, whose power can be cut: what is in the system's
-/// cache is gone then, as when the plug is pulled.
-struct Disk {
-    folder: tempfile::TempDir,
-}
-
-impl Disk {
-    /// `None` where that needs rights that this user has not.
-    fn new() -> Option<Self> {
-        let disk = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        let image = disk.image();
-        std::fs::File::create(&image)
-            .unwrap()
-            .set_len(256 << 20)
-            .unwrap();
-        std::fs::create_dir(disk.root()).unwrap();
-        let made = run("mkfs.ext4", &["-q", image.to_str()?]) && disk.mount();
-        made.then_some(disk)
-    }
-
-    fn image(&self) -> PathBuf {
-        self.folder.path().join("image")
-    }
-
-    fn root(&self) -> PathBuf {
-        self.folder.path().join("root")
-    }
-
-    fn mount(&self) -> bool {
-        let (image, root) = (self.image(), self.root());
-        run(
-            "mount",
-            &[
-                "-o",
-                "loop",
-                image.to_str().unwrap(),
-                root.to_str().unwrap(),
-            ],
-        )
-    }
-
-    fn unmount(&self) -> bool {
-        run("umount", &[self.root().to_str().unwrap()])
-    }
-
-    /// EXT4_IOC_SHUTDOWN with NOLOGFLUSH: from now on nothing is written.
-    fn cut_power(&self) {
-        const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
-            fcntl.ioctl(os.open(sys.argv[1], 0), 0x8004587d, struct.pack('I', 2))";
-        assert!(run(
-            "python3",
-            &["-c", SHUTDOWN, self.root().to_str().unwrap()]
-        ));
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.unmount();
-    }
-}
-
-fn run(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program)
-        .args(arguments)
-        .status()
-        .is_ok_and(|status| status.success())
-}
-
 #[tokio::test]
 async fn what_was_accepted_survives_the_loss_of_power() {
     needs_ours!("the program");
-    let Some(disk) = Disk::new() else {
-        println!("not run: a loop mount is needed, which this user may not make");
-        return;
-    };
+    let disk = Disk::new(256);
     let data = disk.root().join("data");
     let mut server = Server::start_program(Some(&data)).await;
     let (uaid, endpoint) = away(&server).await;

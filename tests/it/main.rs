@@ -23,6 +23,7 @@ mod compat;
 mod cors;
 mod crash;
 mod delivery;
+mod disk;
 mod expiry;
 mod hello;
 mod hostile_http1;

@@ -174,7 +174,7 @@ proptest! {
 
     #[test]
     fn sled_is_the_reference(steps in prop::collection::vec(step(), 1..120)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let mut pair = Pair::new();
             for step in steps {

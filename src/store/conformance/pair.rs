@@ -182,7 +182,7 @@ impl Pair {
             }
         }
         let mut usage = sled.usage();
-        usage.disk_bytes = 0;
+        (usage.disk_bytes, usage.free_bytes) = (0, 0);
         assert_eq!(usage, memory.usage());
     }
 

@@ -2,20 +2,23 @@
 
 use sled::Tree;
 
-use super::SledStore;
 use super::changes::Changes;
+use super::engine::Engine;
 use super::keys::{BROADCAST, broadcast_key, parse_broadcast_key};
 use super::record::{Damaged, decode, encode};
 use super::recover::set_aside;
 use crate::broadcasts::{Broadcasts, Label};
 use crate::store::{Limit, StoreError};
 
-impl SledStore {
+impl Engine {
     pub(super) async fn put_broadcast(
         &self,
         id: Label,
         version: Option<Label>,
     ) -> Result<bool, StoreError> {
+        if version.is_some() {
+            self.space.admit()?;
+        }
         let place = self.committer.place()?;
         let octets = version.as_ref().map_or(0, |version| version.as_str().len());
         let room = self.committer.room(1, octets).await?;
@@ -37,7 +40,7 @@ impl SledStore {
             Some(version) => changes.insert(&key, &encode(&version.as_str())?),
             None => changes.remove(&key),
         }
-        changes.apply(&self.tree)?;
+        self.apply(changes)?;
         self.broadcasts.store(current.with(id, version).into());
         Ok(had)
     }

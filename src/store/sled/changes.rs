@@ -3,7 +3,7 @@
 use sled::{Batch, IVec, Tree};
 
 use super::keys::{MessageKey, part_keys, receipt_key};
-use super::record::{PART, encode_receipt, parts_of, unavailable};
+use super::record::{PART, encode_receipt, parts_of};
 use crate::store::StoreError;
 use crate::store::receipt_logs::Plan;
 
@@ -12,6 +12,10 @@ use crate::store::receipt_logs::Plan;
 pub(super) struct Changes(Vec<(Vec<u8>, Option<IVec>)>);
 
 impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn insert(&mut self, key: &[u8], record: &[u8]) {
         self.0.push((key.to_vec(), Some(record.into())));
     }
@@ -51,20 +55,19 @@ impl Changes {
 
     /// One change goes without the batch that the engine needs for several: a
     /// batch begins a new buffer, and that is a write of its own.
-    pub(super) fn apply(self, tree: &Tree) -> Result<(), StoreError> {
+    pub(super) fn apply(self, tree: &Tree) -> sled::Result<()> {
         let mut changes = self.0;
         let single = if changes.len() == 1 {
             changes.pop()
         } else {
             None
         };
-        let applied = match single {
+        match single {
             Some((key, Some(record))) => tree.insert(key, record).map(drop),
             Some((key, None)) => tree.remove(key).map(drop),
             None if changes.is_empty() => Ok(()),
             None => tree.apply_batch(batch(changes)),
-        };
-        applied.map_err(|error| unavailable(&error))
+        }
     }
 }
 

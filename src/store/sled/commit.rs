@@ -9,6 +9,10 @@
 //! of what it appends; were a whole segment of its log missing behind such a
 //! part after a power loss, it would discard the rest of the log.
 
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
 use std::io;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +22,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
+use tokio::time::timeout;
 
 use crate::store::{Limit, StoreError};
 
@@ -31,6 +36,10 @@ const UNSYNCED_BYTES: usize = super::open::SEGMENT_BYTES / 4;
 /// What a change of one key costs beside its record: the engine now and then
 /// writes the whole page that the key is in.
 const KEY_COST: usize = 4 << 10;
+
+/// For how long a caller waits for the disk. A user agent waits 10 s for the
+/// answer to a `register` (WS-R-10).
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Makes changes durable. Dropping it syncs what is left and ends its thread.
 #[derive(Debug)]
@@ -70,6 +79,7 @@ struct Queue {
     closed: bool,
     /// Why nothing can be promised any more. Never cleared: after a failed
     /// sync the system may have dropped the data and report the next as fine.
+    /// Only opening the engine anew shows what is there.
     failure: Option<String>,
 }
 
@@ -134,7 +144,7 @@ impl Committer {
     /// # Errors
     /// `Full` when all are taken, `Unavailable` when a sync has failed.
     pub(super) fn place(&self) -> Result<Place, StoreError> {
-        self.shared.queue().health()?;
+        self.health()?;
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => Ok(place),
             Err(TryAcquireError::NoPermits) => Err(StoreError::Full(Limit::WaitingForDisk)),
@@ -147,7 +157,7 @@ impl Committer {
     /// # Errors
     /// `Unavailable` when a sync has failed.
     pub(super) async fn free_place(&self) -> Result<Place, StoreError> {
-        self.shared.queue().health()?;
+        self.health()?;
         let place = Arc::clone(&self.places).acquire_owned().await;
         place.map_err(|_| ended())
     }
@@ -173,11 +183,35 @@ impl Committer {
     /// what that took.
     ///
     /// # Errors
-    /// `Unavailable` when that cannot be promised.
+    /// `Unavailable` when that cannot be promised, or not within [`PATIENCE`].
     pub(super) async fn commit(&self, place: Place, room: Option<Room>) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
         self.shared.push(Waiter { answer, place }, room)?;
-        answered.await.unwrap_or_else(|_| Err(ended()))
+        match timeout(PATIENCE, answered).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(ended())),
+            Err(_) => Err(StoreError::Unavailable(format!(
+                "the disk has not confirmed a change for {} s",
+                PATIENCE.as_secs()
+            ))),
+        }
+    }
+
+    /// Whether changes are taken.
+    ///
+    /// # Errors
+    /// `Unavailable` when a write or a sync has failed.
+    pub(super) fn health(&self) -> Result<(), StoreError> {
+        self.shared.queue().health()
+    }
+
+    /// Notes that a write has failed: nothing is promised from now on.
+    pub(super) fn fail(&self, error: &dyn Display) -> StoreError {
+        self.shared.fail(error)
+    }
+
+    /// The batch that a change which is applied now becomes durable with.
+    pub(super) fn batch(&self) -> u64 {
+        self.shared.queue().batch
     }
 
     /// Sees that what was applied before the call becomes durable soon, and
@@ -230,9 +264,13 @@ impl Shared {
 
     fn run(&self, mut sync: impl FnMut() -> io::Result<()>) {
         while let Some(taken) = self.next_batch() {
-            let result = catch_unwind(AssertUnwindSafe(&mut sync))
-                .unwrap_or_else(|_| Err(io::Error::other("the engine panicked")))
-                .map_err(|error| self.fail(&error));
+            // After a failure a sync proves nothing of what came before it.
+            let well = self.queue().health();
+            let result = well.and_then(|()| {
+                catch_unwind(AssertUnwindSafe(&mut sync))
+                    .unwrap_or_else(|_| Err(io::Error::other("the engine panicked")))
+                    .map_err(|error| self.fail(&error))
+            });
             if result.is_ok() {
                 self.durable.store(taken.number, Ordering::Release);
             }
@@ -272,10 +310,11 @@ impl Shared {
         }
     }
 
-    fn fail(&self, error: &io::Error) -> StoreError {
-        tracing::error!(%error, "cannot write to disk; nothing is accepted until a restart");
-        let failure = format!("writing to disk failed ({error}); see to the disk, then restart");
-        self.queue().failure = Some(failure.clone());
+    fn fail(&self, error: &dyn Display) -> StoreError {
+        let failure = format!("writing to disk failed: {error}");
+        if self.queue().failure.replace(failure.clone()).is_none() {
+            tracing::error!(%error, "writing to disk failed: the store takes no changes for now");
+        }
         StoreError::Unavailable(failure)
     }
 }
@@ -319,113 +358,4 @@ impl Queue {
 
 fn ended() -> StoreError {
     StoreError::Unavailable("the store is closing".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use std::sync::atomic::AtomicUsize;
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn all_who_wait_share_one_sync() {
-        let (go, gate) = mpsc::channel::<()>();
-        let syncs = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&syncs);
-        let sync = move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-            gate.recv().map_err(io::Error::other)
-        };
-        let committer = Committer::start(sync, 100).unwrap();
-        let first = committer.commit(committer.place().unwrap(), None);
-        let others = (0..50).map(|_| committer.commit(committer.place().unwrap(), None));
-        let others: Vec<_> = others.collect();
-        let (first, others, ()) =
-            tokio::join!(first, futures_util::future::join_all(others), async {
-                go.send(()).unwrap();
-                go.send(()).unwrap();
-            });
-        assert!(first.is_ok() && others.iter().all(Result::is_ok));
-        assert!(syncs.load(Ordering::SeqCst) <= 2);
-    }
-
-    #[tokio::test]
-    async fn places_are_bounded_and_come_back() {
-        let committer = Committer::start(|| Ok(()), 2).unwrap();
-        let (one, _two) = (committer.place().unwrap(), committer.place().unwrap());
-        assert_eq!(
-            committer.place().unwrap_err(),
-            StoreError::Full(Limit::WaitingForDisk)
-        );
-        committer.commit(one, None).await.unwrap();
-        let free = committer.free_place().await.unwrap();
-        committer.commit(free, None).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn after_a_failed_sync_nothing_is_promised() {
-        let mut results = vec![Ok(()), Err(io::Error::other("no space left"))];
-        let sync = move || results.pop().unwrap_or(Ok(()));
-        let committer = Committer::start(sync, 2).unwrap();
-        let place = committer.place().unwrap();
-        let unavailable = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Unavailable(why)) if why.contains("no space left"));
-        assert!(unavailable(committer.commit(place, None).await));
-        assert!(unavailable(committer.place().map(drop)));
-        assert!(unavailable(committer.free_place().await.map(drop)));
-    }
-
-    #[tokio::test]
-    async fn a_panic_in_the_engine_is_a_failed_sync() {
-        let committer = Committer::start(|| panic!("broken"), 2).unwrap();
-        let place = committer.place().unwrap();
-        assert!(committer.commit(place, None).await.is_err());
-        assert!(committer.place().is_err());
-    }
-
-    #[test]
-    fn dropping_syncs_what_is_left() {
-        let syncs = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&syncs);
-        let sync = move || {
-            counted.fetch_add(1, Ordering::SeqCst);
-            Ok(())
-        };
-        let committer = Committer::start(sync, 1).unwrap();
-        let batch = committer.commit_later(None);
-        assert_eq!(committer.commit_later(None), batch);
-        drop(committer);
-        assert_eq!(syncs.load(Ordering::SeqCst), 1);
-    }
-
-    #[tokio::test]
-    async fn what_is_unsynced_is_bounded() {
-        let (unsynced, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let in_sync = Arc::clone(&unsynced);
-        let sync = move || {
-            in_sync.store(0, Ordering::SeqCst);
-            Ok(())
-        };
-        let committer = Committer::start(sync, 1).unwrap();
-        for _ in 0..100 {
-            let room = committer.room(1, UNSYNCED_BYTES / 4).await.unwrap();
-            let now = unsynced.fetch_add(1, Ordering::SeqCst) + 1;
-            peak.fetch_max(now, Ordering::SeqCst);
-            committer.commit_later(Some(room));
-        }
-        // Waits for no second of rest, and keeps to what fits.
-        assert!(peak.load(Ordering::SeqCst) <= 3);
-        let _all = committer.room(usize::MAX, usize::MAX).await.unwrap();
-    }
-
-    #[test]
-    fn a_change_nobody_waits_for_is_synced_within_a_second_or_two() {
-        let (synced, syncs) = mpsc::channel();
-        let sync = move || synced.send(()).map_err(io::Error::other);
-        let committer = Committer::start(sync, 1).unwrap();
-        let batch = committer.commit_later(None);
-        assert!(!committer.is_durable(batch));
-        syncs.recv_timeout(Duration::from_secs(30)).unwrap();
-    }
 }

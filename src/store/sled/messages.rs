@@ -3,19 +3,20 @@
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 
 use super::changes::Changes;
+use super::engine::{Engine, State};
 use super::keys::{IDS_KEY, message_key, part_keys};
 use super::record::{PART, decode_message, encode, encode_message, read_message, unavailable};
 use super::recover::set_aside;
-use super::{SledStore, State};
 use crate::store::{Batch, Filter, NewMessage, StoreError};
 
-impl SledStore {
+impl Engine {
     pub(super) async fn append_message(
         &self,
         uaid: Uaid,
         message: NewMessage,
     ) -> Result<MessageId, StoreError> {
         let (place, record) = if message.is_stored() {
+            self.space.admit()?;
             (Some(self.committer.place()?), encode_message(&message)?)
         } else {
             (None, Vec::new())
@@ -63,7 +64,7 @@ impl SledStore {
         if let Some(replaced) = replaced.and_then(|id| state.index.get(uaid, id)) {
             changes.remove_message(message_key(uaid, replaced.id), replaced.parts);
         }
-        changes.apply(&self.tree)?;
+        self.apply(changes)?;
         if let Some(replaced) = replaced {
             state.index.remove(uaid, replaced);
         }
@@ -74,10 +75,12 @@ impl SledStore {
     }
 
     fn take_id(&self, state: &mut State) -> Result<Option<MessageId>, StoreError> {
-        if let Some(bound) = state.ids.due(|batch| self.committer.is_durable(batch)) {
+        let due = state.ids.due(|batch| self.committer.is_durable(batch));
+        // What is reserved can be given out also while the disk takes nothing.
+        if let Some(bound) = due.filter(|_| self.committer.health().is_ok()) {
             let mut changes = Changes::default();
             changes.insert(IDS_KEY, &encode(&bound)?);
-            changes.apply(&self.tree)?;
+            self.apply(changes)?;
             state.ids.reserved(bound, self.committer.commit_later(None));
         }
         Ok(state.ids.take())

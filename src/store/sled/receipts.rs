@@ -2,20 +2,21 @@
 
 use bugle_protocol::{ReceiptSubscriptionId, UnixTime};
 
-use super::SledStore;
 use super::changes::Changes;
 use super::commit::Room;
+use super::engine::Engine;
 use super::keys::{receipt_key, receipt_subscription_key};
 use super::record::encode;
 use crate::store::receipt_logs::Settled;
 use crate::store::{ReceiptId, StoreError};
 
-impl SledStore {
+impl Engine {
     pub(super) async fn put_receipts(
         &self,
         id: ReceiptSubscriptionId,
         ends_at: UnixTime,
     ) -> Result<(), StoreError> {
+        self.space.admit()?;
         let place = self.committer.place()?;
         let room = self.committer.room(1, 0).await?;
         if self.apply_put_receipts(id, ends_at)? {
@@ -36,7 +37,7 @@ impl SledStore {
         }
         let mut changes = Changes::default();
         changes.insert(&receipt_subscription_key(id), &encode(&ends_at)?);
-        changes.apply(&self.tree)?;
+        self.apply(changes)?;
         state.receipts.put(id, ends_at);
         Ok(true)
     }
@@ -77,7 +78,7 @@ impl SledStore {
         for receipt in &receipts {
             changes.remove(&receipt_key(id, *receipt));
         }
-        changes.apply(&self.tree)?;
+        self.apply(changes)?;
         state.receipts.remove(id);
         Ok(Some(1 + receipts.len()))
     }
@@ -101,7 +102,7 @@ impl SledStore {
         let plan = state.receipts.plan([settled], now, &self.limits);
         let mut changes = Changes::default();
         changes.write_receipts(&plan)?;
-        changes.apply(&self.tree)?;
+        self.apply(changes)?;
         Ok(!state.receipts.commit(plan).is_empty())
     }
 
@@ -129,7 +130,7 @@ impl SledStore {
         }
         let mut changes = Changes::default();
         changes.remove(&receipt_key(subscription, id));
-        changes.apply(&self.tree)?;
+        self.apply(changes)?;
         Ok(state.receipts.remove_receipt(subscription, id))
     }
 }

@@ -4,8 +4,8 @@
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use super::changes::Changes;
+use super::engine::{Engine, State};
 use super::keys::{message_key, receipt_key};
-use super::{SledStore, State};
 use crate::store::{Expired, Removal, Removed, StoreError};
 
 /// How much is removed under one hold of the lock.
@@ -24,7 +24,7 @@ impl State {
     }
 }
 
-impl SledStore {
+impl Engine {
     /// Removes those of the messages that are there, in one step.
     pub(super) async fn remove_all(
         &self,
@@ -64,7 +64,7 @@ impl SledStore {
             .filter_map(|(uaid, id)| state.index.settle(*uaid, *id, why));
         let plan = state.receipts.plan(settled, now, &self.limits);
         changes.write_receipts(&plan)?;
-        changes.apply(&self.tree)?;
+        self.apply(changes)?;
         let removed = messages
             .iter()
             .filter(|(uaid, id)| state.index.remove(*uaid, *id).is_some());
@@ -111,7 +111,7 @@ impl SledStore {
             for (subscription, id) in &expired {
                 changes.remove(&receipt_key(*subscription, *id));
             }
-            changes.apply(&self.tree)?;
+            self.apply(changes)?;
             for (subscription, id) in &expired {
                 state.receipts.remove_receipt(*subscription, *id);
             }

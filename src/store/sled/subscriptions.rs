@@ -4,21 +4,48 @@ use bugle_protocol::{ChannelId, MessageId, Uaid, UnixTime};
 
 use super::changes::Changes;
 use super::commit::Room;
+use super::engine::{Engine, State};
 use super::keys::{subscription_key, subscriptions_prefix, user_agent_key};
 use super::record::{
     Damaged, decode, decode_subscription, encode, encode_subscription, unavailable,
 };
-use super::{SledStore, State};
 use crate::store::{Limit, Removal, Removed, StoreError, Subscription};
 
-impl SledStore {
+impl Engine {
+    /// A subscription as the disk knows it.
+    ///
+    /// # Errors
+    /// `Unavailable` while the disk does not know of its last change.
+    pub(super) fn durable_subscription(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let state = self.state()?;
+        let is_durable = |batch| self.committer.is_durable(batch);
+        if state.unsynced.holds((uaid, channel), is_durable) {
+            return Err(StoreError::Unavailable(
+                "the disk has not confirmed the last change of this subscription".to_owned(),
+            ));
+        }
+        drop(state);
+        self.read_subscription(uaid, channel)
+    }
+
+    /// Notes that a subscription was changed, under the lock of the change.
+    fn changed(&self, state: &mut State, uaid: Uaid, channel: ChannelId) {
+        let is_durable = |batch| self.committer.is_durable(batch);
+        let batch = self.committer.batch();
+        state.unsynced.note((uaid, channel), batch, is_durable);
+    }
+
     pub(super) fn read_subscription(
         &self,
         uaid: Uaid,
         channel: ChannelId,
     ) -> Result<Option<Subscription>, StoreError> {
         let key = subscription_key(uaid, channel);
-        let Some(record) = self.tree.get(key).map_err(|e| unavailable(&e))? else {
+        let Some(record) = self.get(key)? else {
             return Ok(None);
         };
         match decode_subscription(&key, &record) {
@@ -45,8 +72,7 @@ impl SledStore {
     }
 
     pub(super) fn subscription_count(&self, uaid: Uaid) -> Result<u32, StoreError> {
-        let record = self.tree.get(user_agent_key(uaid));
-        let record = record.map_err(|e| unavailable(&e))?;
+        let record = self.get(user_agent_key(uaid))?;
         let count = record.and_then(|record| decode(&record).ok());
         Ok(count.unwrap_or(0))
     }
@@ -56,6 +82,7 @@ impl SledStore {
         subscription: Subscription,
         now: UnixTime,
     ) -> Result<Removed, StoreError> {
+        self.space.admit()?;
         let place = self.committer.place()?;
         let room = self.room(subscription.uaid, subscription.channel).await?;
         let removed = self.apply_put(&subscription, now)?;
@@ -81,7 +108,10 @@ impl SledStore {
         let mut state = self.state()?;
         if let Some(old) = self.read_subscription(uaid, channel)? {
             let messages = state.messages_of(&old);
-            return self.apply_removal(&mut state, &messages, Removal::GivenUp, now, changes);
+            let removed =
+                self.apply_removal(&mut state, &messages, Removal::GivenUp, now, changes)?;
+            self.changed(&mut state, uaid, channel);
+            return Ok(removed);
         }
         let count = self.subscription_count(uaid)?;
         if count >= self.limits.subscriptions_per_user_agent {
@@ -91,7 +121,8 @@ impl SledStore {
             return Err(StoreError::Full(Limit::Subscriptions));
         }
         changes.insert(&user_agent_key(uaid), &encode(&(count + 1))?);
-        changes.apply(&self.tree)?;
+        self.apply(changes)?;
+        self.changed(&mut state, uaid, channel);
         state.subscriptions += 1;
         Ok(Removed::default())
     }
@@ -129,6 +160,7 @@ impl SledStore {
         }
         let messages = state.messages_of(&old);
         let removed = self.apply_removal(&mut state, &messages, Removal::GivenUp, now, changes)?;
+        self.changed(&mut state, uaid, channel);
         state.subscriptions -= 1;
         Ok(Some(removed))
     }

@@ -1,6 +1,7 @@
 //! The subject, and the two parties around it. They speak the wire alone.
 
 pub mod app_server;
+pub mod disk;
 pub mod frames;
 pub mod held;
 pub mod http;

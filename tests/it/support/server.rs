@@ -2,6 +2,7 @@
 //! process, with a clock that the test moves; or the real program, to be killed;
 //! or one that somebody else has started.
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -24,6 +25,8 @@ pub struct Server {
     config: Config,
     clock: Clock,
     folder: TempDir,
+    /// Of the program.
+    environment: Vec<(&'static str, OsString)>,
     running: Option<Running>,
     /// Host and port of the public listener.
     public: String,
@@ -86,6 +89,7 @@ impl Server {
             config,
             clock: Clock::manual(START),
             folder,
+            environment: Vec::new(),
             running: None,
             public: String::new(),
             origin: String::new(),
@@ -104,6 +108,15 @@ impl Server {
 
     /// The same with other settings.
     pub async fn start_program_with(data: Option<&Path>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_program_in(Vec::new(), data, change).await
+    }
+
+    /// The same in an environment.
+    pub async fn start_program_in(
+        environment: Vec<(&'static str, OsString)>,
+        data: Option<&Path>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         let free = || {
@@ -122,6 +135,7 @@ impl Server {
         server.folder = folder;
         server.admin = admin.to_string();
         server.config = config;
+        server.environment = environment;
         server.run_program().await;
         server
     }
@@ -139,6 +153,7 @@ impl Server {
             config: Config::default(),
             clock: Clock::system(),
             folder: tempfile::tempdir().unwrap(),
+            environment: Vec::new(),
             running: None,
             public: subject::authority(&elsewhere.http),
             origin: elsewhere.http,
@@ -155,6 +170,7 @@ impl Server {
         program
             .arg("--config")
             .arg(&file)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(Stdio::inherit());
         let mut child = program.spawn().unwrap();
@@ -291,13 +307,18 @@ impl Server {
 
     /// Waits until a metric has a value: for what happens in the background.
     pub async fn await_metric(&self, name: &str, value: f64) {
+        self.await_that(name, |found| found == value).await;
+    }
+
+    /// Waits until a metric is what it has to be.
+    pub async fn await_that(&self, name: &str, is_reached: impl Fn(f64) -> bool) {
         let reached = async {
-            while self.metric(name).await != value {
+            while !is_reached(self.metric(name).await) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let reached = tokio::time::timeout(Duration::from_secs(10), reached).await;
-        assert!(reached.is_ok(), "{name} did not become {value}");
+        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        assert!(reached.is_ok(), "{name} did not become what it has to be");
     }
 }
 

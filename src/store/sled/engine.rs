@@ -1,0 +1,183 @@
+//! The engine while it is open: its trees, what is known of them in memory,
+//! and the one way in which they are changed.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use sled::{Db, IVec, Tree};
+
+use super::changes::Changes;
+use super::commit::Committer;
+use super::ids::{BLOCK, Ids};
+use super::open::{self, OpenError};
+use super::record::unavailable;
+use super::space::Space;
+use super::unsynced::Unsynced;
+use crate::broadcasts::Broadcasts;
+use crate::config::StoreConfig;
+use crate::store::index::Index;
+use crate::store::receipt_logs::ReceiptLogs;
+use crate::store::{StoreError, StoreLimits, Usage};
+
+/// An open database. When a write or a sync of it fails, it takes no change any
+/// more, and is read until it can be opened anew: what it holds then may or may
+/// not be on disk.
+#[derive(Debug)]
+pub(super) struct Engine {
+    /// First, because it must be dropped first: its thread holds the database.
+    pub(super) committer: Committer,
+    pub(super) limits: StoreLimits,
+    pub(super) space: Arc<Space>,
+    state: Mutex<State>,
+    /// Changed under the lock of `state`, read without.
+    pub(super) broadcasts: Arc<ArcSwap<Broadcasts>>,
+    pub(super) tree: Tree,
+    /// Where records are moved that cannot be read.
+    pub(super) damaged: Tree,
+    db: Db,
+}
+
+/// What the lock guards; the tree is changed under it too.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) index: Index,
+    pub(super) receipts: ReceiptLogs,
+    pub(super) ids: Ids,
+    pub(super) unsynced: Unsynced,
+    pub(super) subscriptions: u64,
+    pub(super) damaged: u64,
+}
+
+/// The numbers that a reader's cursor may have seen: what is given out after
+/// these is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The next id of a message.
+    next_id: u64,
+    /// The last id of a receipt.
+    last_receipt: u64,
+}
+
+/// What outlives an engine that is opened anew.
+#[derive(Clone, Debug)]
+pub(super) struct Lasting {
+    pub(super) config: StoreConfig,
+    pub(super) limits: StoreLimits,
+    pub(super) space: Arc<Space>,
+    pub(super) broadcasts: Arc<ArcSwap<Broadcasts>>,
+}
+
+impl Engine {
+    /// Opens the folder `path`, or creates it for this user alone.
+    pub(super) fn open(path: &Path, lasting: &Lasting, seen: Seen) -> Result<Self, OpenError> {
+        let opened = open::open(path, lasting.config.cache)?;
+        let (tree, file) = (opened.tree.clone(), opened.file);
+        let (without_sync, space) = (lasting.config.without_sync, Arc::clone(&lasting.space));
+        // The engine's flush writes; only the second call makes that durable.
+        let sync = move || {
+            tree.flush().map_err(io::Error::other)?;
+            space.look();
+            if without_sync {
+                return Ok(());
+            }
+            file.sync_data()
+        };
+        let committer = Committer::start(sync, lasting.limits.waiting_for_disk);
+        let committer = committer.map_err(|source| OpenError::Folder {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut recovered = opened.recovered;
+        let next_id = recovered.next_id.max(seen.next_id);
+        let reserved = recovered.next_id.saturating_add(BLOCK);
+        recovered.receipts.go_on_after(seen.last_receipt);
+        lasting.broadcasts.store(recovered.broadcasts.into());
+        Ok(Self {
+            committer,
+            limits: lasting.limits,
+            space: Arc::clone(&lasting.space),
+            state: Mutex::new(State {
+                index: recovered.index,
+                receipts: recovered.receipts,
+                ids: Ids::new(next_id, reserved),
+                unsynced: Unsynced::default(),
+                subscriptions: recovered.subscriptions,
+                damaged: recovered.damaged,
+            }),
+            broadcasts: Arc::clone(&lasting.broadcasts),
+            tree: opened.tree,
+            damaged: opened.damaged,
+            db: opened.db,
+        })
+    }
+
+    pub(super) fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        // Only the engine may have panicked: records and index may differ.
+        self.state
+            .lock()
+            .map_err(|_| self.committer.fail(&"the engine panicked in a change"))
+    }
+
+    /// The one way to change the tree; called under the lock of `state`.
+    ///
+    /// # Errors
+    /// `Unavailable`, now and from then on until the engine is opened anew.
+    pub(super) fn apply(&self, changes: Changes) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.committer.health()?;
+        let applied = catch_unwind(AssertUnwindSafe(|| changes.apply(&self.tree)));
+        match applied {
+            Ok(applied) => applied.map_err(|error| self.committer.fail(&error)),
+            Err(_) => Err(self.committer.fail(&"the engine panicked in a change")),
+        }
+    }
+
+    pub(super) fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<IVec>, StoreError> {
+        let read = catch_unwind(AssertUnwindSafe(|| self.tree.get(key)));
+        match read {
+            Ok(read) => read.map_err(|error| unavailable(&error)),
+            Err(_) => Err(StoreError::Unavailable(
+                "the engine panicked in a read".to_owned(),
+            )),
+        }
+    }
+
+    /// Ends a sync that waits for a write which has failed: the engine notes
+    /// such a failure, but wakes only who asks again.
+    pub(super) fn end_failed_waits(&self) {
+        if self.db.context.global_error().is_err() {
+            // Says again what has failed.
+            let _ = self.tree.flush();
+        }
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Seen {
+            next_id: state.ids.next(),
+            last_receipt: state.receipts.last_id(),
+        }
+    }
+
+    pub(super) fn usage(&self) -> Usage {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let receipts = state.receipts.usage();
+        let usage = Usage {
+            subscriptions: state.subscriptions,
+            receipts: receipts.receipts,
+            receipt_subscriptions: receipts.receipt_subscriptions,
+            damaged: state.damaged,
+            ..state.index.usage()
+        };
+        drop(state);
+        Usage {
+            disk_bytes: self.db.size_on_disk().unwrap_or_default(),
+            ..usage
+        }
+    }
+}

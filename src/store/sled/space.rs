@@ -1,0 +1,111 @@
+//! How much room the file system of the store has.
+//!
+//! An engine whose write has failed must be opened anew, so the store stops
+//! taking what makes it grow while there is room left for the rest.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::open::SEGMENT_BYTES;
+use crate::store::{Limit, StoreError};
+
+/// A file that is written to see whether the disk takes one; never left behind.
+const PROBE: &str = "probe";
+
+/// The room on the disk, as last seen.
+#[derive(Debug)]
+pub(super) struct Space {
+    folder: PathBuf,
+    /// Octets that are kept free.
+    reserve: u64,
+    free: AtomicU64,
+}
+
+impl Space {
+    pub(super) fn of(folder: &Path, reserve: u64) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            reserve,
+            free: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Looks how much is free now.
+    pub(super) fn look(&self) {
+        // A disk that cannot say fails in its own way.
+        if let Ok(found) = rustix::fs::statvfs(&self.folder) {
+            let free = found.f_bavail.saturating_mul(found.f_frsize);
+            let before = self.free.swap(free, Ordering::Relaxed);
+            match (before < self.reserve, free < self.reserve) {
+                (false, true) => tracing::error!(
+                    free,
+                    "the disk has less free space than store.min_free: nothing new is stored"
+                ),
+                (true, false) => tracing::info!(free, "the disk has room again"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Octets that were free when it was last looked at.
+    pub(super) fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed)
+    }
+
+    /// Whether something new may be stored.
+    ///
+    /// # Errors
+    /// `Full` when less is free than is to be kept free.
+    pub(super) fn admit(&self) -> Result<(), StoreError> {
+        if self.free() < self.reserve {
+            return Err(StoreError::Full(Limit::FreeSpace));
+        }
+        Ok(())
+    }
+
+    /// Writes as much as the engine's file grows by, and takes it away again.
+    ///
+    /// # Errors
+    /// What the engine would run into.
+    pub(super) fn probe(&self) -> io::Result<()> {
+        let path = self.folder.join(PROBE);
+        let written = File::create(&path).and_then(|mut file| {
+            let zeros = vec![0; 1 << 20];
+            for _ in 0..SEGMENT_BYTES / zeros.len() {
+                file.write_all(&zeros)?;
+            }
+            file.sync_all()
+        });
+        // It may be there also when it could not be written whole.
+        let removed = fs::remove_file(&path);
+        written.and(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn less_than_the_reserve_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let roomy = Space::of(folder.path(), 1);
+        roomy.look();
+        assert_eq!(roomy.admit(), Ok(()));
+        let cramped = Space::of(folder.path(), u64::MAX);
+        cramped.look();
+        assert_eq!(cramped.admit(), Err(StoreError::Full(Limit::FreeSpace)));
+    }
+
+    #[test]
+    fn a_probe_leaves_nothing_and_tells_what_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        Space::of(folder.path(), 0).probe().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let gone = Space::of(&folder.path().join("gone"), 0).probe();
+        assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,237 @@
+//! Disks that fail under the real program: senders are told to come back, what
+//! needs no disk goes on, and so does the service when the disk is back,
+//! without a restart.
+
+use std::fs;
+use std::pin::pin;
+
+use futures_util::poll;
+use serde_json::json;
+
+use crate::support::app_server::{Push, decrypted};
+use crate::support::disk::{Disk, Fault, FaultyDisk};
+use crate::support::http::Reply;
+use crate::support::server::Server;
+use crate::support::subject::needs_ours;
+use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
+
+const FAILING: &str = "bugle_store_failing";
+
+/// Refused for now: senders keep the subscription, and know when to come back.
+fn assert_come_back(reply: &Reply, status: u16) {
+    assert_eq!(
+        (reply.status.as_u16(), reply.errno()),
+        (status, 201),
+        "{reply:?}"
+    );
+    assert!(
+        reply.header("retry-after").parse::<u32>().is_ok(),
+        "{reply:?}"
+    );
+}
+
+/// The text of the next notification, which is acknowledged.
+async fn receive(user_agent: &mut UserAgent) -> String {
+    let notification = user_agent.notification().await;
+    user_agent.ack(&notification).await;
+    decrypted(&notification.data())
+}
+
+/// What must hold while the disk takes nothing, for a user agent that is
+/// connected and has subscribed `CHANNEL`.
+async fn serves_what_it_can(server: &Server, user_agent: &mut UserAgent, endpoint: &str) {
+    let push = Push::to(server, endpoint).text("stored");
+    for _ in 0..5 {
+        assert_come_back(&push.send().await, 503);
+    }
+    assert_eq!(server.metric(FAILING).await, 1.0);
+    assert_eq!(server.get("/health").await.status, 200);
+    assert_eq!(server.get("/ready").await.status, 503);
+
+    // What was stored and not promised may come; what is live must.
+    let live = Push::to(server, endpoint).text("live").ttl(0);
+    live.accepted().await;
+    while receive(user_agent).await != "live" {}
+
+    let answer = user_agent.try_register(CHANNEL_2, json!(null)).await;
+    assert_eq!(answer["status"], 500, "{answer}");
+    assert_eq!(answer.get("pushEndpoint"), None, "WS-R-12");
+    user_agent
+        .say(json!({ "messageType": "unregister", "channelID": CHANNEL }))
+        .await;
+    assert_eq!(user_agent.hear().await["status"], 500);
+
+    // Who is known is served, who is not gets no name.
+    let known = UserAgent::reconnect(server, &user_agent.uaid).await;
+    assert_eq!(known.uaid, user_agent.uaid);
+    assert_eq!(user_agent.closed().await, 1000);
+    *user_agent = known;
+    let mut new = UserAgent::silent(server).await;
+    new.say(json!({ "messageType": "hello", "use_webpush": true }))
+        .await;
+    assert_eq!(new.closed().await, 1013);
+}
+
+/// A disk that takes nothing, then takes everything again, twice over.
+async fn fails_and_returns(writes: Fault, syncs: Fault) {
+    let disk = FaultyDisk::new();
+    let data = disk.data();
+    let server = Server::start_program_in(disk.environment(), Some(&data), |_| ()).await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let push = |text| Push::to(&server, &endpoint).text(text);
+    for times in [1.0, 2.0] {
+        push("before").accepted().await;
+        assert_eq!(receive(&mut user_agent).await, "before");
+        disk.fails(writes, syncs);
+        serves_what_it_can(&server, &mut user_agent, &endpoint).await;
+        disk.fails(Fault::None, Fault::None);
+        server.await_metric("bugle_store_reopened", times).await;
+        assert_eq!(server.metric(FAILING).await, 0.0);
+        assert_eq!(server.get("/ready").await.status, 200);
+        push("after").accepted().await;
+        // The connection stays, and misses nothing.
+        while receive(&mut user_agent).await != "after" {}
+    }
+    // What could not be unregistered is still there, what could not be
+    // registered can be.
+    user_agent.register(CHANNEL_2, None).await;
+    user_agent.unregister(CHANNEL).await;
+}
+
+#[tokio::test]
+async fn ws_h_11_ws_r_7_ws_u_4_a_disk_whose_writes_fail() {
+    needs_ours!("its disk");
+    fails_and_returns(Fault::IO, Fault::IO).await;
+}
+
+#[tokio::test]
+async fn a_disk_whose_syncs_fail() {
+    needs_ours!("its disk");
+    fails_and_returns(Fault::None, Fault::IO).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_read_only_all_at_once() {
+    needs_ours!("its disk");
+    fails_and_returns(Fault::READ_ONLY, Fault::None).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_all_at_once() {
+    needs_ours!("its disk");
+    fails_and_returns(Fault::NO_SPACE, Fault::None).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_slow_holds_up_nobody_who_does_not_need_it() {
+    needs_ours!("its disk");
+    let disk = FaultyDisk::new();
+    let data = disk.data();
+    let few = |config: &mut bugle::Config| config.limits.waiting_for_disk = 1;
+    let server = Server::start_program_in(disk.environment(), Some(&data), few).await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    disk.fails(Fault::None, Fault::Stall);
+    let push = Push::to(&server, &endpoint).text("stored");
+    let mut first = pin!(push.send());
+    // It is applied, and not promised.
+    tokio::select! {
+        reply = &mut first => panic!("{reply:?}"),
+        () = server.await_metric("bugle_stored_messages", 1.0) => {}
+    }
+    let over = push.send().await;
+    assert_come_back(&over, 429);
+    assert!(over.text().contains("limits.waiting_for_disk"));
+    let live = Push::to(&server, &endpoint).text("live").ttl(0);
+    live.accepted().await;
+    assert_eq!(receive(&mut user_agent).await, "live");
+    assert_eq!(server.get("/health").await.status, 200);
+    assert!(poll!(&mut first).is_pending());
+    disk.fails(Fault::None, Fault::None);
+    assert_eq!(first.await.status, 201);
+    assert_eq!(receive(&mut user_agent).await, "stored");
+    assert_eq!(server.metric("bugle_store_reopened").await, 0.0);
+}
+
+#[tokio::test]
+async fn little_room_stops_what_is_new_before_the_disk_is_full() {
+    needs_ours!("its disk");
+    let disk = Disk::new(128);
+    let data = disk.root().join("data");
+    let server = Server::start_program_with(Some(&data), |config| {
+        config.store.min_free = 32 << 20;
+    })
+    .await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let push = Push::to(&server, &endpoint).text("stored");
+    push.accepted().await;
+    let stored = user_agent.notification().await;
+    let filler = disk.fill(24 << 20);
+    let is_low = |free| free < 32e6;
+    server.await_that("bugle_disk_free_bytes", is_low).await;
+
+    let refused = push.send().await;
+    assert_come_back(&refused, 429);
+    assert!(refused.text().contains("store.min_free"), "{refused:?}");
+    let answer = user_agent.try_register(CHANNEL_2, json!(null)).await;
+    assert_eq!(answer["status"], 429, "{answer}");
+    // Live messages, acknowledgements and withdrawals go on.
+    Push::to(&server, &endpoint)
+        .text("live")
+        .ttl(0)
+        .accepted()
+        .await;
+    assert_eq!(receive(&mut user_agent).await, "live");
+    user_agent.ack(&stored).await;
+    user_agent.unregister(CHANNEL_2).await;
+    server.await_metric("bugle_stored_messages", 0.0).await;
+    assert_eq!(server.get("/ready").await.status, 200);
+
+    fs::remove_file(filler).unwrap();
+    let is_roomy = |free| free > 34e6;
+    server.await_that("bugle_disk_free_bytes", is_roomy).await;
+    push.accepted().await;
+    assert_eq!(receive(&mut user_agent).await, "stored");
+    assert_eq!(server.metric("bugle_store_reopened").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_really_full_stops_the_store_until_there_is_room() {
+    needs_ours!("its disk");
+    let disk = Disk::new(96);
+    let data = disk.root().join("data");
+    let server = Server::start_program_with(Some(&data), |config| {
+        config.store.min_free = 0;
+    })
+    .await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let filler = disk.fill(0);
+    let push = |count: u32| Push::to(&server, &endpoint).text(&format!("stored {count}"));
+    // The engine has some room left that it has taken before.
+    let mut accepted = 0;
+    while push(accepted).send().await.status == 201 {
+        accepted += 1;
+    }
+    serves_what_it_can_of_full(&server, &endpoint, &mut user_agent).await;
+    fs::remove_file(filler).unwrap();
+    server.await_metric(FAILING, 0.0).await;
+    push(u32::MAX).accepted().await;
+    let last = format!("stored {}", u32::MAX);
+    while receive(&mut user_agent).await != last {}
+    let uaid = user_agent.uaid.clone();
+    user_agent.leave(&server).await;
+    let again = UserAgent::reconnect(&server, &uaid).await;
+    assert_eq!(again.uaid, uaid);
+}
+
+/// Live messages go on, amid those that were stored.
+async fn serves_what_it_can_of_full(server: &Server, endpoint: &str, user_agent: &mut UserAgent) {
+    let stored = Push::to(server, endpoint).text("more");
+    assert_come_back(&stored.send().await, 503);
+    let live = Push::to(server, endpoint).text("live").ttl(0);
+    live.accepted().await;
+    while receive(user_agent).await != "live" {}
+}

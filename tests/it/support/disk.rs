@@ -1,0 +1,157 @@
+//! Disks that fail: a file system of its own that can be full or lose its
+//! power, and one whose writes and syncs fail or wait.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A file system of its own. Its power can be cut: what is in the system's
+/// cache is gone then, as when the plug is pulled.
+pub struct Disk {
+    folder: TempDir,
+}
+
+impl Disk {
+    /// Of so many MiB. Needs root, who may mount it.
+    pub fn new(mebibytes: u64) -> Self {
+        let disk = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let image = disk.image();
+        let file = File::create(&image).unwrap();
+        file.set_len(mebibytes << 20).unwrap();
+        fs::create_dir(disk.root()).unwrap();
+        // No blocks are set aside for root, who may fill it like everybody.
+        let image = image.to_str().unwrap();
+        assert!(
+            run("mkfs.ext4", &["-q", "-m", "0", image]) && disk.mount(),
+            "this test needs mkfs.ext4 and a loop mount, which takes root: run ./test as root"
+        );
+        disk
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    pub fn mount(&self) -> bool {
+        let (image, root) = (self.image(), self.root());
+        let paths = [image.to_str().unwrap(), root.to_str().unwrap()];
+        run("mount", &["-o", "loop", paths[0], paths[1]])
+    }
+
+    pub fn unmount(&self) -> bool {
+        run("umount", &[self.root().to_str().unwrap()])
+    }
+
+    /// EXT4_IOC_SHUTDOWN with NOLOGFLUSH: from now on nothing is written.
+    pub fn cut_power(&self) {
+        const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
+            fcntl.ioctl(os.open(sys.argv[1], 0), 0x8004587d, struct.pack('I', 2))";
+        let root = self.root();
+        assert!(run("python3", &["-c", SHUTDOWN, root.to_str().unwrap()]));
+    }
+
+    /// Takes all the room that is left but for some octets; whoever removes the
+    /// file gives it back.
+    pub fn fill(&self, leave: u64) -> PathBuf {
+        let path = self.root().join("filler");
+        let mut file = File::create(&path).unwrap();
+        let octets = vec![7; 64 << 10];
+        let mut size = 0;
+        while file.write_all(&octets).is_ok() {
+            size += octets.len() as u64;
+        }
+        file.set_len(size.saturating_sub(leave)).unwrap();
+        file.sync_all().unwrap();
+        path
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    let status = Command::new(program).args(arguments).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// What writes or syncs do.
+#[derive(Clone, Copy)]
+pub enum Fault {
+    /// They work.
+    None,
+    /// They fail with this errno.
+    Errno(i32),
+    /// They wait until something else is said.
+    Stall,
+}
+
+impl Fault {
+    pub const IO: Self = Self::Errno(5);
+    pub const NO_SPACE: Self = Self::Errno(28);
+    pub const READ_ONLY: Self = Self::Errno(30);
+}
+
+/// A folder whose disk fails when it is told to, for the program that is
+/// started with its [`environment`](Self::environment).
+pub struct FaultyDisk {
+    folder: TempDir,
+}
+
+impl FaultyDisk {
+    pub fn new() -> Self {
+        let disk = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/faulty_disk.c");
+        let (source, library) = (source.to_str().unwrap(), disk.path("library.so"));
+        let arguments = ["-shared", "-fPIC", "-o", library.to_str().unwrap(), source];
+        assert!(
+            run("cc", &[&arguments[..], &["-ldl"]].concat()),
+            "this test needs a C compiler as cc (Debian: gcc libc6-dev)"
+        );
+        disk.fails(Fault::None, Fault::None);
+        disk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join(name)
+    }
+
+    /// Where the program keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        vec![
+            ("LD_PRELOAD", self.path("library.so").into()),
+            ("FAULTY_DISK_CONTROL", self.path("control").into()),
+            ("FAULTY_DISK_FOLDER", self.data().into()),
+        ]
+    }
+
+    /// Says what writes and syncs do from now on.
+    pub fn fails(&self, writes: Fault, syncs: Fault) {
+        let word = |fault| match fault {
+            Fault::None => 0,
+            Fault::Errno(errno) => errno,
+            Fault::Stall => -1,
+        };
+        let new = self.path("control.new");
+        fs::write(&new, format!("{} {}", word(writes), word(syncs))).unwrap();
+        fs::rename(new, self.path("control")).unwrap();
+    }
+}
