@@ -9,6 +9,7 @@ use bugle_protocol::push::BodyError;
 use bugle_protocol::vapid::VapidError;
 use http::StatusCode;
 
+use crate::admin::AdminError;
 use crate::store::{Limit, StoreError};
 
 /// Why a request was not done.
@@ -104,8 +105,11 @@ pub enum Error {
     )]
     BroadcastVersion,
     /// The broadcast has no version.
-    #[error("no such broadcast: GET /broadcasts shows those that are set")]
+    #[error("no such broadcast: GET /admin/v1/broadcasts shows those that are set")]
     NoBroadcast,
+    /// A refusal of the admin API.
+    #[error("{0}")]
+    Admin(#[from] AdminError),
     /// A bound; the name of its setting.
     #[error("over the limit {0}: try again later")]
     Limit(&'static str),
@@ -144,6 +148,15 @@ impl Error {
             | Self::Options
             | Self::ServerPush
             | Self::KeyRequired => StatusCode::BAD_REQUEST,
+            Self::Admin(error) => match error {
+                AdminError::Unauthorized => StatusCode::UNAUTHORIZED,
+                AdminError::ReadOnly | AdminError::Origin | AdminError::HostName => {
+                    StatusCode::FORBIDDEN
+                }
+                AdminError::Body(_) => StatusCode::BAD_REQUEST,
+                AdminError::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                AdminError::Streams => StatusCode::TOO_MANY_REQUESTS,
+            },
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
@@ -180,7 +193,8 @@ impl Error {
             | Self::Handshake(_)
             | Self::BroadcastId
             | Self::BroadcastVersion
-            | Self::NoBroadcast => 999,
+            | Self::NoBroadcast
+            | Self::Admin(_) => 999,
         }
     }
 
@@ -207,6 +221,8 @@ impl Error {
             Self::TransferCoding => "transfer_coding",
             Self::WebSocketVersion | Self::Handshake(_) => "handshake",
             Self::BroadcastId | Self::BroadcastVersion | Self::NoBroadcast => "broadcast",
+            Self::Admin(AdminError::Unauthorized) => "admin_unauthorized",
+            Self::Admin(_) => "admin",
             Self::Limit(setting) => setting,
             Self::KeyRequired => "key_required",
             Self::Unavailable => "unavailable",

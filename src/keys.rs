@@ -1,5 +1,5 @@
-//! The keys that seal endpoints, kept in a file: made at the first start, and
-//! needed for as long as an endpoint is to work.
+//! Secrets kept in files, made at the first start: the keys that seal endpoints,
+//! needed for as long as an endpoint is to work, and the tokens of the admin API.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -47,10 +47,7 @@ pub fn make_private_folder(folder: &Path) -> io::Result<()> {
 /// When the file can be neither read nor made, or does not hold keys.
 pub fn load_or_make(file: &Path) -> Result<Keyring, KeysError> {
     let failed = |error| KeysError::File(file.to_owned(), error);
-    let text = match std::fs::read_to_string(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make(file).map_err(failed)?,
-        read => read.map_err(failed)?,
-    };
+    let text = read_or_make(file).map_err(failed)?;
     let mut keys = Vec::new();
     for (at, line) in text.lines().map(str::trim).enumerate() {
         if line.is_empty() || line.starts_with('#') {
@@ -63,6 +60,18 @@ pub fn load_or_make(file: &Path) -> Result<Keyring, KeysError> {
         keys.push(key.ok_or_else(|| KeysError::Line(file.to_owned(), at + 1))?);
     }
     Keyring::new(&keys).map_err(|_| KeysError::Empty(file.to_owned()))
+}
+
+/// Reads a file of secrets. One that is not there is made, with 32 random
+/// octets in base64url, readable by its owner alone.
+///
+/// # Errors
+/// When it can be neither read nor made.
+pub fn read_or_make(file: &Path) -> io::Result<String> {
+    match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make(file),
+        read => read,
+    }
 }
 
 /// The key must be on disk before the first endpoint is handed out: the file

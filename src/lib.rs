@@ -15,6 +15,7 @@ pub mod systemd;
 pub mod time;
 pub mod verifier;
 
+mod admin;
 mod broadcasts;
 mod clients;
 mod compat;
@@ -23,6 +24,7 @@ mod expiry;
 mod http;
 mod io;
 mod keys;
+mod latency;
 mod random;
 mod service;
 mod store;

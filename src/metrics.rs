@@ -1,5 +1,8 @@
 //! What is counted, and its text for Prometheus.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use bugle_protocol::session::Close;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -8,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::latency::Latency;
 use crate::store::Usage;
 
 /// Why something was refused or ended.
@@ -40,6 +44,8 @@ macro_rules! metrics {
         #[derive(Default)]
         pub struct Metrics {
             $($(#[doc = $help])+ pub $field: $kind,)+
+            /// The reasons that `refused` has, which cannot list them.
+            reasons: Mutex<BTreeSet<&'static str>>,
         }
 
         impl Metrics {
@@ -61,6 +67,10 @@ metrics! {
     monitors: Gauge = "monitors",
     /// Push messages accepted
     accepted: Counter = "messages_accepted",
+    /// Seconds from the head of a push request to its acceptance
+    accept: Latency = "push_accept_seconds",
+    /// Seconds from the acceptance of a message to its notification, where the user agent was connected the whole time
+    delivery: Latency = "push_delivery_seconds",
     /// Push messages sent to a user agent, again or for the first time
     delivered: Counter = "messages_delivered",
     /// Push messages acknowledged, by code
@@ -112,7 +122,29 @@ metrics! {
 impl Metrics {
     /// Counts a refusal.
     pub fn refuse(&self, reason: &'static str) {
-        self.refused.get_or_create(&Reason { reason }).inc();
+        let before = self.refused.get_or_create(&Reason { reason }).inc();
+        if before == 0 {
+            self.reasons().insert(reason);
+        }
+    }
+
+    /// How many were refused, by reason.
+    pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
+        let counted = |reason| self.refused.get_or_create(&Reason { reason }).get();
+        let reasons = self.reasons();
+        reasons.iter().map(|it| (*it, counted(*it))).collect()
+    }
+
+    fn reasons(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        // Nothing that holds this lock can panic half-way.
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many were acknowledged, with whatever code.
+    pub fn acknowledgements(&self) -> u64 {
+        let codes = ["100", "101", "102"].map(|code| AckCode { code });
+        let counted = |code| self.acknowledged.get(code).map_or(0, |count| count.get());
+        codes.iter().map(counted).sum()
     }
 
     /// Counts an accepted push message that needed a switch of `[compat]`.

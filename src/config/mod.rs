@@ -22,8 +22,9 @@ use serde::{Deserialize, Serialize};
 
 pub use public_url::{NotAnOrigin, PublicUrl};
 pub use sections::{
-    AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, KeysConfig, Limits, LogConfig, LogFormat,
-    Profile, PushConfig, ServerConfig, StoreConfig, StoreEngine, TlsConfig, UserAgentConfig,
+    AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, HostNames, KeysConfig, Limits, LogConfig,
+    LogFormat, Profile, PushConfig, ServerConfig, StoreConfig, StoreEngine, TlsConfig, TraceConfig,
+    UserAgentConfig,
 };
 pub use sources::{ConfigError, Setting};
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub user_agent: UserAgentConfig,
     /// What one peer, and all together, may take.
     pub limits: Limits,
+    /// What is remembered of single messages.
+    pub trace: TraceConfig,
     /// When expired messages are removed.
     pub expiry: ExpiryConfig,
     /// What is written to standard error.
@@ -90,11 +93,23 @@ impl Config {
     /// The file of the endpoint keys: `keys.endpoint_keys_file`, or
     /// `endpoint-keys` in the data folder.
     pub fn endpoint_keys_file(&self) -> PathBuf {
-        let in_data_folder = || self.server.data.join("endpoint-keys");
-        self.keys
-            .endpoint_keys_file
-            .clone()
-            .unwrap_or_else(in_data_folder)
+        self.or_in_data(self.keys.endpoint_keys_file.as_ref(), "endpoint-keys")
+    }
+
+    /// The file of the token that may do everything over the admin API:
+    /// `admin.token_file`, or `admin-token` in the data folder.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.or_in_data(self.admin.token_file.as_ref(), "admin-token")
+    }
+
+    /// The file of the token that may only look: `admin.read_token_file`, or
+    /// `admin-read-token` in the data folder.
+    pub fn admin_read_token_file(&self) -> PathBuf {
+        self.or_in_data(self.admin.read_token_file.as_ref(), "admin-read-token")
+    }
+
+    fn or_in_data(&self, named: Option<&PathBuf>, file: &str) -> PathBuf {
+        named.map_or_else(|| self.server.data.join(file), PathBuf::clone)
     }
 
     /// The configuration as a file that says everything. Reads back as the

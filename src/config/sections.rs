@@ -47,14 +47,32 @@ pub struct ServerConfig {
     pub drain: Duration,
 }
 
-/// `[admin]`: the listener for metrics and health.
+/// `[admin]`: the listener for metrics, health and the admin API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
     /// `None`: there is none.
     #[serde(with = "text")]
     pub listen: Option<SocketAddr>,
+    /// `None`: in the data folder; see
+    /// [`Config::admin_token_file`](super::Config::admin_token_file).
+    #[serde(with = "text")]
+    pub token_file: Option<PathBuf>,
+    /// `None`: in the data folder; see
+    /// [`Config::admin_read_token_file`](super::Config::admin_read_token_file).
+    #[serde(with = "text")]
+    pub read_token_file: Option<PathBuf>,
+    /// Under which names the admin API may be reached.
+    #[serde(with = "text")]
+    pub hosts: HostNames,
+    /// From one sample of the overview to the next.
+    #[serde(with = "duration")]
+    pub sample_every: Duration,
 }
+
+/// Host names, separated by spaces; compared without regard to case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostNames(pub Vec<String>);
 
 /// `[tls]`: certificate and key of the service. Read them by [`files`](Self::files).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -381,6 +399,15 @@ pub struct Limits {
     /// Expired messages removed in one step.
     #[serde(deserialize_with = "count")]
     pub expire_batch: usize,
+}
+
+/// `[trace]`: what is remembered of single messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceConfig {
+    /// How many; 0 for none.
+    #[serde(deserialize_with = "count_or_zero")]
+    pub messages: usize,
 }
 
 /// `[expiry]`: when expired messages are removed.

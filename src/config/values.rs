@@ -12,6 +12,7 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::ser::{self, Serializer};
 
 use super::public_url::{NotAnOrigin, PublicUrl};
+use super::sections::HostNames;
 
 /// No count may be greater: timers, semaphores and queues take it without
 /// overflow.
@@ -285,6 +286,26 @@ impl Text for PublicUrl {
 
     fn print(&self) -> String {
         self.to_string()
+    }
+}
+
+impl Text for HostNames {
+    fn expected() -> String {
+        "host names without ports, separated by spaces, or \"\"".to_owned()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let is_name = |name: &str| {
+            let mut octets = name.bytes();
+            octets.all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_'))
+        };
+        let names = text.split_ascii_whitespace();
+        let names = names.map(|name| is_name(name).then(|| name.to_ascii_lowercase()));
+        names.collect::<Option<_>>().map(Self)
+    }
+
+    fn print(&self) -> String {
+        self.0.join(" ")
     }
 }
 

@@ -18,7 +18,10 @@ pub trait Content: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync
 impl<B> Content for B where B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> {}
 
 /// Reads a body whole, within `limits.body_bytes` and `limits.body_timeout`.
-pub(super) async fn read(
+///
+/// # Errors
+/// [`Error::TooLarge`], [`Error::BodyTimeout`], [`Error::Incomplete`].
+pub async fn read(
     headers: &HeaderMap,
     body: impl Content,
     limits: &Limits,

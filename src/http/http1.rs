@@ -21,6 +21,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::events::{self, Events};
 use super::patient::Patient;
 use super::{Answer, Reply, handshake, route, route_admin, set};
+use crate::admin::access::Remote;
 use crate::error::Error;
 use crate::io::Io;
 use crate::server::Peer;
@@ -83,7 +84,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
         set(&mut reply, CONNECTION, "close");
         Answer::Reply(reply)
     } else if peer.is_admin {
-        Answer::Reply(route_admin(&peer.site, &parts, body).await)
+        route_admin(&peer.site, &parts, body, Remote(peer.address)).await
     } else if handshake::is_wanted(&parts) {
         let opened = open(&parts, upgrade, &peer);
         Answer::Reply(opened.unwrap_or_else(|error| peer.site.refuse(&error)))
@@ -93,6 +94,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
     match answer {
         Answer::Reply(reply) => reply.map(Either::Left),
         Answer::Events(monitor) => events::reply(monitor).map(Either::Right),
+        Answer::Stream(reply) => reply.map(Either::Right),
         // HTTP/1.1 has none, and says so by no `TakesPushes`.
         Answer::Pushes(_) => peer.site.refuse(&Error::ServerPush).map(Either::Left),
     }

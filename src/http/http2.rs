@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::patient::Patient;
 use super::watched::{Seen, Watched};
 use super::{Answer, TakesPushes, events, pushed, route, route_admin};
+use crate::admin::access::Remote;
 use crate::config::{Limits, UserAgentConfig};
 use crate::error::Error;
 use crate::io::Io;
@@ -154,7 +155,7 @@ impl Exchange {
         }
         let (site, content) = (&self.peer.site, Incoming(body));
         let answer = if self.peer.is_admin {
-            Answer::Reply(route_admin(site, &parts, content).await)
+            route_admin(site, &parts, content, Remote(self.peer.address)).await
         } else {
             route(site, &parts, content).await
         };
@@ -164,6 +165,7 @@ impl Exchange {
             }
             Answer::Reply(reply) => self.send(reply).await,
             Answer::Events(monitor) => self.send(events::reply(monitor)).await,
+            Answer::Stream(reply) => self.send(reply).await,
             Answer::Pushes(monitor) => self.push(monitor).await,
         };
         if let Err(error) = sent {

@@ -16,6 +16,8 @@ use http_body_util::Full;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+use crate::admin::access::Remote;
+use crate::admin::{self, Admin, AdminError};
 use crate::error::Error;
 use crate::random::random;
 use crate::server::Stopping;
@@ -25,11 +27,12 @@ use crate::user_agent::monitor::Monitor;
 use self::body::Content;
 use self::subscription::Held;
 
+pub use self::events::Events;
+
+pub mod body;
 pub mod http1;
 pub mod http2;
 
-mod body;
-mod broadcasts;
 mod events;
 mod handshake;
 mod message;
@@ -52,6 +55,8 @@ pub enum Answer {
     Pushes(Monitor),
     /// The same as Server-Sent Events in the body.
     Events(Monitor),
+    /// A body that goes on.
+    Stream(Response<Events>),
 }
 
 /// Stands in a request's extensions where its connection takes server pushes.
@@ -64,6 +69,8 @@ pub struct Site {
     pub service: PushService,
     /// How far the service is on its way down.
     pub stopping: Stopping,
+    /// What the admin API keeps.
+    pub admin: Admin,
     requests: Semaphore,
     user_agents: Arc<Semaphore>,
 }
@@ -73,13 +80,14 @@ const LONGEST_PATH: usize = 256;
 
 impl Site {
     /// The site of a service.
-    pub fn new(service: PushService) -> Self {
+    pub fn new(service: PushService, admin: Admin) -> Self {
         let limits = &service.config().limits;
         let requests = Semaphore::new(limits.requests);
         let user_agents = Arc::new(Semaphore::new(limits.user_agents));
         Self {
             service,
             stopping: Stopping::default(),
+            admin,
             requests,
             user_agents,
         }
@@ -105,6 +113,18 @@ impl Site {
         }
         let place = Arc::clone(&self.user_agents).try_acquire_owned();
         place.map_err(|_| Error::Limit("limits.user_agents"))
+    }
+
+    /// How many requests are in progress.
+    pub fn in_progress(&self) -> usize {
+        let most = self.service.config().limits.requests;
+        most - self.requests.available_permits()
+    }
+
+    /// How many places of connected user agents are taken.
+    pub fn connected(&self) -> usize {
+        let most = self.service.config().limits.user_agents;
+        most - self.user_agents.available_permits()
     }
 
     /// Counts a refusal and says it.
@@ -163,15 +183,22 @@ async fn held(
 }
 
 /// Answers a request to the admin listener.
-pub async fn route_admin(site: &Site, parts: &request::Parts, content: impl Content) -> Reply {
+pub async fn route_admin(
+    site: &Arc<Site>,
+    parts: &request::Parts,
+    content: impl Content,
+    remote: Remote,
+) -> Answer {
     let path = parts.uri.path();
-    let answered = match (path, path.strip_prefix("/broadcasts/")) {
-        (_, Some(id)) => broadcasts::resource(site, parts, id, content).await,
-        ("/broadcasts", _) => broadcasts::list(site, &parts.method),
-        ("/metrics", _) => status::metrics(site, &parts.method),
-        _ => status::page(site, &parts.method, path).await,
+    let answered = match (path, path.strip_prefix("/admin/")) {
+        (_, Some(path)) => admin::route(site, parts, path, content, remote).await,
+        ("/metrics", _) => status::metrics(site, &parts.method).map(Answer::Reply),
+        _ => {
+            let page = status::page(site, &parts.method, path).await;
+            page.map(Answer::Reply)
+        }
     };
-    answered.unwrap_or_else(|error| site.refuse(&error))
+    answered.unwrap_or_else(|error| Answer::Reply(site.refuse(&error)))
 }
 
 /// A reply without a body.
@@ -237,6 +264,7 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
     match error {
         Error::MethodNotAllowed(allow) => set(&mut reply, ALLOW, allow),
         Error::Unauthorized => set(&mut reply, WWW_AUTHENTICATE, "vapid"),
+        Error::Admin(AdminError::Unauthorized) => set(&mut reply, WWW_AUTHENTICATE, "Bearer"),
         Error::Gone(_) => set(&mut reply, CACHE_CONTROL, GONE_FOR_GOOD),
         // RFC 6585 §4.
         Error::Limit(_) => set(&mut reply, CACHE_CONTROL, "no-store"),
@@ -244,15 +272,12 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
             set(&mut reply, SEC_WEBSOCKET_VERSION, 13);
             set(&mut reply, UPGRADE, "websocket");
         }
-        // RFC 9110 §12.5.3, E-1: the coding that is always taken.
+        Error::Admin(_) => {}
+        // RFC 9110 §12.5.3, §15.5.16, E-1: the coding that is always taken.
         _ if status == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             set(&mut reply, ACCEPT_ENCODING, "aes128gcm");
         }
         _ => {}
-    }
-    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        // RFC 9110 §15.5.16.
-        set(&mut reply, ACCEPT_ENCODING, "aes128gcm");
     }
     if let Some(after) = error.retry_after() {
         set(&mut reply, RETRY_AFTER, jittered(after).as_secs());

@@ -7,6 +7,7 @@ use bugle_protocol::push::PushHeaders;
 
 use http::header::{LINK, LOCATION};
 use http::{HeaderMap, Method, StatusCode, request};
+use tokio::time::Instant;
 
 use super::body::{self, Content};
 use super::{Reply, Site, empty, options, set, text};
@@ -40,6 +41,7 @@ async fn post(
     token: &str,
     content: impl Content,
 ) -> Result<Reply, Error> {
+    let began = Instant::now();
     let service = &site.service;
     let limits = &service.config().limits;
     let _request = site.admit_request()?;
@@ -54,6 +56,7 @@ async fn post(
     let content = push.content(body, key, tolerances)?;
     let needed = compat::needed(sender.as_ref(), &push, content.as_ref());
     let accepted = service.push(&subscription, push, content, wish).await?;
+    service.metrics().accept.record(began.elapsed());
     needed.for_each(|switch| service.metrics().tolerate(switch));
 
     let mut reply = empty(StatusCode::CREATED);

@@ -29,6 +29,8 @@ use super::stop::{Crowd, Leave};
 pub(crate) struct Peer {
     /// The site it is connected to.
     pub(crate) site: Arc<Site>,
+    /// Where it is connected from.
+    pub(crate) address: IpAddr,
     /// Whether it came to the admin listener.
     pub(crate) is_admin: bool,
     /// The times and bounds of a WebSocket session.
@@ -141,6 +143,7 @@ impl Door {
         };
         let peer = Peer {
             site: Arc::clone(&self.site),
+            address,
             is_admin: self.is_admin,
             settings: Arc::clone(&self.settings),
             leave: self.leave.clone(),

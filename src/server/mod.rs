@@ -16,6 +16,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::access::TokenError;
+use crate::admin::{Admin, history};
 use crate::config::{Config, PublicUrl};
 use crate::expiry;
 use crate::http::Site;
@@ -52,6 +54,9 @@ pub enum StartError {
     /// The sealing keys cannot be read.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The tokens of the admin API cannot be used.
+    #[error(transparent)]
+    AdminToken(#[from] TokenError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -111,9 +116,10 @@ impl Server {
         let keyring = keys::load_or_make(&config.endpoint_keys_file())?;
         let listening_at = public.socket.local_addr().unwrap_or(config.server.listen);
         let public_url = config.public_url(listening_at);
+        let api = Admin::open(&config, clock.now())?;
         let connections = Arc::new(Semaphore::new(config.limits.connections));
         let service = PushService::new(config, public_url, store, keyring, clock);
-        let site = Arc::new(Site::new(service));
+        let site = Arc::new(Site::new(service, api));
         Ok(Self {
             site,
             public,
@@ -175,6 +181,7 @@ impl Server {
         background.spawn(expiry::run(Arc::clone(&site)));
         let waking = Arc::clone(&site);
         background.spawn(async move { waking.service.wake_when_store_returns().await });
+        background.spawn(history::run(Arc::clone(&site)));
         background.spawn(systemd::watchdog(Arc::clone(&site)));
         let admin = admin.map(|listener| door.for_admin().open(listener));
         let public = door.open(public);

@@ -126,6 +126,7 @@ pub(super) async fn stop(site: &Site, public: Crowd, admin: Option<Crowd>) {
         tracing::error!("the store could not be made durable");
     }
     if let Some(admin) = admin {
+        site.admin.end_streams();
         admin.end(LAST_LOOKS.min(server.drain)).await;
     }
     tracing::info!("stopped");

@@ -17,7 +17,7 @@ use crate::compat::Compat;
 use crate::config::{Config, PublicUrl};
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::store::{ReceiptStatus, Store, StoreError};
+use crate::store::{ReceiptStatus, Store, StoreError, Usage};
 use crate::time::Clock;
 use crate::verifier::Verifier;
 
@@ -88,7 +88,12 @@ impl PushService {
 
     /// The text of the metrics.
     pub fn metrics_text(&self) -> String {
-        self.metrics.text(self.store.usage())
+        self.metrics.text(self.usage())
+    }
+
+    /// What the store holds.
+    pub fn usage(&self) -> Usage {
+        self.store.usage()
     }
 
     /// Who is connected.

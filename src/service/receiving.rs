@@ -1,7 +1,7 @@
 //! What user agents receive (RFC 8030 §6; `hello`, `notification`, `ack`).
 
 use bugle_protocol::websocket::AckUpdate;
-use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid};
+use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid, UnixTime};
 
 use super::PushService;
 use crate::clients::{Reader, Registration};
@@ -74,6 +74,17 @@ impl PushService {
     /// The `version` of a message: the token of its URL.
     pub fn version(&self, uaid: Uaid, id: MessageId) -> String {
         MessageUrl { uaid, id }.seal(&self.keyring)
+    }
+
+    /// Counts a message that was sent to a user agent, which has been connected
+    /// since `since`.
+    pub fn delivered(&self, message: &PushMessage, since: UnixTime) {
+        self.metrics.delivered.inc();
+        // What waited for its user agent says nothing about the service.
+        if message.accepted_at >= since {
+            let took = self.now().since(message.accepted_at);
+            self.metrics.delivery.record(took);
+        }
     }
 
     /// Ends the delivery of a message, whatever the code (WS-N-9), and says

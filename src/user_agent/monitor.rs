@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bugle_protocol::session::Close;
-use bugle_protocol::{MessageId, PushMessage, Uaid};
+use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 use http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
@@ -62,6 +62,8 @@ pub struct Monitor {
     /// Whether the log may hold something after the cursor.
     behind: bool,
     told: bool,
+    /// When it began.
+    since: UnixTime,
     ends_at: Instant,
     _place: OwnedSemaphorePermit,
 }
@@ -100,6 +102,7 @@ impl Monitor {
             ready: VecDeque::new(),
             behind: true,
             told: false,
+            since: site.service.now(),
             ends_at: Instant::now() + lifetime,
             _place: place,
         })
@@ -147,8 +150,8 @@ impl Monitor {
             (Reader::Receipts(id), Item::Receipt(receipt)) => {
                 self.site.service.forget_receipt(id, receipt.id).await;
             }
-            (_, Item::Message(..)) => {
-                self.site.service.metrics().delivered.inc();
+            (_, Item::Message(_, message)) => {
+                self.site.service.delivered(message, self.since);
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bugle_protocol::session::{Close, Command, Session, SessionSettings, Timeout};
 use bugle_protocol::websocket::{AckUpdate, ServerMessage};
-use bugle_protocol::{ChannelId, PublicKey, PushMessage, Uaid, Urgency};
+use bugle_protocol::{ChannelId, PublicKey, PushMessage, Uaid, UnixTime, Urgency};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -72,6 +72,7 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
         socket,
         session,
         service,
+        since: service.now(),
         cursor: Cursor::new(),
         behind: true,
         followed: Followed::default(),
@@ -122,6 +123,8 @@ struct Connection<'s, IO> {
     socket: WebSocketStream<IO>,
     session: Session,
     service: &'s PushService,
+    /// When the connection began.
+    since: UnixTime,
     cursor: Cursor,
     /// Whether the log may hold something to send after the cursor.
     behind: bool,
@@ -341,7 +344,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             .await?;
         self.session
             .sent(message.id, message.size(), Instant::now().into_std());
-        self.service.metrics().delivered.inc();
+        self.service.delivered(message, self.since);
         Ok(())
     }
 

@@ -1,28 +1,35 @@
 //! Broadcasts: set on the admin listener, told to those who asked.
 
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::app_server::{Push, decrypted};
-use crate::support::http::{self, Reply, Version};
+use crate::support::http::Reply;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 const MONITOR: &str = "remote-settings/monitor_changes";
 
-async fn ask(server: &Server, method: &str, path: &str, body: &str) -> Reply {
-    http::http1(server.admin(), method, path, &[], body.as_bytes()).await
+async fn put(server: &Server, id: &str, version: &str) -> Reply {
+    let body = json!({ "version": version });
+    server
+        .operate("PUT", &format!("broadcasts/{id}"), &body)
+        .await
 }
 
 async fn set(server: &Server, id: &str, version: &str) {
-    let reply = ask(server, "PUT", &format!("/broadcasts/{id}"), version).await;
+    let reply = put(server, id, version).await;
     assert_eq!((reply.status.as_u16(), reply.body.len()), (204, 0));
 }
 
+async fn remove(server: &Server, id: &str) -> StatusCode {
+    let path = format!("broadcasts/{id}");
+    server.operate("DELETE", &path, &Value::Null).await.status
+}
+
 async fn all(server: &Server) -> Value {
-    let reply = ask(server, "GET", "/broadcasts", "").await;
-    assert_eq!(reply.header("content-type"), "application/json");
-    serde_json::from_slice(&reply.body).unwrap()
+    server.look("broadcasts").await["broadcasts"].take()
 }
 
 /// A user agent that has these versions, and the broadcasts it was told.
@@ -59,9 +66,8 @@ async fn broadcasts_are_set_shown_and_removed_on_the_admin_listener() {
     assert_eq!(all(&server).await, expected);
     server.restart().await;
     assert_eq!(all(&server).await, expected);
-    let path = format!("/broadcasts/{MONITOR}");
-    assert_eq!(ask(&server, "DELETE", &path, "").await.status, 204);
-    assert_eq!(ask(&server, "DELETE", &path, "").await.status, 404);
+    assert_eq!(remove(&server, MONITOR).await, 204);
+    assert_eq!(remove(&server, MONITOR).await, 404);
     server.restart().await;
     assert_eq!(all(&server).await, json!({ "with space%": "v" }));
 }
@@ -72,35 +78,33 @@ async fn what_is_no_broadcast_is_refused() {
     let server = Server::start_with(|config| config.limits.broadcasts = 1).await;
     let long = "x".repeat(129);
     for (method, path, body, status) in [
-        ("PUT", "/broadcasts/", "v", 400),
-        ("PUT", "/broadcasts/a%0A", "v", 400),
-        ("PUT", "/broadcasts/%ff", "v", 400),
-        ("PUT", &*format!("/broadcasts/{long}"), "v", 400),
-        ("DELETE", &*format!("/broadcasts/{long}"), "", 400),
-        ("PUT", "/broadcasts/a", "", 400),
-        ("PUT", "/broadcasts/a", "v\n", 400),
-        ("PUT", "/broadcasts/a", "é", 400),
-        ("PUT", "/broadcasts/a", &*long, 400),
-        ("PUT", "/broadcasts/a", &*"x".repeat(5000), 413),
-        ("DELETE", "/broadcasts/a", "", 404),
-        ("POST", "/broadcasts/a", "v", 405),
-        ("GET", "/broadcasts/a", "", 405),
-        ("PUT", "/broadcasts", "v", 405),
+        ("PUT", "broadcasts/", "v", 400),
+        ("PUT", "broadcasts/a%0A", "v", 400),
+        ("PUT", "broadcasts/%ff", "v", 400),
+        ("PUT", &*format!("broadcasts/{long}"), "v", 400),
+        ("DELETE", &*format!("broadcasts/{long}"), "", 400),
+        ("PUT", "broadcasts/a", "", 400),
+        ("PUT", "broadcasts/a", "v\n", 400),
+        ("PUT", "broadcasts/a", "é", 400),
+        ("PUT", "broadcasts/a", &*long, 400),
+        ("PUT", "broadcasts/a", &*"x".repeat(5000), 413),
+        ("DELETE", "broadcasts/a", "", 404),
+        ("POST", "broadcasts/a", "v", 405),
+        ("GET", "broadcasts/a", "", 405),
+        ("PUT", "broadcasts", "v", 405),
     ] {
-        for version in [Version::Http1, Version::Http2] {
-            let body = body.as_bytes();
-            let reply = http::send(version, server.admin(), method, path, &[], body).await;
-            assert_eq!(reply.status, status, "{method} {path:.20} {version:?}");
-            assert!(reply.errno() > 0, "{method} {path:.20}");
-        }
+        let body = json!({ "version": body });
+        let reply = server.operate(method, path, &body).await;
+        assert_eq!(reply.status, status, "{method} {path:.20}");
+        assert!(reply.errno() > 0, "{method} {path:.20}");
     }
     assert_eq!(all(&server).await, json!({}));
     set(&server, "a", &long[1..]).await;
-    assert_eq!(ask(&server, "PUT", "/broadcasts/b", "v").await.status, 429);
+    assert_eq!(put(&server, "b", "v").await.status, 429);
     set(&server, "a", "v").await;
     assert_eq!(all(&server).await, json!({ "a": "v" }));
     // The public listener has no such thing.
-    for path in ["/broadcasts", "/broadcasts/a"] {
+    for path in ["/admin/v1/broadcasts", "/admin/v1/broadcasts/a"] {
         assert_eq!(server.get(path).await.status, 404);
     }
 }
@@ -151,8 +155,7 @@ async fn ws_b_2_a_new_version_is_told_within_a_second_to_those_who_asked() {
     assert_eq!(told(&mut by_hello).await, json!({ "later": "1" }));
     // Neither the same again nor the end of one is news.
     set(&server, MONITOR, "\"1\"").await;
-    let path = format!("/broadcasts/{MONITOR}");
-    assert_eq!(ask(&server, "DELETE", &path, "").await.status, 204);
+    assert_eq!(remove(&server, MONITOR).await, 204);
     for user_agent in [&mut by_hello, &mut by_message, &mut neither] {
         user_agent.hears_nothing().await;
     }

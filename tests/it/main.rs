@@ -10,6 +10,7 @@
 mod support;
 
 mod ack;
+mod admin;
 mod body;
 mod broadcast;
 mod clauses_http;

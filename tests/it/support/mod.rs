@@ -1,5 +1,6 @@
 //! The subject, and the two parties around it. They speak the wire alone.
 
+pub mod admin;
 pub mod app_server;
 pub mod disk;
 pub mod frames;

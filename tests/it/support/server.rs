@@ -270,6 +270,11 @@ impl Server {
         &self.admin
     }
 
+    /// The data folder.
+    pub fn data(&self) -> &Path {
+        &self.config.server.data
+    }
+
     /// The origin that tokens are made out to.
     pub fn origin(&self) -> String {
         self.origin.clone()

@@ -1,0 +1,291 @@
+//! Who may do what over the admin API: bearer tokens from files, and the check
+//! that no web page elsewhere drives it.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
+
+use http::header::{AUTHORIZATION, HOST, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, request};
+use serde::Serialize;
+use subtle::ConstantTimeEq;
+
+use super::AdminError;
+use crate::config::{Config, HostNames};
+use crate::keys;
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Everything.
+    Full,
+    /// Look.
+    ReadOnly,
+}
+
+/// By what a caller has its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// `Authorization: Bearer`
+    Token,
+}
+
+/// Where a request to the admin API comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote(pub IpAddr);
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.to_canonical().fmt(f)
+    }
+}
+
+/// Who makes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// What it may do.
+    pub role: Role,
+    /// By what.
+    pub via: Via,
+    /// Where it is.
+    pub remote: Remote,
+}
+
+impl Caller {
+    /// Lets through who may change things.
+    ///
+    /// # Errors
+    /// [`AdminError::ReadOnly`].
+    pub fn may_change(&self) -> Result<(), AdminError> {
+        match self.role {
+            Role::Full => Ok(()),
+            Role::ReadOnly => Err(AdminError::ReadOnly),
+        }
+    }
+}
+
+/// Why the tokens cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file can be neither read nor made.
+    #[error("the admin token {}: {}", .0.display(), .1)]
+    File(PathBuf, #[source] io::Error),
+    /// What it holds is no token.
+    #[error(
+        "the admin token {}: a token is one line of 24 to 512 visible ASCII characters; remove \
+         the file, and one is made at the next start", .0.display()
+    )]
+    Token(PathBuf),
+    /// The two roles could not be told apart.
+    #[error("admin.token_file and admin.read_token_file hold the same token: each needs its own")]
+    Same,
+}
+
+/// The credentials that are taken.
+pub struct Access {
+    full: Token,
+    read_only: Token,
+    hosts: HostNames,
+}
+
+/// A secret. Not shown by `Debug`.
+struct Token(Vec<u8>);
+
+impl Access {
+    /// Reads the tokens; those whose file is not there are made.
+    ///
+    /// # Errors
+    /// When a file can be neither read nor made, or holds no token.
+    pub fn open(config: &Config) -> Result<Self, TokenError> {
+        let full = Token::load_or_make(&config.admin_token_file())?;
+        let read_only = Token::load_or_make(&config.admin_read_token_file())?;
+        if full.is(&read_only.0) {
+            return Err(TokenError::Same);
+        }
+        Ok(Self {
+            full,
+            read_only,
+            hosts: config.admin.hosts.clone(),
+        })
+    }
+
+    /// Who makes this request.
+    ///
+    /// # Errors
+    /// [`AdminError::Unauthorized`]; [`AdminError::Origin`] and
+    /// [`AdminError::HostName`] when a web page elsewhere may be behind it.
+    pub fn caller(&self, parts: &request::Parts, remote: Remote) -> Result<Caller, AdminError> {
+        self.check_origin(parts)?;
+        let given = bearer(&parts.headers).ok_or(AdminError::Unauthorized)?;
+        let role = if self.full.is(given) {
+            Role::Full
+        } else if self.read_only.is(given) {
+            Role::ReadOnly
+        } else {
+            return Err(AdminError::Unauthorized);
+        };
+        Ok(Caller {
+            role,
+            via: Via::Token,
+            remote,
+        })
+    }
+
+    /// Refuses what a page of another origin has sent, and what came by a name
+    /// that is not ours: a page can make a name of its own lead here (DNS
+    /// rebinding), but not an address or `localhost`.
+    ///
+    /// # Errors
+    /// [`AdminError::Origin`], [`AdminError::HostName`].
+    pub fn check_origin(&self, parts: &request::Parts) -> Result<(), AdminError> {
+        let host = authority(parts).ok_or(AdminError::HostName)?;
+        if !self.is_ours(host.host()) {
+            return Err(AdminError::HostName);
+        }
+        let Some(origin) = parts.headers.get(ORIGIN) else {
+            return Ok(());
+        };
+        let origin = origin.to_str().unwrap_or_default();
+        let said = origin.split_once("://").map(|(_, authority)| authority);
+        if said.is_some_and(|said| said.eq_ignore_ascii_case(host.as_str())) {
+            Ok(())
+        } else {
+            Err(AdminError::Origin)
+        }
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        let address = name.trim_start_matches('[').trim_end_matches(']');
+        address.parse::<IpAddr>().is_ok() || name == "localhost" || self.hosts.0.contains(&name)
+    }
+}
+
+impl Token {
+    const SHORTEST: usize = 24;
+    const LONGEST: usize = 512;
+
+    fn load_or_make(file: &Path) -> Result<Self, TokenError> {
+        let text =
+            keys::read_or_make(file).map_err(|error| TokenError::File(file.to_owned(), error))?;
+        let token = text.trim();
+        let visible = token.bytes().all(|octet| octet.is_ascii_graphic());
+        if visible && (Self::SHORTEST..=Self::LONGEST).contains(&token.len()) {
+            Ok(Self(token.into()))
+        } else {
+            Err(TokenError::Token(file.to_owned()))
+        }
+    }
+
+    fn is(&self, given: &[u8]) -> bool {
+        self.0.ct_eq(given).into()
+    }
+}
+
+/// The token of `Authorization: Bearer`, where there is one such field.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (field, None) = (fields.next()?.as_bytes(), fields.next()) else {
+        return None;
+    };
+    let (scheme, token) = field.split_at_checked("Bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
+}
+
+/// Whom the request is for: in HTTP/2 the URI says it, in HTTP/1.1 `Host`.
+fn authority(parts: &request::Parts) -> Option<Authority> {
+    match parts.uri.authority() {
+        Some(authority) => Some(authority.clone()),
+        None => parts.headers.get(HOST)?.to_str().ok()?.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use http::Request;
+
+    use super::*;
+
+    const REMOTE: Remote = Remote(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    fn access() -> Access {
+        Access {
+            full: Token(vec![b'f'; 24]),
+            read_only: Token(vec![b'r'; 24]),
+            hosts: HostNames(vec!["admin.example.org".into()]),
+        }
+    }
+
+    fn ask(headers: &[(&str, &str)]) -> Result<Role, AdminError> {
+        let mut request = Request::get("/admin/v1/session");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        access().caller(&parts, REMOTE).map(|caller| caller.role)
+    }
+
+    #[test]
+    fn the_token_says_the_role() {
+        let host = ("host", "127.0.0.1:8081");
+        let with = |value: &str| ask(&[host, ("authorization", value)]);
+        let (full, read) = ("f".repeat(24), "r".repeat(24));
+        assert_eq!(with(&format!("Bearer {full}")), Ok(Role::Full));
+        assert_eq!(with(&format!("bearer  {read}")), Ok(Role::ReadOnly));
+        for wrong in ["", "Bearer", "Bearer ", "Bearer x", "Basic x", &full] {
+            assert_eq!(with(wrong), Err(AdminError::Unauthorized), "{wrong}");
+        }
+        let bearer = format!("Bearer {full}");
+        let twice = [
+            host,
+            ("authorization", &*bearer),
+            ("authorization", &*bearer),
+        ];
+        assert_eq!(ask(&twice), Err(AdminError::Unauthorized));
+    }
+
+    #[test]
+    fn pages_elsewhere_are_refused_whatever_they_know() {
+        let bearer = format!("Bearer {}", "f".repeat(24));
+        let from = |host: &str, origin: Option<&str>| {
+            let mut headers = vec![("authorization", &*bearer), ("host", host)];
+            headers.extend(origin.map(|origin| ("origin", origin)));
+            ask(&headers)
+        };
+        for host in [
+            "127.0.0.1:1",
+            "[::1]:8081",
+            "localhost",
+            "LOCALHOST.",
+            "admin.example.org",
+        ] {
+            assert_eq!(from(host, None), Ok(Role::Full), "{host}");
+            let own = format!("http://{host}");
+            assert_eq!(from(host, Some(&own)), Ok(Role::Full), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+        ] {
+            assert_eq!(from(host, None), Err(AdminError::HostName), "{host}");
+        }
+        for origin in [
+            "http://evil.example",
+            "null",
+            "http://127.0.0.1:2",
+            "127.0.0.1:1",
+        ] {
+            let refused = from("127.0.0.1:1", Some(origin));
+            assert_eq!(refused, Err(AdminError::Origin), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Broadcasts: shown, set and removed. An id is the rest of the path, with its
+//! slashes; what a path cannot hold is percent-encoded.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Request, done, json_reply};
+use crate::broadcasts::Label;
+use crate::error::Error;
+use crate::http::body::Content;
+use crate::http::{Reply, Site};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Version {
+    version: String,
+}
+
+/// Shows the version of each broadcast.
+pub(super) fn list(site: &Site) -> Reply {
+    let service = &site.service;
+    json_reply(&json!({
+        "broadcasts": service.broadcasts().versions(),
+        "limit": service.config().limits.broadcasts,
+    }))
+}
+
+/// Sets a broadcast to the version in the body, or removes it.
+pub(super) async fn resource(request: Request<'_, impl Content>, id: &str) -> Result<Reply, Error> {
+    let (site, caller) = (request.site, request.caller);
+    let method = &request.parts.method;
+    if *method != Method::PUT && *method != Method::DELETE {
+        return Err(Error::MethodNotAllowed("PUT, DELETE"));
+    }
+    caller.may_change()?;
+    let id = percent_decode_str(id).decode_utf8();
+    let id = id.ok().and_then(|id| Label::new(&id));
+    let id = id.ok_or(Error::BroadcastId)?;
+    let service = &site.service;
+    let action = if *method == Method::PUT {
+        let Version { version } = request.read().await?;
+        let version = Label::new(&version).ok_or(Error::BroadcastVersion)?;
+        service.set_broadcast(id.clone(), Some(version)).await?;
+        "setBroadcast"
+    } else {
+        if !service.set_broadcast(id.clone(), None).await? {
+            return Err(Error::NoBroadcast);
+        }
+        "removeBroadcast"
+    };
+    site.admin
+        .audit
+        .note(&caller, action, id.as_str(), service.now());
+    Ok(done())
+}

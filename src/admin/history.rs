@@ -1,0 +1,222 @@
+//! The last hour, sampled: what the overview shows as it goes on.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::http::Site;
+use crate::latency::Buckets;
+use crate::metrics::Metrics;
+use crate::service::PushService;
+
+/// How many samples are kept: an hour of the default `admin.sample_every`.
+const KEPT: usize = 720;
+
+/// How long half, nine tenths and 99 of a hundred took at most.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Percentiles {
+    p50: f64,
+    p90: f64,
+    p99: f64,
+}
+
+impl Percentiles {
+    /// In milliseconds; `None` when there were none.
+    fn of(buckets: &Buckets) -> Option<Self> {
+        let millis = |part| {
+            let took = buckets.quantile(part)?;
+            // To the microsecond: more is not known.
+            Some(took.as_micros() as f64 / 1000.0)
+        };
+        Some(Self {
+            p50: millis(0.5)?,
+            p90: millis(0.9)?,
+            p99: millis(0.99)?,
+        })
+    }
+}
+
+/// The service at one time, and what happened since the sample before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Sample {
+    /// Milliseconds since the epoch.
+    at: u64,
+    connections: u64,
+    user_agents: u64,
+    monitors: u64,
+    accepted_per_second: f64,
+    delivered_per_second: f64,
+    acknowledged_per_second: f64,
+    refused_per_second: f64,
+    accept: Option<Percentiles>,
+    delivery: Option<Percentiles>,
+    stored_messages: u64,
+    /// Octets of the stored messages.
+    stored_bytes: u64,
+    /// Octets of the store's files.
+    disk_bytes: u64,
+    subscriptions: u64,
+}
+
+/// What has happened since the start.
+#[derive(Clone, Debug, Default)]
+struct Totals {
+    accepted: u64,
+    delivered: u64,
+    acknowledged: u64,
+    refused: BTreeMap<&'static str, u64>,
+    accept: Buckets,
+    delivery: Buckets,
+}
+
+impl Totals {
+    fn of(metrics: &Metrics) -> Self {
+        Self {
+            accepted: metrics.accepted.get(),
+            delivered: metrics.delivered.get(),
+            acknowledged: metrics.acknowledgements(),
+            refused: metrics.refusals(),
+            accept: metrics.accept.buckets(),
+            delivery: metrics.delivery.buckets(),
+        }
+    }
+
+    /// How many were refused since `earlier`, by reason.
+    fn refused_since(&self, earlier: &Self) -> Vec<(&'static str, u64)> {
+        let refused = self.refused.iter().map(|(reason, count)| {
+            let before = earlier.refused.get(reason).copied().unwrap_or(0);
+            (*reason, count - before)
+        });
+        refused.filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+/// The samples of the last hour.
+pub struct History {
+    kept: Mutex<Kept>,
+    /// `true` with each sample, `false` at the end.
+    goes_on: watch::Sender<bool>,
+}
+
+struct Kept {
+    samples: VecDeque<Sample>,
+    /// Beside each sample, what was refused before it.
+    refused: VecDeque<Vec<(&'static str, u64)>>,
+    totals: Totals,
+    sampled_at: Instant,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            kept: Mutex::new(Kept {
+                samples: VecDeque::new(),
+                refused: VecDeque::new(),
+                totals: Totals::default(),
+                sampled_at: Instant::now(),
+            }),
+            goes_on: watch::Sender::new(true),
+        }
+    }
+}
+
+impl History {
+    /// The samples, the oldest first.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.kept().samples.iter().copied().collect()
+    }
+
+    /// The newest sample; one is taken when there is none yet.
+    pub fn newest(&self, service: &PushService) -> Sample {
+        let newest = self.kept().samples.back().copied();
+        newest.unwrap_or_else(|| self.take(service))
+    }
+
+    /// How many were refused in the last hour, by reason.
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        let mut sums = BTreeMap::new();
+        for (reason, count) in self.kept().refused.iter().flatten() {
+            *sums.entry(*reason).or_default() += count;
+        }
+        sums
+    }
+
+    /// Changes with every sample; `false` when it is over.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.goes_on.subscribe()
+    }
+
+    /// Tells all who watch that it is over.
+    pub fn end(&self) {
+        self.goes_on.send_replace(false);
+    }
+
+    fn take(&self, service: &PushService) -> Sample {
+        let (metrics, usage) = (service.metrics(), service.usage());
+        let (now, totals) = (Instant::now(), Totals::of(metrics));
+        let mut kept = self.kept();
+        let (before, since) = (&kept.totals, now - kept.sampled_at);
+        let rate = |now: u64, before: u64| per_second(now - before, since);
+        let refused = totals.refused_since(before);
+        let refusals = refused.iter().map(|(_, count)| count).sum();
+        let gauge = |value: i64| u64::try_from(value).unwrap_or(0);
+        let sample = Sample {
+            at: service.now().as_millis(),
+            connections: gauge(metrics.connections.get()),
+            user_agents: gauge(metrics.user_agents.get()),
+            monitors: gauge(metrics.monitors.get()),
+            accepted_per_second: rate(totals.accepted, before.accepted),
+            delivered_per_second: rate(totals.delivered, before.delivered),
+            acknowledged_per_second: rate(totals.acknowledged, before.acknowledged),
+            refused_per_second: per_second(refusals, since),
+            accept: Percentiles::of(&totals.accept.since(&before.accept)),
+            delivery: Percentiles::of(&totals.delivery.since(&before.delivery)),
+            stored_messages: usage.messages,
+            stored_bytes: usage.live_bytes,
+            disk_bytes: usage.disk_bytes,
+            subscriptions: usage.subscriptions,
+        };
+        kept.keep(sample, refused);
+        kept.totals = totals;
+        kept.sampled_at = now;
+        sample
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Nothing that holds this lock can panic half-way.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, sample: Sample, refused: Vec<(&'static str, u64)>) {
+        if self.samples.len() == KEPT {
+            self.samples.pop_front();
+            self.refused.pop_front();
+        }
+        self.samples.push_back(sample);
+        self.refused.push_back(refused);
+    }
+}
+
+fn per_second(count: u64, since: Duration) -> f64 {
+    let rate = count as f64 / since.as_secs_f64().max(0.001);
+    (rate * 10.0).round() / 10.0
+}
+
+/// Samples every `admin.sample_every` until it is cancelled.
+pub async fn run(site: Arc<Site>) {
+    let (service, history) = (&site.service, &site.admin.history);
+    let mut ticks = interval(service.config().admin.sample_every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        history.take(service);
+        // Told to all who watch, unless it is over.
+        history.goes_on.send_if_modified(|goes_on| *goes_on);
+    }
+}

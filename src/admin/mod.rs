@@ -1,0 +1,229 @@
+//! The admin API, `/admin/v1/…` on the admin listener: what an operator sees
+//! and does. `docs/openapi.yaml` describes it; the tests hold it to that.
+
+use std::sync::Arc;
+
+use bugle_protocol::UnixTime;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode, request};
+use http_body_util::Full;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::http::body::{self, Content};
+use crate::http::{Answer, Reply, Site};
+
+use self::access::{Access, Caller, Remote};
+use self::audit::Audit;
+use self::history::History;
+use self::overview::Overview;
+
+pub mod access;
+pub mod history;
+
+mod audit;
+mod broadcasts;
+mod overview;
+
+/// How many streams may be open at one time: each takes a connection and, with
+/// every sample, a few kilobytes.
+const STREAMS: usize = 32;
+
+/// What the admin API keeps.
+pub struct Admin {
+    access: Access,
+    audit: Audit,
+    history: History,
+    streams: Arc<Semaphore>,
+    started_at: UnixTime,
+}
+
+/// Why a request to the admin API is not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdminError {
+    /// No token, or another one.
+    #[error(
+        "the admin API needs Authorization: Bearer with the token in the file admin-token of the \
+         data folder (admin.token_file); `bugle admin` sends it by itself"
+    )]
+    Unauthorized,
+    /// A change with the token that may only look.
+    #[error("this token may only look: changes need the one in admin-token (admin.token_file)")]
+    ReadOnly,
+    /// A page of another origin has sent it.
+    #[error("the admin API takes no requests from pages of another origin")]
+    Origin,
+    /// It came by a name that may be anybody's.
+    #[error(
+        "the admin API is reached by an IP address, by localhost, or by a name in admin.hosts: \
+         add this host name there if it is yours"
+    )]
+    HostName,
+    /// The body is not what is described.
+    #[error("the body is not what docs/openapi.yaml describes: {0}")]
+    Body(String),
+    /// The body is something else than JSON.
+    #[error("the body is to be JSON: send Content-Type: application/json")]
+    NotJson,
+    /// Too many streams are open.
+    #[error("too many streams of the overview are open: close one, or ask for /admin/v1/overview")]
+    Streams,
+}
+
+impl Admin {
+    /// Begins at `started_at`.
+    pub fn new(access: Access, started_at: UnixTime) -> Self {
+        Self {
+            access,
+            audit: Audit::default(),
+            history: History::default(),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            started_at,
+        }
+    }
+
+    /// # Errors
+    /// When a token can be neither read nor made.
+    pub fn open(config: &Config, started_at: UnixTime) -> Result<Self, access::TokenError> {
+        Access::open(config).map(|access| Self::new(access, started_at))
+    }
+
+    /// Ends the streams of the overview, which would go on for ever.
+    pub fn end_streams(&self) {
+        self.history.end();
+    }
+
+    fn admit_stream(&self) -> Result<OwnedSemaphorePermit, AdminError> {
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        place.map_err(|_| AdminError::Streams)
+    }
+}
+
+/// A request to the admin API, let in.
+struct Request<'r, C> {
+    site: &'r Arc<Site>,
+    parts: &'r request::Parts,
+    content: C,
+    caller: Caller,
+}
+
+/// Answers a request below `/admin/`; `path` is what follows that.
+///
+/// # Errors
+/// Every refusal; [`Error::Admin`] are those of the API itself.
+pub async fn route(
+    site: &Arc<Site>,
+    parts: &request::Parts,
+    path: &str,
+    content: impl Content,
+    remote: Remote,
+) -> Result<Answer, Error> {
+    if path == "v1/openapi.yaml" {
+        site.admin.access.check_origin(parts)?;
+        return get(&parts.method).map(|()| Answer::Reply(description()));
+    }
+    let caller = site.admin.access.caller(parts, remote)?;
+    let request = Request {
+        site,
+        parts,
+        content,
+        caller,
+    };
+    if path == "v1/overview/stream" {
+        get(&parts.method)?;
+        let place = site.admin.admit_stream()?;
+        return Ok(Answer::Stream(overview::stream(site, place)));
+    }
+    answer(request, path).await.map(Answer::Reply)
+}
+
+async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply, Error> {
+    let (site, method) = (request.site, &request.parts.method);
+    if let Some(id) = path.strip_prefix("v1/broadcasts/") {
+        return broadcasts::resource(request, id).await;
+    }
+    match path {
+        "v1/session" => get(method).map(|()| session(&request.caller)),
+        "v1/overview" => get(method).map(|()| json_reply(&Overview::of(site))),
+        "v1/history" => get(method).map(|()| history(site)),
+        "v1/audit" => {
+            get(method).map(|()| json_reply(&json!({ "entries": site.admin.audit.newest() })))
+        }
+        "v1/broadcasts" => get(method).map(|()| broadcasts::list(site)),
+        _ => Err(Error::NotFound),
+    }
+}
+
+impl<C: Content> Request<'_, C> {
+    /// Reads the body.
+    async fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let kind = self.parts.headers.get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        // A page can send other kinds without asking first.
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(AdminError::NotJson.into());
+        }
+        let limits = &self.site.service.config().limits;
+        let body = body::read(&self.parts.headers, self.content, limits).await?;
+        serde_json::from_slice(&body).map_err(|error| AdminError::Body(error.to_string()).into())
+    }
+}
+
+fn get(method: &Method) -> Result<(), Error> {
+    method_is(method, Method::GET, "GET")
+}
+
+fn method_is(method: &Method, wanted: Method, allow: &'static str) -> Result<(), Error> {
+    if *method == wanted {
+        Ok(())
+    } else {
+        Err(Error::MethodNotAllowed(allow))
+    }
+}
+
+fn session(caller: &Caller) -> Reply {
+    json_reply(&json!({
+        "role": caller.role,
+        "via": caller.via,
+        "version": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+fn history(site: &Site) -> Reply {
+    let interval = site.service.config().admin.sample_every.as_millis();
+    json_reply(&json!({
+        "interval": u64::try_from(interval).unwrap_or(u64::MAX),
+        "samples": site.admin.history.samples(),
+    }))
+}
+
+fn description() -> Reply {
+    let mut reply = Response::new(Full::from(include_str!("../../docs/openapi.yaml")));
+    let kind = HeaderValue::from_static("application/yaml");
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    reply
+}
+
+/// A reply with an answer that no cache keeps.
+fn json_reply(answer: &impl Serialize) -> Reply {
+    // Maps of ours have texts for keys; nothing else can fail.
+    let answer = serde_json::to_value(answer).unwrap_or(Value::Null);
+    let mut reply = Reply::new(Full::new(Bytes::from(answer.to_string())));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
+/// It is done, and there is nothing to say.
+fn done() -> Reply {
+    let mut reply = Reply::new(Full::default());
+    *reply.status_mut() = StatusCode::NO_CONTENT;
+    reply
+}

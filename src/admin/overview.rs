@@ -1,0 +1,170 @@
+//! The service now, on one page.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::stream::unfold;
+use http::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::history::Sample;
+use crate::http::{Events, Site};
+
+/// What the overview shows.
+#[derive(Debug, Serialize)]
+pub struct Overview {
+    version: &'static str,
+    public_url: String,
+    started_at: u64,
+    draining: bool,
+    trace_messages: usize,
+    now: Sample,
+    totals: Totals,
+    refusals: Vec<Refusals>,
+    limits: Vec<Bound>,
+}
+
+/// Messages since the start.
+#[derive(Debug, Serialize)]
+struct Totals {
+    accepted: u64,
+    delivered: u64,
+    acknowledged: u64,
+    expired: u64,
+    dropped: u64,
+    refused: u64,
+}
+
+/// How often something was refused.
+#[derive(Debug, Serialize)]
+struct Refusals {
+    reason: &'static str,
+    total: u64,
+    last_hour: u64,
+}
+
+/// How near something is to its bound.
+#[derive(Debug, Serialize)]
+struct Bound {
+    setting: &'static str,
+    current: u64,
+    limit: u64,
+}
+
+impl Overview {
+    /// Of a service.
+    pub fn of(site: &Site) -> Self {
+        let service = &site.service;
+        let (metrics, history) = (service.metrics(), &site.admin.history);
+        let refused = metrics.refusals();
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            public_url: service.public_url().to_string(),
+            started_at: site.admin.started_at.as_millis(),
+            draining: site.stopping.is_leaving(),
+            trace_messages: service.config().trace.messages,
+            now: history.newest(service),
+            totals: Totals {
+                accepted: metrics.accepted.get(),
+                delivered: metrics.delivered.get(),
+                acknowledged: metrics.acknowledgements(),
+                expired: metrics.expired.get(),
+                dropped: metrics.dropped.get(),
+                refused: refused.values().sum(),
+            },
+            refusals: refusals(&refused, &history.refused()),
+            limits: bounds(site),
+        }
+    }
+}
+
+fn refusals(
+    total: &BTreeMap<&'static str, u64>,
+    last_hour: &BTreeMap<&'static str, u64>,
+) -> Vec<Refusals> {
+    let mut refusals: Vec<_> = total
+        .iter()
+        .map(|(reason, total)| Refusals {
+            reason,
+            total: *total,
+            last_hour: last_hour.get(reason).copied().unwrap_or(0),
+        })
+        .collect();
+    refusals.sort_by_key(|refusal| std::cmp::Reverse((refusal.last_hour, refusal.total)));
+    refusals
+}
+
+/// What is counted against a bound, the nearest to it first.
+fn bounds(site: &Site) -> Vec<Bound> {
+    let service = &site.service;
+    let (limits, metrics, usage) = (&service.config().limits, service.metrics(), service.usage());
+    let gauge = |value: i64| u64::try_from(value).unwrap_or(0);
+    let mut bounds: Vec<_> = [
+        (
+            "limits.connections",
+            gauge(metrics.connections.get()),
+            limits.connections as u64,
+        ),
+        (
+            "limits.user_agents",
+            site.connected() as u64,
+            limits.user_agents as u64,
+        ),
+        (
+            "limits.requests",
+            site.in_progress() as u64,
+            limits.requests as u64,
+        ),
+        (
+            "limits.subscriptions",
+            usage.subscriptions,
+            limits.subscriptions,
+        ),
+        ("limits.stored_bytes", usage.live_bytes, limits.stored_bytes),
+        (
+            "limits.receipt_subscriptions",
+            usage.receipt_subscriptions,
+            limits.receipt_subscriptions,
+        ),
+        ("limits.receipts", usage.receipts, limits.receipts),
+        (
+            "limits.broadcasts",
+            service.broadcasts().len() as u64,
+            limits.broadcasts as u64,
+        ),
+    ]
+    .into_iter()
+    .map(|(setting, current, limit)| Bound {
+        setting,
+        current,
+        limit,
+    })
+    .collect();
+    let share = |bound: &Bound| bound.current as f64 / bound.limit.max(1) as f64;
+    bounds.sort_by(|a, b| share(b).total_cmp(&share(a)));
+    bounds
+}
+
+/// The overview as events, one at once and one with every sample, until the
+/// sampling ends.
+pub fn stream(site: &Arc<Site>, place: OwnedSemaphorePermit) -> Response<Events> {
+    let mut samples = site.admin.history.watch();
+    samples.mark_changed();
+    let begin = (Arc::clone(site), samples, place);
+    let events = unfold(begin, |(site, mut samples, place)| async move {
+        let goes_on = samples.changed().await.is_ok() && *samples.borrow_and_update();
+        let overview = serde_json::to_string(&Overview::of(&site)).ok();
+        let event = overview.filter(|_| goes_on)?;
+        let frame = Frame::data(format!("event: overview\ndata: {event}\n\n").into());
+        Some((Ok(frame), (site, samples, place)))
+    });
+    let mut reply = Response::new(StreamBody::new(events).boxed_unsync());
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
