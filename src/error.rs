@@ -10,7 +10,8 @@ use bugle_protocol::vapid::VapidError;
 use http::StatusCode;
 
 use crate::admin::AdminError;
-use crate::store::{Limit, StoreError};
+use crate::limits::Limit;
+use crate::store::StoreError;
 
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -110,9 +111,17 @@ pub enum Error {
     /// A refusal of the admin API.
     #[error("{0}")]
     Admin(#[from] AdminError),
-    /// A bound; the name of its setting.
-    #[error("over the limit {0}: try again later")]
-    Limit(&'static str),
+    /// A bound is reached.
+    #[error("over the limit {}: try again later", .0.setting())]
+    Limit(Limit),
+    /// Too many requests in too short a time.
+    #[error("more requests than {setting} allows: try again in {} s", whole_secs(*wait))]
+    Rate {
+        /// The setting that says how many.
+        setting: &'static str,
+        /// Until there is room for one more.
+        wait: Duration,
+    },
     /// A subscription without a key where `push.require_vapid` is on.
     #[error("this service needs an application server key for every subscription")]
     KeyRequired,
@@ -161,7 +170,7 @@ impl Error {
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
-            Self::Limit(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limit(_) | Self::Rate { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -178,7 +187,7 @@ impl Error {
             Self::Header(HeaderError::Topic) => 113,
             Self::Header(HeaderError::Urgency) => 115,
             Self::Header(_) | Self::Body(_) => 110,
-            Self::Limit(_) | Self::Unavailable => 201,
+            Self::Limit(_) | Self::Rate { .. } | Self::Unavailable => 201,
             Self::MethodNotAllowed(_)
             | Self::Incomplete
             | Self::BodyTimeout(_)
@@ -200,6 +209,9 @@ impl Error {
 
     /// A short name for metrics and logs.
     pub fn label(&self) -> &'static str {
+        if let Some(setting) = self.setting() {
+            return setting;
+        }
         match self {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed(_) => "method_not_allowed",
@@ -214,17 +226,19 @@ impl Error {
             Self::Vapid(_) => "vapid",
             Self::Header(_) => "header",
             Self::Body(_) => "body",
-            Self::TooLarge(_) => "too_large",
             Self::Incomplete => "incomplete",
-            Self::BodyTimeout(_) => "body_timeout",
             Self::Host => "host",
             Self::TransferCoding => "transfer_coding",
             Self::WebSocketVersion | Self::Handshake(_) => "handshake",
             Self::BroadcastId | Self::BroadcastVersion | Self::NoBroadcast => "broadcast",
             Self::Admin(AdminError::Unauthorized) => "admin_unauthorized",
             Self::Admin(_) => "admin",
-            Self::Limit(setting) => setting,
-            Self::KeyRequired => "key_required",
+            // Those with a setting have its name.
+            Self::TooLarge(_)
+            | Self::BodyTimeout(_)
+            | Self::Limit(_)
+            | Self::Rate { .. }
+            | Self::KeyRequired => "limit",
             Self::Unavailable => "unavailable",
         }
     }
@@ -233,8 +247,21 @@ impl Error {
     /// §8.4).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Limit(_) => Some(Duration::from_secs(60)),
+            Self::Limit(limit) => Some(limit.retry_after()),
+            Self::Rate { wait, .. } => Some(Duration::from_secs(whole_secs(*wait))),
             Self::Unavailable => Some(Duration::from_secs(10)),
+            _ => None,
+        }
+    }
+
+    /// The setting that drew the line, where it was one.
+    pub fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::Limit(limit) => Some(limit.setting()),
+            Self::Rate { setting, .. } => Some(setting),
+            Self::TooLarge(_) => Some("limits.body_bytes"),
+            Self::BodyTimeout(_) => Some("limits.body_timeout"),
+            Self::KeyRequired => Some("push.require_vapid"),
             _ => None,
         }
     }
@@ -248,9 +275,14 @@ impl Error {
     }
 }
 
+/// Whole seconds that are not over too early: 1 and more.
+fn whole_secs(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())
+}
+
 impl From<Limit> for Error {
     fn from(limit: Limit) -> Self {
-        Self::Limit(limit.setting())
+        Self::Limit(limit)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sweep that takes expired messages off the disk (RFC 8030 §5.2). They
-//! are never delivered anyway; this gives their space back.
+//! are never delivered anyway; this gives their space back. So it does for the
+//! buckets of [`rates`](crate::rates).
 
 use std::sync::Arc;
 
@@ -18,5 +19,6 @@ pub async fn run(site: Arc<Site>) {
         while service.expire().await.is_ok_and(|more| more) {
             tokio::task::yield_now().await;
         }
+        site.rates.sweep();
     }
 }

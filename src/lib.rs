@@ -15,6 +15,7 @@ pub mod systemd;
 pub mod time;
 pub mod verifier;
 
+mod addresses;
 mod admin;
 mod broadcasts;
 mod clients;
@@ -25,7 +26,9 @@ mod http;
 mod io;
 mod keys;
 mod latency;
+mod limits;
 mod random;
+mod rates;
 mod service;
 mod store;
 mod tls;

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::config::Limits;
 use crate::latency::Latency;
 use crate::store::Usage;
 
@@ -24,6 +25,12 @@ pub struct Reason {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Tolerance {
     what: &'static str,
+}
+
+/// A setting by its name, such as `limits.requests`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Setting {
+    setting: &'static str,
 }
 
 /// With which code a user agent acknowledged.
@@ -49,6 +56,10 @@ macro_rules! metrics {
         }
 
         impl Metrics {
+            /// The names, without what the text format adds.
+            #[cfg(test)]
+            pub const NAMES: &[&str] = &[$($name),+];
+
             fn registry(&self) -> Registry {
                 let mut registry = Registry::with_prefix("bugle");
                 $(registry.register($name, concat!($($help),+).trim(), self.$field.clone());)+
@@ -61,6 +72,10 @@ macro_rules! metrics {
 metrics! {
     /// Connections of any kind that are open now
     connections: Gauge = "connections",
+    /// Requests in progress now
+    requests: Gauge = "requests",
+    /// What the gauges of the same names may be at most, by setting
+    limits: Family<Setting, Gauge> = "limit",
     /// User agents that are connected by WebSocket now
     user_agents: Gauge = "user_agents",
     /// GETs that are held now
@@ -93,6 +108,9 @@ metrics! {
     nacks: Counter = "nacks",
     /// WebSockets closed, by close code
     closed: Family<CloseCode, Counter> = "websockets_closed",
+    /// Connections and streams ended because their peer took too long or sent
+    /// too much, by the setting that says how much
+    cut: Family<Reason, Counter> = "connections_cut",
     /// Requests to a store that failed
     store_failures: Counter = "store_failures",
     /// Changed certificates that could not be used; the old one is in use still
@@ -117,9 +135,29 @@ metrics! {
     store_reopened: Gauge = "store_reopened",
     /// Records of the store that were damaged and set aside
     damaged_records: Gauge = "damaged_records",
+    /// Octets of memory that the process holds; 0 where the system does not say
+    resident_memory_bytes: Gauge = "resident_memory_bytes",
 }
 
 impl Metrics {
+    /// Nothing counted yet, under these bounds.
+    pub fn new(limits: &Limits) -> Self {
+        let metrics = Self::default();
+        for (setting, most) in [
+            ("limits.connections", limits.connections as u64),
+            ("limits.user_agents", limits.user_agents as u64),
+            ("limits.requests", limits.requests as u64),
+            ("limits.subscriptions", limits.subscriptions),
+            ("limits.stored_bytes", limits.stored_bytes),
+            ("limits.receipts", limits.receipts),
+            ("limits.receipt_subscriptions", limits.receipt_subscriptions),
+        ] {
+            let bound = metrics.limits.get_or_create_owned(&Setting { setting });
+            set(&bound, most);
+        }
+        metrics
+    }
+
     /// Counts a refusal.
     pub fn refuse(&self, reason: &'static str) {
         let before = self.refused.get_or_create(&Reason { reason }).inc();
@@ -147,6 +185,13 @@ impl Metrics {
         codes.iter().map(counted).sum()
     }
 
+    /// Counts the end of a connection or a stream whose peer went over the
+    /// bound that `setting` names.
+    pub fn cut(&self, setting: &'static str) {
+        let reason = Reason { reason: setting };
+        self.cut.get_or_create(&reason).inc();
+    }
+
     /// Counts an accepted push message that needed a switch of `[compat]`.
     pub fn tolerate(&self, switch: &'static str) {
         let what = Tolerance { what: switch };
@@ -155,6 +200,12 @@ impl Metrics {
 
     /// Counts the end of a WebSocket.
     pub fn close(&self, close: &Close) {
+        match close {
+            Close::HelloTimeout => self.cut("user_agent.hello_timeout"),
+            Close::PongTimeout => self.cut("user_agent.pong_timeout"),
+            Close::TooBig => self.cut("limits.frame_bytes"),
+            _ => {}
+        }
         self.closed
             .get_or_create(&CloseCode {
                 code: close.code().into(),
@@ -174,22 +225,34 @@ impl Metrics {
 
     /// All of it, in the OpenMetrics text format that Prometheus reads.
     pub fn text(&self, usage: Usage) -> String {
-        let gauge = |gauge: &Gauge, value: u64| {
-            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        };
-        gauge(&self.subscriptions, usage.subscriptions);
-        gauge(&self.stored_messages, usage.messages);
-        gauge(&self.stored_bytes, usage.live_bytes);
-        gauge(&self.receipts, usage.receipts);
-        gauge(&self.receipt_subscriptions, usage.receipt_subscriptions);
-        gauge(&self.disk_bytes, usage.disk_bytes);
-        gauge(&self.damaged_records, usage.damaged);
-        gauge(&self.disk_free_bytes, usage.free_bytes);
-        gauge(&self.store_failing, usage.failing.into());
-        gauge(&self.store_reopened, usage.reopened);
+        set(&self.subscriptions, usage.subscriptions);
+        set(&self.stored_messages, usage.messages);
+        set(&self.stored_bytes, usage.live_bytes);
+        set(&self.receipts, usage.receipts);
+        set(&self.receipt_subscriptions, usage.receipt_subscriptions);
+        set(&self.disk_bytes, usage.disk_bytes);
+        set(&self.damaged_records, usage.damaged);
+        set(&self.resident_memory_bytes, resident_memory().unwrap_or(0));
+        set(&self.disk_free_bytes, usage.free_bytes);
+        set(&self.store_failing, usage.failing.into());
+        set(&self.store_reopened, usage.reopened);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry());
         text
     }
+}
+
+fn set(gauge: &Gauge, value: u64) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+/// What Linux says of this process, in octets (proc_pid_status(5)).
+fn resident_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
 }

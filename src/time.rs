@@ -1,12 +1,12 @@
-//! The one place that reads the wall clock.
+//! The one place that reads the clocks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use bugle_protocol::UnixTime;
 
-/// Wall-clock time: the system's, or one that a test moves by hand.
+/// The time: the system's, or one that a test moves by hand.
 ///
 /// Timers (time-outs, intervals) are tokio's and do not follow a manual clock.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,17 @@ impl Clock {
             Some(millis) => UnixTime::from_millis(millis.load(Ordering::SeqCst)),
             #[expect(clippy::disallowed_methods, reason = "this is the one place")]
             None => SystemTime::now().into(),
+        }
+    }
+
+    /// The time since some moment, the same for all; it never goes back, not
+    /// even when somebody sets the wall clock.
+    pub fn monotonic(&self) -> Duration {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+        static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match &self.manual {
+            Some(millis) => Duration::from_millis(millis.load(Ordering::SeqCst)),
+            None => BEGIN.elapsed(),
         }
     }
 

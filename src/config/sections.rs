@@ -316,14 +316,15 @@ pub struct Limits {
     /// Open connections from one address; 0 for no limit.
     #[serde(deserialize_with = "count_or_zero")]
     pub connections_per_address: usize,
-    /// From accept to the end of the TLS handshake, and from the beginning of
-    /// a request to the end of its header.
+    /// From accept to the end of the TLS handshake and the first octets; of
+    /// HTTP/2, to the end of the client's preface.
     #[serde(with = "duration")]
     pub handshake_timeout: Duration,
     /// From the end of a request's header to the end of its body.
     #[serde(with = "duration")]
     pub body_timeout: Duration,
-    /// From a response to the next request.
+    /// From the first octets, or a response, to the end of the next request's
+    /// header.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
     /// Octets of a request's header, from 8 KiB.
@@ -350,6 +351,29 @@ pub struct Limits {
     /// Requests in progress on all connections.
     #[serde(deserialize_with = "count")]
     pub requests: usize,
+    /// Pushes a second signed by one key; 0 for no limit. Its bucket holds
+    /// `key_burst`.
+    #[serde(deserialize_with = "count_or_zero")]
+    pub key_rate: u32,
+    /// Pushes signed by one key that may come at once.
+    #[serde(deserialize_with = "count")]
+    pub key_burst: u32,
+    /// Pushes a second to one subscription; 0 for no limit.
+    #[serde(deserialize_with = "count_or_zero")]
+    pub subscription_rate: u32,
+    /// Pushes to one subscription that may come at once.
+    #[serde(deserialize_with = "count")]
+    pub subscription_burst: u32,
+    /// Requests a second from one address; 0 for no limit.
+    #[serde(deserialize_with = "count_or_zero")]
+    pub address_rate: u32,
+    /// Requests from one address that may come at once.
+    #[serde(deserialize_with = "count")]
+    pub address_burst: u32,
+    /// Keys, subscriptions and addresses, each so many, whose rate is
+    /// remembered.
+    #[serde(deserialize_with = "count")]
+    pub rate_buckets: usize,
     /// Subscriptions of one user agent.
     #[serde(deserialize_with = "count")]
     pub subscriptions_per_user_agent: u32,

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::events::{self, Events};
-use super::patient::Patient;
+use super::patient::{Patient, is_stuck};
 use super::{Answer, Reply, handshake, route, route_admin, set};
 use crate::admin::access::Remote;
 use crate::error::Error;
@@ -72,6 +72,14 @@ pub async fn serve(io: Io, peer: Peer) {
         }
     };
     if let Err(error) = ended {
+        let metrics = peer.site.service.metrics();
+        if is_stuck(&error) {
+            metrics.cut("limits.body_timeout");
+        } else if error.is_timeout() {
+            metrics.cut("limits.idle_timeout");
+        } else if error.is_parse_too_large() {
+            metrics.cut("limits.header_bytes");
+        }
         tracing::debug!(%error, "HTTP/1.1 connection ended");
     }
 }
@@ -85,6 +93,8 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
         Answer::Reply(reply)
     } else if peer.is_admin {
         route_admin(&peer.site, &parts, body, Remote(peer.address)).await
+    } else if let Err(error) = peer.site.rates.request(peer.address) {
+        Answer::Reply(peer.site.refuse(&error))
     } else if handshake::is_wanted(&parts) {
         let opened = open(&parts, upgrade, &peer);
         Answer::Reply(opened.unwrap_or_else(|error| peer.site.refuse(&error)))

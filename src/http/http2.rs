@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::patient::Patient;
+use super::patient::{Patient, is_stuck};
 use super::watched::{Seen, Watched};
 use super::{Answer, TakesPushes, events, pushed, route, route_admin};
 use crate::admin::access::Remote;
@@ -30,6 +30,9 @@ use crate::user_agent::monitor::{Monitor, Next};
 /// Serves a connection until it ends.
 pub async fn serve(io: Io, peer: Peer) {
     if let Err(error) = streams(io, &peer).await {
+        if error.get_io().is_some_and(|error| is_stuck(error)) {
+            peer.site.service.metrics().cut("limits.body_timeout");
+        }
         tracing::debug!(%error, "HTTP/2 connection ended");
     }
 }
@@ -39,6 +42,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
     let (io, seen) = Watched::new(Patient::new(io, limits.body_timeout));
     let Ok(handshake) = timeout(limits.handshake_timeout, settings(limits).handshake(io)).await
     else {
+        peer.site.service.metrics().cut("limits.handshake_timeout");
         return Ok(());
     };
     let mut connection = handshake?;
@@ -63,7 +67,10 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
                 ending = true;
                 connection.graceful_shutdown();
             }
-            () = &mut silence => return Ok(()),
+            () = &mut silence => {
+                peer.site.service.metrics().cut("user_agent.pong_timeout");
+                return Ok(());
+            }
             () = sleep_until(idle_at) => {
                 if ending && !connection.has_streams() {
                     return Ok(());
@@ -126,6 +133,8 @@ impl Exchanges<'_> {
     /// Answers a request in a task of its own.
     fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let metrics = self.peer.site.service.metrics();
+            metrics.refuse("limits.http2_streams");
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
         };
@@ -156,6 +165,8 @@ impl Exchange {
         let (site, content) = (&self.peer.site, Incoming(body));
         let answer = if self.peer.is_admin {
             route_admin(site, &parts, content, Remote(self.peer.address)).await
+        } else if let Err(error) = site.rates.request(self.peer.address) {
+            Answer::Reply(site.refuse(&error))
         } else {
             route(site, &parts, content).await
         };
@@ -244,9 +255,13 @@ impl Exchange {
     /// Lets the connection write what it was given; `false` when its peer does
     /// not read for `limits.body_timeout`.
     async fn has_room(&mut self) -> bool {
-        let patience = self.peer.site.service.config().limits.body_timeout;
+        let service = &self.peer.site.service;
         yield_now().await;
-        timeout(patience, self.seen.has_room()).await.is_ok()
+        let room = timeout(service.config().limits.body_timeout, self.seen.has_room()).await;
+        if room.is_err() {
+            service.metrics().cut("limits.body_timeout");
+        }
+        room.is_ok()
     }
 
     /// Answers a promised request.
@@ -267,11 +282,13 @@ impl Exchange {
     /// Hands data over as the peer makes room for it; [`Written::Stuck`] when it
     /// made none for `limits.body_timeout`, and was given up.
     async fn write(&self, stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> Written {
-        let patience = self.peer.site.service.config().limits.body_timeout;
+        let service = &self.peer.site.service;
+        let patience = service.config().limits.body_timeout;
         while !data.is_empty() {
             stream.reserve_capacity(data.len());
             let Ok(room) = timeout(patience, capacity(stream)).await else {
                 stream.send_reset(Reason::CANCEL);
+                service.metrics().cut("limits.body_timeout");
                 return Written::Stuck;
             };
             let Some(Ok(room)) = room else {

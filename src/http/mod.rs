@@ -19,7 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use crate::admin::access::Remote;
 use crate::admin::{self, Admin, AdminError};
 use crate::error::Error;
+use crate::limits::Limit;
 use crate::random::random;
+use crate::rates::Rates;
 use crate::server::Stopping;
 use crate::service::PushService;
 use crate::user_agent::monitor::Monitor;
@@ -71,6 +73,8 @@ pub struct Site {
     pub stopping: Stopping,
     /// What the admin API keeps.
     pub admin: Admin,
+    /// How often each peer may ask.
+    pub rates: Rates,
     requests: Semaphore,
     user_agents: Arc<Semaphore>,
 }
@@ -84,10 +88,12 @@ impl Site {
         let limits = &service.config().limits;
         let requests = Semaphore::new(limits.requests);
         let user_agents = Arc::new(Semaphore::new(limits.user_agents));
+        let rates = Rates::new(limits, service.clock());
         Self {
             service,
             stopping: Stopping::default(),
             admin,
+            rates,
             requests,
             user_agents,
         }
@@ -99,7 +105,7 @@ impl Site {
     /// [`Error::Limit`] when there is none.
     pub fn admit_request(&self) -> Result<SemaphorePermit<'_>, Error> {
         let place = self.requests.try_acquire();
-        place.map_err(|_| Error::Limit("limits.requests"))
+        place.map_err(|_| Error::Limit(Limit::Requests))
     }
 
     /// A place for one more connected user agent.
@@ -112,7 +118,7 @@ impl Site {
             return Err(Error::Unavailable);
         }
         let place = Arc::clone(&self.user_agents).try_acquire_owned();
-        place.map_err(|_| Error::Limit("limits.user_agents"))
+        place.map_err(|_| Error::Limit(Limit::UserAgents))
     }
 
     /// How many requests are in progress.
@@ -252,13 +258,17 @@ fn options(methods: &'static str) -> Reply {
 fn refusal(error: &Error, more_info: &str) -> Reply {
     const GONE_FOR_GOOD: &str = "max-age=86400";
     let status = error.status();
-    let body = json!({
+    let mut body = json!({
         "code": status.as_u16(),
         "errno": error.errno(),
         "error": status.canonical_reason().unwrap_or_default(),
         "message": error.to_string(),
         "more_info": more_info,
     });
+    if let Some(setting) = error.setting() {
+        body["limit"] = setting.split('.').next_back().into();
+        body["setting"] = setting.into();
+    }
     let mut reply = text("application/json", body.to_string());
     *reply.status_mut() = status;
     match error {
@@ -267,7 +277,7 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
         Error::Admin(AdminError::Unauthorized) => set(&mut reply, WWW_AUTHENTICATE, "Bearer"),
         Error::Gone(_) => set(&mut reply, CACHE_CONTROL, GONE_FOR_GOOD),
         // RFC 6585 §4.
-        Error::Limit(_) => set(&mut reply, CACHE_CONTROL, "no-store"),
+        Error::Limit(_) | Error::Rate { .. } => set(&mut reply, CACHE_CONTROL, "no-store"),
         Error::WebSocketVersion => {
             set(&mut reply, SEC_WEBSOCKET_VERSION, 13);
             set(&mut reply, UPGRADE, "websocket");

@@ -1,7 +1,9 @@
 //! Writes that do not wait for ever: a client that asks and does not read its
 //! answers would keep its connection, and what it has asked for.
 
+use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice};
+use std::iter::successors;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -49,6 +51,13 @@ impl<IO> Patient<IO> {
         let over = stuck.as_mut().poll(context);
         over.map(|()| Err(ErrorKind::TimedOut.into()))
     }
+}
+
+/// Whether a connection failed because a [`Patient`] write did.
+pub(super) fn is_stuck(error: &(dyn Error + 'static)) -> bool {
+    successors(Some(error), |&error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == ErrorKind::TimedOut)
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {

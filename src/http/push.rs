@@ -48,11 +48,12 @@ async fn post(
 
     let subscription = service.endpoint(token).await?;
     let sender = service.authenticate(&subscription, headers)?;
+    let key = sender.as_ref().map(|sender| &sender.key);
+    site.rates.push(key, subscription.id)?;
     let tolerances = &service.compat().tolerances;
     let push = PushHeaders::parse(headers, tolerances)?;
     let wish = service.receipt_wish(headers).await?;
     let body = body::read(headers, content, limits).await?;
-    let key = sender.as_ref().map(|sender| &sender.key);
     let content = push.content(body, key, tolerances)?;
     let needed = compat::needed(sender.as_ref(), &push, content.as_ref());
     let accepted = service.push(&subscription, push, content, wish).await?;

@@ -38,6 +38,8 @@ pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Rep
 pub(super) fn metrics(site: &Site, method: &Method) -> Result<Reply, Error> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     if is_get(method) {
+        let in_progress = i64::try_from(site.in_progress()).unwrap_or(i64::MAX);
+        site.service.metrics().requests.set(in_progress);
         Ok(text(OPEN_METRICS, site.service.metrics_text()))
     } else {
         Err(Error::MethodNotAllowed("GET"))

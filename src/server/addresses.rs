@@ -1,12 +1,13 @@
-//! How many connections each address has.
+//! How many connections each peer has.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use dashmap::DashMap;
 
-/// How many connections each address has. Of IPv6, the network counts that one
-/// customer usually gets, /64.
+use crate::addresses::network;
+
+/// How many connections each peer has, by [`network`].
 #[derive(Default)]
 pub(super) struct Addresses(DashMap<IpAddr, usize>);
 
@@ -19,12 +20,7 @@ pub(super) struct Place {
 impl Addresses {
     /// A place, unless the address has `most` already; 0 is no bound.
     pub(super) fn enter(addresses: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
-        let address = match address {
-            IpAddr::V6(ip) if ip.to_ipv4_mapped().is_none() => {
-                Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into()
-            }
-            address => address,
-        };
+        let address = network(address);
         let mut open = addresses.0.entry(address).or_default();
         if most != 0 && *open >= most {
             return None;

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::{Site, http1, http2};
 use crate::io::Io;
+use crate::limits::Limit;
 use crate::tls::Tls;
 
 use super::addresses::{Addresses, Place};
@@ -130,9 +131,9 @@ impl Door {
 
     fn admit(&self, stream: TcpStream, address: IpAddr, permit: Option<OwnedSemaphorePermit>) {
         let Some(place) = Addresses::enter(&self.addresses, address, self.per_address) else {
-            const SETTING: &str = "limits.connections_per_address";
-            self.site.service.metrics().refuse(SETTING);
-            tracing::debug!(limit = SETTING, "a connection was refused");
+            let setting = Limit::ConnectionsPerAddress.setting();
+            self.site.service.metrics().refuse(setting);
+            tracing::debug!(limit = setting, "a connection was refused");
             return;
         };
         let counted = Counted::in_metrics_of(&self.site);
@@ -165,7 +166,11 @@ async fn serve(stream: TcpStream, tls: Option<Arc<Tls>>, peer: Peer) {
         Ok(Ok((io, true))) => http2::serve(io, peer).await,
         Ok(Ok((io, false))) => http1::serve(io, peer).await,
         Ok(Err(error)) => tracing::debug!(%error, "a connection ended before its first request"),
-        Err(_) => tracing::debug!("limits.handshake_timeout is over"),
+        Err(_) => {
+            let setting = "limits.handshake_timeout";
+            peer.site.service.metrics().cut(setting);
+            tracing::debug!(setting, "a connection took too long to begin");
+        }
     }
 }
 

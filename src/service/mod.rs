@@ -56,7 +56,7 @@ impl PushService {
         );
         let clients = Clients::new(config.limits.live_queue);
         let live = Live::new(config.limits.live_receipts);
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(&config.limits);
         Self {
             store,
             clients,
@@ -104,6 +104,11 @@ impl PushService {
     /// The origin that URLs are handed out under.
     pub fn public_url(&self) -> &PublicUrl {
         &self.public_url
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The time.

@@ -4,50 +4,8 @@ use std::time::Duration;
 
 use crate::config::Config;
 
-/// A bound that a store keeps to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// `limits.subscriptions_per_user_agent`
-    SubscriptionsPerUserAgent,
-    /// `limits.subscriptions`
-    Subscriptions,
-    /// `limits.messages_per_user_agent`
-    MessagesPerUserAgent,
-    /// `limits.bytes_per_user_agent`
-    BytesPerUserAgent,
-    /// `limits.stored_bytes`
-    StoredBytes,
-    /// `limits.receipt_subscriptions`
-    ReceiptSubscriptions,
-    /// `limits.receipts`
-    Receipts,
-    /// `limits.waiting_for_disk`
-    WaitingForDisk,
-    /// `limits.broadcasts`
-    Broadcasts,
-    /// `store.min_free`
-    FreeSpace,
-}
-
-impl Limit {
-    /// The name of the setting.
-    pub const fn setting(self) -> &'static str {
-        match self {
-            Self::SubscriptionsPerUserAgent => "limits.subscriptions_per_user_agent",
-            Self::Subscriptions => "limits.subscriptions",
-            Self::MessagesPerUserAgent => "limits.messages_per_user_agent",
-            Self::BytesPerUserAgent => "limits.bytes_per_user_agent",
-            Self::StoredBytes => "limits.stored_bytes",
-            Self::ReceiptSubscriptions => "limits.receipt_subscriptions",
-            Self::Receipts => "limits.receipts",
-            Self::WaitingForDisk => "limits.waiting_for_disk",
-            Self::Broadcasts => "limits.broadcasts",
-            Self::FreeSpace => "store.min_free",
-        }
-    }
-}
-
-/// The bounds a store keeps to; [`Limit`] names those that refuse a change.
+/// The bounds a store keeps to; [`Limit`](super::Limit) names those that refuse a
+/// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreLimits {
     /// Subscriptions of one user agent.

@@ -21,7 +21,7 @@ use bugle_protocol::{
     Topic, Uaid, UnixTime, Urgency,
 };
 
-pub use self::limits::{Limit, StoreLimits};
+pub use self::limits::StoreLimits;
 use self::memory::MemoryStore;
 pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal, Removed};
 pub use self::sled::OpenError;
@@ -30,6 +30,7 @@ use tokio::sync::watch;
 
 use crate::broadcasts::{Broadcasts, Label};
 use crate::config::{Config, StoreEngine};
+pub use crate::limits::Limit;
 
 /// The boxed future that keeps [`Store`] object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -366,7 +366,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         let patience = self.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.send(frame)).await {
             Ok(written) => Ok(written?),
-            Err(_) => Err(End::Lost),
+            Err(_) => {
+                self.service.metrics().cut("user_agent.write_timeout");
+                Err(End::Lost)
+            }
         }
     }
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_tungstenite::client_async;
 
 use crate::support::app_server::{Push, ask, encrypted};
 use crate::support::http::Reply;
@@ -19,7 +18,16 @@ fn assert_over(reply: &Reply, setting: &str) {
         (429, 201),
         "{reply:?}"
     );
-    assert!(reply.text().contains(setting), "{}", reply.text());
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(body["setting"], setting, "{body}");
+    assert_eq!(
+        format!("limits.{}", body["limit"].as_str().unwrap()),
+        setting
+    );
+    assert!(
+        body["message"].as_str().unwrap().contains(setting),
+        "{body}"
+    );
     assert!(
         reply.header("retry-after").parse::<u32>().is_ok(),
         "8030-8.4-c"
@@ -79,12 +87,7 @@ async fn connected_user_agents_are_limited_and_senders_find_room() {
     .await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
-    let stream = TcpStream::connect(server.authority()).await.unwrap();
-    let refused = client_async(format!("ws://{}/", server.authority()), stream).await;
-    let Err(tokio_tungstenite::tungstenite::Error::Http(reply)) = refused else {
-        panic!()
-    };
-    assert_eq!(reply.status(), 429);
+    assert_eq!(UserAgent::try_silent(&server).await.unwrap_err(), 429);
     Push::to(&server, &endpoint).text("x").accepted().await;
     assert_eq!(user_agent.notification().await.data(), encrypted("x"));
     user_agent.leave(&server).await;
@@ -106,6 +109,12 @@ async fn ws_t_6_connections_of_one_address_are_limited() {
     // The second one, and the one that asks.
     server.await_metric("bugle_connections", 2.0).await;
     UserAgent::connect(&server).await;
+}
+
+/// How often a connection was ended over a bound.
+async fn assert_cut(server: &Server, setting: &str, times: f64) {
+    let cut = format!("bugle_connections_cut_total{{reason=\"{setting}\"}}");
+    server.await_metric(&cut, times).await;
 }
 
 /// Sends octets and reads until the service closes.
@@ -148,7 +157,34 @@ async fn slow_and_half_sent_requests_are_given_up() {
             .await
             .starts_with("HTTP/1.1 408")
     );
+    let late = "bugle_refused_total{reason=\"limits.body_timeout\"}";
+    assert_eq!(server.metric(late).await, 1.0);
+    assert_cut(&server, "limits.handshake_timeout", 3.0).await;
     server.counts("bugle_messages_accepted_total", 0.0).await;
+}
+
+#[tokio::test]
+async fn every_connection_that_is_cut_is_counted_under_its_setting() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.user_agent.hello_timeout = Duration::from_millis(100);
+        config.user_agent.ping_interval = Duration::from_millis(50);
+        config.user_agent.pong_timeout = Duration::from_millis(50);
+        config.limits.idle_timeout = Duration::from_millis(100);
+        config.limits.frame_bytes = 4096;
+    })
+    .await;
+    UserAgent::silent(&server).await.closed().await;
+    assert_cut(&server, "user_agent.hello_timeout", 1.0).await;
+    exchange(&server, b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await;
+    assert_cut(&server, "limits.idle_timeout", 1.0).await;
+    let mut loud = UserAgent::connect(&server).await;
+    loud.say(json!("x".repeat(5000))).await;
+    assert_eq!(loud.closed().await, 1009);
+    assert_cut(&server, "limits.frame_bytes", 1.0).await;
+    // Answers no ping, because nobody drives it.
+    let _deaf = UserAgent::connect(&server).await;
+    assert_cut(&server, "user_agent.pong_timeout", 1.0).await;
 }
 
 #[tokio::test]
@@ -190,6 +226,9 @@ async fn large_headers_are_refused() {
     );
     let answer = exchange(&server, request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    if !server.admin().is_empty() {
+        assert_cut(&server, "limits.header_bytes", 1.0).await;
+    }
 }
 
 #[tokio::test]
@@ -211,6 +250,7 @@ async fn a_user_agent_that_does_not_read_is_let_go() {
         }
     }
     server.await_metric("bugle_user_agents", 0.0).await;
+    assert_cut(&server, "user_agent.write_timeout", 1.0).await;
     let mut again = UserAgent::reconnect(&server, &user_agent.uaid).await;
     again.notification().await;
     again.say(json!({})).await;

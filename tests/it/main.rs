@@ -34,6 +34,7 @@ mod malformed;
 mod message;
 mod monitor;
 mod push;
+mod rates;
 mod receipts;
 mod register;
 mod restart;

@@ -8,7 +8,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::server::Server;
@@ -22,6 +22,7 @@ pub const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
 pub const CHANNEL_2: &str = "0ca2aff3-7f6b-4a2e-9526-9a0634efd79e";
 
 /// One connection of a user agent.
+#[derive(Debug)]
 pub struct UserAgent {
     pub socket: WebSocketStream<TcpStream>,
     pub uaid: String,
@@ -30,12 +31,20 @@ pub struct UserAgent {
 impl UserAgent {
     /// Connects and says nothing.
     pub async fn silent(server: &Server) -> Self {
+        Self::try_silent(server).await.unwrap()
+    }
+
+    /// The same where it may be refused: gives the HTTP status.
+    pub async fn try_silent(server: &Server) -> Result<Self, u16> {
         let url = server.websocket();
         let stream = TcpStream::connect(authority(url)).await.unwrap();
-        let (socket, _) = client_async(url, stream).await.unwrap();
-        Self {
-            socket,
-            uaid: String::new(),
+        match client_async(url, stream).await {
+            Ok((socket, _)) => Ok(Self {
+                socket,
+                uaid: String::new(),
+            }),
+            Err(tungstenite::Error::Http(refused)) => Err(refused.status().as_u16()),
+            Err(other) => panic!("{other}"),
         }
     }
 

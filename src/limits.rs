@@ -1,0 +1,120 @@
+//! The bounds over which something is refused. `docs/limits.md` lists them with
+//! all others.
+
+use std::time::Duration;
+
+/// A bound that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `limits.requests`
+    Requests,
+    /// `limits.user_agents`
+    UserAgents,
+    /// `limits.connections_per_address`
+    ConnectionsPerAddress,
+    /// `limits.subscriptions_per_user_agent`
+    SubscriptionsPerUserAgent,
+    /// `limits.subscriptions`
+    Subscriptions,
+    /// `limits.messages_per_user_agent`
+    MessagesPerUserAgent,
+    /// `limits.bytes_per_user_agent`
+    BytesPerUserAgent,
+    /// `limits.stored_bytes`
+    StoredBytes,
+    /// `limits.receipt_subscriptions`
+    ReceiptSubscriptions,
+    /// `limits.receipts`
+    Receipts,
+    /// `limits.waiting_for_disk`
+    WaitingForDisk,
+    /// `limits.broadcasts`
+    Broadcasts,
+    /// `store.min_free`
+    FreeSpace,
+}
+
+impl Limit {
+    /// The name of the setting.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::Requests => "limits.requests",
+            Self::UserAgents => "limits.user_agents",
+            Self::ConnectionsPerAddress => "limits.connections_per_address",
+            Self::SubscriptionsPerUserAgent => "limits.subscriptions_per_user_agent",
+            Self::Subscriptions => "limits.subscriptions",
+            Self::MessagesPerUserAgent => "limits.messages_per_user_agent",
+            Self::BytesPerUserAgent => "limits.bytes_per_user_agent",
+            Self::StoredBytes => "limits.stored_bytes",
+            Self::ReceiptSubscriptions => "limits.receipt_subscriptions",
+            Self::Receipts => "limits.receipts",
+            Self::WaitingForDisk => "limits.waiting_for_disk",
+            Self::Broadcasts => "limits.broadcasts",
+            Self::FreeSpace => "store.min_free",
+        }
+    }
+
+    /// When there may be room again: what is in progress ends in a moment, what
+    /// is stored stays for longer.
+    pub const fn retry_after(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Requests | Self::WaitingForDisk => 1,
+            Self::UserAgents | Self::ConnectionsPerAddress => 10,
+            _ => 60,
+        })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::config::DEFAULTS;
+    use crate::metrics::Metrics;
+
+    const PAGE: &str = include_str!("../docs/limits.md");
+
+    /// The rows of the tables: setting to default and metrics.
+    fn rows() -> BTreeMap<&'static str, (&'static str, Vec<&'static str>)> {
+        let cells = PAGE.lines().filter_map(|line| {
+            let cells: Vec<_> = line.split(" | ").collect();
+            let [_, setting, default, _, metrics] = cells[..] else {
+                return None;
+            };
+            let metrics = metrics.trim_end_matches(" |").split(", ");
+            let metrics = metrics.map(|metric| metric.trim_matches('`')).collect();
+            let setting = setting.trim_matches('`');
+            Some((setting, (default.trim_matches('`'), metrics)))
+        });
+        cells.filter(|(setting, _)| setting.contains('.')).collect()
+    }
+
+    #[test]
+    fn the_page_has_a_row_for_every_limit_with_its_default() {
+        let mut rows = rows();
+        let defaults: toml::Table = DEFAULTS.parse().unwrap();
+        for (section, keys) in &defaults {
+            let all = ["limits", "user_agent"].contains(&section.as_str());
+            for (key, value) in keys.as_table().unwrap() {
+                let setting = format!("{section}.{key}");
+                match rows.remove(setting.as_str()) {
+                    Some((default, _)) => assert_eq!(default, value.to_string(), "{setting}"),
+                    None => assert!(!all, "{setting} has no row"),
+                }
+            }
+        }
+        assert!(rows.is_empty(), "no such settings: {rows:?}");
+    }
+
+    #[test]
+    fn the_metrics_on_the_page_are_there() {
+        for (setting, (_, metrics)) in rows() {
+            for metric in metrics {
+                let name = metric.strip_prefix("bugle_").expect(setting);
+                let name = name.strip_suffix("_total").unwrap_or(name);
+                assert!(Metrics::NAMES.contains(&name), "{setting}: {metric}");
+            }
+        }
+    }
+}
