@@ -1,8 +1,10 @@
 //! The command line: one file for each command.
 
+mod assets;
 mod check_config;
 mod config_args;
 mod files;
+mod health;
 mod identity;
 mod listen;
 mod retry;
@@ -14,7 +16,7 @@ use std::error::Error;
 use std::future::Future;
 use std::io::{self, Write};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use config_args::ConfigArgs;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,6 +48,12 @@ enum Command {
     /// Print the configuration in effect, or what is wrong with it
     #[command(after_help = check_config::EXAMPLE)]
     CheckConfig(ConfigArgs),
+    /// Ask the service on this machine whether it is alive: exit status 0, or 1
+    #[command(after_help = health::EXAMPLE)]
+    Health(health::Args),
+    /// Write the man pages and shell completions, for packagers
+    #[command(hide = true)]
+    Assets(assets::Args),
     /// Make a VAPID key pair, or show the one that is there
     #[command(after_help = vapid::EXAMPLE)]
     Vapid(vapid::Args),
@@ -66,6 +74,8 @@ impl Cli {
         match self.command.unwrap_or(Command::Serve(self.serve)) {
             Command::Serve(args) => serve::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
+            Command::Health(args) => as_client(health::run(args)),
+            Command::Assets(args) => assets::run(&args, Self::command()),
             Command::Vapid(args) => vapid::run(&args),
             Command::Listen(args) => as_client(listen::run(args)),
             Command::Send(args) => as_client(send::run(args)),
@@ -127,8 +137,6 @@ fn note(line: impl AsRef<str>) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
@@ -48,12 +49,37 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             "--test-without-sync: a loss of power loses what was accepted; this is for tests alone"
         );
     }
+    raise_file_handles(config.limits.connections);
     // Before there is a thread: this changes the environment.
     let inherited = Inherited::from_environment()?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config, inherited));
     runtime.shutdown_timeout(LAST_WORK);
     served
+}
+
+/// Takes as many file handles as the system grants this user; the shell's
+/// default is often far under it.
+fn raise_file_handles(connections: usize) {
+    /// For the store, the listeners and the log.
+    const OTHERS: u64 = 64;
+    let most = getrlimit(Resource::Nofile).maximum;
+    let all = Rlimit {
+        current: most,
+        maximum: most,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        tracing::warn!(%error, "the limit of file handles cannot be raised");
+    }
+    let handles = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if handles < connections as u64 + OTHERS {
+        tracing::warn!(
+            handles,
+            connections,
+            "fewer file handles than limits.connections: raise `ulimit -Hn` or LimitNOFILE=, or \
+             lower the setting"
+        );
+    }
 }
 
 async fn serve(config: Config, inherited: Inherited) -> Result<(), Failure> {
