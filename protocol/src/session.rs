@@ -264,8 +264,12 @@ impl Session {
         Command::Reply(ServerMessage::Pong)
     }
 
-    /// How much may be sent now; `None` while the window is full.
+    /// How much may be sent now; `None` before `hello`, and while the window is
+    /// full.
     pub fn room(&self) -> Option<Room> {
+        if self.state == State::AwaitingHello {
+            return None;
+        }
         let messages = self
             .settings
             .window_messages
@@ -308,9 +312,9 @@ impl Session {
             (State::Open, true) => self.settings.ping_interval + self.settings.pong_timeout,
         };
         let silent = self.heard + silence;
-        match self.room() {
-            Some(_) => silent,
-            None => silent.min(self.moved + self.settings.window_patience),
+        match (self.state, self.room()) {
+            (State::Open, None) => silent.min(self.moved + self.settings.window_patience),
+            _ => silent,
         }
     }
 
