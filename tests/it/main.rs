@@ -30,6 +30,7 @@ mod expiry;
 mod hello;
 mod hostile_http1;
 mod hostile_websocket;
+mod interleavings;
 mod limits;
 mod malformed;
 mod message;

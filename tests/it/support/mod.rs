@@ -6,6 +6,7 @@ pub mod disk;
 pub mod frames;
 pub mod held;
 pub mod http;
+pub mod model;
 pub mod scene;
 pub mod server;
 pub mod service_manager;
