@@ -7,16 +7,21 @@ use bugle_protocol::key_pair::KeyPair;
 use bugle_protocol::{ContentCoding, UnixTime};
 
 use super::http::{self, Reply, Version};
+use super::secrets;
 use super::server::Server;
 
 /// The keys of an application server, the same in every run.
 pub fn key_pair(seed: u8) -> KeyPair {
-    KeyPair::from_bytes(&[seed; 32]).unwrap()
+    let keys = KeyPair::from_bytes(&[seed; 32]).unwrap();
+    secrets::see(&keys.public_key().to_base64url());
+    keys
 }
 
 /// The keys of the user agent in the tests.
 pub fn user_agent_keys() -> UserAgentKeys {
-    UserAgentKeys::from_random(&[200; 32], [201; 16]).unwrap()
+    let keys = UserAgentKeys::from_random(&[200; 32], [201; 16]).unwrap();
+    secrets::see(&serde_json::to_string(&keys.subscription_keys()).unwrap());
+    keys
 }
 
 /// A text, encrypted for [`user_agent_keys`].

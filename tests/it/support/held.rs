@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::http::{Reply, read};
+use super::secrets;
 use super::server::Server;
 use super::user_agent::PATIENCE;
 
@@ -81,6 +82,7 @@ impl Held {
                 .expect("a push comes"),
         };
         let (request, response) = promised?.unwrap().into_parts();
+        secrets::see(&request.uri().to_string());
         let reply = read(response.await.unwrap()).await;
         Some(Pushed { request, reply })
     }
@@ -179,6 +181,7 @@ impl Events {
                 .await
                 .expect("an event comes")?;
             let data = frame.unwrap().into_data().unwrap();
+            secrets::see(&String::from_utf8_lossy(&data));
             self.text.push_str(std::str::from_utf8(&data).unwrap());
         }
     }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::secrets;
 use super::user_agent::PATIENCE;
 
 /// Which HTTP a request is made over.
@@ -42,6 +43,18 @@ pub struct Reply {
 }
 
 impl Reply {
+    fn seen(parts: http::response::Parts, body: Bytes) -> Self {
+        for value in parts.headers.values() {
+            secrets::see(&String::from_utf8_lossy(value.as_bytes()));
+        }
+        secrets::see(&String::from_utf8_lossy(&body));
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
     /// A header's text, empty when it is not there.
     pub fn header(&self, name: &str) -> &str {
         self.headers
@@ -71,7 +84,9 @@ fn request(
     let mut request = Request::builder()
         .method(method)
         .uri(format!("http://{authority}{path}"));
+    secrets::see(path);
     for (name, value) in headers {
+        secrets::see(value);
         request = request.header(*name, *value);
     }
     request
@@ -123,11 +138,7 @@ pub async fn try_http1(
     let request = request.body(Full::new(Bytes::copy_from_slice(body)))?;
     let (parts, body) = client.send_request(request).await?.into_parts();
     let body = body.collect().await?.to_bytes();
-    Ok(Reply {
-        status: parts.status,
-        headers: parts.headers,
-        body,
-    })
+    Ok(Reply::seen(parts, body))
 }
 
 /// Sends octets, and gives what comes until the service closes.
@@ -170,9 +181,5 @@ pub async fn read(response: Response<h2::RecvStream>) -> Reply {
         body.flow_control().release_capacity(chunk.len()).unwrap();
         octets.extend_from_slice(&chunk);
     }
-    Reply {
-        status: parts.status,
-        headers: parts.headers,
-        body: octets.into(),
-    }
+    Reply::seen(parts, octets.into())
 }

@@ -8,6 +8,7 @@ pub mod held;
 pub mod http;
 pub mod model;
 pub mod scene;
+pub mod secrets;
 pub mod server;
 pub mod service_manager;
 pub mod siege;

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::http::{self, Reply, Version};
+use super::secrets;
 use super::subject::{self, Elsewhere};
 
 /// A running service. Dropped, it is gone with its data.
@@ -164,6 +165,7 @@ impl Server {
 
     /// Starts the program (again), and waits until it answers.
     pub async fn run_program(&mut self) {
+        let log = secrets::log_of_program(&mut self.config);
         let file = self.folder.path().join("bugle.toml");
         std::fs::write(&file, self.config.to_toml()).unwrap();
         let mut program = Command::new(env!("CARGO_BIN_EXE_bugle"));
@@ -172,7 +174,7 @@ impl Server {
             .arg(&file)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit());
+            .stderr(log);
         let mut child = program.spawn().unwrap();
         let answers = async {
             while TcpStream::connect(&self.public).await.is_err() {
@@ -182,6 +184,7 @@ impl Server {
         };
         let answers = tokio::time::timeout(Duration::from_secs(30), answers).await;
         assert!(answers.is_ok(), "the program does not answer");
+        self.see_keys();
         self.running = Some(Running::Program(Mutex::new(child)));
     }
 
@@ -207,7 +210,14 @@ impl Server {
         kib.parse::<u64>().unwrap() << 10
     }
 
+    /// Notes what endpoints are sealed with.
+    fn see_keys(&self) {
+        let keys = std::fs::read_to_string(self.config.endpoint_keys_file());
+        secrets::see(&keys.unwrap_or_default());
+    }
+
     async fn run(&mut self) {
+        secrets::log_here();
         let bound = Bugle::bind(self.config.clone(), self.clock.clone())
             .await
             .unwrap();
@@ -225,6 +235,7 @@ impl Server {
             stop: Some(stop),
             task,
         });
+        self.see_keys();
     }
 
     /// Begins a stop, as SIGTERM does.

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use super::secrets;
 use super::server::Server;
 use super::subject::authority;
 
@@ -74,6 +75,7 @@ impl UserAgent {
     }
 
     pub async fn say(&mut self, message: Value) {
+        secrets::see(&message.to_string());
         self.socket
             .send(Message::text(message.to_string()))
             .await
@@ -83,7 +85,10 @@ impl UserAgent {
     /// The next message; control frames are passed over.
     pub async fn hear(&mut self) -> Value {
         match self.frame().await {
-            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            Message::Text(text) => {
+                secrets::see(&text);
+                serde_json::from_str(&text).unwrap()
+            }
             other => panic!("a message was expected, not {other:?}"),
         }
     }

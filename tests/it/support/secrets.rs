@@ -1,0 +1,86 @@
+//! Keeps what a run must not find in its logs: with `BUGLE_TEST_SECRETS` set to
+//! a folder, every service under test logs at trace level into it, and every
+//! token, uaid and key that a test says or hears is noted beside. `./test
+//! secrets` makes such a run, and looks.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Mutex, OnceLock};
+
+use bugle::Config;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// Where a run keeps its logs and its secrets.
+fn folder() -> Option<&'static PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let named = || std::env::var_os("BUGLE_TEST_SECRETS").map(PathBuf::from);
+    FOLDER.get_or_init(named).as_ref()
+}
+
+fn file(kind: &str) -> Option<File> {
+    let path = folder()?.join(format!("{kind}-{}", std::process::id()));
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    Some(file.unwrap())
+}
+
+/// Begins the log of the services in this process: all that `bugle serve` would
+/// write at trace level.
+pub fn log_here() {
+    static BEGUN: OnceLock<()> = OnceLock::new();
+    if let Some(log) = folder().and_then(|_| file("log")) {
+        BEGUN.get_or_init(|| {
+            let ours = filter_fn(|metadata| metadata.target().starts_with("bugle"));
+            let layer = tracing_subscriber::fmt::layer().with_ansi(false);
+            let layer = layer.with_writer(log).with_filter(ours);
+            tracing_subscriber::registry().with(layer).init();
+        });
+    }
+}
+
+/// Where a real program's standard error goes; its log is set to trace level.
+pub fn log_of_program(config: &mut Config) -> Stdio {
+    match file("program") {
+        None => Stdio::inherit(),
+        Some(log) => {
+            config.log.filter = "trace".to_owned();
+            log.into()
+        }
+    }
+}
+
+/// Notes the secrets in a text that passed between a client and the service,
+/// each once, with the test that it is of.
+pub fn see(text: &str) {
+    static SEEN: OnceLock<Mutex<(HashSet<String>, File)>> = OnceLock::new();
+    if folder().is_none() {
+        return;
+    }
+    let seen = SEEN.get_or_init(|| Mutex::new((HashSet::new(), file("seen").unwrap())));
+    let (seen, file) = &mut *seen.lock().unwrap();
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    for secret in text.split(|c: char| !is_of_tokens(c)).filter(is_secret) {
+        if seen.insert(secret.to_owned()) {
+            writeln!(file, "{test} {secret}").unwrap();
+        }
+    }
+}
+
+fn is_of_tokens(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
+/// Whether a word was made of random octets: no word of ours is so long, and
+/// has a digit and letters of both cases, or is a UUID.
+fn is_secret(word: &&str) -> bool {
+    let has = |test: fn(&char) -> bool| word.chars().any(|c| test(&c));
+    let is_base64 = has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
+    let is_hex = word.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    word.len() >= 20 && has(char::is_ascii_digit) && (is_base64 || is_hex)
+}
