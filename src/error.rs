@@ -111,6 +111,18 @@ pub enum Error {
     /// A refusal of the admin API.
     #[error("{0}")]
     Admin(#[from] AdminError),
+    /// User agents are not admitted from this address.
+    #[error("this service takes no user agents from your address (admission.addresses)")]
+    Address,
+    /// A user agent without the token.
+    #[error(
+        "this service takes user agents that know its token: add ?token=TOKEN to the URL \
+             (admission.token)"
+    )]
+    Token,
+    /// A user agent without the password (RFC 7617 §2).
+    #[error("this service asks user agents for user and password (admission.basic)")]
+    Password,
     /// A bound is reached.
     #[error("over the limit {}: try again later", .0.setting())]
     Limit(Limit),
@@ -139,7 +151,8 @@ impl Error {
             }
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Gone(status) => *status,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Address | Self::Token => StatusCode::FORBIDDEN,
+            Self::Password | Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Vapid(VapidError::Repeated(_)) => StatusCode::BAD_REQUEST,
             Self::OtherKey | Self::Vapid(_) => StatusCode::FORBIDDEN,
             Self::Header(HeaderError::ContentEncoding | HeaderError::AesgcmNotTaken)
@@ -181,7 +194,13 @@ impl Error {
             Self::NotFound | Self::UnknownEndpoint | Self::NoMessage => 102,
             Self::TooLarge(_) => 104,
             Self::Gone(_) => 106,
-            Self::Unauthorized | Self::OtherKey | Self::Vapid(_) | Self::KeyRequired => 109,
+            Self::Address
+            | Self::Token
+            | Self::Password
+            | Self::Unauthorized
+            | Self::OtherKey
+            | Self::Vapid(_)
+            | Self::KeyRequired => 109,
             Self::Header(HeaderError::TtlMissing) => 111,
             Self::Header(HeaderError::TtlMalformed) => 112,
             Self::Header(HeaderError::Topic) => 113,
@@ -236,6 +255,9 @@ impl Error {
             // Those with a setting have its name.
             Self::TooLarge(_)
             | Self::BodyTimeout(_)
+            | Self::Address
+            | Self::Token
+            | Self::Password
             | Self::Limit(_)
             | Self::Rate { .. }
             | Self::KeyRequired => "limit",
@@ -262,6 +284,9 @@ impl Error {
             Self::TooLarge(_) => Some("limits.body_bytes"),
             Self::BodyTimeout(_) => Some("limits.body_timeout"),
             Self::KeyRequired => Some("push.require_vapid"),
+            Self::Address => Some("admission.addresses"),
+            Self::Token => Some("admission.token"),
+            Self::Password => Some("admission.basic"),
             _ => None,
         }
     }

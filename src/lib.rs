@@ -17,6 +17,7 @@ pub mod verifier;
 
 mod addresses;
 mod admin;
+mod admission;
 mod broadcasts;
 mod clients;
 mod compat;

@@ -7,10 +7,12 @@ pub(super) const EXAMPLE: &str = "\
 Example:
   bugle check-config --config bugle.toml";
 
-/// Prints the configuration in effect as a file that would say the same.
+/// Prints the configuration in effect as a file that would say the same, but
+/// for secrets.
 pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let mut config = args.load()?;
     config.compat = config.compat.in_effect();
+    config.admission = config.admission.concealed();
     print(config.to_toml().trim_end())?;
     let public_url = config.public_url(config.server.listen);
     note(format!(

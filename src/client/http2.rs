@@ -49,10 +49,13 @@ impl Http2Connection {
     /// When there is no connection, or no HTTP/2 on it.
     pub async fn open(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
         let url = http_url(url)?;
-        let origin = url.join("/").map_err(|error| ClientError::Url {
+        let mut origin = url.join("/").map_err(|error| ClientError::Url {
             url: url.to_string(),
             problem: error.to_string(),
         })?;
+        // They are for one request, and would be part of `:authority`. A URL with
+        // a host can have them taken away.
+        let _ = (origin.set_username(""), origin.set_password(None));
         let stream = dialer.dial_http2(&origin).await?;
         let mut settings = Builder::new();
         settings

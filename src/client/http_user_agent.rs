@@ -7,13 +7,15 @@ use bugle_protocol::link::{self, LinkError};
 use bugle_protocol::websocket::NotificationHeaders;
 use bugle_protocol::{PublicKey, Urgency};
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LINK, LOCATION};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LINK, LOCATION};
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use url::{Position, Url};
 
+use super::application_server::http_url;
 use super::http2::{Http2Connection, Monitor};
-use super::{ClientError, Dialer, Notification};
+use super::{ClientError, Dialer, Notification, credentials};
 
 /// The push service resource of Bugle.
 const SUBSCRIBE: &str = "subscribe";
@@ -43,17 +45,24 @@ impl Subscription {
 /// A connection of a user agent to its push service.
 pub struct HttpUserAgent {
     connection: Http2Connection,
+    /// The push service resource, with what the service asks of user agents.
+    entrance: Url,
     monitor: Option<Monitor>,
 }
 
 impl HttpUserAgent {
-    /// Connects to the service at `url` (`http` or `https`).
+    /// Connects to the service at `url` (`http` or `https`), which may carry what
+    /// the service asks of user agents: a path, a query, user and password.
     ///
     /// # Errors
     /// When there is no connection, or no HTTP/2 on it.
     pub async fn connect(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
+        let mut entrance = http_url(url)?;
+        let path = format!("{}/{SUBSCRIBE}", entrance.path().trim_end_matches('/'));
+        entrance.set_path(&path);
         Ok(Self {
             connection: Http2Connection::open(dialer, url).await?,
+            entrance,
             monitor: None,
         })
     }
@@ -68,7 +77,14 @@ impl HttpUserAgent {
         key: Option<&PublicKey>,
         set: Option<&str>,
     ) -> Result<Subscription, ClientError> {
-        let mut request = Request::post(self.connection.resolve(SUBSCRIBE)?);
+        let (scheme, rest) = (
+            &self.entrance[..Position::BeforeUsername],
+            &self.entrance[Position::BeforeHost..],
+        );
+        let mut request = Request::post(format!("{scheme}{rest}"));
+        if let Some(credentials) = credentials(&self.entrance) {
+            request = request.header(AUTHORIZATION, credentials);
+        }
         if let Some(set) = set {
             request = request.header(LINK, link::print(set, link::SET));
         }

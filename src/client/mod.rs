@@ -23,9 +23,14 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bugle_protocol::encryption::{DecryptError, EncryptError, SubscriptionKeys, UserAgentKeys};
 use bugle_protocol::{ChannelId, KeyPair};
+use http::HeaderValue;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::random::random;
 
@@ -131,6 +136,18 @@ pub enum ClientError {
     /// The message cannot be encrypted.
     #[error(transparent)]
     Encrypt(#[from] EncryptError),
+}
+
+/// What a service may ask of user agents, from a URL such as
+/// `wss://user:password@push.example.org/` (RFC 7617 §2).
+fn credentials(url: &Url) -> Option<HeaderValue> {
+    let password = url.password()?;
+    let given = [url.username(), ":", password].into_iter();
+    let given: Vec<u8> = given.flat_map(percent_decode_str).collect();
+    let basic = format!("Basic {}", STANDARD.encode(given));
+    let mut field = HeaderValue::from_str(&basic).ok()?;
+    field.set_sensitive(true);
+    Some(field)
 }
 
 fn closing(code: Option<u16>, reason: &str) -> String {

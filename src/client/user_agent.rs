@@ -13,6 +13,7 @@ use bugle_protocol::websocket::{
 };
 use bugle_protocol::{ChannelId, ContentCoding, PublicKey, Uaid};
 use futures_util::{SinkExt, StreamExt};
+use http::header::AUTHORIZATION;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -20,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use url::Url;
 
-use super::{ClientError, Dialer, OpenError, PATIENCE, Stream};
+use super::{ClientError, Dialer, OpenError, PATIENCE, Stream, credentials};
 
 /// No message of a service is larger, in octets.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -71,7 +72,10 @@ impl UserAgent {
             .write_buffer_size(0)
             .max_message_size(Some(MAX_MESSAGE))
             .max_frame_size(Some(MAX_MESSAGE));
-        let request = url.as_str().into_client_request().map_err(Box::new)?;
+        let mut request = url.as_str().into_client_request().map_err(Box::new)?;
+        if let Some(credentials) = credentials(url) {
+            request.headers_mut().insert(AUTHORIZATION, credentials);
+        }
         let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
         let (socket, _) = timeout(PATIENCE, handshake)
             .await

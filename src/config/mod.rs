@@ -4,6 +4,7 @@
 //! environment (`BUGLE_SECTION__KEY`) and flags each say what differs. An
 //! unknown key or a value that cannot be is refused, never guessed at.
 
+mod admission;
 mod public_url;
 mod sections;
 mod sources;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use admission::AdmissionConfig;
 pub use public_url::{NotAnOrigin, PublicUrl};
 pub use sections::{
     AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, HostNames, KeysConfig, Limits, LogConfig,
@@ -31,8 +33,8 @@ pub use sources::{ConfigError, Setting};
 /// The default file, comments and all.
 pub const DEFAULTS: &str = include_str!("../../config.default.toml");
 
-/// Everything that can be set. Holds names of files with secrets, never a
-/// secret.
+/// Everything that can be set. Of secrets it holds those of `admission`, which
+/// `Debug` does not show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -50,6 +52,8 @@ pub struct Config {
     pub push: PushConfig,
     /// Answers for particular senders and deployments.
     pub compat: CompatConfig,
+    /// What is asked of user agents.
+    pub admission: AdmissionConfig,
     /// How WebSocket connections are kept.
     pub user_agent: UserAgentConfig,
     /// What one peer, and all together, may take.

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use super::Config;
+use super::values::UNFIT_SECRET;
 
 /// No configuration file and no file with a value is larger, in octets.
 const MAX_FILE: u64 = 1 << 20;
@@ -232,11 +233,14 @@ fn text_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     let before = text.get(..start).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
+    let message = error.message().trim_end().to_owned();
+    let is_secret = message.contains(UNFIT_SECRET);
+    let shown = if is_secret { "" } else { line.trim() };
     ConfigError::Text {
         path: path.to_owned(),
         line: before.matches('\n').count() + 1,
         column: before[line_start..].chars().count() + 1,
-        text: line.trim().chars().take(120).collect(),
-        message: error.message().trim_end().to_owned(),
+        text: shown.chars().take(120).collect(),
+        message,
     }
 }

@@ -219,8 +219,14 @@ pub(super) mod duration {
     }
 }
 
+/// What a refused secret is called, since it is not to be shown.
+pub(super) const UNFIT_SECRET: &str = "another text as the secret";
+
 /// A value that is written as one text.
 pub(super) trait Text: Sized {
+    /// Whether what is refused is not to be repeated.
+    const IS_SECRET: bool = false;
+
     /// What the text may be.
     fn expected() -> String;
 
@@ -311,6 +317,8 @@ impl Text for HostNames {
 
 /// The empty text is for none.
 impl<T: Text> Text for Option<T> {
+    const IS_SECRET: bool = T::IS_SECRET;
+
     fn expected() -> String {
         format!("{}, or \"\"", T::expected())
     }
@@ -357,7 +365,11 @@ pub(super) mod text {
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-            T::parse(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+            let given = match T::IS_SECRET {
+                true => Unexpected::Other(UNFIT_SECRET),
+                false => Unexpected::Str(text),
+            };
+            T::parse(text).ok_or_else(|| E::invalid_value(given, &self))
         }
     }
 }

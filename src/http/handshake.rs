@@ -8,15 +8,20 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, request};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{Reply, empty, set};
+use crate::admission::Admission;
 use crate::error::Error;
 
 /// The subprotocol that Firefox offers (WS-T-2).
 const SUBPROTOCOL: &str = "push-notification";
 
-/// Whether a request to `/` wants to become a WebSocket.
-pub(super) fn is_wanted(parts: &request::Parts) -> bool {
+/// The path of the WebSocket.
+pub(super) const ENTRANCE: &str = "/";
+
+/// Whether a request wants to become a WebSocket at a path where that could be.
+pub(super) fn is_wanted(parts: &request::Parts, admission: &Admission) -> bool {
+    let path = parts.uri.path();
     parts.method == Method::GET
-        && parts.uri.path() == "/"
+        && (path == ENTRANCE || admission.entrance(path) == Some(ENTRANCE))
         && lists(&parts.headers, &UPGRADE, "websocket")
 }
 

@@ -95,11 +95,11 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
         route_admin(&peer.site, &parts, body, Remote(peer.address)).await
     } else if let Err(error) = peer.site.rates.request(peer.address) {
         Answer::Reply(peer.site.refuse(&error))
-    } else if handshake::is_wanted(&parts) {
+    } else if handshake::is_wanted(&parts, &peer.site.admission) {
         let opened = open(&parts, upgrade, &peer);
         Answer::Reply(opened.unwrap_or_else(|error| peer.site.refuse(&error)))
     } else {
-        route(&peer.site, &parts, body).await
+        route(&peer.site, peer.address, &parts, body).await
     };
     match answer {
         Answer::Reply(reply) => reply.map(Either::Left),
@@ -132,6 +132,8 @@ fn is_plain(parts: &request::Parts) -> Result<(), Error> {
 /// Answers a WebSocket handshake, and leaves the connection to a task of its
 /// own: what HTTP needed of it is given back.
 fn open(parts: &request::Parts, upgrade: OnUpgrade, peer: &Peer) -> Result<Reply, Error> {
+    let admission = &peer.site.admission;
+    admission.check(parts, peer.address, handshake::ENTRANCE)?;
     let reply = handshake::accept(&parts.headers)?;
     let permit = peer.site.admit_user_agent()?;
     peer.tasks

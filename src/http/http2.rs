@@ -168,7 +168,7 @@ impl Exchange {
         } else if let Err(error) = site.rates.request(self.peer.address) {
             Answer::Reply(site.refuse(&error))
         } else {
-            route(site, &parts, content).await
+            route(site, self.peer.address, &parts, content).await
         };
         let sent = match answer {
             Answer::Reply(reply) if parts.method == Method::HEAD => {

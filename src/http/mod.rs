@@ -1,6 +1,7 @@
 //! HTTP: the one list of routes, and how a refusal is told. Knows no HTTP
 //! engine: [`http1`] and [`http2`] put theirs in front of [`route`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::admin::access::Remote;
 use crate::admin::{self, Admin, AdminError};
+use crate::admission::Admission;
+use crate::config::Config;
 use crate::error::Error;
 use crate::limits::Limit;
 use crate::random::random;
@@ -73,6 +76,8 @@ pub struct Site {
     pub stopping: Stopping,
     /// What the admin API keeps.
     pub admin: Admin,
+    /// Who may come in as a user agent.
+    pub admission: Admission,
     /// How often each peer may ask.
     pub rates: Rates,
     requests: Semaphore,
@@ -85,14 +90,18 @@ const LONGEST_PATH: usize = 256;
 impl Site {
     /// The site of a service.
     pub fn new(service: PushService, admin: Admin) -> Self {
-        let limits = &service.config().limits;
+        let Config {
+            admission, limits, ..
+        } = service.config();
         let requests = Semaphore::new(limits.requests);
         let user_agents = Arc::new(Semaphore::new(limits.user_agents));
         let rates = Rates::new(limits, service.clock());
+        let admission = Admission::new(admission);
         Self {
             service,
             stopping: Stopping::default(),
             admin,
+            admission,
             rates,
             requests,
             user_agents,
@@ -142,10 +151,23 @@ impl Site {
 }
 
 /// Answers a request to the public listener.
-pub async fn route(site: &Arc<Site>, parts: &request::Parts, content: impl Content) -> Answer {
+pub async fn route(
+    site: &Arc<Site>,
+    address: IpAddr,
+    parts: &request::Parts,
+    content: impl Content,
+) -> Answer {
     let path = parts.uri.path();
+    let entrance = site.admission.entrance(path);
     let (answered, methods) = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
         _ if path.len() > LONGEST_PATH => (Err(Error::NotFound), None),
+        _ if entrance == Some(subscription::ENTRANCE) => {
+            let subscribed = subscription::subscribe(site, address, parts, content).await;
+            (
+                subscribed.map(Answer::Reply),
+                Some(subscription::SUBSCRIBE_METHODS),
+            )
+        }
         Some(("push", token)) => {
             let pushed = push::resource(site, parts, token, content).await;
             (pushed.map(Answer::Reply), Some(push::METHODS))
@@ -154,15 +176,12 @@ pub async fn route(site: &Arc<Site>, parts: &request::Parts, content: impl Conte
             let message = message::resource(site, parts, token).await;
             (message.map(Answer::Reply), Some(message::METHODS))
         }
-        Some(("subscription", token)) => held(site, parts, Held::Subscription(token)).await,
-        Some(("subscription-set", token)) => held(site, parts, Held::Set(token)).await,
-        Some(("receipt-subscription", token)) => held(site, parts, Held::Receipts(token)).await,
-        None if path == "/subscribe" => {
-            let subscribed = subscription::subscribe(site, parts, content).await;
-            (
-                subscribed.map(Answer::Reply),
-                Some(subscription::SUBSCRIBE_METHODS),
-            )
+        Some(("subscription", token)) => {
+            held(site, address, parts, Held::Subscription(token)).await
+        }
+        Some(("subscription-set", token)) => held(site, address, parts, Held::Set(token)).await,
+        Some(("receipt-subscription", token)) => {
+            held(site, address, parts, Held::Receipts(token)).await
         }
         _ => {
             let page = status::page(site, &parts.method, path).await;
@@ -181,10 +200,11 @@ pub async fn route(site: &Arc<Site>, parts: &request::Parts, content: impl Conte
 
 async fn held(
     site: &Arc<Site>,
+    address: IpAddr,
     parts: &request::Parts,
     resource: Held<'_>,
 ) -> (Result<Answer, Error>, Option<&'static str>) {
-    let answered = subscription::held(site, parts, resource).await;
+    let answered = subscription::held(site, address, parts, resource).await;
     (answered, Some(subscription::METHODS))
 }
 
@@ -256,6 +276,7 @@ fn options(methods: &'static str) -> Reply {
 /// Says a refusal: the status, and the JSON body that sender libraries parse
 /// (WS-AS-2).
 fn refusal(error: &Error, more_info: &str) -> Reply {
+    const PASSWORD: &str = r#"Basic realm="user agents", charset="UTF-8""#;
     const GONE_FOR_GOOD: &str = "max-age=86400";
     let status = error.status();
     let mut body = json!({
@@ -266,8 +287,10 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
         "more_info": more_info,
     });
     if let Some(setting) = error.setting() {
-        body["limit"] = setting.split('.').next_back().into();
         body["setting"] = setting.into();
+        if let Some(limit) = setting.strip_prefix("limits.") {
+            body["limit"] = limit.into();
+        }
     }
     let mut reply = text("application/json", body.to_string());
     *reply.status_mut() = status;
@@ -275,6 +298,7 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
         Error::MethodNotAllowed(allow) => set(&mut reply, ALLOW, allow),
         Error::Unauthorized => set(&mut reply, WWW_AUTHENTICATE, "vapid"),
         Error::Admin(AdminError::Unauthorized) => set(&mut reply, WWW_AUTHENTICATE, "Bearer"),
+        Error::Password => set(&mut reply, WWW_AUTHENTICATE, PASSWORD),
         Error::Gone(_) => set(&mut reply, CACHE_CONTROL, GONE_FOR_GOOD),
         // RFC 6585 §4.
         Error::Limit(_) | Error::Rate { .. } => set(&mut reply, CACHE_CONTROL, "no-store"),

@@ -78,8 +78,13 @@ fn home(site: &Site) -> Reply {
     const INSECURE: &str = "add <code>dom.push.testing.allowInsecureServerURL</code> as a boolean, \
                             <code>true</code>; then ";
     let public_url = site.service.public_url();
+    // The page is for everybody; the secret is not.
+    let websocket_url = match site.service.config().admission.has_secret() {
+        true => "the URL that the operator of this service gave you".to_owned(),
+        false => public_url.websocket_url(),
+    };
     let page = include_str!("page.html")
-        .replace("{websocket_url}", &public_url.websocket_url())
+        .replace("{websocket_url}", &websocket_url)
         .replace(
             "{insecure}",
             if public_url.is_tls() { "" } else { INSECURE },

@@ -1,6 +1,7 @@
 //! What RFC 8030 user agents use: the push service resource `/subscribe` (§4),
 //! subscriptions and their sets (§6, §7.3).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bugle_protocol::PublicKey;
@@ -18,7 +19,10 @@ use crate::error::Error;
 use crate::store::Filter;
 use crate::user_agent::monitor::Monitor;
 
-/// What `/subscribe` takes.
+/// The path of the push service resource.
+pub(super) const ENTRANCE: &str = "/subscribe";
+
+/// What it takes.
 pub(super) const SUBSCRIBE_METHODS: &str = "POST, OPTIONS";
 /// What a subscription, a set and a receipt subscription take.
 pub(super) const METHODS: &str = "GET, DELETE, OPTIONS";
@@ -37,11 +41,12 @@ pub(super) enum Held<'t> {
 /// Answers a request to the push service resource.
 pub(super) async fn subscribe(
     site: &Site,
+    address: IpAddr,
     parts: &request::Parts,
     content: impl Content,
 ) -> Result<Reply, Error> {
     match parts.method {
-        Method::POST => {}
+        Method::POST => site.admission.check(parts, address, ENTRANCE)?,
         Method::OPTIONS => return Ok(options(SUBSCRIBE_METHODS)),
         _ => return Err(Error::MethodNotAllowed(SUBSCRIBE_METHODS)),
     }
@@ -89,9 +94,14 @@ fn vapid_key(options: &[u8]) -> Result<Option<PublicKey>, Error> {
 /// Answers a request to a resource that can be held.
 pub(super) async fn held(
     site: &Arc<Site>,
+    address: IpAddr,
     parts: &request::Parts,
     resource: Held<'_>,
 ) -> Result<Answer, Error> {
+    // Receipts are application servers'.
+    if !matches!(resource, Held::Receipts(_)) {
+        site.admission.check_address(address)?;
+    }
     let service = &site.service;
     match (&parts.method, resource) {
         (&Method::GET, resource) => monitor(site, parts, resource).await,

@@ -11,6 +11,7 @@ mod support;
 
 mod ack;
 mod admin;
+mod admission;
 mod body;
 mod broadcast;
 mod clauses_http;

@@ -13,6 +13,7 @@
     reason = "a failed step is a failed test"
 )]
 
+mod admission;
 mod authority;
 mod delivery;
 mod examples;

@@ -24,26 +24,36 @@ pub(crate) struct Service {
     port: u16,
     admin_port: u16,
     authority: Option<Authority>,
+    admission: Vec<(&'static str, &'static str)>,
     process: Option<Process>,
 }
 
 impl Service {
     /// Starts the service in the clear.
     pub(crate) fn start() -> Self {
-        Self::start_with(None)
+        Self::start_with(None, &[])
+    }
+
+    /// Starts the service in the clear, with settings of `[admission]`.
+    pub(crate) fn start_guarded(admission: &[(&'static str, &'static str)]) -> Self {
+        Self::start_with(None, admission)
     }
 
     /// Starts the service with a certificate of this authority.
     pub(crate) fn start_with_tls(authority: Authority) -> Self {
-        Self::start_with(Some(authority))
+        Self::start_with(Some(authority), &[])
     }
 
-    fn start_with(authority: Option<Authority>) -> Self {
+    fn start_with(
+        authority: Option<Authority>,
+        admission: &[(&'static str, &'static str)],
+    ) -> Self {
         let mut service = Self {
             directory: TempDir::new().unwrap(),
             port: free_port(),
             admin_port: free_port(),
             authority,
+            admission: admission.to_vec(),
             process: None,
         };
         service.run();
@@ -109,6 +119,7 @@ impl Service {
             .args(["--admin-listen", &format!("127.0.0.1:{}", self.admin_port)])
             .arg("--data")
             .arg(self.directory.path().join("data"))
+            .envs(self.admission.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);

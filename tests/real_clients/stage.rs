@@ -38,8 +38,14 @@ impl Stage {
     }
 
     fn with(service: Service) -> Self {
+        let url = service.push_server_url();
+        Self::with_url(service, &url)
+    }
+
+    /// In the clear, with this as `dom.push.serverURL`.
+    pub(crate) fn with_url(service: Service, push_server_url: &str) -> Self {
         let root = service.root();
-        let profile = Profile::new(&service.push_server_url(), root.as_deref());
+        let profile = Profile::new(push_server_url, root.as_deref());
         let mut stage = Self {
             firefox: None,
             profile,

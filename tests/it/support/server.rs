@@ -291,6 +291,11 @@ impl Server {
         self.origin.clone()
     }
 
+    /// Has user agents connect to another path.
+    pub fn user_agents_at(&mut self, path: &str) {
+        self.websocket = format!("ws://{}{path}", self.public);
+    }
+
     /// Where user agents connect.
     pub fn websocket(&self) -> &str {
         &self.websocket

@@ -1,0 +1,42 @@
+//! What Firefox can show at the door of a service that is not for everybody: all
+//! of it stands in `dom.push.serverURL`.
+
+use crate::delivery::assert_texts;
+use crate::senders::Library;
+use crate::service::Service;
+use crate::stage::Stage;
+
+/// Subscribes and receives, with this in the URL's place of `localhost` and of
+/// the path.
+fn comes_in(admission: &[(&'static str, &'static str)], user: &str, path: &str) {
+    let service = Service::start_guarded(admission);
+    let url = format!("ws://{user}localhost:{}{path}", service.port());
+    let mut stage = Stage::with_url(service, &url);
+    let subscription = stage.subscribe("/guarded/");
+    stage.push(Library::Pywebpush, &subscription, ["let in"]);
+    assert_texts(&stage, "/guarded/", &["let in"]);
+}
+
+#[test]
+fn by_a_secret_path() {
+    let admission = [("BUGLE_ADMISSION__PATH", "only-for-friends")];
+    comes_in(&admission, "", "/only-for-friends");
+}
+
+#[test]
+fn by_a_token_in_the_query() {
+    let admission = [("BUGLE_ADMISSION__TOKEN", "only-for-friends")];
+    comes_in(&admission, "", "/?token=only-for-friends");
+}
+
+#[test]
+fn by_its_address() {
+    let admission = [("BUGLE_ADMISSION__ADDRESSES", "127.0.0.0/8, ::1")];
+    comes_in(&admission, "", "/");
+}
+
+#[test]
+fn by_user_and_password() {
+    let admission = [("BUGLE_ADMISSION__BASIC", "friend:password")];
+    comes_in(&admission, "friend:password@", "/");
+}
