@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::http::request;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::OwnedSemaphorePermit;
@@ -142,16 +142,20 @@ fn open(parts: &request::Parts, upgrade: OnUpgrade, peer: &Peer) -> Result<Reply
 }
 
 async fn become_websocket(upgrade: OnUpgrade, _permit: OwnedSemaphorePermit, peer: Peer) {
-    let Some(parts) = upgrade
-        .await
-        .ok()
-        .and_then(|it| it.downcast::<TokioIo<Patient<Io>>>().ok())
-    else {
+    let Some((io, read)) = upgrade.await.ok().and_then(take_over) else {
         return;
     };
-    let (io, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
     let (site, settings) = (&peer.site, peer.settings.clone());
     site.service.metrics().user_agents.inc();
     websocket::serve(io, read, &site.service, settings, peer.leave.soon.clone()).await;
     site.service.metrics().user_agents.dec();
+}
+
+/// What an upgrade leaves: the connection, and what was read of it too early.
+/// That is copied, since it is a slice of a buffer of 8 KiB, which would stay
+/// for as long as the WebSocket does.
+fn take_over(upgraded: Upgraded) -> Option<(Io, Vec<u8>)> {
+    let parts = upgraded.downcast::<TokioIo<Patient<Io>>>().ok()?;
+    let io = parts.io.into_inner().into_inner();
+    Some((io, parts.read_buf.to_vec()))
 }
