@@ -1,27 +1,28 @@
 //! The push WebSocket protocol: drives a [`Session`] over one WebSocket.
 
+mod end;
+
 use std::collections::BTreeMap;
 use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bugle_protocol::session::{Close, Command, Session, SessionSettings, Timeout};
 use bugle_protocol::websocket::{AckUpdate, ServerMessage};
 use bugle_protocol::{ChannelId, PublicKey, PushMessage, Uaid, UnixTime, Urgency};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as SocketError, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::error::Error as SocketError;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_util::sync::CancellationToken;
 
+use self::end::End;
 use super::cursor::Cursor;
 use crate::broadcasts::Followed;
 use crate::clients::{Mail, Registration};
 use crate::config::Config;
-use crate::error::Error;
 use crate::service::PushService;
 use crate::store::{Batch, Filter};
 
@@ -32,9 +33,9 @@ const BATCH: Batch = Batch {
     bytes: 64 << 10,
 };
 
-/// For how long a closed connection is read, so that the peer's last frames do
-/// not turn our Close into a reset. Firefox leaves when TCP ends, not before.
-const LINGER: Duration = Duration::from_secs(1);
+/// How much is read at one time: one ack. It stays allocated, and grows with
+/// what the user agent sends.
+const READ_BUFFER: usize = 256;
 
 /// The times and bounds of the sessions of a service.
 pub fn session_settings(config: &Config) -> SessionSettings {
@@ -62,11 +63,15 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     let frame_bytes = service.config().limits.frame_bytes;
     // The defaults take 128 KiB for each connection, idle or not.
     let config = WebSocketConfig::default()
-        .read_buffer_size(1024)
+        .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_message_size(Some(frame_bytes))
         .max_frame_size(Some(frame_bytes));
-    let socket = WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await;
+    // Boxed, here and below, is what does not wait for long: a future takes as
+    // much as its largest state, and the one in which a connection is idle is
+    // the smallest of them.
+    let opened = WebSocketStream::from_partially_read(io, read, Role::Server, Some(config));
+    let socket = Box::pin(opened).await;
     let session = Session::new(settings, Instant::now().into_std());
     let mut connection = Connection {
         socket,
@@ -77,46 +82,27 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
         behind: true,
         followed: Followed::default(),
     };
-    let ended = match connection.hello(stop).await {
+    let ended = match Box::pin(connection.hello(stop)).await {
         Ok((uaid, registration)) => connection.drain(uaid, &registration).await,
         Err(end) => end,
     };
     if let End::Close(close) = ended {
         service.metrics().close(&close);
         tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
-        connection.close(&close).await;
+        Box::pin(connection.close(&close)).await;
     }
 }
 
-/// Why a connection ends.
-enum End {
-    /// A Close frame is owed.
-    Close(Close),
-    /// The peer is gone, or does not read: nothing can be sent.
-    Lost,
-}
-
-impl From<Close> for End {
-    fn from(close: Close) -> Self {
-        Self::Close(close)
-    }
-}
-
-impl From<Error> for End {
-    /// The service cannot do its part; the user agent comes back later.
-    fn from(_: Error) -> Self {
-        Self::Close(Close::Unavailable)
-    }
-}
-
-impl From<SocketError> for End {
-    fn from(error: SocketError) -> Self {
-        match error {
-            SocketError::Capacity(CapacityError::MessageTooLong { .. }) => Close::TooBig.into(),
-            SocketError::Protocol(_) | SocketError::Utf8(_) => Close::Framing.into(),
-            _ => Self::Lost,
-        }
-    }
+/// What a connection waits for after `hello`.
+enum Event {
+    /// A frame came, or there will be none any more.
+    Frame(Option<Result<Message, SocketError>>),
+    /// Something is in the mailbox.
+    Mail(Mail),
+    /// There is something to send, and room for it.
+    Room,
+    /// The session's time has come.
+    Timeout,
 }
 
 struct Connection<'s, IO> {
@@ -158,16 +144,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     async fn drain(&mut self, uaid: Uaid, registration: &Registration) -> End {
         loop {
             let may_send = self.behind && self.session.room().is_some();
-            let step = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                frame = self.socket.next() => self.answer(uaid, frame).await,
-                mail = registration.mail() => self.open(uaid, mail).await,
-                () = ready(()), if may_send => self.deliver(uaid).await,
-                () = sleep_until(self.session.next_timeout().into()) => self.timeout().await,
+                frame = self.socket.next() => Event::Frame(frame),
+                mail = registration.mail() => Event::Mail(mail),
+                () = ready(()), if may_send => Event::Room,
+                () = sleep_until(self.session.next_timeout().into()) => Event::Timeout,
             };
-            if let Err(end) = step {
+            if let Err(end) = Box::pin(self.handle(uaid, event)).await {
                 return end;
             }
+        }
+    }
+
+    async fn handle(&mut self, uaid: Uaid, event: Event) -> Result<(), End> {
+        match event {
+            Event::Frame(frame) => self.answer(uaid, frame).await,
+            Event::Mail(mail) => self.open(uaid, mail).await,
+            Event::Room => self.deliver(uaid).await,
+            Event::Timeout => self.timeout().await,
         }
     }
 
@@ -380,37 +375,5 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             Ok(written) => Ok(written?),
             Err(_) => Err(End::Lost),
         }
-    }
-
-    /// Sends the Close frame and ends TCP without waiting for the peer's:
-    /// Firefox does not answer one, and stays until TCP is closed.
-    async fn close(mut self, close: &Close) {
-        let frame = CloseFrame {
-            code: close.code().into(),
-            reason: close.to_string().into(),
-        };
-        let said = async {
-            match self.socket.send(Message::Close(Some(frame))).await {
-                // The peer closed first. The library has made the answer, which
-                // RFC 6455 §5.5.1 asks for, and has yet to send it.
-                Err(SocketError::Protocol(ProtocolError::SendAfterClosing)) => {
-                    self.socket.flush().await
-                }
-                said => said,
-            }
-        };
-        let patience = self.service.config().user_agent.write_timeout;
-        if !matches!(timeout(patience, said).await, Ok(Ok(()))) {
-            return;
-        }
-        let io = self.socket.get_mut();
-        let drained = async {
-            io.shutdown().await?;
-            let mut scrap = [0; 256];
-            while io.read(&mut scrap).await? > 0 {}
-            Ok::<_, std::io::Error>(())
-        };
-        // A peer that keeps on talking, or has gone, is left.
-        let _ = timeout(LINGER, drained).await;
     }
 }
