@@ -10,6 +10,7 @@ mod listen;
 mod retry;
 mod send;
 mod serve;
+mod tls;
 mod vapid;
 
 use std::error::Error;
@@ -57,6 +58,8 @@ enum Command {
     /// Make a VAPID key pair, or show the one that is there
     #[command(after_help = vapid::EXAMPLE)]
     Vapid(vapid::Args),
+    /// Make certificates of a private authority, and the policy for Firefox
+    Tls(tls::Args),
     /// Be a user agent: subscribe, and print each push as it arrives
     #[command(after_help = listen::EXAMPLE)]
     Listen(listen::Args),
@@ -77,6 +80,7 @@ impl Cli {
             Command::Health(args) => as_client(health::run(args)),
             Command::Assets(args) => assets::run(&args, Self::command()),
             Command::Vapid(args) => vapid::run(&args),
+            Command::Tls(args) => tls::run(&args),
             Command::Listen(args) => as_client(listen::run(args)),
             Command::Send(args) => as_client(send::run(args)),
         }

@@ -22,6 +22,7 @@ mod clauses_websocket;
 mod cli;
 mod cli_packaging;
 mod cli_rfc8030;
+mod cli_tls;
 mod compat;
 mod cors;
 mod crash;

@@ -1,14 +1,9 @@
 //! A private certificate authority with one certificate for loopback.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
-};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -21,62 +16,28 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes an authority and a certificate for `localhost` and 127.0.0.1.
+    /// Has `bugle` make an authority, and a certificate for `localhost` and
+    /// 127.0.0.1.
     pub(crate) fn new() -> Self {
-        let mut root = CertificateParams::default();
-        root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        root.distinguished_name
-            .push(DnType::CommonName, "Test authority");
-        let root_key = KeyPair::generate().unwrap();
-        let root_certificate = root.self_signed(&root_key).unwrap();
-
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut leaf = CertificateParams::new(names).unwrap();
-        // Firefox refuses an authority's certificate as that of a server.
-        leaf.is_ca = IsCa::ExplicitNoCa;
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        leaf.use_authority_key_identifier_extension = true;
-        leaf.distinguished_name
-            .push(DnType::CommonName, "localhost");
-        let leaf_key = KeyPair::generate().unwrap();
-        let leaf = leaf
-            .signed_by(&leaf_key, &Issuer::from_params(&root, &root_key))
-            .unwrap();
-
-        let mut authority = Self::empty();
-        fs::write(authority.root(), root_certificate.pem()).unwrap();
-        fs::write(authority.certificate(), leaf.pem()).unwrap();
-        fs::write(authority.key(), leaf_key.serialize_pem()).unwrap();
-        authority.load_root();
-        authority
+        Self::from_commands("bugle tls init --host localhost --host 127.0.0.1")
     }
 
-    /// The authority that these shell commands make in their folder.
+    /// The authority that these shell commands make in their folder; `bugle` is
+    /// the program under test.
     pub(crate) fn from_commands(commands: &str) -> Self {
-        let mut authority = Self::empty();
+        let commands = commands.replace("bugle", env!("CARGO_BIN_EXE_bugle"));
+        let directory = TempDir::new().unwrap();
         let output = Command::new("sh")
-            .args(["-euc", commands])
-            .current_dir(authority.directory.path())
+            .args(["-euc", &commands])
+            .current_dir(directory.path())
             .output()
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{commands}\n{errors}");
-        authority.load_root();
-        authority
-    }
-
-    fn empty() -> Self {
-        Self {
-            directory: TempDir::new().unwrap(),
-            roots: RootCertStore::empty(),
-        }
-    }
-
-    fn load_root(&mut self) {
-        let root = CertificateDer::from_pem_file(self.root()).unwrap();
-        self.roots.add(root).unwrap();
+        let root = CertificateDer::from_pem_file(directory.path().join("ca.pem")).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root).unwrap();
+        Self { directory, roots }
     }
 
     /// The authority's own certificate, which clients must trust.

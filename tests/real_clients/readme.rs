@@ -173,8 +173,8 @@ fn the_page_shows_a_push_once_the_preferences_are_set() {
 }
 
 #[test]
-fn the_page_shows_a_push_over_wss_with_the_authority_that_openssl_makes() {
-    let stage = Stage::tls_by(Authority::from_commands(commands("openssl req")));
+fn the_page_shows_a_push_over_wss_with_the_authority_that_bugle_makes() {
+    let stage = Stage::tls_by(Authority::from_commands(commands("tls init")));
     let root = stage.service.root().unwrap();
     push_to_the_page(stage, &format!("--ca '{}'", root.display()));
 }
