@@ -16,7 +16,7 @@ pub struct Verifier {
     audience: Audience,
     tolerances: Tolerances,
     leeway: Duration,
-    /// By the digest of token and key; nothing that was not verified is here.
+    /// By the digest of the credentials; nothing that was not verified is here.
     known: Cache<[u8; 32], Verified>,
 }
 
@@ -57,28 +57,50 @@ impl Verifier {
         now: UnixTime,
         metrics: &Metrics,
     ) -> Result<Option<Sender>, VapidError> {
+        let unread = Credentials::digest_unread(headers);
+        if let Some(known) = unread.and_then(|digest| self.known.get(&digest)) {
+            return self.vouch(&known, false, now, metrics).map(Some);
+        }
         let Some(credentials) = Credentials::parse(headers, &self.tolerances)? else {
             return Ok(None);
         };
-        let sender = |verified: &Verified| Sender {
-            key: verified.key,
-            audience: verified.audience,
-            is_legacy: credentials.is_legacy(),
-        };
-        let digest = credentials.digest();
-        if let Some(known) = self.known.get(&digest) {
-            metrics.known_tokens.inc();
-            return known
-                .still_valid(self.leeway, now)
-                .map(|()| Some(sender(&known)));
+        let digest = unread.unwrap_or_else(|| credentials.digest());
+        let is_legacy = credentials.is_legacy();
+        if unread.is_none()
+            && let Some(known) = self.known.get(&digest)
+        {
+            return self.vouch(&known, is_legacy, now, metrics).map(Some);
         }
         metrics.signatures.inc();
         let mut verified =
             credentials.verify(&self.audience, &self.tolerances, self.leeway, now)?;
         // Nobody asks for the contact again.
         verified.subject = None;
-        let sender = sender(&verified);
+        let sender = Sender::of(&verified, is_legacy);
         self.known.insert(digest, verified);
         Ok(Some(sender))
+    }
+
+    /// Who signed a token that is remembered, unless it has ended since.
+    fn vouch(
+        &self,
+        known: &Verified,
+        is_legacy: bool,
+        now: UnixTime,
+        metrics: &Metrics,
+    ) -> Result<Sender, VapidError> {
+        metrics.known_tokens.inc();
+        known.still_valid(self.leeway, now)?;
+        Ok(Sender::of(known, is_legacy))
+    }
+}
+
+impl Sender {
+    const fn of(verified: &Verified, is_legacy: bool) -> Self {
+        Self {
+            key: verified.key,
+            audience: verified.audience,
+            is_legacy,
+        }
     }
 }

@@ -121,12 +121,20 @@ impl Credentials {
     /// SHA-256 of the key and the whole token: the name under which a
     /// [`Verified`] may be kept (8292-5-b), of one size whatever the token's.
     pub fn digest(&self) -> [u8; 32] {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(self.key.as_bytes());
-        context.update(self.token.as_bytes());
-        let mut digest = [0; 32];
-        digest.copy_from_slice(context.finish().as_ref());
-        digest
+        sha256(&[self.key.as_bytes(), self.token.as_bytes()])
+    }
+
+    /// The same of credentials that have not been read, so that those that are
+    /// known need not be: SHA-256 of the Authorization field. `None` where that
+    /// is not all there is of them, in the forms of the drafts or none.
+    pub fn digest_unread(headers: &HeaderMap) -> Option<[u8; 32]> {
+        const SCHEME: &[u8] = b"vapid ";
+        let mut fields = headers.get_all(AUTHORIZATION).iter();
+        let field = fields.next()?.as_bytes();
+        let is_whole = field
+            .get(..SCHEME.len())
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
+        (is_whole && fields.next().is_none()).then(|| sha256(&[field]))
     }
 
     /// Checks the token: its header, `exp`, `nbf` and `aud`, at last its
@@ -187,6 +195,16 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credentials(… legacy: {})", self.legacy)
     }
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 /// The value of the parameter `name`, called `what` when it is repeated.
