@@ -48,6 +48,17 @@ impl PublicKey {
         Ok(Self(point))
     }
 
+    /// The 65 octets that [`as_bytes`](Self::as_bytes) gave, back from where
+    /// they were kept. Whether they are on the curve is not looked at again:
+    /// that costs more than all else in reading a subscription.
+    ///
+    /// # Errors
+    /// When they are not 65.
+    pub fn from_kept(octets: &[u8]) -> Result<Self, KeyError> {
+        let point = octets.try_into();
+        point.map(Self).map_err(|_| KeyError::Length(octets.len()))
+    }
+
     /// The 65 octets, the first of them 0x04.
     pub const fn as_bytes(&self) -> &[u8; 65] {
         &self.0

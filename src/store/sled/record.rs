@@ -75,7 +75,8 @@ pub(super) fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>
 pub(super) fn decode_subscription(key: &[u8], record: &[u8]) -> Result<Subscription, Damaged> {
     let (uaid, channel) = parse_subscription_key(key)?;
     let record: SubscriptionRecord = decode(record)?;
-    let key = record.vapid_key.map(|key| PublicKey::from_bytes(&key));
+    // Under the checksum of the record.
+    let key = record.vapid_key.map(|key| PublicKey::from_kept(&key));
     Ok(Subscription {
         uaid,
         channel,
