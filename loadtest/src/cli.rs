@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use serde::{Serialize, Serializer};
 use url::{Host, Url};
 
+use crate::faults::FaultCommand;
 use crate::ledger::Terms;
 use crate::run::Setup;
 use crate::scenario::Scenario;
@@ -38,6 +39,9 @@ pub enum Command {
     /// Plays a scenario.
     #[command(flatten)]
     Scenario(Scenario),
+    /// Kills a service again and again, and sees that it loses nothing
+    #[command(subcommand)]
+    Faults(FaultCommand),
 }
 
 /// What all scenarios have in common.

@@ -10,10 +10,14 @@
 //! a number in its [`contents`], under which the [`ledger`] accounts for it;
 //! [`meters`] hold rates and latencies. What comes out is an
 //! [`outcome::Outcome`], printed and written as JSON.
+//!
+//! [`faults`] are runs of their own kind: they start the service themselves and
+//! kill it, and hold what it accepted against what comes afterwards.
 
 pub mod cli;
 pub mod clock;
 pub mod contents;
+pub mod faults;
 pub mod harness;
 pub mod latency;
 pub mod ledger;

@@ -1,10 +1,11 @@
 //! The load tester's program.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use bugle_load::cli::{Cli, Command};
-use bugle_load::harness;
+use bugle_load::{faults, harness};
 use clap::Parser;
 
 /// Something was missing or wrong.
@@ -14,19 +15,30 @@ const FAILED: u8 = 1;
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
-    let Command::Scenario(scenario) = Cli::parse().command;
+    let done = match Cli::parse().command {
+        Command::Scenario(scenario) => {
+            let outcome = harness::play(&scenario);
+            outcome.map_or_else(unusable, |outcome| told(outcome.summary(), outcome.passed))
+        }
+        Command::Faults(command) => {
+            let outcome = faults::play(&command);
+            outcome.map_or_else(unusable, |outcome| told(outcome.to_string(), outcome.kept))
+        }
+    };
     // Where there is no output, the exit code has to do.
-    match harness::play(&scenario) {
-        Ok(outcome) => {
-            let _ = writeln!(io::stdout(), "{}", outcome.summary());
-            match outcome.passed {
-                true => ExitCode::SUCCESS,
-                false => FAILED.into(),
-            }
-        }
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "bugle-load: {failure}");
-            UNUSABLE.into()
-        }
-    }
+    done.unwrap_or(FAILED.into())
+}
+
+fn told(summary: String, passed: bool) -> io::Result<ExitCode> {
+    writeln!(io::stdout(), "{summary}")?;
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        FAILED.into()
+    })
+}
+
+fn unusable(failure: impl Display) -> io::Result<ExitCode> {
+    writeln!(io::stderr(), "bugle-load: {failure}")?;
+    Ok(UNUSABLE.into())
 }

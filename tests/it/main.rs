@@ -25,7 +25,6 @@ mod cli_rfc8030;
 mod cli_tls;
 mod compat;
 mod cors;
-mod crash;
 mod delivery;
 mod disk;
 mod expiry;

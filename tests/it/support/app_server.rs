@@ -140,19 +140,6 @@ impl<'s> Push<'s> {
         http::send(self.version, authority, "POST", path, &headers, &self.body).await
     }
 
-    /// Sends it over HTTP/1.1; `None` when the service is gone.
-    pub async fn try_send(&self) -> Option<Reply> {
-        let headers: Vec<_> = self
-            .headers
-            .iter()
-            .map(|(n, v)| (n.as_str(), v.as_str()))
-            .collect();
-        let authority = self.server.authority();
-        http::try_http1(authority, "POST", &self.path, &headers, &self.body)
-            .await
-            .ok()
-    }
-
     /// Sends it, is accepted, and gives the message's URL.
     pub async fn accepted(&self) -> String {
         let reply = self.send().await;

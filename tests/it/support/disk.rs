@@ -1,5 +1,5 @@
-//! Disks that fail: a file system of its own that can be full or lose its
-//! power, and one whose writes and syncs fail or wait.
+//! Disks that fail: a file system of its own that can be full, and one whose
+//! writes and syncs fail or wait. The loss of power is `bugle-load faults`.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -9,8 +9,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A file system of its own. Its power can be cut: what is in the system's
-/// cache is gone then, as when the plug is pulled.
+/// A file system of its own, which may be filled.
 pub struct Disk {
     folder: TempDir,
 }
@@ -42,22 +41,14 @@ impl Disk {
         self.folder.path().join("root")
     }
 
-    pub fn mount(&self) -> bool {
+    fn mount(&self) -> bool {
         let (image, root) = (self.image(), self.root());
         let paths = [image.to_str().unwrap(), root.to_str().unwrap()];
         run("mount", &["-o", "loop", paths[0], paths[1]])
     }
 
-    pub fn unmount(&self) -> bool {
+    fn unmount(&self) -> bool {
         run("umount", &[self.root().to_str().unwrap()])
-    }
-
-    /// EXT4_IOC_SHUTDOWN with NOLOGFLUSH: from now on nothing is written.
-    pub fn cut_power(&self) {
-        const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
-            fcntl.ioctl(os.open(sys.argv[1], 0), 0x8004587d, struct.pack('I', 2))";
-        let root = self.root();
-        assert!(run("python3", &["-c", SHUTDOWN, root.to_str().unwrap()]));
     }
 
     /// Takes all the room that is left but for some octets; whoever removes the

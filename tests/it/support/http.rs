@@ -121,7 +121,7 @@ pub async fn http1(
 }
 
 /// A request over HTTP/1.1 to a service that may be gone.
-pub async fn try_http1(
+async fn try_http1(
     authority: &str,
     method: &str,
     path: &str,

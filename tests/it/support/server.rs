@@ -188,16 +188,6 @@ impl Server {
         self.running = Some(Running::Program(Mutex::new(child)));
     }
 
-    /// `kill -9`.
-    pub fn kill(&self) {
-        let Some(Running::Program(child)) = &self.running else {
-            panic!("only the program can be killed")
-        };
-        let mut child = child.lock().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
     /// The octets of memory that the program holds now.
     pub fn resident(&self) -> u64 {
         let Some(Running::Program(child)) = &self.running else {

@@ -1,0 +1,131 @@
+//! An application server of a fault run: pushes one message after the other,
+//! replaces some by their topic, and withdraws some.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bugle::client::{ClientError, HttpConnection};
+use bytes::Bytes;
+use fastrand::Rng;
+use http::header::HOST;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use tokio::time::sleep;
+use url::{Position, Url};
+
+use super::scene::{Life, Plan};
+use crate::contents::MessageName;
+
+/// Lifetimes of messages, in seconds: some run out within the run.
+const TTLS: [u64; 6] = [1, 3, 10, 60, 3600, 86_400];
+
+/// The longest contents: what one record of RFC 8291 holds.
+const LARGEST: usize = 3993;
+
+/// How many of its messages it may still withdraw.
+const REMEMBERED: usize = 16;
+
+/// How long it waits before it tries again to reach the service.
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub(super) struct Sender {
+    life: Life,
+    /// Tells its topics from those of others: only one who pushes one message
+    /// after the other knows which of them replaces which.
+    number: usize,
+    rng: Rng,
+    accepted: VecDeque<(MessageName, String)>,
+}
+
+impl Sender {
+    pub(super) fn new(life: Life, number: usize, rng: Rng) -> Self {
+        let accepted = VecDeque::new();
+        Self {
+            life,
+            number,
+            rng,
+            accepted,
+        }
+    }
+
+    /// Pushes until the service is gone.
+    pub(super) async fn run(mut self) {
+        while !self.life.over.is_cancelled() {
+            // However it ended, the account knows what is in doubt.
+            let _ = self.push_on().await;
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn push_on(&mut self) -> Result<(), ClientError> {
+        let scene = self.life.scene.clone();
+        let Some(http) = self.someone().map(|to| to.endpoint().to_owned()) else {
+            return Ok(());
+        };
+        let mut http = HttpConnection::open(&scene.dialer, &http).await?;
+        while !self.life.over.is_cancelled() {
+            let Some(to) = self.someone() else {
+                return Ok(());
+            };
+            let plan = self.plan();
+            if let (name, Some(url)) = scene.push(&mut http, &to, plan).await? {
+                self.accepted.push_back((name, url));
+            }
+            if self.accepted.len() > REMEMBERED {
+                self.accepted.pop_front();
+            }
+            if self.rng.u8(..10) == 0 {
+                self.withdraw(&mut http).await?;
+            }
+            sleep(Duration::from_micros(self.rng.u64(..4000))).await;
+        }
+        Ok(())
+    }
+
+    fn someone(&mut self) -> Option<std::sync::Arc<super::scene::Subscriber>> {
+        let subscribers = self.life.scene.subscribers();
+        self.rng.choice(subscribers.iter()).cloned()
+    }
+
+    fn plan(&mut self) -> Plan {
+        let topic =
+            (self.rng.u8(..3) == 0).then(|| format!("sender-{}-{}", self.number, self.rng.u8(..3)));
+        let ttl = self.rng.choice(TTLS).unwrap_or(TTLS[0]);
+        // Most are small, as in life.
+        let largest = if self.rng.u8(..5) == 0 { LARGEST } else { 300 };
+        Plan {
+            topic,
+            ttl: Duration::from_secs(ttl),
+            size: self.rng.usize(..=largest),
+        }
+    }
+
+    /// Takes one of its messages back.
+    async fn withdraw(&mut self, http: &mut HttpConnection) -> Result<(), ClientError> {
+        if self.accepted.is_empty() {
+            return Ok(());
+        }
+        let index = self.rng.usize(..self.accepted.len());
+        let Some((name, url)) = self.accepted.remove(index) else {
+            return Ok(());
+        };
+        let unusable = |error: &dyn ToString| ClientError::Url {
+            url: url.clone(),
+            problem: error.to_string(),
+        };
+        let url = Url::parse(&url).map_err(|error| unusable(&error))?;
+        let request = Request::delete(&url[Position::BeforePath..Position::AfterQuery])
+            .header(HOST, &url[Position::BeforeHost..Position::AfterPort])
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| unusable(&error))?;
+        let scene = &self.life.scene;
+        scene.account().begin_withdrawal(name);
+        // Unless it is one of these two answers, nobody knows.
+        match http.send(request).await?.status() {
+            StatusCode::NO_CONTENT => scene.account().withdrawal_answered(name, true),
+            StatusCode::NOT_FOUND => scene.account().withdrawal_answered(name, false),
+            _ => {}
+        }
+        Ok(())
+    }
+}
