@@ -40,6 +40,7 @@ const OTHERS: &[&str] = &[
     "systemd-analyze",
     "tar",
     "ulimit",
+    "./packaging/build-deb",
     "./test",
     "loadtest/scale.sh",
 ];
