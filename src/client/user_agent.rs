@@ -26,6 +26,9 @@ use super::{ClientError, Dialer, OpenError, PATIENCE, Stream, credentials};
 /// No message of a service is larger, in octets.
 const MAX_MESSAGE: usize = 1 << 20;
 
+/// How long the answer to a Close frame is waited for.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// How many notifications may come before the answer that is waited for.
 const MAX_EARLY: usize = 1024;
 
@@ -201,10 +204,22 @@ impl UserAgent {
         .await
     }
 
-    /// Leaves with a Close frame.
-    pub async fn close(mut self) {
-        // Whoever leaves need not know whether the other side heard it.
-        let _ = timeout(Duration::from_secs(1), self.socket.close(None)).await;
+    /// Leaves with a Close frame, and waits a moment for the answer to it.
+    /// Whether it came: then all that was said before has arrived.
+    pub async fn close(mut self) -> bool {
+        let goodbye = async {
+            let mut is_answered = self.socket.close(None).await.is_ok();
+            while is_answered {
+                match self.socket.next().await {
+                    Some(Ok(Message::Close(_))) => break,
+                    // It stays with the service: nobody has acknowledged it.
+                    Some(Ok(_)) => {}
+                    _ => is_answered = false,
+                }
+            }
+            is_answered
+        };
+        timeout(GOODBYE, goodbye).await.unwrap_or(false)
     }
 
     /// Sends one message.
