@@ -76,6 +76,10 @@ pub struct Common {
     /// Names the run in its messages, and makes its choices [default: the time]
     #[arg(long)]
     pub seed: Option<u64>,
+    /// A process of the service, to measure its CPU time and memory; may be
+    /// given several times
+    #[arg(long, value_name = "PID")]
+    pub pid: Vec<u32>,
     /// Where to write the result, as JSON
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -13,9 +13,11 @@ use tokio::time::timeout;
 use crate::machine::Machine;
 use crate::meters::read;
 use crate::outcome::{FORMAT, Outcome};
+use crate::process::ProcessError;
 use crate::progress::Watch;
 use crate::run::Run;
 use crate::scenario::Scenario;
+use crate::usage::Observer;
 
 /// Why there is no outcome, or none that was kept.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,9 @@ pub enum Failure {
     /// What the connections need is missing.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A process that `--pid` names cannot be observed.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     /// No runtime, or no file.
     #[error("{what}: {error}")]
     System {
@@ -72,7 +77,8 @@ pub fn play(scenario: &Scenario) -> Result<Outcome, Failure> {
 pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     let common = scenario.common();
     let started_at = Clock::system().now().as_secs();
-    let run = Run::new(common.setup(scenario.pushing()), common.dialer()?);
+    let observer = Observer::new(&common.pid)?;
+    let run = Run::new(common.setup(scenario.pushing()), common.dialer()?, observer);
     let watch = Watch::start(&run, common.time_limit, common.quiet);
 
     let mut faults = Vec::new();
@@ -95,14 +101,15 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     faults.extend(messages.faults());
     let connections = run.meters.connections(common.user_agents.into());
     faults.extend(connections.faults());
-    let answers = run.meters.answers();
-    faults.extend(refusals(&answers));
     let unsent = read(&run.meters.totals.unsent);
     if unsent > 0 {
         faults.push(format!(
             "{unsent} pushes could not be begun in time: too high a rate"
         ));
     }
+    let phases = run.phases();
+    let mut processes = run.observer.records();
+    let service = processes.split_off(1);
     Ok(Outcome {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -116,23 +123,14 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
         faults,
         messages,
         unsent,
-        answers,
+        answers: run.meters.answers(),
         connections,
         latency: run.meters.latency(),
-        phases: run.phases(),
+        phases,
         series,
-        generator: None,
-        service: Vec::new(),
+        generator: processes.pop(),
+        service,
     })
-}
-
-/// What no load excuses: a push that is refused for another reason than load.
-fn refusals(answers: &BTreeMap<u16, u64>) -> Vec<String> {
-    let refused = answers
-        .iter()
-        .filter(|(status, _)| !matches!(status, 201 | 202 | 429 | 503));
-    let told = refused.map(|(status, count)| format!("{count} pushes answered {status}"));
-    told.collect()
 }
 
 /// The settings, with those that were chosen for want of a flag.

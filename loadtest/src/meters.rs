@@ -11,7 +11,7 @@ use crate::outcome::{Connections, Second};
 /// Reasons that are told apart; further ones are counted together.
 const MAX_REASONS: usize = 32;
 
-/// What is measured. Each begins when the schedule wanted it to, so that a
+/// What is measured. A push begins when the schedule wanted it to, so that a
 /// service that stalls cannot hide the wait (coordinated omission).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
@@ -20,7 +20,8 @@ pub enum Measure {
     /// From the intended time of a push to its notification, decrypted and
     /// checked.
     Delivery,
-    /// From the first octet of a connection to the answer to hello.
+    /// From the first attempt to connect to the answer to hello: attempts that
+    /// fail, and the waits after them, count.
     Hello,
     /// From `register` to its answer.
     Register,

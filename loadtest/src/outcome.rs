@@ -174,12 +174,12 @@ impl Outcome {
             m.sent, m.accepted, m.refused, m.unanswered, m.delivered, m.acknowledged
         ));
         lines.push(format!(
-            "             {} expired, {} replaced, {} withdrawn, {} not stored, {} redelivered",
-            m.expired, m.replaced, m.withdrawn, m.not_stored, m.redelivered
+            "             {} expired, {} replaced, {} withdrawn, {} abandoned, {} not stored, {} redelivered",
+            m.expired, m.replaced, m.withdrawn, m.abandoned, m.not_stored, m.redelivered
         ));
         lines.push(format!(
-            "faults       {} missing, {} duplicate, {} out of order, {} late, {} corrupted, {} foreign",
-            m.missing, m.duplicate, m.out_of_order, m.late, m.corrupted, m.foreign
+            "faults       {} missing, {} duplicate, {} out of order, {} late, {} corrupted, {} foreign, {} rejected",
+            m.missing, m.duplicate, m.out_of_order, m.late, m.corrupted, m.foreign, m.rejected
         ));
         let c = &self.connections;
         lines.push(format!(
@@ -203,13 +203,14 @@ impl Outcome {
                 l.count
             ));
         }
-        for phase in &self.phases {
-            lines.push(format!(
-                "phase        {} took {:.2} s",
-                phase.name,
-                phase.to - phase.from
-            ));
-        }
+        let lasted = self.phases.iter().map(|phase| {
+            let seconds = phase.to - phase.from;
+            format!("phase        {} took {seconds:.2} s", phase.name)
+        });
+        lines.extend(lasted);
+        let processes = self.service.iter().chain(&self.generator);
+        let used = processes.flat_map(|process| process.summary(&self.phases));
+        lines.extend(used.map(|used| format!("used         {used}")));
         lines.extend(
             self.faults
                 .iter()

@@ -32,7 +32,8 @@ impl Held {
     }
 
     /// Connects user agents, `opening` of them at one time, and returns when all
-    /// are there or the run is cancelled. From then on they receive, and come
+    /// are there or the run is cancelled. Who is connected already stays so. From
+    /// then on they receive, and come
     /// back when they lose their connection.
     pub async fn hold(run: &Arc<Run>, user_agents: Vec<UserAgent>, opening: u32) -> Self {
         let (held, all_there) = Self::begin(run, user_agents, opening);
@@ -57,7 +58,9 @@ impl Held {
                 // Boxed: it is over when the long part of a life begins.
                 Box::pin(async {
                     let _place = places.acquire().await;
-                    user_agent.connect_until(&until).await;
+                    if !user_agent.is_connected() {
+                        user_agent.connect_until(&until).await;
+                    }
                     there.add_permits(1);
                 })
                 .await;

@@ -55,7 +55,8 @@ async fn watch(run: Arc<Run>, over: CancellationToken, bar: ProgressBar) -> Vec<
     let mut is_over = false;
     while !is_over {
         is_over = over.run_until_cancelled(ticks.tick()).await.is_none();
-        let (second, progress) = run.meters.second(&last, run.now());
+        let now = run.observe();
+        let (second, progress) = run.meters.second(&last, now);
         last = progress;
         bar.set_position(run.now().as_micros() / 1_000_000);
         bar.set_message(line(&second, run.ledger.open()));

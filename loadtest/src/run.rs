@@ -12,8 +12,15 @@ use crate::clock::{Moment, Stopwatch};
 use crate::contents::Contents;
 use crate::ledger::Ledger;
 use crate::meters::Meters;
-use crate::outcome::Phase;
+use crate::outcome::{Phase, Sample};
 use crate::subscription::{Signing, Subscriptions, Writer};
+use crate::usage::Observer;
+
+/// How often is looked whether all has arrived.
+const SETTLE_TURN: Duration = Duration::from_millis(20);
+
+/// In how many of these turns it is looked closer.
+const SETTLE_LOOK: u64 = 50;
 
 /// How a run is set up.
 #[derive(Clone, Debug)]
@@ -62,12 +69,14 @@ pub struct Run {
     pub cancel: CancellationToken,
     /// Tells the moments of the run.
     pub stopwatch: Stopwatch,
+    /// What the processes use.
+    pub observer: Observer,
     phases: Mutex<Vec<(String, Moment)>>,
 }
 
 impl Run {
     /// A run that begins now.
-    pub fn new(setup: Setup, dialer: Dialer) -> Arc<Self> {
+    pub fn new(setup: Setup, dialer: Dialer, observer: Observer) -> Arc<Self> {
         let contents = Contents::new(setup.seed);
         Arc::new(Self {
             dialer,
@@ -78,6 +87,7 @@ impl Run {
             contents,
             cancel: CancellationToken::new(),
             stopwatch: Stopwatch::start(),
+            observer,
             phases: Mutex::default(),
             setup,
         })
@@ -88,9 +98,21 @@ impl Run {
         self.stopwatch.now()
     }
 
+    /// Takes a sample of each process that is observed.
+    pub fn observe(&self) -> Moment {
+        let now = self.now();
+        self.observer.sample(&Sample {
+            at: now.as_secs_f64(),
+            connected: self.meters.connected_now(),
+            delivered: self.meters.progress().delivered,
+            ..Sample::default()
+        });
+        now
+    }
+
     /// Says what part of the run begins now.
     pub fn phase(&self, name: &str) {
-        let now = self.now();
+        let now = self.observe();
         let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
         phases.push((name.to_owned(), now));
     }
@@ -99,7 +121,7 @@ impl Run {
     pub fn phases(&self) -> Vec<Phase> {
         let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = phases.iter().skip(1).map(|(_, from)| *from);
-        let ends = ends.chain([self.now()]);
+        let ends = ends.chain([self.observe()]);
         let timed = phases.iter().zip(ends).map(|((name, from), to)| Phase {
             name: name.clone(),
             from: from.as_secs_f64(),
@@ -120,9 +142,19 @@ impl Run {
     /// setup says.
     pub async fn settle(&self) {
         let until = self.now() + self.setup.settle;
-        while self.ledger.open() > 0 && self.now() < until {
-            if !self.sleep(Duration::from_millis(20)).await {
+        let mut delivered = None;
+        for turn in 1_u64.. {
+            if self.ledger.open() == 0 || self.now() > until || !self.sleep(SETTLE_TURN).await {
                 return;
+            }
+            // Some need never arrive: with TTL 0, replaced, withdrawn. To look for
+            // those takes longer, so that is done now and then.
+            if turn.is_multiple_of(SETTLE_LOOK) {
+                let before = delivered.replace(self.meters.progress().delivered);
+                let is_quiet = before == delivered;
+                if is_quiet && self.ledger.settle(self.now()).missing == 0 {
+                    return;
+                }
             }
         }
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bugle::client::{ClientError, Http2Connection, HttpConnection};
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Response, StatusCode};
+use http::header::{LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::Full;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,8 +29,19 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long to wait before connecting again.
 const RECONNECT: Duration = Duration::from_millis(200);
 
-/// Which message a push of a schedule is: for whom, and what it asks for.
-pub type Plan = dyn Fn(Due) -> (u32, Letter) + Send + Sync;
+/// What a push of a schedule is.
+#[derive(Clone, Copy, Debug)]
+pub struct Push {
+    /// Whom it is for.
+    pub user_agent: u32,
+    /// What it asks for.
+    pub letter: Letter,
+    /// Whether the message is withdrawn once it is accepted.
+    pub withdraw: bool,
+}
+
+/// Makes the pushes of a schedule.
+pub type Plan = dyn Fn(Due) -> Push + Send + Sync;
 
 /// Sends what is on the schedule, from all application servers of the run,
 /// until it is at its end or `until` is cancelled. What was not begun then is
@@ -56,8 +68,7 @@ pub async fn send_all(
             let (schedule, plan, until) = (Arc::clone(&schedule), Arc::clone(&plan), until.clone());
             workers.spawn(async move {
                 while let Some(Some(due)) = until.run_until_cancelled(schedule.next()).await {
-                    let (user_agent, letter) = plan(due);
-                    sender.send(user_agent, &letter, due.intended).await;
+                    sender.play(&plan(due), due.intended).await;
                 }
             });
         }
@@ -82,9 +93,39 @@ impl Sender {
         }
     }
 
+    async fn play(&mut self, push: &Push, intended: Moment) {
+        let answer = self.send(push.user_agent, &push.letter, intended).await;
+        if let Some((name, answer)) = answer.filter(|_| push.withdraw) {
+            self.withdraw(name, &answer).await;
+        }
+    }
+
+    /// Withdraws a message, whose acceptance named its URL (RFC 8030 §7.3).
+    /// Whether the service confirmed it: it does not when the message has
+    /// arrived.
+    pub async fn withdraw(&mut self, name: MessageName, accepted: &Response<Bytes>) -> bool {
+        let run = Arc::clone(&self.run);
+        let location = accepted.headers().get(LOCATION);
+        let subscription = run.subscriptions.get(name.user_agent);
+        let Some((location, subscription)) = location.zip(subscription) else {
+            return false;
+        };
+        let Some(message) = location.to_str().ok().and_then(|url| subscription.at(url)) else {
+            return false;
+        };
+        let delete = |absolute| message.delete(absolute);
+        let answer = self.connection.exchange(&run, &message, delete).await;
+        let is_withdrawn = answer.is_ok_and(|answer| answer.status().is_success());
+        if is_withdrawn {
+            run.ledger.withdrawn(name);
+        }
+        is_withdrawn
+    }
+
     /// Sends a message to a user agent, again after 429 and 503 as often as the
     /// run allows. Returns the answer that counted, with the message's name;
-    /// `None` when there was none, or the user agent has no subscription.
+    /// `None` when there was none, or the user agent has no subscription just
+    /// now, so that there is nothing to push to.
     pub async fn send(
         &mut self,
         user_agent: u32,
@@ -92,20 +133,16 @@ impl Sender {
         intended: Moment,
     ) -> Option<(MessageName, Response<Bytes>)> {
         let run = Arc::clone(&self.run);
-        let Some(subscription) = run.subscriptions.get(user_agent) else {
-            count(&run.meters.totals.unsent);
-            return None;
-        };
+        let subscription = run.subscriptions.get(user_agent)?;
         let name = run
             .ledger
             .sent(user_agent, letter.terms, intended, run.now());
         count(&run.meters.totals.sent);
         for attempt in 0.. {
-            match self
-                .connection
-                .post(&run, &subscription, name, letter)
-                .await
-            {
+            let write = |absolute| run.writer.request(&subscription, name, letter, absolute);
+            let answer = self.connection.exchange(&run, &subscription, write).await;
+            let answer = match answer {
+                Ok(answer) => answer,
                 Err(error) => {
                     run.ledger.unanswered(name);
                     count(&run.meters.totals.refused);
@@ -113,14 +150,12 @@ impl Sender {
                         .reason(format!("push without an answer: {error}"));
                     return None;
                 }
-                Ok(answer) => {
-                    run.meters.answered(answer.status().as_u16());
-                    let tries_again = attempt < run.setup.retries && is_busy(answer.status());
-                    if !tries_again || !run.sleep(retry_after(answer.headers())).await {
-                        self.account(name, &answer, intended);
-                        return Some((name, answer));
-                    }
-                }
+            };
+            run.meters.answered(answer.status().as_u16());
+            let tries_again = attempt < run.setup.retries && is_busy(answer.status());
+            if !tries_again || !run.sleep(retry_after(answer.headers())).await {
+                self.account(name, &answer, intended);
+                return Some((name, answer));
             }
         }
         None
@@ -162,26 +197,33 @@ impl Connection {
         }
     }
 
-    async fn post(
-        &mut self,
+    /// Sends a request and reads its answer. The request is made for HTTP/2 if
+    /// `absolute`, and anew when a connection turns out to be over.
+    async fn exchange(
+        &self,
         run: &Run,
         to: &Subscription,
-        name: MessageName,
-        letter: &Letter,
+        request: impl Fn(bool) -> Result<Request<Bytes>, ClientError>,
     ) -> Result<Response<Bytes>, ClientError> {
         match self {
-            Self::Http1(connection) => {
-                let mut connection = connection.lock().await;
-                let mut open = match connection.take() {
-                    Some(open) => open,
-                    None => open_http1(run, to).await?,
-                };
-                let request = run.writer.http1_request(to, name, letter)?;
-                let answer = open.send(request).await;
-                if answer.is_ok() {
-                    *connection = Some(open);
+            Self::Http1(own) => {
+                let mut own = own.lock().await;
+                loop {
+                    let is_used = own.is_some();
+                    let mut open = match own.take() {
+                        Some(open) => open,
+                        None => open_http1(run, to).await?,
+                    };
+                    match open.send(request(false)?.map(Full::new)).await {
+                        // Services close connections that were idle. Nothing was sent.
+                        Err(error) if is_used && was_not_sent(&error) => {}
+                        Err(error) => return Err(error),
+                        Ok(answer) => {
+                            *own = Some(open);
+                            return Ok(answer);
+                        }
+                    }
                 }
-                answer
             }
             Self::Http2(shared) => {
                 let mut connection = shared.lock().await;
@@ -190,8 +232,7 @@ impl Connection {
                     None => connection.insert(open_http2(run, to).await?).clone(),
                 };
                 drop(connection);
-                let request = run.writer.request(to, name, letter, true)?;
-                let answer = open.send("the push", request).await;
+                let answer = open.send("the push", request(true)?).await;
                 if answer.is_err() {
                     shared.lock().await.take();
                 }
@@ -199,6 +240,10 @@ impl Connection {
             }
         }
     }
+}
+
+fn was_not_sent(error: &ClientError) -> bool {
+    matches!(error, ClientError::Http(error) if error.is_canceled() || error.is_closed())
 }
 
 async fn open_http1(run: &Run, to: &Subscription) -> Result<HttpConnection, ClientError> {

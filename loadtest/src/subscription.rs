@@ -12,8 +12,8 @@ use bugle_protocol::headers::{TOPIC, TTL, URGENCY};
 use bugle_protocol::{KeyPair, PublicKey, Urgency};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
-use http::{Request, Uri};
-use http_body_util::Full;
+use http::request::Builder;
+use http::{Method, Request, Uri};
 use url::{Position, Url};
 
 use crate::contents::{Contents, MessageName};
@@ -65,6 +65,41 @@ impl Subscription {
             uri,
             host,
             keys,
+        })
+    }
+
+    /// A resource of the same service, such as a message, by what its answer
+    /// calls it. `None` when that is no URL of that service.
+    pub fn at(&self, reference: &str) -> Option<Self> {
+        let url = self.endpoint.join(reference).ok()?;
+        let is_same = url.origin() == self.endpoint.origin();
+        Self::new(url.as_str(), None).ok().filter(|_| is_same)
+    }
+
+    /// The request that deletes it.
+    ///
+    /// # Errors
+    /// When no request can be made.
+    pub fn delete(&self, absolute: bool) -> Result<Request<Bytes>, ClientError> {
+        self.end(self.begin(Method::DELETE, absolute), Bytes::new())
+    }
+
+    /// With `absolute`, the URI names the host, as HTTP/2 wants it; else there
+    /// is a Host header.
+    fn begin(&self, method: Method, absolute: bool) -> Builder {
+        let request = Request::builder().method(method);
+        if absolute {
+            return request.uri(self.uri.clone());
+        }
+        let path = self.uri.path_and_query().cloned();
+        let path = path.map_or_else(Uri::default, Uri::from);
+        request.uri(path).header(HOST, &self.host)
+    }
+
+    fn end(&self, request: Builder, body: Bytes) -> Result<Request<Bytes>, ClientError> {
+        request.body(body).map_err(|error| ClientError::Url {
+            url: self.endpoint.to_string(),
+            problem: error.to_string(),
         })
     }
 }
@@ -149,8 +184,7 @@ impl Writer {
         (self.signing != Signing::Not).then(|| self.vapid.public_key())
     }
 
-    /// The push of a message. With `absolute`, its URI names the host, as
-    /// HTTP/2 wants it; else there is a Host header.
+    /// The push of a message, for HTTP/2 if `absolute`.
     ///
     /// # Errors
     /// When the message is too long to be encrypted, or no request can be made.
@@ -161,19 +195,11 @@ impl Writer {
         letter: &Letter,
         absolute: bool,
     ) -> Result<Request<Bytes>, ClientError> {
-        let mut request = Request::post(match absolute {
-            true => to.uri.clone(),
-            false => to
-                .uri
-                .path_and_query()
-                .map_or_else(Uri::default, |path| path.clone().into()),
-        })
-        .header(TTL, letter.terms.ttl)
-        .header(CONTENT_TYPE, "application/octet-stream")
-        .header(CONTENT_ENCODING, "aes128gcm");
-        if !absolute {
-            request = request.header(HOST, &to.host);
-        }
+        let mut request = to
+            .begin(Method::POST, absolute)
+            .header(TTL, letter.terms.ttl)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_ENCODING, "aes128gcm");
         if let Some(urgency) = letter.urgency {
             request = request.header(URGENCY, urgency.as_str());
         }
@@ -187,23 +213,7 @@ impl Writer {
             .contents
             .print(name, letter.size.saturating_sub(OVERHEAD));
         let body = self.body(to, &contents)?;
-        request.body(body.into()).map_err(|error| ClientError::Url {
-            url: to.endpoint.to_string(),
-            problem: error.to_string(),
-        })
-    }
-
-    /// For HTTP/1.1, whose library takes another kind of body.
-    ///
-    /// # Errors
-    /// As [`Writer::request`].
-    pub fn http1_request(
-        &self,
-        to: &Subscription,
-        name: MessageName,
-        letter: &Letter,
-    ) -> Result<Request<Full<Bytes>>, ClientError> {
-        Ok(self.request(to, name, letter, false)?.map(Full::new))
+        to.end(request, body.into())
     }
 
     fn body(&self, to: &Subscription, contents: &[u8]) -> Result<Vec<u8>, ClientError> {

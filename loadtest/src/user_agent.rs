@@ -11,6 +11,7 @@ use bugle_protocol::encryption::UserAgentKeys;
 use bugle_protocol::{ChannelId, Uaid};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Moment;
 use crate::contents::{ContentsError, MessageName, mix};
 use crate::ledger::Delivery;
 use crate::meters::{Measure, count};
@@ -66,8 +67,14 @@ impl UserAgent {
     /// # Errors
     /// When any of that fails; it is counted then.
     pub async fn connect(&mut self) -> Result<(), ClientError> {
+        let wanted = self.run.now();
+        self.connect_since(wanted).await
+    }
+
+    /// The same, for one that has wanted it since that moment.
+    async fn connect_since(&mut self, wanted: Moment) -> Result<(), ClientError> {
         count(&self.run.meters.totals.attempts);
-        let connected = self.say_hello().await;
+        let connected = self.say_hello(wanted).await;
         if let Err(error) = &connected {
             count(&self.run.meters.totals.failed);
             self.run.meters.reason(reason(error));
@@ -78,9 +85,10 @@ impl UserAgent {
     /// Tries to connect until it works, with growing waits. Whether it did
     /// before `until` was cancelled.
     pub async fn connect_until(&mut self, until: &CancellationToken) -> bool {
+        let wanted = self.run.now();
         let mut wait = FIRST_WAIT;
         let attempts = async {
-            while self.connect().await.is_err() {
+            while self.connect_since(wanted).await.is_err() {
                 // Up to twice as long, so that not all come back at one time.
                 let seed = u64::from(self.index) ^ self.run.now().as_micros();
                 let share = u32::try_from(mix(seed) % 100).unwrap_or_default();
@@ -91,12 +99,11 @@ impl UserAgent {
         until.run_until_cancelled(attempts).await.is_some()
     }
 
-    async fn say_hello(&mut self) -> Result<(), ClientError> {
+    async fn say_hello(&mut self, wanted: Moment) -> Result<(), ClientError> {
         let run = Arc::clone(&self.run);
-        let began = run.now();
         let mut connection = client::UserAgent::connect(&run.dialer, &run.setup.url).await?;
         let uaid = connection.hello(self.uaid).await?;
-        run.meters.record(Measure::Hello, began, run.now());
+        run.meters.record(Measure::Hello, wanted, run.now());
         if self.uaid != Some(uaid) {
             if self.uaid.is_some() {
                 count(&run.meters.totals.forgotten);
@@ -121,6 +128,32 @@ impl UserAgent {
         run.subscriptions
             .set(self.index, Some(Arc::new(subscription)));
         Ok(())
+    }
+
+    /// Gives its subscription back and takes another, if it is connected. What
+    /// was sent to the old one need not arrive any more.
+    pub async fn resubscribe(&mut self) {
+        let Some(mut connection) = self.connection.take() else {
+            return;
+        };
+        let run = Arc::clone(&self.run);
+        run.subscriptions.set(self.index, None);
+        let unregistered = connection.unregister(self.channel).await;
+        run.ledger.abandoned(self.index);
+        self.channel = new_channel_id();
+        let registered = match unregistered {
+            Ok(()) => self.register(&mut connection).await,
+            Err(error) => Err(error),
+        };
+        match registered {
+            Ok(()) => self.connection = Some(connection),
+            // Whoever has no subscription is new when it comes back.
+            Err(error) => {
+                self.uaid = None;
+                self.connection = Some(connection);
+                self.lost(&error);
+            }
+        }
     }
 
     /// Receives until `until` is cancelled, and connects again whenever the
@@ -174,8 +207,8 @@ impl UserAgent {
     /// Leaves with a Close frame.
     pub async fn leave(&mut self) {
         if let Some(connection) = self.connection.take() {
-            connection.close().await;
-            self.gone(true);
+            let is_answered = connection.close().await;
+            self.gone(is_answered);
         }
     }
 

@@ -15,6 +15,9 @@ pub struct Counts {
     pub accepted: u64,
     /// Pushes that got another answer.
     pub refused: u64,
+    /// Of those, pushes refused for another reason than load (429, 503) or a
+    /// subscription that was given back. A fault.
+    pub rejected: u64,
     /// Pushes without an answer. They may arrive or not.
     pub unanswered: u64,
     /// Messages that arrived, however often.
@@ -27,6 +30,8 @@ pub struct Counts {
     pub replaced: u64,
     /// Accepted, and withdrawn by their sender.
     pub withdrawn: u64,
+    /// Accepted, and their subscription was given back before they arrived.
+    pub abandoned: u64,
     /// Accepted with TTL 0, and dropped as RFC 8030 §5.2 allows.
     pub not_stored: u64,
     /// Arrived again on a later connection, as a service may do when the
@@ -51,13 +56,18 @@ impl Counts {
         self.sent += 1;
         match record.answer {
             Answer::Accepted(_) => self.accepted += 1,
-            Answer::Refused(_) => self.refused += 1,
+            Answer::Refused(status) => {
+                let has_excuse = matches!(status, 429 | 503) || record.is_abandoned;
+                self.refused += 1;
+                self.rejected += u64::from(!has_excuse);
+            }
             Answer::Awaited | Answer::Lost => self.unanswered += 1,
         }
         self.acknowledged += u64::from(record.is_acknowledged);
         match fate {
             Fate::Delivered => self.delivered += 1,
             Fate::Withdrawn => self.withdrawn += 1,
+            Fate::Abandoned => self.abandoned += 1,
             Fate::Replaced => self.replaced += 1,
             Fate::NotStored => self.not_stored += 1,
             Fate::Expired => self.expired += 1,
@@ -74,6 +84,7 @@ impl Counts {
             (self.out_of_order, "out of order"),
             (self.late, "delivered after their TTL"),
             (self.corrupted, "corrupted"),
+            (self.rejected, "rejected (see `answers`)"),
             (self.foreign, "that nobody here has sent"),
         ];
         let counted = faults.into_iter().filter(|(count, _)| *count > 0);

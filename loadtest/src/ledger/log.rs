@@ -78,6 +78,12 @@ impl Log {
         }
     }
 
+    pub(super) fn abandon(&mut self) {
+        for record in &mut self.records {
+            record.is_abandoned = true;
+        }
+    }
+
     pub(super) fn acknowledge(&mut self, number: u32) {
         self.change(number, |record| record.is_acknowledged = true);
     }

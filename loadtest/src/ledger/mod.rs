@@ -132,6 +132,12 @@ impl Ledger {
         log.change(name.number, |record| record.is_withdrawn = true);
     }
 
+    /// A user agent has given its subscription back: what was sent to it need
+    /// not arrive any more.
+    pub fn abandoned(&self, user_agent: u32) {
+        self.log(user_agent).abandon();
+    }
+
     /// A user agent has a new connection. Returns its number, which counts the
     /// connections of that user agent.
     pub fn connected(&self, user_agent: u32) -> u32 {

@@ -49,6 +49,8 @@ pub struct Record {
     pub is_acknowledged: bool,
     /// Whether the service confirmed its withdrawal.
     pub is_withdrawn: bool,
+    /// Whether the user agent has given its subscription back since.
+    pub is_abandoned: bool,
 }
 
 /// What became of a message.
@@ -62,6 +64,8 @@ pub enum Fate {
     Unanswered,
     /// It was withdrawn before it arrived.
     Withdrawn,
+    /// Its subscription was given back before it arrived.
+    Abandoned,
     /// Another message of its topic was sent after it or with it.
     Replaced,
     /// It had TTL 0 and nobody was there for it.
@@ -85,6 +89,7 @@ impl Record {
             is_overdue: false,
             is_acknowledged: false,
             is_withdrawn: false,
+            is_abandoned: false,
         }
     }
 
@@ -123,6 +128,8 @@ impl Record {
         };
         if self.is_withdrawn {
             Fate::Withdrawn
+        } else if self.is_abandoned {
+            Fate::Abandoned
         } else if replaced {
             Fate::Replaced
         } else if self.terms.ttl == 0 {

@@ -1,7 +1,12 @@
 //! What is played against a service.
 
+mod churn;
 mod connect;
+mod fanout;
+mod mixed;
+mod offline;
 mod push;
+mod storm;
 
 use std::sync::Arc;
 
@@ -10,18 +15,36 @@ use serde::Serialize;
 
 use crate::cli::{Common, Pushing};
 use crate::run::Run;
+use crate::schedule::{Due, Schedule};
+use crate::sender::{Push as Order, send_all};
+use crate::subscription::Letter;
 
+pub use churn::Churn;
 pub use connect::Connect;
+pub use fanout::Fanout;
+pub use mixed::Mixed;
+pub use offline::Offline;
 pub use push::Push;
+pub use storm::Storm;
 
 /// A scenario with its settings.
 #[derive(Clone, Debug, Subcommand, Serialize)]
 #[serde(untagged)]
 pub enum Scenario {
-    /// Opens user agents and holds them.
+    /// Opens user agents and holds them
     Connect(Connect),
-    /// Pushes at a steady rate to user agents that are connected.
+    /// Pushes at a steady rate to user agents that are connected
     Push(Push),
+    /// Sends one message to each user agent, as fast as it goes
+    Fanout(Fanout),
+    /// Stores messages for user agents that are away, and lets them return
+    Offline(Offline),
+    /// Lets all user agents lose their connections and come back at once
+    Storm(Storm),
+    /// Lets user agents come and go while messages are pushed
+    Churn(Churn),
+    /// Plays several kinds of traffic at one time, as a file says
+    Mixed(Mixed),
 }
 
 impl Scenario {
@@ -30,6 +53,11 @@ impl Scenario {
         match self {
             Self::Connect(_) => "connect",
             Self::Push(_) => "push",
+            Self::Fanout(_) => "fanout",
+            Self::Offline(_) => "offline",
+            Self::Storm(_) => "storm",
+            Self::Churn(_) => "churn",
+            Self::Mixed(_) => "mixed",
         }
     }
 
@@ -38,6 +66,11 @@ impl Scenario {
         match self {
             Self::Connect(connect) => &connect.common,
             Self::Push(push) => &push.common,
+            Self::Fanout(fanout) => &fanout.common,
+            Self::Offline(offline) => &offline.common,
+            Self::Storm(storm) => &storm.common,
+            Self::Churn(churn) => &churn.common,
+            Self::Mixed(mixed) => &mixed.common,
         }
     }
 
@@ -46,6 +79,11 @@ impl Scenario {
         match self {
             Self::Connect(_) => None,
             Self::Push(push) => Some(&push.pushing),
+            Self::Fanout(fanout) => Some(&fanout.pushing),
+            Self::Offline(offline) => Some(&offline.pushing),
+            Self::Storm(storm) => Some(&storm.pushing),
+            Self::Churn(churn) => Some(&churn.pushing),
+            Self::Mixed(mixed) => Some(&mixed.pushing),
         }
     }
 
@@ -54,6 +92,24 @@ impl Scenario {
         match self {
             Self::Connect(connect) => connect.play(run).await,
             Self::Push(push) => push.play(run).await,
+            Self::Fanout(fanout) => fanout.play(run).await,
+            Self::Offline(offline) => offline.play(run).await,
+            Self::Storm(storm) => storm.play(run).await,
+            Self::Churn(churn) => churn.play(run).await,
+            Self::Mixed(mixed) => mixed.play(run).await,
         }
     }
+}
+
+/// Sends `each` messages to every user agent, as fast as it goes: all get
+/// their first, then all their second.
+async fn each_in_turn(run: &Arc<Run>, each: u32, letter: Letter) {
+    let user_agents = u64::from(run.setup.user_agents);
+    let schedule = Schedule::at_once(run.stopwatch, user_agents * u64::from(each));
+    let plan = move |due: Due| Order {
+        user_agent: u32::try_from(due.number % user_agents).unwrap_or_default(),
+        letter,
+        withdraw: false,
+    };
+    send_all(run, schedule, Arc::new(plan), &run.cancel).await;
 }

@@ -8,11 +8,9 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::{Common, Pushing, duration, seconds};
-use crate::contents::mix;
 use crate::population::Held;
 use crate::run::Run;
-use crate::schedule::Schedule;
-use crate::sender::send_all;
+use crate::traffic::Traffic;
 
 /// Settings of `push`.
 #[derive(Clone, Debug, Args, Serialize)]
@@ -34,41 +32,22 @@ pub struct Push {
     pub duration: Duration,
 }
 
-/// No run sends more: each message is remembered, in about 100 octets.
-pub const MOST_MESSAGES: u64 = 20_000_000;
-
 impl Push {
     pub(super) async fn play(&self, run: &Arc<Run>) {
         run.phase("connect");
         let held = Held::all(run).await;
         run.phase("push");
-        let (seed, user_agents) = (run.setup.seed, u64::from(run.setup.user_agents));
-        let letter = self.pushing.letter();
-        let plan = move |due: crate::schedule::Due| {
-            let chosen = mix(seed ^ due.number) % user_agents;
-            (u32::try_from(chosen).unwrap_or_default(), letter)
+        let traffic = Traffic {
+            letter: self.pushing.letter(),
+            rate: self.rate,
+            topics: 0,
+            withdraw: 0,
         };
-        let until = run.cancel.child_token();
-        let schedule = Schedule::paced(run.stopwatch, self.rate, self.count(), until.clone());
-        let sent = send_all(run, schedule, Arc::new(plan), &until);
-        // What is behind by then is counted as unsent.
-        let time = self.duration + run.setup.settle;
-        if tokio::time::timeout(time, sent).await.is_err() {
-            until.cancel();
-        }
+        traffic.send(run, 1, self.duration).await;
         run.phase("settle");
         run.settle().await;
         run.phase("leave");
         held.leave().await;
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "positive, and what is beyond the most is cut off"
-    )]
-    fn count(&self) -> u64 {
-        ((self.rate * self.duration.as_secs_f64()) as u64).clamp(1, MOST_MESSAGES)
     }
 }
 

@@ -1,0 +1,41 @@
+//! One message to each user agent, as fast as it goes.
+
+use std::sync::Arc;
+
+use clap::{Args, value_parser};
+use serde::Serialize;
+
+use super::each_in_turn;
+use crate::cli::{Common, Pushing};
+use crate::population::Held;
+use crate::run::Run;
+
+/// Settings of `fanout`.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct Fanout {
+    /// What all scenarios have.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub common: Common,
+    /// How application servers push.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub pushing: Pushing,
+    /// How many such messages, one after the other, 1 to 1000
+    #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+}
+
+impl Fanout {
+    pub(super) async fn play(&self, run: &Arc<Run>) {
+        run.phase("connect");
+        let held = Held::all(run).await;
+        for _ in 0..self.rounds {
+            run.phase("fanout");
+            each_in_turn(run, 1, self.pushing.letter()).await;
+            run.settle().await;
+        }
+        run.phase("leave");
+        held.leave().await;
+    }
+}

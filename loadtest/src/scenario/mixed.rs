@@ -1,0 +1,158 @@
+//! Several kinds of traffic at one time, and user agents of which some stay and
+//! some come and go, as a file says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bugle_protocol::Urgency;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::push::rate;
+use crate::cli::{Common, Pushing, seconds};
+use crate::ledger::Terms;
+use crate::run::Run;
+use crate::subscription::Letter;
+use crate::traffic::{Mix, Traffic};
+use crate::visits::Visits;
+
+/// Settings of `mixed`.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct Mixed {
+    /// What all scenarios have.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub common: Common,
+    /// How application servers push; what the file says comes first.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub pushing: Pushing,
+    /// What is to happen, in TOML: loadtest/mixed.toml is an example
+    #[arg(long, value_name = "FILE", value_parser = read)]
+    pub file: MixedFile,
+}
+
+/// The file of `mixed`, read and checked.
+#[derive(Clone, Debug, Serialize)]
+pub struct MixedFile {
+    path: PathBuf,
+    says: Says,
+}
+
+/// What the file says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Says {
+    /// Such as "30s", at most 6h.
+    duration: String,
+    #[serde(default)]
+    user_agents: UserAgents,
+    traffic: Vec<Kind>,
+}
+
+/// `[user_agents]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UserAgents {
+    come_and_go: u32,
+    stay: Option<String>,
+    away: Option<String>,
+    resubscribe: u32,
+}
+
+/// `[[traffic]]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kind {
+    rate: f64,
+    size: Option<u32>,
+    ttl: Option<u32>,
+    urgency: Option<String>,
+    #[serde(default)]
+    topics: u32,
+    #[serde(default)]
+    withdraw: u32,
+}
+
+impl Mixed {
+    pub(super) async fn play(&self, run: &Arc<Run>) {
+        // Checked when the command line was read.
+        if let Ok(mix) = self.file.says.mix(&self.pushing.letter()) {
+            mix.play(run).await;
+        }
+    }
+}
+
+fn read(path: &str) -> Result<MixedFile, String> {
+    let path = Path::new(path).to_owned();
+    let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+    let says: Says = toml::from_str(&text).map_err(|error| error.to_string())?;
+    says.mix(&Letter::default())?;
+    Ok(MixedFile { path, says })
+}
+
+impl Says {
+    fn mix(&self, default: &Letter) -> Result<Mix, String> {
+        let user_agents = &self.user_agents;
+        if self.traffic.is_empty() {
+            return Err("it has no [[traffic]]".to_owned());
+        }
+        Ok(Mix {
+            duration: seconds::<21_600>(&self.duration)
+                .map_err(|error| format!("duration: {error}"))?,
+            come_and_go: percent("come_and_go", user_agents.come_and_go)?,
+            visits: Visits {
+                stay: mean("stay", user_agents.stay.as_deref())?,
+                away: mean("away", user_agents.away.as_deref())?,
+                resubscribe: percent("resubscribe", user_agents.resubscribe)?,
+            },
+            traffic: self
+                .traffic
+                .iter()
+                .map(|kind| kind.traffic(default))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Kind {
+    fn traffic(&self, default: &Letter) -> Result<Traffic, String> {
+        let size = match self.size {
+            None => default.size,
+            Some(size @ 123..=4096) => size as usize,
+            Some(_) => return Err("size: 123 to 4096 is allowed".to_owned()),
+        };
+        let urgency: Option<Urgency> = match &self.urgency {
+            None => default.urgency,
+            Some(word) => Some(word.parse().map_err(|_| {
+                "urgency: one of very-low, low, normal and high is needed".to_owned()
+            })?),
+        };
+        let ttl = self.ttl.unwrap_or(default.terms.ttl);
+        let terms = Terms { ttl, topic: None };
+        Ok(Traffic {
+            letter: Letter {
+                terms,
+                urgency,
+                size,
+            },
+            rate: rate(&self.rate.to_string()).map_err(|error| format!("rate: {error}"))?,
+            topics: self.topics,
+            withdraw: percent("withdraw", self.withdraw)?,
+        })
+    }
+}
+
+fn percent(name: &str, percent: u32) -> Result<u32, String> {
+    match percent {
+        0..=100 => Ok(percent),
+        _ => Err(format!("{name}: a percentage, 0 to 100, is needed")),
+    }
+}
+
+fn mean(name: &str, text: Option<&str>) -> Result<Duration, String> {
+    let mean = seconds::<3600>(text.unwrap_or("5s"));
+    mean.map_err(|error| format!("{name}: {error}"))
+}

@@ -1,0 +1,85 @@
+//! User agents that come and go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::contents::mix;
+use crate::run::Run;
+use crate::user_agent::UserAgent;
+
+/// How user agents come and go.
+#[derive(Clone, Copy, Debug)]
+pub struct Visits {
+    /// How long they stay on average.
+    pub stay: Duration,
+    /// How long they are away on average.
+    pub away: Duration,
+    /// Of 100 visits, how many end with a new subscription in place of the old.
+    pub resubscribe: u32,
+}
+
+/// Lets user agents come and go until `over` is cancelled. They come back with
+/// their connections, if they have one then.
+pub fn begin(
+    run: &Arc<Run>,
+    user_agents: Vec<UserAgent>,
+    visits: Visits,
+    over: &CancellationToken,
+) -> JoinSet<UserAgent> {
+    let mut tasks = JoinSet::new();
+    for mut user_agent in user_agents {
+        let seed = mix(run.setup.seed) ^ u64::from(user_agent.index());
+        let over = over.clone();
+        tasks.spawn(async move {
+            visits.roam(&mut user_agent, Draws(seed), &over).await;
+            user_agent
+        });
+    }
+    tasks
+}
+
+impl Visits {
+    async fn roam(&self, user_agent: &mut UserAgent, mut draws: Draws, over: &CancellationToken) {
+        while !over.is_cancelled() {
+            let stay = draws.around(self.stay);
+            // That the time is up is how a visit ends.
+            let _ = timeout(stay, user_agent.stay(over)).await;
+            if over.is_cancelled() {
+                return;
+            }
+            if draws.percent() < self.resubscribe {
+                user_agent.resubscribe().await;
+            }
+            match draws.percent() < 50 {
+                true => user_agent.leave().await,
+                false => user_agent.vanish(),
+            }
+            let away = sleep(draws.around(self.away));
+            over.run_until_cancelled(away).await;
+        }
+    }
+}
+
+/// Numbers that look random and are the same for the same seed.
+struct Draws(u64);
+
+impl Draws {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        mix(self.0)
+    }
+
+    fn percent(&mut self) -> u32 {
+        u32::try_from(self.next() % 100).unwrap_or_default()
+    }
+
+    /// From none of `mean` to twice of it.
+    fn around(&mut self, mean: Duration) -> Duration {
+        let share = u32::try_from(self.next() % 2000).unwrap_or_default();
+        mean * share / 1000
+    }
+}

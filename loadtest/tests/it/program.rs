@@ -1,0 +1,66 @@
+//! The program itself: its exit codes, and the file that it writes.
+
+use std::path::Path;
+use std::process::Output;
+
+use bugle_load::outcome::Outcome;
+use tokio::process::Command;
+
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::service::Service;
+
+async fn program(arguments: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_bugle-load"));
+    program.args(arguments).output().await.unwrap()
+}
+
+fn read(file: &Path) -> Outcome {
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_run_that_passes_ends_with_0_and_writes_its_result() {
+    let service = Service::start().await;
+    let file = service.folder.path().join("result.json");
+    let out = file.to_str().unwrap();
+    let fanout = ["fanout", "--user-agents", "3", "--seed", "7", "--out", out];
+    let output = program(&[&fanout[..], &[&service.url]].concat()).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.starts_with("fanout passed after "), "{printed}");
+    let outcome = read(&file);
+    assert!(outcome.passed);
+    assert_eq!(outcome.messages.delivered, 3);
+    assert_eq!(outcome.config["seed"], 7);
+    assert_eq!(outcome.config["user_agents"], 3);
+    assert_eq!(outcome.generator.unwrap().name, "bugle-load");
+}
+
+#[tokio::test]
+async fn a_run_that_fails_ends_with_1_and_says_why() {
+    let proxy = Proxy::start(Fault::Lose).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let out = file.path().to_str().unwrap();
+    let fanout = ["fanout", "-n", "5", "--settle", "1s", "--out", out];
+    let output = program(&[&fanout[..], &[&proxy.url]].concat()).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("1 messages missing"), "{printed}");
+    assert_eq!(read(file.path()).messages.missing, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_ends_with_2() {
+    for arguments in [
+        &["connect", "ws://127.0.0.1:1/", "--ca", "/nowhere"][..],
+        &["push", "ws://127.0.0.1:1/", "--rate", "0"],
+        &["connect", "ws://127.0.0.1:1/", "--user-agents", "1000001"],
+        &["connect", "ws://127.0.0.1:1/", "--time-limit", "13h"],
+        &["connect", "ws://127.0.0.1:1/", "--pid", "4294967295"],
+        &["mixed", "ws://127.0.0.1:1/", "--file", "/nowhere"],
+    ] {
+        let output = program(arguments).await;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
