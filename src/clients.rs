@@ -121,6 +121,11 @@ impl Clients {
             })
     }
 
+    /// Whether a reader is connected.
+    pub fn has(&self, reader: Reader) -> bool {
+        self.connected.contains_key(&reader)
+    }
+
     /// Tells the connection of a reader to end, if there is one.
     pub fn close(&self, reader: Reader, close: Close) {
         self.with(reader, |mailbox| {

@@ -108,6 +108,18 @@ pub enum Error {
     /// The broadcast has no version.
     #[error("no such broadcast: GET /admin/v1/broadcasts shows those that are set")]
     NoBroadcast,
+    /// What an operator was given names nothing here.
+    #[error(
+        "this names nothing here: it is to be a uaid, an endpoint, a subscription or message URL \
+         of this service, or, for a trace, a VAPID public key in base64url"
+    )]
+    NotNamed,
+    /// No such user agent.
+    #[error("no such user agent: it is not connected and has no subscription")]
+    NoUserAgent,
+    /// The subscription is gone, or begun anew.
+    #[error("no such subscription: it has ended, or was begun anew under another endpoint")]
+    NoSubscription,
     /// A refusal of the admin API.
     #[error("{0}")]
     Admin(#[from] AdminError),
@@ -146,9 +158,13 @@ impl Error {
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound | Self::UnknownEndpoint | Self::NoMessage | Self::NoBroadcast => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NotFound
+            | Self::UnknownEndpoint
+            | Self::NoMessage
+            | Self::NoBroadcast
+            | Self::NotNamed
+            | Self::NoUserAgent
+            | Self::NoSubscription => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Gone(status) => *status,
             Self::Address | Self::Token => StatusCode::FORBIDDEN,
@@ -175,7 +191,10 @@ impl Error {
                 AdminError::ReadOnly | AdminError::Origin | AdminError::HostName => {
                     StatusCode::FORBIDDEN
                 }
-                AdminError::Body(_) => StatusCode::BAD_REQUEST,
+                AdminError::Body(_) | AdminError::Subject | AdminError::Channel => {
+                    StatusCode::BAD_REQUEST
+                }
+                AdminError::TraceOff => StatusCode::CONFLICT,
                 AdminError::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 AdminError::Streams => StatusCode::TOO_MANY_REQUESTS,
             },
@@ -222,6 +241,9 @@ impl Error {
             | Self::BroadcastId
             | Self::BroadcastVersion
             | Self::NoBroadcast
+            | Self::NotNamed
+            | Self::NoUserAgent
+            | Self::NoSubscription
             | Self::Admin(_) => 999,
         }
     }
@@ -250,6 +272,7 @@ impl Error {
             Self::TransferCoding => "transfer_coding",
             Self::WebSocketVersion | Self::Handshake(_) => "handshake",
             Self::BroadcastId | Self::BroadcastVersion | Self::NoBroadcast => "broadcast",
+            Self::NotNamed | Self::NoUserAgent | Self::NoSubscription => "admin",
             Self::Admin(AdminError::Unauthorized) => "admin_unauthorized",
             Self::Admin(_) => "admin",
             // Those with a setting have its name.

@@ -33,6 +33,7 @@ mod rates;
 mod service;
 mod store;
 mod tls;
+mod trace;
 mod user_agent;
 
 pub use config::Config;

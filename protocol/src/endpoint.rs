@@ -66,6 +66,7 @@ const MESSAGE: &[u8] = b"bugle message 1";
 const SUBSCRIPTION: &[u8] = b"bugle subscription 1";
 const SUBSCRIPTION_SET: &[u8] = b"bugle subscription set 1";
 const RECEIPT_SUBSCRIPTION: &[u8] = b"bugle receipt subscription 1";
+const HANDLE: &[u8] = b"bugle handle 1";
 
 impl Keyring {
     /// From keys of 32 random octets, the sealing one first.
@@ -88,10 +89,24 @@ impl Keyring {
     /// With a fixed nonce, equal plaintexts seal to equal tokens and nothing
     /// else can be told from them: what AES-GCM-SIV is made for (RFC 8452 §4).
     fn seal(&self, kind: &[u8], plain: &[u8]) -> String {
+        base64url::encode(self.seal_octets(kind, plain))
+    }
+
+    /// A name for what `octets` name, by which it can be talked of: it gives no
+    /// access, and nobody without the key finds the one from the other. 16 hex
+    /// digits, the same for as long as the first key is.
+    pub fn handle(&self, octets: &[u8]) -> String {
+        let sealed = self.seal_octets(HANDLE, octets);
+        // Of a part alone nothing can be opened.
+        let last = sealed.iter().rev().take(8);
+        last.map(|octet| format!("{octet:02x}")).collect()
+    }
+
+    fn seal_octets(&self, kind: &[u8], plain: &[u8]) -> Vec<u8> {
         let mut sealed = plain.to_vec();
         let nonce = Nonce::assume_unique_for_key([0; 12]);
         match self.0[0].seal_in_place_append_tag(nonce, Aad::from(kind), &mut sealed) {
-            Ok(()) => base64url::encode(sealed),
+            Ok(()) => sealed,
             Err(_) => unreachable!("AES-GCM-SIV refuses only inputs of many gigabytes"),
         }
     }
@@ -147,13 +162,22 @@ impl PushEndpoint {
         Self::open_as(SUBSCRIPTION, keyring, token)
     }
 
+    /// The [handle](Keyring::handle) of the subscription.
+    pub fn handle(&self, keyring: &Keyring) -> String {
+        keyring.handle(&self.octets())
+    }
+
     fn seal_as(&self, kind: &[u8], keyring: &Keyring) -> String {
+        keyring.seal(kind, &self.octets())
+    }
+
+    fn octets(&self) -> Vec<u8> {
         let parts = [
             self.uaid.as_bytes(),
             self.channel.as_bytes(),
             self.subscription.as_bytes(),
         ];
-        keyring.seal(kind, &parts.map(|part| *part).concat())
+        parts.map(|part| *part).concat()
     }
 
     fn open_as(kind: &[u8], keyring: &Keyring, token: &str) -> Result<Self, BadToken> {

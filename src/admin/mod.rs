@@ -29,6 +29,8 @@ pub mod history;
 mod audit;
 mod broadcasts;
 mod overview;
+mod trace;
+mod user_agents;
 
 /// How many streams may be open at one time: each takes a connection and, with
 /// every sample, a few kilobytes.
@@ -70,6 +72,18 @@ pub enum AdminError {
     /// The body is something else than JSON.
     #[error("the body is to be JSON: send Content-Type: application/json")]
     NotJson,
+    /// A subject that nothing can have.
+    #[error("a subject is 1 to {} characters", user_agents::LONGEST)]
+    Subject,
+    /// Which subscription is meant is not said.
+    #[error(
+        "one subscription is named by its endpoint or its own URL alone, or by a uaid with the \
+         channel, a UUID in lower case"
+    )]
+    Channel,
+    /// Nothing is remembered.
+    #[error("the trace is off: set trace.messages to how many messages it is to remember")]
+    TraceOff,
     /// Too many streams are open.
     #[error("too many streams of the overview are open: close one, or ask for /admin/v1/overview")]
     Streams,
@@ -154,6 +168,22 @@ async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply,
         "v1/audit" => {
             get(method).map(|()| json_reply(&json!({ "entries": site.admin.audit.newest() })))
         }
+        "v1/trace" => {
+            post(method)?;
+            trace::find(request).await
+        }
+        "v1/user-agents/find" => {
+            post(method)?;
+            user_agents::find(request).await
+        }
+        "v1/user-agents/drop" => {
+            post(method)?;
+            user_agents::remove(request).await
+        }
+        "v1/subscriptions/drop" => {
+            post(method)?;
+            user_agents::remove_subscription(request).await
+        }
         "v1/broadcasts" => get(method).map(|()| broadcasts::list(site)),
         _ => Err(Error::NotFound),
     }
@@ -177,6 +207,10 @@ impl<C: Content> Request<'_, C> {
 
 fn get(method: &Method) -> Result<(), Error> {
     method_is(method, Method::GET, "GET")
+}
+
+fn post(method: &Method) -> Result<(), Error> {
+    method_is(method, Method::POST, "POST")
 }
 
 fn method_is(method: &Method, wanted: Method, allow: &'static str) -> Result<(), Error> {

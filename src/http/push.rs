@@ -56,7 +56,9 @@ async fn post(
     let body = body::read(headers, content, limits).await?;
     let content = push.content(body, key, tolerances)?;
     let needed = compat::needed(sender.as_ref(), &push, content.as_ref());
-    let accepted = service.push(&subscription, push, content, wish).await?;
+    let accepted = service
+        .push(&subscription, push, content, wish, key)
+        .await?;
     service.metrics().accept.record(began.elapsed());
     needed.for_each(|switch| service.metrics().tolerate(switch));
 

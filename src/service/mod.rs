@@ -1,6 +1,8 @@
 //! The push service itself: the rules between those who send and those who
 //! receive, whatever protocol they speak.
 
+pub mod operating;
+
 mod live;
 mod receipts;
 mod receiving;
@@ -9,7 +11,7 @@ mod subscribing;
 
 use std::sync::Arc;
 
-use bugle_protocol::{Keyring, ReceiptSubscriptionId, UnixTime};
+use bugle_protocol::{Keyring, MessageId, ReceiptSubscriptionId, UnixTime};
 
 use crate::broadcasts::{Broadcasts, Label};
 use crate::clients::Clients;
@@ -19,6 +21,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::{ReceiptStatus, Store, StoreError, Usage};
 use crate::time::Clock;
+use crate::trace::{Event, Trace};
 use crate::verifier::Verifier;
 
 use self::live::Live;
@@ -36,6 +39,7 @@ pub struct PushService {
     compat: Compat,
     clock: Clock,
     metrics: Metrics,
+    trace: Trace,
 }
 
 impl PushService {
@@ -57,6 +61,7 @@ impl PushService {
         let clients = Clients::new(config.limits.live_queue);
         let live = Live::new(config.limits.live_receipts);
         let metrics = Metrics::new(&config.limits);
+        let trace = Trace::new(config.trace.messages, clock.now());
         Self {
             store,
             clients,
@@ -68,6 +73,7 @@ impl PushService {
             compat,
             clock,
             metrics,
+            trace,
         }
     }
 
@@ -89,6 +95,18 @@ impl PushService {
     /// The text of the metrics.
     pub fn metrics_text(&self) -> String {
         self.metrics.text(self.usage())
+    }
+
+    /// What became of single messages.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Notes what happened to a message, for who asks.
+    fn note(&self, id: MessageId, event: Event) {
+        if self.trace.is_on() {
+            self.trace.note(id, event, self.now());
+        }
     }
 
     /// What the store holds.

@@ -8,6 +8,7 @@ use crate::clients::{Reader, Registration};
 use crate::error::Error;
 use crate::random::random;
 use crate::store::{Batch, Filter, ReceiptStatus, Removal};
+use crate::trace::Event;
 
 impl PushService {
     /// Connects a user agent: the one it says it is, if that has a
@@ -80,6 +81,7 @@ impl PushService {
     /// since `since`.
     pub fn delivered(&self, message: &PushMessage, since: UnixTime) {
         self.metrics.delivered.inc();
+        self.note(message.id, Event::Delivered);
         // What waited for its user agent says nothing about the service.
         if message.accepted_at >= since {
             let took = self.now().since(message.accepted_at);
@@ -116,6 +118,7 @@ impl PushService {
             }
         }
         self.metrics.acknowledge(update.code);
+        self.note(id, Event::Acknowledged(update.code.unwrap_or(100)));
         Some(id)
     }
 }

@@ -1,13 +1,16 @@
 //! What application servers ask for (RFC 8030 §5).
 
 use bugle_protocol::push::PushHeaders;
-use bugle_protocol::{Content, MessageId, MessageUrl, PushEndpoint, PushMessage, Ttl, Uaid};
+use bugle_protocol::{
+    Content, MessageId, MessageUrl, PublicKey, PushEndpoint, PushMessage, Ttl, Uaid,
+};
 use http::HeaderMap;
 
 use super::PushService;
 use super::receipts::Wish;
 use crate::error::Error;
 use crate::store::{NewMessage, ReceiptStatus, Removal, StoreError, Subscription};
+use crate::trace::Event;
 use crate::verifier::Sender;
 
 /// What became of a push.
@@ -60,7 +63,7 @@ impl PushService {
         }
     }
 
-    /// Takes a message. When this returns, the message is safe, or its TTL is
+    /// Takes a message, `signed_by` its sender. When this returns, the message is safe, or its TTL is
     /// 0 and it has been handed to the user agent or dropped (RFC 8030 §5.2).
     ///
     /// # Errors
@@ -73,6 +76,7 @@ impl PushService {
         headers: PushHeaders,
         content: Option<Content>,
         wish: Wish,
+        signed_by: Option<&PublicKey>,
     ) -> Result<Accepted, Error> {
         let now = self.now();
         let most = Ttl::from_secs(self.config.push.max_ttl.as_secs());
@@ -91,11 +95,15 @@ impl PushService {
         let uaid = subscription.uaid;
         // Only a message that nothing will keep is worth a second copy.
         let live = (ttl == Ttl::ZERO).then(|| message.clone());
+        let traced = self.trace.begin(uaid, &message, signed_by);
         let id = match self.store.append(uaid, message).await {
             Err(StoreError::NoSubscription) => return Err(self.gone()),
             Err(StoreError::NoReceiptSubscription) => return Err(Error::Receipts),
             appended => self.stored(appended)?,
         };
+        if let Some(traced) = traced {
+            self.trace.accepted(traced, id, self.now());
+        }
         match live {
             None => self.clients.wake(uaid, subscription.channel),
             Some(message) => self.hand_over(uaid, message.with_id(id)).await,
@@ -115,6 +123,7 @@ impl PushService {
         let waits = receipt.is_some_and(|receipt| self.live.add(name, receipt, self.now()));
         if !self.clients.offer(uaid, message) {
             self.metrics.dropped.inc();
+            self.note(name.1, Event::Dropped);
             self.live.take(name);
         } else if waits || receipt.is_none() {
             return;
@@ -129,6 +138,7 @@ impl PushService {
     /// this one it is not there (RFC 8030 §5.2).
     pub async fn pass_over(&self, uaid: Uaid, id: MessageId) {
         self.metrics.dropped.inc();
+        self.note(id, Event::Dropped);
         if let Some(receipt) = self.live.take((uaid, id)) {
             self.settle(receipt, uaid, id, ReceiptStatus::Failed).await;
         }
@@ -156,6 +166,7 @@ impl PushService {
         if let Some(receipt) = self.live.take((uaid, id)) {
             self.settle(receipt, uaid, id, ReceiptStatus::Delivered)
                 .await;
+            self.note(id, Event::Withdrawn);
             return Ok(());
         }
         let live = self.store.message(uaid, id, self.now()).await;
@@ -166,6 +177,7 @@ impl PushService {
         let removed = self.stored(removed.await)?;
         self.tell(removed.wake);
         if removed.messages > 0 {
+            self.note(id, Event::Withdrawn);
             Ok(())
         } else {
             Err(Error::NoMessage)

@@ -152,6 +152,11 @@ impl PushService {
     /// [`Error::NotFound`], [`Error::Unavailable`].
     pub async fn end_subscription(&self, token: &str) -> Result<(), Error> {
         let Subscription { uaid, channel, .. } = self.subscription(token).await?;
+        self.end_channel(uaid, channel).await
+    }
+
+    /// Ends a subscription that is there.
+    pub(super) async fn end_channel(&self, uaid: Uaid, channel: ChannelId) -> Result<(), Error> {
         self.unsubscribe(uaid, channel).await?;
         self.clients
             .close(Reader::Channel(uaid, channel), Close::Removed);
@@ -167,14 +172,7 @@ impl PushService {
     /// [`Error::NotFound`]; [`Error::Unavailable`], when some may be ended.
     pub async fn end_set(&self, token: &str) -> Result<(), Error> {
         let uaid = self.set(token).await?;
-        let members = self.store.channels(uaid).await;
-        for channel in self.stored(members)? {
-            self.unsubscribe(uaid, channel).await?;
-            self.clients
-                .close(Reader::Channel(uaid, channel), Close::Removed);
-        }
-        self.clients.close(Reader::UserAgent(uaid), Close::Removed);
-        Ok(())
+        self.drop_user_agent(uaid).await.map(drop)
     }
 
     pub(super) fn endpoint_url(&self, endpoint: &PushEndpoint) -> String {

@@ -12,7 +12,7 @@ use bugle_protocol::{
 };
 
 use super::receipt_logs::Settled;
-use super::{Batch, Limit, NewMessage, Removal, StoreLimits, Usage};
+use super::{Backlog, Batch, Limit, NewMessage, Removal, StoreLimits, Usage};
 
 /// What a later message of the same subscription and topic replaces
 /// (RFC 8030 §5.4).
@@ -187,6 +187,15 @@ impl Index {
             self.topics.remove(key);
         }
         Some(entry)
+    }
+
+    /// How much a log holds.
+    pub(super) fn backlog(&self, uaid: Uaid) -> Backlog {
+        let log = self.logs.get(&uaid);
+        log.map_or(Backlog::default(), |log| Backlog {
+            messages: log.entries.len() as u64,
+            bytes: log.bytes,
+        })
     }
 
     /// A message of a log.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::index::Index;
 use super::receipt_logs::{ReceiptLogs, Settled};
 use super::{
-    Batch, BoxFuture, Expired, Filter, Limit, NewMessage, Receipt, ReceiptId, ReceiptStatus,
+    Backlog, Batch, BoxFuture, Expired, Filter, Limit, NewMessage, Receipt, ReceiptId, ReceiptStatus,
     Removal, Removed, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
@@ -222,6 +222,10 @@ impl Store for MemoryStore {
         channel: ChannelId,
     ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
         Box::pin(async move { Ok(self.state().subscription(uaid, channel).cloned()) })
+    }
+
+    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
+        Box::pin(async move { Ok(self.state().index.backlog(uaid)) })
     }
 
     fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {

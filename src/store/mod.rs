@@ -157,6 +157,15 @@ pub struct Usage {
     pub reopened: u64,
 }
 
+/// What a log holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Messages not yet acknowledged, expired ones until they are swept.
+    pub messages: u64,
+    /// Octets of those messages, as [`PushMessage::size`] counts them.
+    pub bytes: u64,
+}
+
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -253,6 +262,9 @@ pub trait Store: Send + Sync + 'static {
         batch: Batch,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>>;
+
+    /// How much a log holds. Reads none of it: nothing counts as given out.
+    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>>;
 
     /// One message of a log, unless it has expired at `now`.
     fn message(

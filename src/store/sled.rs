@@ -36,7 +36,7 @@ use self::keeper::Keeper;
 use self::space::Space;
 use super::receipt_logs::Settled;
 use super::{
-    Batch, BoxFuture, Expired, Filter, NewMessage, Receipt, ReceiptId, ReceiptStatus, Removal,
+    Backlog, Batch, BoxFuture, Expired, Filter, NewMessage, Receipt, ReceiptId, ReceiptStatus, Removal,
     Removed, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
@@ -117,6 +117,10 @@ impl Store for SledStore {
         channel: ChannelId,
     ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
         Box::pin(async move { self.engine()?.durable_subscription(uaid, channel) })
+    }
+
+    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
+        Box::pin(async move { Ok(self.engine()?.state()?.index.backlog(uaid)) })
     }
 
     fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {

@@ -1,0 +1,104 @@
+//! User agents and their subscriptions: looked at and dropped. What is asked
+//! for is a capability, so it stands in the body; answers call it by its handle.
+
+use bugle_protocol::{ChannelId, PublicKey, PushEndpoint};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{AdminError, Request, json_reply};
+use crate::error::Error;
+use crate::http::Reply;
+use crate::http::body::Content;
+use crate::service::operating::Named;
+use crate::store::Subscription;
+
+/// The longest text that can name anything, in octets.
+pub(super) const LONGEST: usize = 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    subject: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskedSubscription {
+    subject: String,
+    channel: Option<String>,
+}
+
+/// Shows a user agent.
+pub(super) async fn find(request: Request<'_, impl Content>) -> Result<Reply, Error> {
+    let service = &request.site.service;
+    let Asked { subject } = request.read().await?;
+    let uaid = service.named(bounded(&subject)?)?.uaid();
+    let found = service.user_agent(uaid).await?;
+    let shown = |subscription: &Subscription| -> Value {
+        let endpoint = PushEndpoint {
+            uaid,
+            channel: subscription.channel,
+            subscription: subscription.id,
+        };
+        json!({
+            "handle": service.subscription_handle(&endpoint),
+            "channel": subscription.channel.to_string(),
+            "key": subscription.vapid_key.as_ref().map(PublicKey::to_base64url),
+        })
+    };
+    Ok(json_reply(&json!({
+        "handle": service.handle(uaid),
+        "connected": found.connected,
+        "waiting": { "messages": found.waiting.messages, "bytes": found.waiting.bytes },
+        "subscriptions": found.subscriptions.iter().map(shown).collect::<Vec<_>>(),
+    })))
+}
+
+/// Ends all subscriptions of a user agent.
+pub(super) async fn remove(request: Request<'_, impl Content>) -> Result<Reply, Error> {
+    let (site, caller) = (request.site, request.caller);
+    caller.may_change()?;
+    let service = &site.service;
+    let Asked { subject } = request.read().await?;
+    let uaid = service.named(bounded(&subject)?)?.uaid();
+    service.user_agent(uaid).await?;
+    let ended = service.drop_user_agent(uaid).await?;
+    let handle = service.handle(uaid);
+    site.admin
+        .audit
+        .note(&caller, "dropUserAgent", &handle, service.now());
+    Ok(json_reply(
+        &json!({ "handle": handle, "subscriptions": ended }),
+    ))
+}
+
+/// Ends one subscription.
+pub(super) async fn remove_subscription(
+    request: Request<'_, impl Content>,
+) -> Result<Reply, Error> {
+    let (site, caller) = (request.site, request.caller);
+    caller.may_change()?;
+    let service = &site.service;
+    let AskedSubscription { subject, channel } = request.read().await?;
+    let channel = channel.map(|channel| channel.parse::<ChannelId>());
+    let (uaid, channel, life) = match (service.named(bounded(&subject)?)?, channel) {
+        (Named::Subscription(it), None) => (it.uaid, it.channel, Some(it.subscription)),
+        (Named::UserAgent(uaid), Some(Ok(channel))) => (uaid, channel, None),
+        _ => return Err(AdminError::Channel.into()),
+    };
+    service.drop_subscription(uaid, channel, life).await?;
+    let handle = service.handle(uaid);
+    site.admin
+        .audit
+        .note(&caller, "dropSubscription", &handle, service.now());
+    Ok(json_reply(&json!({ "handle": handle, "subscriptions": 1 })))
+}
+
+/// The text, unless it is longer than anything that has a meaning.
+pub(super) fn bounded(subject: &str) -> Result<&str, Error> {
+    if (1..=LONGEST).contains(&subject.len()) {
+        Ok(subject)
+    } else {
+        Err(AdminError::Subject.into())
+    }
+}

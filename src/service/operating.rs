@@ -1,0 +1,150 @@
+//! What operators look at and end.
+
+use bugle_protocol::session::Close;
+use bugle_protocol::{
+    ChannelId, MessageId, MessageUrl, PushEndpoint, SubscriptionId, SubscriptionSetUrl, Uaid,
+};
+
+use super::PushService;
+use crate::clients::Reader;
+use crate::error::Error;
+use crate::store::{Backlog, Subscription};
+
+/// What a text names that an operator was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A user agent, by its uaid or its subscription set.
+    UserAgent(Uaid),
+    /// A subscription, by its endpoint or its own URL.
+    Subscription(PushEndpoint),
+    /// A message, by its URL.
+    Message(MessageUrl),
+}
+
+impl Named {
+    /// Whose it is.
+    pub fn uaid(&self) -> Uaid {
+        match self {
+            Self::UserAgent(uaid) => *uaid,
+            Self::Subscription(endpoint) => endpoint.uaid,
+            Self::Message(message) => message.uaid,
+        }
+    }
+}
+
+/// A user agent as an operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserAgent {
+    /// Whether it is connected by WebSocket, or drains its set.
+    pub connected: bool,
+    /// What it has not acknowledged.
+    pub waiting: Backlog,
+    /// All of them.
+    pub subscriptions: Vec<Subscription>,
+}
+
+impl PushService {
+    /// What a uaid or one of our URLs names. The sealing proves that a URL is
+    /// ours, so its origin may be one that we had before.
+    ///
+    /// # Errors
+    /// [`Error::NotNamed`].
+    pub fn named(&self, text: &str) -> Result<Named, Error> {
+        let text = text.trim();
+        if let Ok(uaid) = text.parse() {
+            return Ok(Named::UserAgent(uaid));
+        }
+        let mut segments = text.rsplit('/');
+        let (token, kind) = (segments.next(), segments.next());
+        let (token, kind) = token.zip(kind).ok_or(Error::NotNamed)?;
+        let keys = &self.keyring;
+        let named = match kind {
+            "push" => PushEndpoint::open(keys, token).map(Named::Subscription),
+            "subscription" => PushEndpoint::open_subscription(keys, token).map(Named::Subscription),
+            "subscription-set" => {
+                SubscriptionSetUrl::open(keys, token).map(|set| Named::UserAgent(set.0))
+            }
+            "message" => MessageUrl::open(keys, token).map(Named::Message),
+            _ => return Err(Error::NotNamed),
+        };
+        named.map_err(|_| Error::NotNamed)
+    }
+
+    /// Names a user agent without giving access to it: 16 hex digits, the same
+    /// for as long as the first endpoint key is.
+    pub fn handle(&self, uaid: Uaid) -> String {
+        self.keyring.handle(uaid.as_bytes())
+    }
+
+    /// The same for a subscription.
+    pub fn subscription_handle(&self, endpoint: &PushEndpoint) -> String {
+        endpoint.handle(&self.keyring)
+    }
+
+    /// A user agent that is connected or has a subscription.
+    ///
+    /// # Errors
+    /// [`Error::NoUserAgent`], [`Error::Unavailable`].
+    pub async fn user_agent(&self, uaid: Uaid) -> Result<UserAgent, Error> {
+        let connected = self.clients.has(Reader::UserAgent(uaid));
+        let mut subscriptions = Vec::new();
+        for channel in self.stored(self.store.channels(uaid).await)? {
+            let subscription = self.store.subscription(uaid, channel).await;
+            subscriptions.extend(self.stored(subscription)?);
+        }
+        if subscriptions.is_empty() && !connected {
+            return Err(Error::NoUserAgent);
+        }
+        let waiting = self.stored(self.store.backlog(uaid).await)?;
+        Ok(UserAgent {
+            connected,
+            waiting,
+            subscriptions,
+        })
+    }
+
+    /// Ends all subscriptions of a user agent with their messages, closes its
+    /// connections, and says how many subscriptions there were.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], when some may be ended.
+    pub async fn drop_user_agent(&self, uaid: Uaid) -> Result<usize, Error> {
+        let channels = self.store.channels(uaid).await;
+        let channels = self.stored(channels)?;
+        for channel in &channels {
+            self.unsubscribe(uaid, *channel).await?;
+            self.clients
+                .close(Reader::Channel(uaid, *channel), Close::Removed);
+        }
+        self.clients.close(Reader::UserAgent(uaid), Close::Removed);
+        Ok(channels.len())
+    }
+
+    /// Ends one subscription with its messages: in the life that `life` names,
+    /// or in whatever life it is.
+    ///
+    /// # Errors
+    /// [`Error::NoSubscription`] when it is not there, [`Error::Unavailable`].
+    pub async fn drop_subscription(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+        life: Option<SubscriptionId>,
+    ) -> Result<(), Error> {
+        let stored = self.store.subscription(uaid, channel).await;
+        let stored = self.stored(stored)?.ok_or(Error::NoSubscription)?;
+        if life.is_some_and(|life| life != stored.id) {
+            return Err(Error::NoSubscription);
+        }
+        self.end_channel(uaid, channel).await
+    }
+
+    /// Whether a message waits for its user agent.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn is_stored(&self, uaid: Uaid, id: MessageId) -> Result<bool, Error> {
+        let message = self.store.message(uaid, id, self.now()).await;
+        self.stored(message).map(|message| message.is_some())
+    }
+}
