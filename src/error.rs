@@ -67,6 +67,15 @@ pub enum Error {
     /// Credentials that are not valid (RFC 8292 §4.2).
     #[error("{0}")]
     Vapid(#[from] VapidError),
+    /// The operator has blocked the application server.
+    #[error("the operator of this service has blocked this application server key")]
+    BlockedKey,
+    /// The operator has blocked the address.
+    #[error("the operator of this service has blocked this address")]
+    BlockedAddress,
+    /// Somebody who is not blocked.
+    #[error("not blocked: GET /admin/v1/blocks shows who is")]
+    NoBlock,
     /// A header field that is not valid.
     #[error("{0}")]
     Header(#[from] HeaderError),
@@ -164,13 +173,16 @@ impl Error {
             | Self::NoBroadcast
             | Self::NotNamed
             | Self::NoUserAgent
-            | Self::NoSubscription => StatusCode::NOT_FOUND,
+            | Self::NoSubscription
+            | Self::NoBlock => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Gone(status) => *status,
             Self::Address | Self::Token => StatusCode::FORBIDDEN,
             Self::Password | Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Vapid(VapidError::Repeated(_)) => StatusCode::BAD_REQUEST,
-            Self::OtherKey | Self::Vapid(_) => StatusCode::FORBIDDEN,
+            Self::OtherKey | Self::BlockedKey | Self::BlockedAddress | Self::Vapid(_) => {
+                StatusCode::FORBIDDEN
+            }
             Self::Header(HeaderError::ContentEncoding | HeaderError::AesgcmNotTaken)
             | Self::Body(BodyError::Unencrypted) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Header(_)
@@ -191,9 +203,10 @@ impl Error {
                 AdminError::ReadOnly | AdminError::Origin | AdminError::HostName => {
                     StatusCode::FORBIDDEN
                 }
-                AdminError::Body(_) | AdminError::Subject | AdminError::Channel => {
-                    StatusCode::BAD_REQUEST
-                }
+                AdminError::Body(_)
+                | AdminError::Subject
+                | AdminError::Channel
+                | AdminError::Blocked => StatusCode::BAD_REQUEST,
                 AdminError::TraceOff => StatusCode::CONFLICT,
                 AdminError::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 AdminError::Streams => StatusCode::TOO_MANY_REQUESTS,
@@ -218,6 +231,7 @@ impl Error {
             | Self::Password
             | Self::Unauthorized
             | Self::OtherKey
+            | Self::BlockedKey
             | Self::Vapid(_)
             | Self::KeyRequired => 109,
             Self::Header(HeaderError::TtlMissing) => 111,
@@ -244,6 +258,8 @@ impl Error {
             | Self::NotNamed
             | Self::NoUserAgent
             | Self::NoSubscription
+            | Self::NoBlock
+            | Self::BlockedAddress
             | Self::Admin(_) => 999,
         }
     }
@@ -272,7 +288,9 @@ impl Error {
             Self::TransferCoding => "transfer_coding",
             Self::WebSocketVersion | Self::Handshake(_) => "handshake",
             Self::BroadcastId | Self::BroadcastVersion | Self::NoBroadcast => "broadcast",
-            Self::NotNamed | Self::NoUserAgent | Self::NoSubscription => "admin",
+            Self::BlockedKey => "blocked_key",
+            Self::BlockedAddress => "blocked_address",
+            Self::NotNamed | Self::NoUserAgent | Self::NoSubscription | Self::NoBlock => "admin",
             Self::Admin(AdminError::Unauthorized) => "admin_unauthorized",
             Self::Admin(_) => "admin",
             // Those with a setting have its name.

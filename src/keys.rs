@@ -78,6 +78,17 @@ pub fn read_or_make(file: &Path) -> io::Result<String> {
 /// appears whole under its name, and its folder is synced.
 fn make(file: &Path) -> io::Result<String> {
     let text = URL_SAFE_NO_PAD.encode(random::<32>()) + "\n";
+    replace_private(file, &text)?;
+    Ok(text)
+}
+
+/// Writes a file in one step, readable by its owner alone: whoever reads it,
+/// also after a loss of power, sees the old text or the new. When this returns,
+/// the new one is on disk.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn replace_private(file: &Path, text: &str) -> io::Result<()> {
     let unfinished = file.with_extension("new");
     let mut new = OpenOptions::new();
     let mut new = new
@@ -89,8 +100,7 @@ fn make(file: &Path) -> io::Result<String> {
     new.write_all(text.as_bytes())?;
     new.sync_all()?;
     std::fs::rename(&unfinished, file)?;
-    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(text)
+    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod verifier;
 mod addresses;
 mod admin;
 mod admission;
+mod blocks;
 mod broadcasts;
 mod clients;
 mod compat;

@@ -30,6 +30,8 @@ pub enum Limit {
     WaitingForDisk,
     /// `limits.broadcasts`
     Broadcasts,
+    /// `admin.blocks`
+    Blocks,
     /// `store.min_free`
     FreeSpace,
 }
@@ -50,6 +52,7 @@ impl Limit {
             Self::Receipts => "limits.receipts",
             Self::WaitingForDisk => "limits.waiting_for_disk",
             Self::Broadcasts => "limits.broadcasts",
+            Self::Blocks => "admin.blocks",
             Self::FreeSpace => "store.min_free",
         }
     }

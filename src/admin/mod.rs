@@ -27,6 +27,7 @@ pub mod access;
 pub mod history;
 
 mod audit;
+mod blocks;
 mod broadcasts;
 mod overview;
 mod trace;
@@ -81,6 +82,12 @@ pub enum AdminError {
          channel, a UUID in lower case"
     )]
     Channel,
+    /// Neither a key nor addresses.
+    #[error(
+        "a block is keys/KEY with a VAPID public key in base64url, or addresses/RANGE with an IP \
+         address or a range such as 192.0.2.0/24"
+    )]
+    Blocked,
     /// Nothing is remembered.
     #[error("the trace is off: set trace.messages to how many messages it is to remember")]
     TraceOff,
@@ -161,6 +168,9 @@ async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply,
     if let Some(id) = path.strip_prefix("v1/broadcasts/") {
         return broadcasts::resource(request, id).await;
     }
+    if let Some(path) = path.strip_prefix("v1/blocks/") {
+        return blocks::resource(request, path).await;
+    }
     match path {
         "v1/session" => get(method).map(|()| session(&request.caller)),
         "v1/overview" => get(method).map(|()| json_reply(&Overview::of(site))),
@@ -168,6 +178,8 @@ async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply,
         "v1/audit" => {
             get(method).map(|()| json_reply(&json!({ "entries": site.admin.audit.newest() })))
         }
+        "v1/blocks" => get(method).map(|()| blocks::list(site)),
+        "v1/drain" => post(method).and_then(|()| drain(site, &request.caller)),
         "v1/trace" => {
             post(method)?;
             trace::find(request).await
@@ -227,6 +239,18 @@ fn session(caller: &Caller) -> Reply {
         "via": caller.via,
         "version": env!("CARGO_PKG_VERSION"),
     }))
+}
+
+/// Asks the service to stop, as SIGTERM does.
+fn drain(site: &Site, caller: &Caller) -> Result<Reply, Error> {
+    caller.may_change()?;
+    site.admin
+        .audit
+        .note(caller, "drain", "", site.service.now());
+    site.stopping.ask();
+    let mut reply = Reply::new(Full::default());
+    *reply.status_mut() = StatusCode::ACCEPTED;
+    Ok(reply)
 }
 
 fn history(site: &Site) -> Reply {

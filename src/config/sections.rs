@@ -68,6 +68,9 @@ pub struct AdminConfig {
     /// From one sample of the overview to the next.
     #[serde(with = "duration")]
     pub sample_every: Duration,
+    /// Blocks in all.
+    #[serde(deserialize_with = "count")]
+    pub blocks: usize,
 }
 
 /// Host names, separated by spaces; compared without regard to case.

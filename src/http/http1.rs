@@ -93,7 +93,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
         Answer::Reply(reply)
     } else if peer.is_admin {
         route_admin(&peer.site, &parts, body, Remote(peer.address)).await
-    } else if let Err(error) = peer.site.rates.request(peer.address) {
+    } else if let Err(error) = peer.site.admit_peer(peer.address) {
         Answer::Reply(peer.site.refuse(&error))
     } else if handshake::is_wanted(&parts, &peer.site.admission) {
         let opened = open(&parts, upgrade, &peer);

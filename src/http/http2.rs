@@ -165,7 +165,7 @@ impl Exchange {
         let (site, content) = (&self.peer.site, Incoming(body));
         let answer = if self.peer.is_admin {
             route_admin(site, &parts, content, Remote(self.peer.address)).await
-        } else if let Err(error) = site.rates.request(self.peer.address) {
+        } else if let Err(error) = site.admit_peer(self.peer.address) {
             Answer::Reply(site.refuse(&error))
         } else {
             route(site, self.peer.address, &parts, content).await

@@ -108,6 +108,15 @@ impl Site {
         }
     }
 
+    /// Whether this address may ask now.
+    ///
+    /// # Errors
+    /// [`Error::BlockedAddress`], [`Error::Rate`].
+    pub fn admit_peer(&self, address: IpAddr) -> Result<(), Error> {
+        self.service.blocks().check_address(address)?;
+        self.rates.request(address)
+    }
+
     /// A place for one more request in progress.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::access::TokenError;
 use crate::admin::{Admin, history};
+use crate::blocks::{Blocks, BlocksError};
 use crate::config::{Config, PublicUrl};
 use crate::expiry;
 use crate::http::Site;
@@ -57,6 +58,9 @@ pub enum StartError {
     /// The tokens of the admin API cannot be used.
     #[error(transparent)]
     AdminToken(#[from] TokenError),
+    /// The blocks cannot be read.
+    #[error(transparent)]
+    Blocks(#[from] BlocksError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -118,7 +122,8 @@ impl Server {
         let public_url = config.public_url(listening_at);
         let api = Admin::open(&config, clock.now())?;
         let connections = Arc::new(Semaphore::new(config.limits.connections));
-        let service = PushService::new(config, public_url, store, keyring, clock);
+        let blocks = Blocks::open(config.server.data.join("blocks.json"), config.admin.blocks)?;
+        let service = PushService::new(config, public_url, store, keyring, blocks, clock);
         let site = Arc::new(Site::new(service, api));
         Ok(Self {
             site,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bugle_protocol::{Keyring, MessageId, ReceiptSubscriptionId, UnixTime};
 
+use crate::blocks::Blocks;
 use crate::broadcasts::{Broadcasts, Label};
 use crate::clients::Clients;
 use crate::compat::Compat;
@@ -40,6 +41,7 @@ pub struct PushService {
     clock: Clock,
     metrics: Metrics,
     trace: Trace,
+    blocks: Blocks,
 }
 
 impl PushService {
@@ -49,6 +51,7 @@ impl PushService {
         public_url: PublicUrl,
         store: Arc<dyn Store>,
         keyring: Keyring,
+        blocks: Blocks,
         clock: Clock,
     ) -> Self {
         let compat = Compat::new(&config.compat);
@@ -74,6 +77,7 @@ impl PushService {
             clock,
             metrics,
             trace,
+            blocks,
         }
     }
 
@@ -100,6 +104,11 @@ impl PushService {
     /// What became of single messages.
     pub fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// Who is refused.
+    pub fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     /// Notes what happened to a message, for who asks.

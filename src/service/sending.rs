@@ -49,13 +49,17 @@ impl PushService {
     /// subscription (V-1).
     ///
     /// # Errors
-    /// [`Error::Unauthorized`], [`Error::OtherKey`], [`Error::Vapid`].
+    /// [`Error::Unauthorized`], [`Error::OtherKey`], [`Error::Vapid`],
+    /// [`Error::BlockedKey`].
     pub fn authenticate(
         &self,
         subscription: &Subscription,
         headers: &HeaderMap,
     ) -> Result<Option<Sender>, Error> {
         let sender = self.verifier.verify(headers, self.now(), &self.metrics)?;
+        if let Some(sender) = &sender {
+            self.blocks.check_key(&sender.key)?;
+        }
         match (&subscription.vapid_key, sender) {
             (Some(_), None) => Err(Error::Unauthorized),
             (Some(key), Some(sender)) if *key != sender.key => Err(Error::OtherKey),

@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use super::index::Index;
 use super::receipt_logs::{ReceiptLogs, Settled};
 use super::{
-    Backlog, Batch, BoxFuture, Expired, Filter, Limit, NewMessage, Receipt, ReceiptId, ReceiptStatus,
-    Removal, Removed, Store, StoreError, StoreLimits, Subscription, Usage,
+    Backlog, Batch, BoxFuture, Expired, Filter, Limit, NewMessage, Receipt, ReceiptId,
+    ReceiptStatus, Removal, Removed, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
 

@@ -36,8 +36,8 @@ use self::keeper::Keeper;
 use self::space::Space;
 use super::receipt_logs::Settled;
 use super::{
-    Backlog, Batch, BoxFuture, Expired, Filter, NewMessage, Receipt, ReceiptId, ReceiptStatus, Removal,
-    Removed, Store, StoreError, StoreLimits, Subscription, Usage,
+    Backlog, Batch, BoxFuture, Expired, Filter, NewMessage, Receipt, ReceiptId, ReceiptStatus,
+    Removal, Removed, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
 use crate::config::StoreConfig;

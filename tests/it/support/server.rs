@@ -244,6 +244,14 @@ impl Server {
         }
     }
 
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) {
+        match self.running.take() {
+            Some(Running::Here { stop: _stop, task }) => task.await.unwrap(),
+            _ => panic!("only a service in this process can be waited for so"),
+        }
+    }
+
     /// Stops it and starts it again over the same data.
     pub async fn restart(&mut self) {
         self.stop().await;

@@ -1,0 +1,87 @@
+//! Blocks: shown, set and lifted.
+
+use bugle_protocol::PublicKey;
+use http::Method;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{AdminError, Request, done, json_reply};
+use crate::blocks::{Blocked, LONGEST_NOTE, parse_range};
+use crate::error::Error;
+use crate::http::body::Content;
+use crate::http::{Reply, Site};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    #[serde(default)]
+    note: String,
+}
+
+/// Shows who is blocked.
+pub(super) fn list(site: &Site) -> Reply {
+    let service = &site.service;
+    let mut list = serde_json::to_value(service.blocks().list()).unwrap_or_default();
+    list["limit"] = json!(service.config().admin.blocks);
+    json_reply(&list)
+}
+
+/// Blocks whom the path names, or blocks them no more.
+pub(super) async fn resource(
+    request: Request<'_, impl Content>,
+    path: &str,
+) -> Result<Reply, Error> {
+    let (site, caller) = (request.site, request.caller);
+    let method = &request.parts.method;
+    if *method != Method::PUT && *method != Method::DELETE {
+        return Err(Error::MethodNotAllowed("PUT, DELETE"));
+    }
+    caller.may_change()?;
+    let who = parse(path)?;
+    let service = &site.service;
+    let action = match (*method == Method::PUT, who) {
+        (true, _) => {
+            let Note { note } = request.read().await?;
+            if note.chars().count() > LONGEST_NOTE {
+                let problem = format!("a note has at most {LONGEST_NOTE} characters");
+                return Err(AdminError::Body(problem).into());
+            }
+            service.blocks().block(who, &note, service.now()).await?;
+            match who {
+                Blocked::Key(_) => "blockKey",
+                Blocked::Addresses(_) => "blockAddresses",
+            }
+        }
+        (false, Blocked::Key(_)) => {
+            service.blocks().unblock(who).await?;
+            "unblockKey"
+        }
+        (false, Blocked::Addresses(_)) => {
+            service.blocks().unblock(who).await?;
+            "unblockAddresses"
+        }
+    };
+    let subject = who.to_string();
+    site.admin
+        .audit
+        .note(&caller, action, &subject, service.now());
+    Ok(done())
+}
+
+fn parse(path: &str) -> Result<Blocked, Error> {
+    let (kind, value) = path.split_once('/').ok_or(Error::NotFound)?;
+    let value = percent_decode_str(value).decode_utf8();
+    let value = value.map_err(|_| AdminError::Blocked)?;
+    match kind {
+        "keys" => {
+            let key = PublicKey::from_base64url(&value).map_err(|_| AdminError::Blocked)?;
+            Ok(Blocked::Key(key))
+        }
+        "addresses" => {
+            let range = parse_range(&value).ok_or(AdminError::Blocked)?;
+            Ok(Blocked::Addresses(range))
+        }
+        _ => Err(Error::NotFound),
+    }
+}

@@ -1,0 +1,346 @@
+//! Who is refused: VAPID keys and ranges of addresses that the operator has
+//! blocked, kept in `blocks.json` in the data folder.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bugle_protocol::{PublicKey, UnixTime};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::error::Error;
+use crate::keys;
+use crate::limits::Limit;
+
+/// The longest note, in characters.
+pub const LONGEST_NOTE: usize = 200;
+
+/// Why the blocks cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlocksError {
+    /// The file is there and cannot be read.
+    #[error("the blocks {}: {}", .0.display(), .1)]
+    File(PathBuf, #[source] io::Error),
+    /// It does not hold blocks.
+    #[error(
+        "the blocks {}: {}; restore the file from a copy, or remove it to block nobody",
+        .0.display(), .1
+    )]
+    Text(PathBuf, String),
+}
+
+/// Somebody who is blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// An application server.
+    Key(PublicKey),
+    /// Whoever connects from here.
+    Addresses(IpNet),
+}
+
+/// A block as it is shown and kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// The key in base64url, or the range.
+    value: String,
+    /// Why.
+    note: String,
+    /// Since when, in milliseconds since the epoch.
+    since: u64,
+}
+
+/// All blocks as they are shown and kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    keys: Vec<Block>,
+    addresses: Vec<Block>,
+}
+
+/// What is looked up: one step for a key, one for each length of prefix that
+/// occurs for an address.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    keys: HashMap<[u8; 65], Block>,
+    addresses: BTreeMap<IpNet, Block>,
+    prefixes: BTreeSet<u8>,
+}
+
+/// The blocks.
+pub struct Blocks {
+    file: PathBuf,
+    most: usize,
+    index: ArcSwap<Index>,
+    changing: Mutex<()>,
+}
+
+impl Blocks {
+    /// Reads the file; one that is not there blocks nobody. There may be `most`
+    /// blocks in all.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not what was written.
+    pub fn open(file: PathBuf, most: usize) -> Result<Self, BlocksError> {
+        let list = match std::fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(|error| BlocksError::Text(file.clone(), error.to_string()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => List::default(),
+            Err(error) => return Err(BlocksError::File(file, error)),
+        };
+        let Some(index) = Index::of(list) else {
+            let problem = "it names something that is neither a key nor a range of addresses";
+            return Err(BlocksError::Text(file, problem.to_owned()));
+        };
+        Ok(Self {
+            file,
+            most,
+            index: ArcSwap::from_pointee(index),
+            changing: Mutex::default(),
+        })
+    }
+
+    /// Refuses a key that is blocked.
+    ///
+    /// # Errors
+    /// [`Error::BlockedKey`].
+    pub fn check_key(&self, key: &PublicKey) -> Result<(), Error> {
+        let index = self.index.load();
+        // Almost nobody blocks anyone: no digest of the key is made then.
+        if !index.keys.is_empty() && index.keys.contains_key(key.as_bytes()) {
+            return Err(Error::BlockedKey);
+        }
+        Ok(())
+    }
+
+    /// Refuses an address that is blocked.
+    ///
+    /// # Errors
+    /// [`Error::BlockedAddress`].
+    pub fn check_address(&self, address: IpAddr) -> Result<(), Error> {
+        let index = self.index.load();
+        let address = address.to_canonical();
+        let blocked = index.prefixes.iter().any(|length| {
+            let range = IpNet::new(address, *length);
+            range.is_ok_and(|range| index.addresses.contains_key(&range.trunc()))
+        });
+        if blocked {
+            return Err(Error::BlockedAddress);
+        }
+        Ok(())
+    }
+
+    /// Blocks somebody, and keeps it. When this returns, the block is in force
+    /// and on disk.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when there are too many, [`Error::Unavailable`] when
+    /// the file cannot be written.
+    pub async fn block(&self, who: Blocked, note: &str, now: UnixTime) -> Result<(), Error> {
+        let block = Block {
+            value: who.to_string(),
+            note: note.to_owned(),
+            since: now.as_millis(),
+        };
+        self.change(|index| {
+            index.insert(who, block);
+            if index.len() > self.most {
+                return Err(Error::Limit(Limit::Blocks));
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Blocks somebody no more.
+    ///
+    /// # Errors
+    /// [`Error::NoBlock`] when they were not blocked, [`Error::Unavailable`].
+    pub async fn unblock(&self, who: Blocked) -> Result<(), Error> {
+        self.change(|index| index.remove(who).ok_or(Error::NoBlock).map(drop))
+            .await
+    }
+
+    /// All of them.
+    pub fn list(&self) -> List {
+        self.index.load().list()
+    }
+
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut Index) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let _changing = self.changing.lock().await;
+        let mut index = Index::clone(&self.index.load());
+        change(&mut index)?;
+        index.prefixes = index.addresses.keys().map(IpNet::prefix_len).collect();
+        let (file, list) = (self.file.clone(), index.list());
+        let written = tokio::task::spawn_blocking(move || {
+            keys::replace_private(&file, &serde_json::to_string_pretty(&list)?)
+        });
+        match written.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let file = self.file.display();
+                tracing::error!(%file, %error, "a block could not be kept");
+                return Err(Error::Unavailable);
+            }
+            Err(_) => return Err(Error::Unavailable),
+        }
+        self.index.store(Arc::new(index));
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Blocked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(key) => f.write_str(&key.to_base64url()),
+            Self::Addresses(range) => range.fmt(f),
+        }
+    }
+}
+
+/// A range in its one form: without host bits, IPv4 as IPv4. `None` when the
+/// text is neither an address nor a range.
+pub fn parse_range(text: &str) -> Option<IpNet> {
+    let range = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address.to_canonical()),
+        Err(_) => text.parse::<IpNet>().ok()?,
+    };
+    Some(range.trunc())
+}
+
+impl Index {
+    /// `None` when a value is not one of its kind.
+    fn of(list: List) -> Option<Self> {
+        let mut index = Self::default();
+        for block in list.keys {
+            let key = PublicKey::from_base64url(&block.value).ok()?;
+            index.insert(Blocked::Key(key), block);
+        }
+        for block in list.addresses {
+            index.insert(Blocked::Addresses(parse_range(&block.value)?), block);
+        }
+        index.prefixes = index.addresses.keys().map(IpNet::prefix_len).collect();
+        Some(index)
+    }
+
+    fn insert(&mut self, who: Blocked, block: Block) {
+        match who {
+            Blocked::Key(key) => drop(self.keys.insert(*key.as_bytes(), block)),
+            Blocked::Addresses(range) => drop(self.addresses.insert(range, block)),
+        }
+    }
+
+    fn remove(&mut self, who: Blocked) -> Option<Block> {
+        match who {
+            Blocked::Key(key) => self.keys.remove(key.as_bytes()),
+            Blocked::Addresses(range) => self.addresses.remove(&range),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.keys.len() + self.addresses.len()
+    }
+
+    fn list(&self) -> List {
+        let mut keys: Vec<_> = self.keys.values().cloned().collect();
+        keys.sort_by(|a, b| a.value.cmp(&b.value));
+        List {
+            keys,
+            addresses: self.addresses.values().cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use bugle_protocol::key_pair::KeyPair;
+
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_secs(7);
+
+    fn range(text: &str) -> Blocked {
+        Blocked::Addresses(parse_range(text).unwrap())
+    }
+
+    fn is_blocked(blocks: &Blocks, address: &str) -> bool {
+        blocks.check_address(address.parse().unwrap()).is_err()
+    }
+
+    #[tokio::test]
+    async fn blocks_are_in_force_at_once_and_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("blocks.json");
+        let blocks = Blocks::open(file.clone(), 9).unwrap();
+        let key = KeyPair::from_bytes(&[1; 32]).unwrap().public_key();
+        assert_eq!(blocks.check_key(&key), Ok(()));
+        blocks.block(Blocked::Key(key), "loop", NOW).await.unwrap();
+        blocks.block(range("192.0.2.77/24"), "", NOW).await.unwrap();
+        blocks.block(range("2001:db8::/32"), "", NOW).await.unwrap();
+        blocks.block(range("198.51.100.7"), "", NOW).await.unwrap();
+        for blocks in [&blocks, &Blocks::open(file.clone(), 9).unwrap()] {
+            assert_eq!(blocks.check_key(&key), Err(Error::BlockedKey));
+            for inside in [
+                "192.0.2.1",
+                "::ffff:192.0.2.1",
+                "2001:db8:1::1",
+                "198.51.100.7",
+            ] {
+                assert!(is_blocked(blocks, inside), "{inside}");
+            }
+            for outside in ["192.0.3.1", "2001:db9::1", "198.51.100.8", "::1"] {
+                assert!(!is_blocked(blocks, outside), "{outside}");
+            }
+        }
+        blocks.unblock(range("192.0.2.0/24")).await.unwrap();
+        assert_eq!(
+            blocks.unblock(range("192.0.2.0/24")).await,
+            Err(Error::NoBlock)
+        );
+        assert!(!is_blocked(&blocks, "192.0.2.1"));
+        blocks.unblock(Blocked::Key(key)).await.unwrap();
+        assert_eq!(Blocks::open(file, 9).unwrap().list().keys, []);
+    }
+
+    #[tokio::test]
+    async fn their_number_is_bounded_and_what_cannot_be_kept_is_not_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocks = Blocks::open(folder.path().join("blocks.json"), 1).unwrap();
+        blocks.block(range("192.0.2.1"), "", NOW).await.unwrap();
+        blocks
+            .block(range("192.0.2.1"), "again", NOW)
+            .await
+            .unwrap();
+        let refused = blocks.block(range("192.0.2.2"), "", NOW).await;
+        assert_eq!(refused, Err(Error::Limit(Limit::Blocks)));
+        assert!(!is_blocked(&blocks, "192.0.2.2"));
+        let blocks = Blocks::open(folder.path().join("not there/blocks.json"), 9).unwrap();
+        let refused = blocks.block(range("192.0.2.1"), "", NOW).await;
+        assert_eq!(refused, Err(Error::Unavailable));
+        assert!(!is_blocked(&blocks, "192.0.2.1"));
+    }
+
+    #[test]
+    fn a_file_that_is_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("blocks.json");
+        let block = r#"{"value":"x","note":"","since":0}"#;
+        for text in ["", "{}", &format!(r#"{{"keys":[{block}],"addresses":[]}}"#)] {
+            std::fs::write(&file, text).unwrap();
+            assert!(
+                matches!(Blocks::open(file.clone(), 9), Err(BlocksError::Text(..))),
+                "{text}"
+            );
+        }
+    }
+}
