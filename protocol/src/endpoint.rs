@@ -275,6 +275,17 @@ mod tests {
     }
 
     #[test]
+    fn a_handle_stays_the_same_and_is_no_part_of_a_token() {
+        let keyring = Keyring::new(&[[9; 32]]).unwrap();
+        let handle = ENDPOINT.handle(&keyring);
+        assert_eq!(handle, ENDPOINT.handle(&keyring));
+        assert!(handle.len() == 16 && handle.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        assert_ne!(handle, keyring.handle(ENDPOINT.uaid.as_bytes()));
+        let other = Keyring::new(&[[8; 32]]).unwrap();
+        assert_ne!(handle, ENDPOINT.handle(&other));
+    }
+
+    #[test]
     fn tokens_of_older_keys_open_after_a_rotation() {
         let old = Keyring::new(&[[9; 32]]).unwrap();
         let rotated = Keyring::new(&[[8; 32], [9; 32]]).unwrap();

@@ -25,7 +25,7 @@ use bugle_protocol::{
 
 use super::memory::MemoryStore;
 use super::sled::SledStore;
-use super::{Batch, Filter, NewMessage, Removal, Store, StoreLimits, Subscription};
+use super::{Backlog, Batch, Filter, NewMessage, Removal, Store, StoreLimits, Subscription};
 use crate::config::Config;
 
 /// A store, with the folder it is in.

@@ -38,6 +38,12 @@ async fn everything_in_a_message_comes_back() {
             assert_eq!(read.as_ref(), Some(message));
         }
         let bytes: usize = expected.iter().map(PushMessage::size).sum();
+        let backlog = Backlog {
+            messages: expected.len() as u64,
+            bytes: bytes as u64,
+        };
+        assert_eq!(store.backlog(uaid(1)).await.unwrap(), backlog);
+        assert_eq!(store.backlog(uaid(2)).await.unwrap(), Backlog::default());
         assert_eq!(store.usage().live_bytes, bytes as u64);
         assert_eq!(store.usage().damaged, 0);
     })
