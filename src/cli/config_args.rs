@@ -36,6 +36,15 @@ pub(super) struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// For a command that looks for a service: what was configured for that.
+    pub(super) fn of_service(config: Option<PathBuf>, data: Option<String>) -> Self {
+        Self {
+            config,
+            data,
+            ..Self::default()
+        }
+    }
+
     /// The configuration that file, environment and flags make together.
     ///
     /// # Errors

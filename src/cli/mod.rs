@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+mod admin;
 mod assets;
 mod check_config;
 mod config_args;
@@ -66,6 +67,9 @@ enum Command {
     /// Be an application server: encrypt, sign and send one push
     #[command(after_help = send::EXAMPLE)]
     Send(send::Args),
+    /// Look at a running service, and change what it holds
+    #[command(after_help = admin::EXAMPLE)]
+    Admin(admin::Args),
 }
 
 impl Cli {
@@ -83,6 +87,7 @@ impl Cli {
             Command::Tls(args) => tls::run(&args),
             Command::Listen(args) => as_client(listen::run(args)),
             Command::Send(args) => as_client(send::run(args)),
+            Command::Admin(args) => as_client(admin::run(args)),
         }
     }
 }

@@ -118,7 +118,9 @@ async fn serve(config: Config, inherited: Inherited) -> Result<(), Failure> {
 fn start_log(config: &LogConfig) -> Result<(), Failure> {
     // What libraries log may hold a capability: a URL, a frame, a header.
     let ours = filter_fn(|metadata| metadata.target().starts_with("bugle"));
-    let filter = EnvFilter::try_new(&config.filter)?.and(ours);
+    // What was changed by whom is written whatever the filter says.
+    let audit = filter_fn(|metadata| metadata.target() == "bugle::audit");
+    let filter = EnvFilter::try_new(&config.filter)?.and(ours).or(audit);
     let layer = fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
@@ -138,7 +140,10 @@ fn greeting(server: &Server, data: &Path) -> io::Result<String> {
         text += "The service manager holds that address: server.listen has no effect\n";
     }
     if let Some(admin) = server.admin_addr() {
-        text += &format!("Metrics are at http://{admin}/metrics\n");
+        text += &format!(
+            "Metrics are at http://{admin}/metrics; the admin API takes the token in {}\n",
+            server.admin_token_file().display()
+        );
     }
     Ok(text + &next_steps(server.public_url(), &program_name()))
 }

@@ -139,6 +139,11 @@ impl Server {
         self.public.socket.local_addr()
     }
 
+    /// The token that may do everything over the admin API.
+    pub fn admin_token_file(&self) -> PathBuf {
+        self.site.service.config().admin_token_file()
+    }
+
     /// Where the admin listener is, unless there is none.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref()?.socket.local_addr().ok()

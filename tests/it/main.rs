@@ -11,6 +11,7 @@ mod support;
 
 mod ack;
 mod admin;
+mod admin_cli;
 mod admin_manage;
 mod admin_trace;
 mod admission;

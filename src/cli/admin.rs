@@ -1,0 +1,264 @@
+//! `bugle admin`: the admin API from the command line.
+
+mod api;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use http::Method;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use self::api::Api;
+use super::config_args::ConfigArgs;
+use super::{Failure, files, print};
+
+pub(super) const EXAMPLE: &str = "\
+It takes the address and the token from the configuration that the service was started with: give
+it the same --config or --data. docs/admin.md says more.
+
+Examples:
+  bugle admin --data ./bugle-data overview
+  bugle admin trace https://push.example.org/push/…
+  bugle admin block add 192.0.2.0/24 --note \"a loop\"
+  bugle admin --json audit";
+
+/// What a path segment cannot hold.
+const IN_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'?')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'|');
+
+/// What `bugle admin` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// The service's configuration file
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// The service's data folder [default: ./bugle-data]
+    #[arg(long, value_name = "DIR", global = true)]
+    data: Option<String>,
+    /// Where the admin listener is, such as http://127.0.0.1:8081 [default: admin.listen]
+    #[arg(long, value_name = "URL", global = true)]
+    url: Option<String>,
+    /// A file with the token; admin-read-token may only look [default: admin.token_file]
+    #[arg(long, value_name = "FILE", global = true)]
+    token_file: Option<PathBuf>,
+    /// Trust the certificates in this file too, in PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
+    /// Print what the API answers
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// The service now
+    Overview,
+    /// What became of messages
+    Trace {
+        /// An endpoint, a message URL or a VAPID public key; - reads it from standard input
+        subject: String,
+        /// At most so many messages, the newest
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// Look at a user agent, or end all its subscriptions
+    #[command(subcommand)]
+    UserAgent(UserAgent),
+    /// End one subscription
+    #[command(subcommand)]
+    Subscription(Subscription),
+    /// VAPID keys and addresses that are refused
+    #[command(subcommand)]
+    Block(Block),
+    /// Versions that user agents ask for
+    #[command(subcommand)]
+    Broadcast(Broadcast),
+    /// Stop the service as SIGTERM does
+    Drain,
+    /// Who changed what since the start
+    Audit,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum UserAgent {
+    /// Whether it is connected, what waits for it, its subscriptions
+    Show {
+        /// A uaid, or an endpoint, subscription or message URL; - reads it from standard input
+        subject: String,
+    },
+    /// End all its subscriptions, with their messages
+    Drop {
+        /// As for show
+        subject: String,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Subscription {
+    /// End it, with its messages
+    Drop {
+        /// An endpoint or a subscription URL, or a uaid with --channel; - reads it from standard
+        /// input
+        subject: String,
+        /// Which channel of the uaid
+        #[arg(long)]
+        channel: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Block {
+    /// All blocks
+    List,
+    /// Refuse from now on
+    Add {
+        /// A VAPID public key, an IP address, or a range such as 192.0.2.0/24
+        value: String,
+        /// Why
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Take again
+    Remove {
+        /// As for add
+        value: String,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Broadcast {
+    /// The version of each
+    List,
+    /// Set one to a version
+    Set {
+        /// Its id
+        id: String,
+        /// The version
+        version: String,
+    },
+    /// Remove one
+    Remove {
+        /// Its id
+        id: String,
+    },
+}
+
+/// Asks the service, and prints what it answers.
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let config = ConfigArgs::of_service(args.config, args.data).load()?;
+    let api = Api::new(&config, args.url, args.token_file, args.ca.as_deref())?;
+    let (method, path, body) = args.command.request()?;
+    let answer = api.ask(method, &path, body.as_ref()).await?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&answer)?
+    } else {
+        args.command.show(&answer)
+    };
+    Ok(print(text.trim_end())?)
+}
+
+impl Command {
+    /// Which request it is.
+    fn request(&self) -> Result<(Method, String, Option<Value>), Failure> {
+        let get = |path: &str| (Method::GET, path.to_owned(), None);
+        let post = |path: &str, body| (Method::POST, path.to_owned(), Some(body));
+        Ok(match self {
+            Self::Overview => get("overview"),
+            Self::Audit => get("audit"),
+            Self::Drain => (Method::POST, "drain".to_owned(), None),
+            Self::Trace { subject, limit } => post(
+                "trace",
+                json!({ "subject": read(subject)?, "limit": limit }),
+            ),
+            Self::UserAgent(UserAgent::Show { subject }) => {
+                post("user-agents/find", json!({ "subject": read(subject)? }))
+            }
+            Self::UserAgent(UserAgent::Drop { subject }) => {
+                post("user-agents/drop", json!({ "subject": read(subject)? }))
+            }
+            Self::Subscription(Subscription::Drop { subject, channel }) => {
+                let mut body = json!({ "subject": read(subject)? });
+                if let Some(channel) = channel {
+                    body["channel"] = json!(channel);
+                }
+                post("subscriptions/drop", body)
+            }
+            Self::Block(Block::List) => get("blocks"),
+            Self::Block(Block::Add { value, note }) => (
+                Method::PUT,
+                block_path(value),
+                Some(json!({ "note": note })),
+            ),
+            Self::Block(Block::Remove { value }) => (Method::DELETE, block_path(value), None),
+            Self::Broadcast(Broadcast::List) => get("broadcasts"),
+            Self::Broadcast(Broadcast::Set { id, version }) => {
+                let body = json!({ "version": version });
+                (Method::PUT, broadcast_path(id), Some(body))
+            }
+            Self::Broadcast(Broadcast::Remove { id }) => (Method::DELETE, broadcast_path(id), None),
+        })
+    }
+
+    /// The answer for people.
+    fn show(&self, answer: &Value) -> String {
+        match self {
+            Self::Overview => show::overview(answer),
+            Self::Trace { .. } => show::trace(answer),
+            Self::UserAgent(UserAgent::Show { .. }) => show::user_agent(answer),
+            Self::UserAgent(UserAgent::Drop { .. }) | Self::Subscription(_) => {
+                let ended = &answer["subscriptions"];
+                format!(
+                    "{ended} subscriptions of {} are ended",
+                    show::text(&answer["handle"])
+                )
+            }
+            Self::Block(Block::List) => show::blocks(answer),
+            Self::Block(Block::Add { value, .. }) => format!("{value} is blocked"),
+            Self::Block(Block::Remove { value }) => format!("{value} is blocked no more"),
+            Self::Broadcast(Broadcast::List) => show::broadcasts(answer),
+            Self::Broadcast(Broadcast::Set { id, version }) => format!("{id} is at {version}"),
+            Self::Broadcast(Broadcast::Remove { id }) => format!("{id} is removed"),
+            Self::Drain => "The service goes down".to_owned(),
+            Self::Audit => show::audit(answer),
+        }
+    }
+}
+
+/// A capability, which may come from standard input: other users see the
+/// arguments of a command.
+fn read(subject: &str) -> Result<String, Failure> {
+    if subject == "-" {
+        return Ok(files::read(Path::new("-"))?.trim().to_owned());
+    }
+    Ok(subject.to_owned())
+}
+
+fn block_path(value: &str) -> String {
+    // Every address has a dot or a colon, and no key has.
+    let kind = if value.contains(['.', ':']) {
+        "addresses"
+    } else {
+        "keys"
+    };
+    format!("blocks/{kind}/{}", utf8_percent_encode(value, IN_PATH))
+}
+
+fn broadcast_path(id: &str) -> String {
+    format!("broadcasts/{}", utf8_percent_encode(id, IN_PATH))
+}

@@ -1,0 +1,126 @@
+//! The client of the admin API.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::time::timeout;
+use url::{Position, Url};
+
+use crate::Config;
+use crate::cli::{Failure, files};
+use crate::client::{Dialer, PATIENCE};
+
+/// No answer of the API is larger, in octets.
+const MAX_ANSWER: usize = 4 << 20;
+
+/// Where the API is, and what opens it.
+pub(super) struct Api {
+    dialer: Dialer,
+    url: Url,
+    token: String,
+}
+
+impl Api {
+    /// The API of the service that is configured so; `url` and `token_file`
+    /// stand over what the configuration says.
+    ///
+    /// # Errors
+    /// When it has no admin listener, or there is no token.
+    pub(super) fn new(
+        config: &Config,
+        url: Option<String>,
+        token_file: Option<PathBuf>,
+        ca: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        let url = match url {
+            Some(url) => url,
+            None => {
+                let listen = config.admin.listen.ok_or(
+                    "admin.listen is empty, so this service has no admin listener: set it, or name \
+                     one by --url",
+                )?;
+                format!("http://{}", reachable(listen))
+            }
+        };
+        let url = Url::parse(&url).map_err(|error| format!("--url {url}: {error}"))?;
+        let file = token_file.unwrap_or_else(|| config.admin_token_file());
+        let token = files::read(&file).map_err(|error| {
+            format!(
+                "{error}; the service makes it at its first start, readable by its user alone: \
+                 name its folder by --data or --config, or a copy by --token-file"
+            )
+        })?;
+        Ok(Self {
+            dialer: Dialer::new(ca)?,
+            url,
+            token: token.trim().to_owned(),
+        })
+    }
+
+    /// Asks, and gives the answer; `null` when there is nothing to say. `path`
+    /// is what follows `/admin/v1/`.
+    ///
+    /// # Errors
+    /// When nothing answers, or it refuses.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
+        let host = &self.url[Position::BeforeHost..Position::AfterPort];
+        let base = self.url.path().trim_end_matches('/');
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{base}/admin/v1/{path}"))
+            .header(HOST, host)
+            .header(AUTHORIZATION, format!("Bearer {}", self.token));
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = request.body(Full::new(Bytes::from(body)))?;
+        let answered = timeout(PATIENCE, self.exchange(request)).await;
+        let (status, body) = answered.map_err(|_| format!("{host} does not answer"))??;
+        let answer = match body.as_ref() {
+            b"" => Value::Null,
+            body => serde_json::from_slice(body)
+                .map_err(|_| format!("{host} is not the admin listener of Bugle ({status})"))?,
+        };
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let message = answer["message"].as_str().unwrap_or("it does not say why");
+        Err(format!("{status}: {message}").into())
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), Failure> {
+        let stream = self.dialer.dial(&self.url).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // Its errors come out of the request as well, where they are told.
+        tokio::spawn(connection);
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = Limited::new(body, MAX_ANSWER).collect().await?;
+        Ok((head.status, body.to_bytes()))
+    }
+}
+
+/// Where a listener of all addresses is reached from here.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
