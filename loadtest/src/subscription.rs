@@ -157,6 +157,7 @@ pub struct Writer {
     contents: Contents,
     signing: Signing,
     vapid: KeyPair,
+    key: PublicKey,
     /// The sender's public key in prepared bodies.
     keyid: PublicKey,
     clock: Clock,
@@ -168,10 +169,12 @@ pub struct Writer {
 impl Writer {
     /// With new keys.
     pub fn new(contents: Contents, signing: Signing, clock: Clock) -> Self {
+        let vapid = new_key_pair();
         Self {
             contents,
             signing,
-            vapid: new_key_pair(),
+            key: vapid.public_key(),
+            vapid,
             keyid: new_key_pair().public_key(),
             clock,
             token: Mutex::default(),
@@ -180,8 +183,8 @@ impl Writer {
     }
 
     /// What `register` is to restrict subscriptions to, if pushes are signed.
-    pub fn key(&self) -> Option<PublicKey> {
-        (self.signing != Signing::Not).then(|| self.vapid.public_key())
+    pub fn key(&self) -> Option<&PublicKey> {
+        (self.signing != Signing::Not).then_some(&self.key)
     }
 
     /// The push of a message, for HTTP/2 if `absolute`.

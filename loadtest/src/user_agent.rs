@@ -121,7 +121,7 @@ impl UserAgent {
         let run = &self.run;
         let began = run.now();
         let key = run.writer.key();
-        let endpoint = connection.register(self.channel, key.as_ref()).await?;
+        let endpoint = connection.register(self.channel, key).await?;
         run.meters.record(Measure::Register, began, run.now());
         let keys = self.keys.as_ref().map(|keys| keys.subscription_keys());
         let subscription = Subscription::new(&endpoint, keys)?;
