@@ -13,6 +13,7 @@
     reason = "a failed step is a failed test"
 )]
 
+mod admin_api;
 mod admission;
 mod authority;
 mod delivery;

@@ -3,7 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -68,6 +68,22 @@ impl Service {
             "ws"
         };
         format!("{scheme}://localhost:{}/", self.port)
+    }
+
+    /// Where its admin listener is.
+    pub(crate) fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin_port)
+    }
+
+    /// The token that may do everything over its admin API.
+    pub(crate) fn admin_token(&self) -> String {
+        let file = self.directory.path().join("data/admin-token");
+        fs::read_to_string(file).unwrap().trim().to_owned()
+    }
+
+    /// A folder that goes when the service does.
+    pub(crate) fn folder(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The port it listens on.
