@@ -24,6 +24,7 @@ use self::history::History;
 use self::overview::Overview;
 
 pub mod access;
+pub mod console;
 pub mod history;
 
 mod audit;

@@ -141,7 +141,7 @@ fn greeting(server: &Server, data: &Path) -> io::Result<String> {
     }
     if let Some(admin) = server.admin_addr() {
         text += &format!(
-            "Metrics are at http://{admin}/metrics; the admin API takes the token in {}\n",
+            "The console is at http://{admin}/ and takes the token in {}; metrics are at /metrics there\n",
             server.admin_token_file().display()
         );
     }

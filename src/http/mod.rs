@@ -228,10 +228,14 @@ pub async fn route_admin(
     let answered = match (path, path.strip_prefix("/admin/")) {
         (_, Some(path)) => admin::route(site, parts, path, content, remote).await,
         ("/metrics", _) => status::metrics(site, &parts.method).map(Answer::Reply),
-        _ => {
-            let page = status::page(site, &parts.method, path).await;
-            page.map(Answer::Reply)
-        }
+        _ => match admin::console::file(path, site.service.public_url()) {
+            Some(file) if status::is_get(&parts.method) => Ok(Answer::Reply(file)),
+            Some(_) => Err(Error::MethodNotAllowed("GET")),
+            None => {
+                let page = status::page(site, &parts.method, path).await;
+                page.map(Answer::Reply)
+            }
+        },
     };
     answered.unwrap_or_else(|error| Answer::Reply(site.refuse(&error)))
 }
@@ -244,7 +248,7 @@ fn empty(status: StatusCode) -> Reply {
 }
 
 /// A reply with a text.
-fn text(content_type: &'static str, text: impl Into<Bytes>) -> Reply {
+pub fn text(content_type: &'static str, text: impl Into<Bytes>) -> Reply {
     let mut reply = Reply::new(Full::new(text.into()));
     reply
         .headers_mut()
@@ -253,7 +257,7 @@ fn text(content_type: &'static str, text: impl Into<Bytes>) -> Reply {
 }
 
 /// Sets a header to a text that we made.
-fn set(reply: &mut Reply, name: HeaderName, value: impl ToString) {
+pub fn set(reply: &mut Reply, name: HeaderName, value: impl ToString) {
     // What we make is visible ASCII; a sender's text is checked where it is read.
     if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
         reply.headers_mut().insert(name, value);

@@ -34,6 +34,7 @@ const OTHERS: &[&str] = &[
     "python3",
     "rm",
     "rsync",
+    "ssh",
     "sudo",
     "sysctl",
     "systemctl",

@@ -1,0 +1,71 @@
+//! The console: the page at `/` of the admin listener, and its parts under
+//! `/console/`. Plain files, compiled in; the page does everything by the admin
+//! API and asks nobody else for anything.
+
+use http::HeaderName;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+
+use crate::config::PublicUrl;
+use crate::http::{Reply, set, text};
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The file at a path of the admin listener, if the console has one there.
+pub fn file(path: &str, public_url: &PublicUrl) -> Option<Reply> {
+    macro_rules! part {
+        ($kind:expr, $name:literal) => {
+            ($kind, include_str!(concat!("console/", $name)))
+        };
+    }
+    let (kind, content) = match path.strip_prefix("/console/") {
+        None if path == "/" => part!(HTML, "index.html"),
+        None => return None,
+        Some("style.css") => part!(CSS, "style.css"),
+        Some("icon.svg") => part!(SVG, "icon.svg"),
+        Some("api.js") => part!(SCRIPT, "api.js"),
+        Some("app.js") => part!(SCRIPT, "app.js"),
+        Some("dom.js") => part!(SCRIPT, "dom.js"),
+        Some("manage.js") => part!(SCRIPT, "manage.js"),
+        Some("overview.js") => part!(SCRIPT, "overview.js"),
+        Some("plot.js") => part!(SCRIPT, "plot.js"),
+        Some("trace.js") => part!(SCRIPT, "trace.js"),
+        Some("try.js") => part!(SCRIPT, "try.js"),
+        Some("user_agent.js") => part!(SCRIPT, "user_agent.js"),
+        Some("webpush.js") => part!(SCRIPT, "webpush.js"),
+        Some(_) => return None,
+    };
+    let mut reply = text(kind, content);
+    let headers = reply.headers_mut();
+    for (name, value) in HARDENING {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    set(&mut reply, CONTENT_SECURITY_POLICY, policy(public_url));
+    Some(reply)
+}
+
+const HARDENING: [(HeaderName, &str); 4] = [
+    // A new version of the program brings a new page.
+    (CACHE_CONTROL, "no-cache"),
+    (REFERRER_POLICY, "no-referrer"),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+];
+
+/// Nothing from anywhere else, and no script or style that is not a file of
+/// ours. The page connects to this listener, and to the service, to try it.
+fn policy(public_url: &PublicUrl) -> String {
+    let service = public_url.origin();
+    let push_server = public_url.websocket_url();
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src \
+         'self' {service} {push_server}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
