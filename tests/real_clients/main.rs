@@ -1,6 +1,7 @@
 //! The service with the clients that people really use: Firefox as the user
 //! agent, and as application servers npm's web-push and PyPI's pywebpush; and
-//! RFC 8030 with HTTP clients that know nothing of push: Node's, nghttp, curl.
+//! RFC 8030 with HTTP clients that know nothing of push: Node's, nghttp, curl; and
+//! its console in Chromium and Firefox.
 //!
 //! `./test real-clients` installs what this needs and runs it; a plain
 //! `cargo test` leaves it out. Every test starts its own service, browser
@@ -16,6 +17,7 @@
 mod admin_api;
 mod admission;
 mod authority;
+mod console;
 mod delivery;
 mod examples;
 mod firefox;

@@ -104,6 +104,17 @@ impl Service {
         }
     }
 
+    /// Where its admin listener is.
+    pub(crate) fn console_url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.admin_port)
+    }
+
+    /// What is in this file of its data folder, a token.
+    pub(crate) fn token(&self, file: &str) -> String {
+        let path = self.directory.path().join("data").join(file);
+        fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
     /// The certificate that clients of this service must trust.
     pub(crate) fn root(&self) -> Option<PathBuf> {
         self.authority.as_ref().map(Authority::root)

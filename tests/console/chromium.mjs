@@ -1,0 +1,188 @@
+// The console in Chromium, as an operator uses it: by its controls, by the
+// keyboard, in light and dark, on a screen and on a phone.
+//
+//   node chromium.mjs CHROMIUM CONSOLE TOKEN READ-ONLY-TOKEN SCREENSHOTS
+//
+// Writes screenshots to the folder, and fails with what was not as it should be.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const [executablePath, console_, token, readOnlyToken, screenshots] = process.argv.slice(2);
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const WAIT = 20_000;
+
+const browser = await chromium.launch({
+  executablePath,
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
+});
+
+/** A page that collects what went wrong in it, and whom it asked. */
+async function newPage() {
+  const context = await browser.newContext({ viewport: { width: 1200, height: 900 } });
+  const page = await context.newPage();
+  page.setDefaultTimeout(WAIT);
+  page.problems = [];
+  page.asked = new Set();
+  page.on("pageerror", (error) => page.problems.push(error.message));
+  page.on("console", (message) => message.type() === "error" && page.problems.push(message.text()));
+  page.on("request", (request) => page.asked.add(new URL(request.url()).origin));
+  page.on("websocket", (socket) => page.asked.add(new URL(socket.url()).origin.replace(/^ws/, "http")));
+  return page;
+}
+
+/** No part may have what axe calls a violation. */
+async function isAccessible(page, what) {
+  const session = await page.context().newCDPSession(page);
+  // By the debugger: the page itself takes no script but its own.
+  await session.send("Runtime.evaluate", { expression: axe });
+  const { violations } = await page.evaluate(() => globalThis.axe.run());
+  const said = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
+  assert.deepEqual(said, [], `${what} is not accessible`);
+}
+
+async function looksRight(page, name) {
+  for (const [size, width] of [["screen", 1200], ["phone", 360]]) {
+    await page.setViewportSize({ width, height: 900 });
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      await isAccessible(page, `${name}, ${size}, ${colorScheme}`);
+      await page.screenshot({ path: join(screenshots, `${name}-${size}-${colorScheme}.png`), fullPage: true });
+    }
+    const widths = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+    assert.ok(widths[0] <= widths[1], `${name} is wider than a ${size}: ${widths}`);
+  }
+  await page.setViewportSize({ width: 1200, height: 900 });
+}
+
+const says = (page, selector, text) =>
+  page.waitForFunction(([selector, text]) => document.querySelector(selector)?.textContent.includes(text), [selector, text]);
+
+/** Presses Tab until the focus is there, as somebody without a mouse does. */
+async function tabTo(page, selector) {
+  for (let presses = 0; presses < 60; presses += 1) {
+    if (await page.evaluate((selector) => document.activeElement?.matches(selector), selector)) return;
+    await page.keyboard.press("Tab");
+  }
+  assert.fail(`${selector} cannot be reached by the keyboard`);
+}
+
+async function signsInByKeyboard(page) {
+  await page.goto(console_);
+  await looksRight(page, "sign-in");
+  await tabTo(page, "#token");
+  await page.keyboard.type("wrong");
+  await page.keyboard.press("Enter");
+  await says(page, "#alert", "not one of the service");
+  // The refusal is in the browser's log: it is meant.
+  page.problems.length = 0;
+  await tabTo(page, "#token");
+  await page.keyboard.type(token);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#tiles dd");
+}
+
+async function triesByKeyboard(page) {
+  await tabTo(page, 'a[href="#try"]');
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.querySelector("#try-server").value);
+  await tabTo(page, "#try-subscribe");
+  await page.keyboard.press("Enter");
+  await says(page, "#try-state", "Subscribed");
+  await tabTo(page, "#send-text");
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("ein Gruß");
+  await page.keyboard.press("Enter");
+  await says(page, "#pushes", "ein Gruß");
+  await says(page, "#send-state", "201");
+  await looksRight(page, "try");
+  return JSON.parse(await page.inputValue("#try-subscription")).endpoint;
+}
+
+async function traces(page, endpoint) {
+  await page.click('a[href="#trace"]');
+  await page.fill("#trace-subject", endpoint);
+  await page.click("#trace-form button");
+  await says(page, "#trace-messages", "acknowledged, code 100");
+  await looksRight(page, "trace");
+}
+
+async function manages(page, endpoint) {
+  await page.click('a[href="#manage"]');
+  await page.fill("#block-value", "192.0.2.0/24");
+  await page.fill("#block-note", "a test");
+  await page.click("#block-form button");
+  await says(page, "#blocks", "192.0.2.0/24");
+  await page.click("#blocks button");
+  await says(page, "#blocks", "Nobody is blocked");
+  await page.fill("#broadcast-id", "a/b");
+  await page.fill("#broadcast-version", "7");
+  await page.click("#broadcast-form button");
+  await says(page, "#broadcasts", "version 7");
+  await page.fill("#find-subject", endpoint);
+  await page.click("#find-form button");
+  await says(page, "#found-about", "connected");
+  await looksRight(page, "manage");
+  await page.click("#drop-subscription");
+  await page.click('#confirm button[value="no"]');
+  assert.ok(await page.isVisible("#found"), "cancelling drops nothing");
+  await page.click("#drop-subscription");
+  await page.click("#confirm-yes");
+  await says(page, "#manage-note", "Dropped");
+  await says(page, "#audit", "dropSubscription");
+  const { status } = await fetch(endpoint, { method: "POST", headers: { TTL: "0" } });
+  assert.equal(status, 410, "the endpoint is gone");
+}
+
+async function showsTheService(page) {
+  await page.click('a[href="#overview"]');
+  await page.waitForSelector("#plots svg");
+  await says(page, "#about", "up since");
+  await looksRight(page, "overview");
+}
+
+async function staysSignedInForTheTab(page) {
+  await page.reload();
+  await page.waitForSelector("#tiles dd");
+  await page.click("#sign-out");
+  assert.ok(await page.isVisible("#sign-in"));
+  await page.reload();
+  assert.ok(await page.isVisible("#sign-in"), "the token is forgotten");
+}
+
+async function looksOnly() {
+  const page = await newPage();
+  await page.goto(`${console_}#token=${readOnlyToken}`);
+  await says(page, "#role", "look only");
+  assert.ok(!page.url().includes(readOnlyToken), "the token leaves the address");
+  await page.click('a[href="#manage"]');
+  for (const control of await page.$$("[data-changes]")) assert.ok(await control.isDisabled());
+  assert.deepEqual(page.problems, []);
+}
+
+try {
+  const page = await newPage();
+  await signsInByKeyboard(page);
+  const endpoint = await triesByKeyboard(page);
+  await traces(page, endpoint);
+  await manages(page, endpoint);
+  await showsTheService(page);
+  await staysSignedInForTheTab(page);
+  assert.deepEqual(page.problems, []);
+  const known = [new URL(console_).origin, new URL(endpoint).origin].sort();
+  assert.deepEqual([...page.asked].sort(), known, "the page asks nobody else");
+  await looksOnly();
+} finally {
+  await browser.close();
+}
