@@ -26,8 +26,10 @@ use super::message::{Fate, Message, Promise, Stamp, Step};
 use super::violation::{Violation, Violations};
 use crate::contents::MessageName;
 
-/// How long after its end a message may arrive that was sent in time.
-const ON_ITS_WAY: Duration = Duration::from_secs(3);
+/// How long after its end a message may come that was sent in time: this
+/// machine may be busy. On a connection that was opened after its end it may
+/// not come at all.
+const ON_ITS_WAY: Duration = Duration::from_secs(30);
 
 /// All that is known of the messages of a run.
 #[derive(Debug, Default)]
@@ -53,6 +55,7 @@ struct Log {
 pub(super) struct Connection {
     user_agent: u32,
     begun: Stamp,
+    opened: UnixTime,
     /// Nothing that was sent on an earlier one can be on its way still.
     after_crash: bool,
     /// The latest beginning of a push that it has received.
@@ -153,10 +156,16 @@ impl Account {
 
     /// A user agent is about to say hello, for the first time after a crash or
     /// again.
-    pub(super) fn connect(&mut self, user_agent: u32, after_crash: bool) -> Connection {
+    pub(super) fn connect(
+        &mut self,
+        user_agent: u32,
+        after_crash: bool,
+        now: UnixTime,
+    ) -> Connection {
         Connection {
             user_agent,
             begun: self.clock.next(),
+            opened: now,
             after_crash,
             newest: Stamp::default(),
             received: HashSet::new(),
@@ -185,7 +194,8 @@ impl Account {
         let message = self.message(name);
         let (begun, ended) = (message.begun, message.ended);
         let is_over = message.promise != Promise::Asked;
-        let is_late = is_over && now > message.latest + ON_ITS_WAY;
+        let latest = message.latest;
+        let is_late = is_over && (connection.opened > latest || now > latest + ON_ITS_WAY);
         let has_ended = message.ended_before(connection.begun).is_some();
         if connection.after_crash && message.acknowledged == Step::Asked {
             // The service that crashed did not hear it, or forgot it.
@@ -288,7 +298,7 @@ impl Account {
     /// The service does not know this user agent any more: what is stored for
     /// it will never come.
     pub(super) fn forgotten(&mut self, user_agent: u32, now: UnixTime) {
-        let nothing = self.connect(user_agent, true);
+        let nothing = self.connect(user_agent, true, now);
         self.settle(&nothing, now);
         let who = format!("user agent {user_agent}");
         self.violations.describe(Violation::Forgotten, &who);

@@ -37,7 +37,7 @@ impl Scene {
     }
 
     fn connection(&mut self) -> Connection {
-        self.account.connect(self.user_agent, false)
+        self.account.connect(self.user_agent, false, NOON)
     }
 
     fn receives(&mut self, connection: &mut Connection, name: MessageName) {
@@ -58,7 +58,7 @@ impl Scene {
     /// The service crashes, comes back, and sends these.
     fn crash_and_return(&mut self, coming: &[MessageName], now: UnixTime) {
         self.account.crashed();
-        let mut connection = self.account.connect(self.user_agent, true);
+        let mut connection = self.account.connect(self.user_agent, true, now);
         for name in coming {
             self.receives_at(&mut connection, *name, now);
         }
@@ -175,7 +175,7 @@ fn what_expires_may_be_gone_and_must_not_come() {
     scene.crash_and_return(&names[..1], NOON + ttl);
     assert_eq!(scene.fates(), [None, Some(Fate::Expired)]);
     assert_eq!(scene.violated(), []);
-    scene.crash_and_return(&names[..1], NOON + ttl + Duration::from_secs(4));
+    scene.crash_and_return(&names[..1], NOON + ttl + Duration::from_millis(1));
     assert_eq!(scene.violated(), [Violation::Late]);
 }
 
@@ -280,7 +280,7 @@ fn names_are_of_one_message_and_messages_of_one_user_agent() {
     assert_eq!(scene.violated(), [Violation::Version]);
     scene.account.add_user_agent();
     let user_agent = 1;
-    let mut other = scene.account.connect(user_agent, false);
+    let mut other = scene.account.connect(user_agent, false, NOON);
     scene.receives(&mut other, names[0]);
     let never_sent = MessageName {
         user_agent,

@@ -155,7 +155,8 @@ impl Receiver {
     /// Says hello; `None` if the service does not know it any more.
     async fn connect(&mut self, after_crash: bool) -> Result<Option<Open>, ClientError> {
         let Subscriber { number, uaid, .. } = &*self.subscriber;
-        let connection = self.scene.account().connect(*number, after_crash);
+        let now = self.scene.now();
+        let connection = self.scene.account().connect(*number, after_crash, now);
         let mut user_agent = UserAgent::connect(&self.scene.dialer, &self.scene.url).await?;
         let known = user_agent.hello(Some(*uaid)).await? == *uaid;
         Ok(known.then_some(Open {
