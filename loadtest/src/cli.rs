@@ -16,6 +16,7 @@ use crate::ledger::Terms;
 use crate::run::Setup;
 use crate::scenario::Scenario;
 use crate::subscription::{Letter, Signing};
+use crate::target::Guard;
 
 /// User agents that share one source address: a service may limit connections
 /// by address, and an address has few ports.
@@ -80,6 +81,9 @@ pub struct Common {
     /// given several times
     #[arg(long, value_name = "PID")]
     pub pid: Vec<u32>,
+    /// Loads a host that is not this machine, because you own it
+    #[arg(long, value_name = "NAME")]
+    pub i_own_this_host: Option<String>,
     /// Where to write the result, as JSON
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -154,6 +158,7 @@ impl Common {
             retries: pushing.map_or(0, |pushing| pushing.retries),
             opening: self.opening,
             settle: self.settle,
+            guard: Guard::new(self.i_own_this_host.as_deref()),
             seed: self
                 .seed
                 .unwrap_or_else(|| Clock::system().now().as_millis()),

@@ -17,6 +17,7 @@ use crate::process::ProcessError;
 use crate::progress::Watch;
 use crate::run::Run;
 use crate::scenario::Scenario;
+use crate::target::TargetError;
 use crate::usage::Observer;
 
 /// Why there is no outcome, or none that was kept.
@@ -28,6 +29,9 @@ pub enum Failure {
     /// A process that `--pid` names cannot be observed.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The target is somebody else's.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// No runtime, or no file.
     #[error("{what}: {error}")]
     System {
@@ -77,8 +81,11 @@ pub fn play(scenario: &Scenario) -> Result<Outcome, Failure> {
 pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     let common = scenario.common();
     let started_at = Clock::system().now().as_secs();
+    let pushing = scenario.pushing();
+    let setup = common.setup(pushing);
+    setup.guard.check(&setup.url)?;
     let observer = Observer::new(&common.pid)?;
-    let run = Run::new(common.setup(scenario.pushing()), common.dialer()?, observer);
+    let run = Run::new(setup, common.dialer()?, observer);
     let watch = Watch::start(&run, common.time_limit, common.quiet);
 
     let mut faults = Vec::new();

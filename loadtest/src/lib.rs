@@ -32,6 +32,7 @@ pub mod scenario;
 pub mod schedule;
 pub mod sender;
 pub mod subscription;
+pub mod target;
 pub mod traffic;
 pub mod usage;
 pub mod user_agent;

@@ -14,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::meters::Meters;
 use crate::outcome::{Phase, Sample};
 use crate::subscription::{Signing, Subscriptions, Writer};
+use crate::target::Guard;
 use crate::usage::Observer;
 
 /// How often is looked whether all has arrived.
@@ -45,6 +46,8 @@ pub struct Setup {
     pub opening: u32,
     /// How long to wait at the end for what has not arrived.
     pub settle: Duration,
+    /// Which hosts may be loaded.
+    pub guard: Guard,
     /// Names the run, and makes its choices.
     pub seed: u64,
 }

@@ -125,6 +125,12 @@ impl UserAgent {
         run.meters.record(Measure::Register, began, run.now());
         let keys = self.keys.as_ref().map(|keys| keys.subscription_keys());
         let subscription = Subscription::new(&endpoint, keys)?;
+        // A service may hand out endpoints on a host that nobody asked to load.
+        let guarded = run.setup.guard.check(&subscription.endpoint);
+        guarded.map_err(|error| ClientError::Url {
+            url: endpoint,
+            problem: error.to_string(),
+        })?;
         run.subscriptions
             .set(self.index, Some(Arc::new(subscription)));
         Ok(())
