@@ -13,6 +13,7 @@ use url::{Host, Url};
 
 use crate::faults::FaultCommand;
 use crate::ledger::Terms;
+use crate::preflight::Needs;
 use crate::run::Setup;
 use crate::scenario::Scenario;
 use crate::subscription::{Letter, Signing};
@@ -162,6 +163,17 @@ impl Common {
             seed: self
                 .seed
                 .unwrap_or_else(|| Clock::system().now().as_millis()),
+        }
+    }
+
+    /// What the run needs of the machine.
+    pub fn needs(&self, pushing: Option<&Pushing>) -> Needs {
+        let senders = pushing.map_or(0, |pushing| pushing.senders);
+        Needs {
+            connections: u64::from(self.user_agents) + u64::from(senders),
+            sources: self.source_addresses().len() as u64,
+            opening: self.opening.into(),
+            is_local: Guard::default().check(&self.url).is_ok(),
         }
     }
 

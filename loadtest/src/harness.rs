@@ -2,6 +2,7 @@
 //! went.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::{env, fs, io};
 
 use bugle::Clock;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use crate::machine::Machine;
 use crate::meters::read;
 use crate::outcome::{FORMAT, Outcome};
+use crate::preflight::{Lack, Limits, Needs};
 use crate::process::ProcessError;
 use crate::progress::Watch;
 use crate::run::Run;
@@ -32,6 +34,9 @@ pub enum Failure {
     /// The target is somebody else's.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// The machine is too small as it is.
+    #[error("this machine is not ready for the run:\n{}", listed(.0))]
+    Lacking(Vec<Lack>),
     /// No runtime, or no file.
     #[error("{what}: {error}")]
     System {
@@ -84,6 +89,7 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     let pushing = scenario.pushing();
     let setup = common.setup(pushing);
     setup.guard.check(&setup.url)?;
+    check_machine(&common.needs(pushing))?;
     let observer = Observer::new(&common.pid)?;
     let run = Run::new(setup, common.dialer()?, observer);
     let watch = Watch::start(&run, common.time_limit, common.quiet);
@@ -138,6 +144,29 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
         generator: processes.pop(),
         service,
     })
+}
+
+/// What the run cannot go without; what it may lack is told.
+fn check_machine(needs: &Needs) -> Result<(), Failure> {
+    let lacks = Limits::of_this_machine().lacks(needs);
+    let (certain, doubtful): (Vec<_>, Vec<_>) = lacks.into_iter().partition(|lack| lack.is_certain);
+    if !doubtful.is_empty() {
+        // Where nobody listens, the run has to show it.
+        let _ = writeln!(
+            io::stderr(),
+            "this may be too little:\n{}",
+            listed(&doubtful)
+        );
+    }
+    match certain.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Lacking(certain)),
+    }
+}
+
+fn listed(lacks: &[Lack]) -> String {
+    let lines = lacks.iter().map(|lack| format!("  {lack}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The settings, with those that were chosen for want of a flag.

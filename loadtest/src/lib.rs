@@ -25,6 +25,7 @@ pub mod machine;
 pub mod meters;
 pub mod outcome;
 pub mod population;
+pub mod preflight;
 pub mod process;
 pub mod progress;
 pub mod run;

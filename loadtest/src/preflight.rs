@@ -1,0 +1,307 @@
+//! What the machine lacks for a run of the asked size, with the commands that
+//! mend it.
+
+use std::fmt;
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// File handles beside those of connections: the runtime's, files, /proc.
+const OTHER_FILES: u64 = 64;
+
+/// Memory of the kernel for one end of an idle TCP connection, in octets.
+const KERNEL_OCTETS: u64 = 4096;
+
+/// Memory of the load tester for one idle user agent, in octets; with TLS more.
+const USER_AGENT_OCTETS: u64 = 8192;
+
+/// The kernel counts TCP memory in these.
+const PAGE: u64 = 4096;
+
+/// What a run needs of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Connections that are open at one time.
+    pub connections: u64,
+    /// Source addresses that they are spread over; 0 lets the system choose.
+    pub sources: u64,
+    /// Connections that are opened at one time.
+    pub opening: u64,
+    /// Whether the service is on this machine: then the other ends are, too.
+    pub is_local: bool,
+}
+
+/// What the machine has. `None` is a setting that this kernel does not have,
+/// and that so limits nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// File handles that this process may open.
+    pub files: u64,
+    /// Ports for connections that are opened from one address.
+    pub ports: Option<u64>,
+    /// `net.core.somaxconn`: connections that wait to be accepted.
+    pub backlog: Option<u64>,
+    /// `net.netfilter.nf_conntrack_max`.
+    pub conntrack: Option<u64>,
+    /// The last of `net.ipv4.tcp_mem`, in pages.
+    pub tcp_pages: Option<u64>,
+    /// Memory that is free or can be freed, in octets.
+    pub memory: Option<u64>,
+}
+
+/// Something that there is not enough of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// What it is.
+    pub what: &'static str,
+    /// How much is needed.
+    pub needed: u64,
+    /// How much there is.
+    pub there: u64,
+    /// The command, or the flag, that mends it.
+    pub mend: String,
+    /// The run fails without it; otherwise it only may.
+    pub is_certain: bool,
+}
+
+impl Limits {
+    /// Those of this machine and process. The soft limit of file handles is
+    /// raised to the hard one first.
+    pub fn of_this_machine() -> Self {
+        Self {
+            files: raise_files(),
+            ports: numbers("/proc/sys/net/ipv4/ip_local_port_range")
+                .and_then(|range| Some(range.get(1)?.saturating_sub(*range.first()?) + 1)),
+            backlog: number("/proc/sys/net/core/somaxconn"),
+            conntrack: number("/proc/sys/net/netfilter/nf_conntrack_max"),
+            tcp_pages: numbers("/proc/sys/net/ipv4/tcp_mem")
+                .and_then(|pages| pages.last().copied()),
+            memory: available_memory(),
+        }
+    }
+
+    /// What is lacking for `needs`.
+    pub fn lacks(&self, needs: &Needs) -> Vec<Lack> {
+        let lacks = [
+            self.files(needs),
+            self.ports(needs),
+            self.backlog(needs),
+            self.conntrack(needs),
+            self.tcp_pages(needs),
+            self.memory(needs),
+        ];
+        lacks.into_iter().flatten().collect()
+    }
+
+    fn files(&self, needs: &Needs) -> Option<Lack> {
+        let needed = needs.connections + OTHER_FILES;
+        let mend = format!(
+            "ulimit -n {needed}   (as root; for good, `* - nofile {needed}` in \
+             /etc/security/limits.conf, and fs.nr_open at least that)"
+        );
+        Lack::of(
+            "file handles of this process",
+            needed,
+            Some(self.files),
+            mend,
+        )
+    }
+
+    fn ports(&self, needs: &Needs) -> Option<Lack> {
+        let needed = needs.connections.div_ceil(needs.sources.max(1));
+        let sources = needs.connections.div_ceil(self.ports?.max(1));
+        let mend = format!(
+            "--sources {sources}   (or sysctl -w net.ipv4.ip_local_port_range='1024 65535')"
+        );
+        Lack::of("ports for each source address", needed, self.ports, mend)
+    }
+
+    fn backlog(&self, needs: &Needs) -> Option<Lack> {
+        let needed = needs.opening;
+        let mend = format!("sysctl -w net.core.somaxconn={needed}");
+        let lack = Lack::of(
+            "connections that wait to be accepted",
+            needed,
+            self.backlog,
+            mend,
+        );
+        lack.map(Lack::that_may_not_matter)
+    }
+
+    fn conntrack(&self, needs: &Needs) -> Option<Lack> {
+        let needed = needs.connections * needs.ends();
+        let mend = format!("sysctl -w net.netfilter.nf_conntrack_max={needed}");
+        let what = "connections that the packet filter follows";
+        Lack::of(what, needed, self.conntrack, mend)
+    }
+
+    fn tcp_pages(&self, needs: &Needs) -> Option<Lack> {
+        let octets = needs.connections * needs.ends() * KERNEL_OCTETS;
+        let needed = octets.div_ceil(PAGE);
+        let mend = format!("sysctl -w net.ipv4.tcp_mem='{0} {0} {0}'", needed * 2);
+        let lack = Lack::of("pages of memory for TCP", needed, self.tcp_pages, mend);
+        lack.map(Lack::that_may_not_matter)
+    }
+
+    fn memory(&self, needs: &Needs) -> Option<Lack> {
+        let each = USER_AGENT_OCTETS + needs.ends() * KERNEL_OCTETS;
+        let mend = "fewer user agents, or a larger machine".to_owned();
+        let needed = needs.connections * each;
+        let lack = Lack::of("octets of free memory", needed, self.memory, mend);
+        lack.map(Lack::that_may_not_matter)
+    }
+}
+
+impl Needs {
+    /// Ends of each connection that are on this machine.
+    fn ends(&self) -> u64 {
+        if self.is_local { 2 } else { 1 }
+    }
+}
+
+impl Lack {
+    fn of(what: &'static str, needed: u64, there: Option<u64>, mend: String) -> Option<Self> {
+        let there = there.filter(|there| *there < needed)?;
+        Some(Self {
+            what,
+            needed,
+            there,
+            mend,
+            is_certain: true,
+        })
+    }
+
+    /// It slows a run down, or is an estimate.
+    fn that_may_not_matter(self) -> Self {
+        Self {
+            is_certain: false,
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            needed,
+            there,
+            mend,
+            ..
+        } = self;
+        write!(f, "{what}: {needed} needed, {there} there\n    {mend}")
+    }
+}
+
+/// Raises the soft limit to the hard one, which needs no rights. Returns the
+/// limit then.
+fn raise_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let raised = match setrlimit(Resource::Nofile, most) {
+        Ok(()) => limit.maximum,
+        // Some systems have a lower bound than the hard limit says.
+        Err(_) => limit.current,
+    };
+    // None is no limit.
+    raised.unwrap_or(u64::MAX)
+}
+
+fn available_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+fn number(path: &str) -> Option<u64> {
+    numbers(path)?.first().copied()
+}
+
+fn numbers(path: &str) -> Option<Vec<u64>> {
+    let text = fs::read_to_string(path).ok()?;
+    text.split_whitespace()
+        .map(|word| word.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Limits = Limits {
+        files: 20_000,
+        ports: Some(28_000),
+        backlog: Some(4096),
+        conntrack: Some(65_536),
+        tcp_pages: Some(190_000),
+        memory: Some(8 << 30),
+    };
+
+    fn what(limits: &Limits, needs: &Needs) -> Vec<&'static str> {
+        limits.lacks(needs).iter().map(|lack| lack.what).collect()
+    }
+
+    #[test]
+    fn a_small_run_lacks_nothing() {
+        let needs = Needs {
+            connections: 19_000,
+            sources: 38,
+            opening: 64,
+            is_local: true,
+        };
+        assert_eq!(SMALL.lacks(&needs), []);
+    }
+
+    #[test]
+    fn a_large_run_is_told_what_it_lacks_and_how_to_mend_it() {
+        let needs = Needs {
+            connections: 100_000,
+            sources: 1,
+            opening: 100_000,
+            is_local: true,
+        };
+        let lacks = SMALL.lacks(&needs);
+        let mended = |what: &str| {
+            let lack = lacks.iter().find(|lack| lack.what.contains(what));
+            lack.map(|lack| (lack.is_certain, lack.mend.clone()))
+        };
+        assert!(
+            mended("file handles").is_some_and(|(certain, mend)| {
+                certain && mend.starts_with("ulimit -n 100064 ")
+            })
+        );
+        assert!(mended("ports").is_some_and(|(_, mend)| mend.starts_with("--sources 4 ")));
+        let backlog = "sysctl -w net.core.somaxconn=100000".to_owned();
+        assert_eq!(mended("accepted"), Some((false, backlog)));
+        let conntrack = "sysctl -w net.netfilter.nf_conntrack_max=200000".to_owned();
+        assert_eq!(mended("packet filter"), Some((true, conntrack)));
+        assert!(mended("TCP").is_some());
+        assert_eq!(mended("free memory"), None);
+    }
+
+    #[test]
+    fn what_a_kernel_does_not_have_limits_nothing() {
+        let limits = Limits {
+            files: u64::MAX,
+            ..Limits::default()
+        };
+        let needs = Needs {
+            connections: 10_000_000,
+            ..Needs::default()
+        };
+        assert_eq!(what(&limits, &needs), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn limits_of_this_machine_are_read() {
+        let limits = Limits::of_this_machine();
+        assert!(limits.files > 0);
+        assert!(limits.memory.is_some_and(|octets| octets > 0));
+    }
+}
