@@ -16,6 +16,7 @@ use crate::ledger::Terms;
 use crate::preflight::Needs;
 use crate::run::Setup;
 use crate::scenario::Scenario;
+use crate::soak::Soak;
 use crate::subscription::{Letter, Signing};
 use crate::target::Guard;
 
@@ -44,6 +45,9 @@ pub enum Command {
     /// Kills a service again and again, and sees that it loses nothing
     #[command(subcommand)]
     Faults(FaultCommand),
+    /// An hour of coming and going, after which a service must hold what it
+    /// held before
+    Soak(Soak),
 }
 
 /// What all scenarios have in common.

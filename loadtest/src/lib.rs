@@ -32,6 +32,7 @@ pub mod run;
 pub mod scenario;
 pub mod schedule;
 pub mod sender;
+pub mod soak;
 pub mod subscription;
 pub mod target;
 pub mod traffic;

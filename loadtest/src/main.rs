@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use bugle_load::cli::{Cli, Command};
-use bugle_load::{faults, harness};
+use bugle_load::{faults, harness, soak};
 use clap::Parser;
 
 /// Something was missing or wrong.
@@ -19,6 +19,12 @@ fn main() -> ExitCode {
         Command::Scenario(scenario) => {
             let outcome = harness::play(&scenario);
             outcome.map_or_else(unusable, |outcome| told(outcome.summary(), outcome.passed))
+        }
+        Command::Soak(soak) => {
+            let outcome = soak::play(&soak);
+            outcome.map_or_else(unusable, |outcome| {
+                told(outcome.to_string(), outcome.passed)
+            })
         }
         Command::Faults(command) => {
             let outcome = faults::play(&command);

@@ -136,6 +136,19 @@ impl UserAgent {
         Ok(())
     }
 
+    /// Gives its subscription back, if it is connected. Whoever pushes to it
+    /// must have ended.
+    pub async fn unregister(&mut self) {
+        self.run.subscriptions.set(self.index, None);
+        let Some(connection) = &mut self.connection else {
+            return;
+        };
+        match connection.unregister(self.channel).await {
+            Ok(()) => self.uaid = None,
+            Err(error) => self.lost(&error),
+        }
+    }
+
     /// Gives its subscription back and takes another, if it is connected. What
     /// was sent to the old one need not arrive any more.
     pub async fn resubscribe(&mut self) {

@@ -24,7 +24,7 @@ pub use connect::Connect;
 pub use fanout::Fanout;
 pub use mixed::Mixed;
 pub use offline::Offline;
-pub use push::Push;
+pub use push::{Push, rate};
 pub use storm::Storm;
 
 /// A scenario with its settings.

@@ -1,0 +1,151 @@
+//! Those who live in a soak.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use fastrand::Rng;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Soak, wait};
+use crate::contents::mix;
+use crate::ledger::Terms;
+use crate::run::Run;
+use crate::sender::Sender;
+use crate::subscription::Letter;
+use crate::user_agent::UserAgent;
+
+/// How often one is there before it gives its subscription back.
+const VISITS: u32 = 3;
+
+/// The shortest visit in seconds, and the longest.
+const VISIT: (f64, f64) = (5.0, 30.0);
+
+/// How long one is away between two, in seconds.
+const AWAY: (f64, f64) = (1.0, 15.0);
+
+/// How long the last messages may take.
+const LAST: Duration = Duration::from_secs(3);
+
+/// Lifetimes of messages in seconds. The short ones run out for those who are
+/// away; TTL 0 is for those who are there.
+const TTLS: [u32; 4] = [0, 2, 20, 60];
+
+/// More lives than there can be: the shortest takes all its shortest parts.
+pub(super) fn most(soak: &Soak) -> u32 {
+    let time = (soak.warm_up + soak.duration).as_secs();
+    let shortest = u64::from(VISITS) * 5;
+    let each = u32::try_from(time / shortest).unwrap_or(u32::MAX);
+    // Two that are cut short, at the end of each part.
+    soak.user_agents.saturating_mul(each.saturating_add(2))
+}
+
+/// All who live at one time, and come after each other.
+pub(super) struct Town {
+    run: Arc<Run>,
+    places: u32,
+    /// Seconds between two pushes to one of them, on average.
+    pause: f64,
+    next: Arc<AtomicU32>,
+}
+
+impl Town {
+    pub(super) fn new(run: &Arc<Run>, soak: &Soak) -> Self {
+        Self {
+            run: Arc::clone(run),
+            places: soak.user_agents,
+            pause: f64::from(soak.user_agents) / soak.rate,
+            next: Arc::default(),
+        }
+    }
+
+    /// How many have lived.
+    pub(super) fn lives(&self) -> u32 {
+        self.next
+            .load(Ordering::Relaxed)
+            .min(self.run.setup.user_agents)
+    }
+
+    /// Life for a while, until nobody is left.
+    pub(super) async fn live(&self, time: Duration) {
+        let until = self.run.cancel.child_token();
+        let mut places = JoinSet::new();
+        for _ in 0..self.places {
+            let (run, next) = (Arc::clone(&self.run), Arc::clone(&self.next));
+            let (until, pause) = (until.clone(), self.pause);
+            places.spawn(async move {
+                while !until.is_cancelled() {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= run.setup.user_agents {
+                        return;
+                    }
+                    live_once(&run, index, pause, &until).await;
+                }
+            });
+        }
+        wait(until, time).await;
+        while places.join_next().await.is_some() {}
+    }
+}
+
+/// From the subscription to its end.
+async fn live_once(run: &Arc<Run>, index: u32, pause: f64, until: &CancellationToken) {
+    let rng = Rng::with_seed(mix(run.setup.seed ^ u64::from(index)));
+    let mut user_agent = UserAgent::new(run, index);
+    if !user_agent.connect_until(until).await {
+        return;
+    }
+    let pushing = push(run, index, pause, rng.clone());
+    tokio::select! {
+        () = pushing => {}
+        () = visit(&mut user_agent, rng, until) => {}
+    }
+    // A last visit, which no push is late for.
+    let _ = user_agent.connect_until(&run.cancel).await;
+    stay(&mut user_agent, run, LAST).await;
+    user_agent.unregister().await;
+    user_agent.leave().await;
+}
+
+async fn visit(user_agent: &mut UserAgent, mut rng: Rng, until: &CancellationToken) {
+    for _ in 0..VISITS {
+        let end = until.child_token();
+        let over = wait(end.clone(), between(&mut rng, VISIT));
+        tokio::join!(user_agent.stay(&end), over);
+        if until.is_cancelled() {
+            return;
+        }
+        // Some say that they go, some just are not there any more.
+        match rng.bool() {
+            true => user_agent.leave().await,
+            false => user_agent.vanish(),
+        }
+        wait(until.child_token(), between(&mut rng, AWAY)).await;
+    }
+}
+
+async fn stay(user_agent: &mut UserAgent, run: &Run, time: Duration) {
+    let end = run.cancel.child_token();
+    tokio::join!(user_agent.stay(&end), wait(end.clone(), time));
+}
+
+/// Pushes to one user agent, for ever.
+async fn push(run: &Arc<Run>, index: u32, pause: f64, mut rng: Rng) {
+    let mut sender = Sender::new(run);
+    loop {
+        tokio::time::sleep(between(&mut rng, (0.0, 2.0 * pause))).await;
+        let ttl = rng.choice(TTLS).unwrap_or_default();
+        let letter = Letter {
+            terms: Terms { ttl, topic: None },
+            urgency: None,
+            size: rng.usize(150..2000),
+        };
+        sender.send(index, &letter, run.now()).await;
+    }
+}
+
+/// A time between two, in seconds.
+fn between(rng: &mut Rng, (least, most): (f64, f64)) -> Duration {
+    Duration::from_secs_f64(least + (most - least) * rng.f64())
+}
