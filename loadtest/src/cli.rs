@@ -14,6 +14,7 @@ use url::{Host, Url};
 use crate::faults::FaultCommand;
 use crate::ledger::Terms;
 use crate::preflight::Needs;
+use crate::report::Report;
 use crate::run::Setup;
 use crate::scenario::Scenario;
 use crate::soak::Soak;
@@ -48,6 +49,8 @@ pub enum Command {
     /// An hour of coming and going, after which a service must hold what it
     /// held before
     Soak(Soak),
+    /// Makes a page with plots of one or several results
+    Report(Report),
 }
 
 /// What all scenarios have in common.

@@ -12,7 +12,10 @@
 //! [`outcome::Outcome`], printed and written as JSON.
 //!
 //! [`faults`] are runs of their own kind: they start the service themselves and
-//! kill it, and hold what it accepted against what comes afterwards.
+//! kill it, and hold what it accepted against what comes afterwards. A [`soak`]
+//! is an hour of coming and going, after which a service must hold what it held
+//! before. [`report`] makes a page of results; [`preflight`] and [`target`] say
+//! what cannot be loaded, and what must not.
 
 pub mod cli;
 pub mod clock;
@@ -28,6 +31,7 @@ pub mod population;
 pub mod preflight;
 pub mod process;
 pub mod progress;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod schedule;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use bugle_load::cli::{Cli, Command};
-use bugle_load::{faults, harness, soak};
+use bugle_load::{faults, harness, report, soak};
 use clap::Parser;
 
 /// Something was missing or wrong.
@@ -25,6 +25,10 @@ fn main() -> ExitCode {
             outcome.map_or_else(unusable, |outcome| {
                 told(outcome.to_string(), outcome.passed)
             })
+        }
+        Command::Report(report) => {
+            let written = report::write(&report);
+            written.map_or_else(unusable, |where_to| told(where_to, true))
         }
         Command::Faults(command) => {
             let outcome = faults::play(&command);
