@@ -16,7 +16,7 @@ use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
 async fn one_who_asks_and_does_not_read_is_let_go() {
     needs_ours!("the program");
     let server = Server::start_program_with(None, |config| {
-        config.limits.body_timeout = Duration::from_millis(300);
+        config.limits.body_timeout = Duration::from_secs(1);
     })
     .await;
     let mut siege = Siege::of(&server).await;

@@ -37,7 +37,7 @@ fn close_code(heard: &[u8]) -> u16 {
 #[tokio::test]
 async fn pings_of_one_who_does_not_read_the_pongs_end_the_connection() {
     needs_ours!("the program");
-    let patience = Duration::from_millis(300);
+    let patience = Duration::from_secs(1);
     let change = |config: &mut bugle::Config| config.user_agent.write_timeout = patience;
     let server = Server::start_program_with(None, change).await;
     let mut siege = Siege::of(&server).await;

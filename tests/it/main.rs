@@ -33,6 +33,8 @@ mod disk;
 mod expiry;
 mod hello;
 mod hostile_http1;
+mod hostile_http2;
+mod hostile_slow;
 mod hostile_websocket;
 mod interleavings;
 mod limits;

@@ -1,0 +1,194 @@
+//! HTTP/2 of strangers, frame by frame: floods of what costs the sender little,
+//! headers and windows without end. The memory stays where it was, and honest
+//! clients are served.
+
+use std::time::Duration;
+
+use bugle::Config;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::frames::{http2, http2_begin, http2_head};
+use crate::support::server::Server;
+use crate::support::siege::{Siege, connect, drain, pour};
+use crate::support::subject::needs_ours;
+use crate::support::user_agent::PATIENCE;
+
+// Frames and flags (RFC 9113 §6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+const INITIAL_WINDOW: u16 = 4;
+
+/// Methods by their place in the static table of HPACK.
+const GET: u8 = 2;
+const POST: u8 = 3;
+
+fn impatient(config: &mut Config) {
+    config.limits.body_timeout = Duration::from_secs(1);
+}
+
+async fn begun(server: &Server, settings: &[(u16, u32)]) -> TcpStream {
+    let mut stream = connect(server).await;
+    stream.write_all(&http2_begin(settings)).await.unwrap();
+    stream
+}
+
+/// A request on each of these streams, reset at once (CVE-2023-44487).
+fn resets(path: &str, streams: std::ops::Range<u32>) -> Vec<u8> {
+    let head = http2_head(GET, path, &[]);
+    let reset = 8_u32.to_be_bytes();
+    let request = |stream: u32| {
+        let asked = http2(HEADERS, END_HEADERS | END_STREAM, stream, &head);
+        [asked, http2(RST_STREAM, 0, stream, &reset)].concat()
+    };
+    streams.flat_map(|nth| request(2 * nth + 1)).collect()
+}
+
+#[tokio::test]
+async fn requests_that_are_reset_at_once_cost_nothing_that_lasts() {
+    needs_ours!("the program");
+    let server = Server::start_program_with(None, impatient).await;
+    let mut siege = Siege::of(&server).await;
+    for path in ["/push/x", "/health", "/subscription-set/x"] {
+        let mut stream = begun(&server, &[]).await;
+        let flood = async {
+            for round in 0..100 {
+                let resets = resets(path, round * 100..(round + 1) * 100);
+                if stream.write_all(&resets).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let flood = siege.withstands(timeout(2 * PATIENCE, flood)).await;
+        assert!(flood.is_ok(), "neither served nor cut");
+    }
+}
+
+/// What a client pours and does not read the answers to: those that make the
+/// service write end the connection, the others come to nothing.
+#[tokio::test]
+async fn floods_of_control_frames_end_the_connection_or_come_to_nothing() {
+    needs_ours!("the program");
+    let server = Server::start_program_with(None, impatient).await;
+    let mut siege = Siege::of(&server).await;
+    let open = http2(HEADERS, END_HEADERS, 1, &http2_head(POST, "/push/x", &[]));
+    let window = [0, INITIAL_WINDOW.to_be_bytes()[1], 0, 0, 0xff, 0xff];
+    for (name, before, frame) in [
+        ("SETTINGS", vec![], http2(SETTINGS, 0, 0, &window)),
+        ("PING", vec![], http2(PING, 0, 0, &[7; 8])),
+        ("PING answers", vec![], http2(PING, 1, 0, &[7; 8])),
+        ("PRIORITY", vec![], http2(PRIORITY, 0, 9, &[0, 0, 0, 0, 1])),
+        ("unknown", vec![], http2(0xbe, 0, 0, &[0; 64])),
+        ("windows", vec![], http2(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+        ("no windows", vec![], http2(WINDOW_UPDATE, 0, 0, &[0; 4])),
+        ("empty DATA", open, http2(DATA, 0, 1, &[])),
+    ] {
+        let mut stream = begun(&server, &[]).await;
+        stream.write_all(&before).await.unwrap();
+        let frames = frame.repeat(500);
+        let flood = pour(&mut stream, &frames, 200);
+        let poured = siege.withstands(timeout(3 * PATIENCE, flood)).await;
+        assert!(poured.is_ok(), "{name}: neither taken nor cut");
+        println!("{name}: {poured:?} of 200");
+    }
+}
+
+#[tokio::test]
+async fn headers_without_end_come_to_an_end() {
+    needs_ours!("the program");
+    let server = Server::start_program_with(None, impatient).await;
+    let mut siege = Siege::of(&server).await;
+    let head = http2_head(GET, "/health", &[]);
+    let field = [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat();
+    for (name, more) in [
+        ("full", http2(CONTINUATION, 0, 1, &field.repeat(150))),
+        ("small", http2(CONTINUATION, 0, 1, &field)),
+        ("empty", http2(CONTINUATION, 0, 1, &[])),
+        // The same field by its place in the table, which costs an octet each.
+        ("table", http2(CONTINUATION, 0, 1, &[0xbe; 16_000])),
+    ] {
+        let mut stream = begun(&server, &[]).await;
+        // Into the table: RFC 7541 §6.2.1.
+        let kept = [&[0x40, 1, b'x', 100][..], &[b'y'; 100]].concat();
+        let first = http2(HEADERS, END_STREAM, 1, &[&head[..], &kept].concat());
+        stream.write_all(&first).await.unwrap();
+        let flood = timeout(PATIENCE, pour(&mut stream, &more, 20_000));
+        let poured = siege.withstands(flood).await;
+        assert!(poured.is_ok_and(|times| times < 20_000), "{name}: no end");
+    }
+}
+
+#[tokio::test]
+async fn answers_for_which_there_is_never_room_are_given_up() {
+    needs_ours!("the program");
+    let server = Server::start_program_with(None, impatient).await;
+    let mut siege = Siege::of(&server).await;
+    let mut asked = Vec::new();
+    for nth in 0..128 {
+        let head = http2_head(GET, "/errors", &[]);
+        let flags = END_HEADERS | END_STREAM;
+        asked.extend(http2(HEADERS, flags, 2 * nth + 1, &head));
+    }
+    let hold = async {
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let mut stream = begun(&server, &[(INITIAL_WINDOW, 0)]).await;
+            stream.write_all(&asked).await.unwrap();
+            held.push(stream);
+        }
+        held
+    };
+    let mut held = siege.withstands(hold).await;
+    for stream in &mut held {
+        let resets = siege.withstands(timeout(2 * PATIENCE, resets_of(stream, 128)));
+        assert!(resets.await.is_ok(), "they are kept");
+    }
+}
+
+/// Reads until so many streams have been reset.
+async fn resets_of(stream: &mut TcpStream, mut count: usize) {
+    while count > 0 {
+        let mut header = [0; 9];
+        stream.read_exact(&mut header).await.unwrap();
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        stream.read_exact(&mut payload).await.unwrap();
+        count -= usize::from(header[3] == RST_STREAM);
+    }
+}
+
+#[tokio::test]
+async fn half_headers_on_many_connections_are_bounded() {
+    needs_ours!("the program");
+    let server = Server::start_program_with(None, |config| {
+        config.limits.handshake_timeout = Duration::from_secs(1);
+        config.limits.idle_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let mut siege = Siege::of(&server).await;
+    let field = [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat();
+    let block = [http2_head(GET, "/", &[]), field.repeat(100)].concat();
+    let half = http2(HEADERS, END_STREAM, 1, &block);
+    let hold = async {
+        let mut held = Vec::new();
+        for _ in 0..300 {
+            let mut stream = begun(&server, &[]).await;
+            stream.write_all(&half).await.unwrap();
+            held.push(stream);
+        }
+        for stream in &mut held {
+            drain(stream).await;
+        }
+    };
+    siege.withstands(hold).await;
+}

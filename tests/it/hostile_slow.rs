@@ -1,0 +1,95 @@
+//! Clients that say one octet at a time, on every listener and in every state
+//! of a connection: each is cut, and honest ones are served meanwhile.
+
+use std::time::Duration;
+
+use bugle::Config;
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::frames::{http2, http2_begin, http2_head, websocket};
+use crate::support::server::Server;
+use crate::support::siege::Siege;
+use crate::support::subject::needs_ours;
+use crate::support::user_agent::PATIENCE;
+
+/// How many are slow at one time in each way.
+const SLOW: usize = 25;
+
+fn impatient(config: &mut Config) {
+    let patience = Duration::from_secs(1);
+    config.limits.handshake_timeout = patience;
+    config.limits.body_timeout = patience;
+    config.limits.idle_timeout = patience;
+    config.user_agent.hello_timeout = patience;
+}
+
+/// Sends what comes first at once and the rest octet by octet, again and again,
+/// until the service ends the connection.
+async fn trickle(address: &str, first: &[u8], rest: &[u8]) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut read, mut write) = stream.into_split();
+    let say = async {
+        if write.write_all(first).await.is_err() {
+            return;
+        }
+        for octet in rest.iter().cycle() {
+            if write.write_all(&[*octet]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let hear = async {
+        let mut heard = [0; 1024];
+        while read.read(&mut heard).await.is_ok_and(|octets| octets > 0) {}
+    };
+    tokio::select! {
+        () = say => {}
+        () = hear => {}
+    }
+}
+
+#[tokio::test]
+async fn slow_clients_are_cut_on_every_listener_and_in_every_state() {
+    needs_ours!("the program");
+    let server = Server::start_program_with(None, impatient).await;
+    let mut siege = Siege::of(&server).await;
+    let host = "Host: a\r\n";
+    let upgrade = format!(
+        "GET / HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let post = format!("POST /subscribe HTTP/1.1\r\n{host}Content-Length: 4000\r\n\r\n");
+    let head = http2_head(3, "/subscribe", &[]);
+    let half = [http2_begin(&[]), http2(1, 0, 1, &head)].concat();
+    let open = [http2_begin(&[]), http2(1, 4, 1, &head)].concat();
+    let (public, admin) = (server.authority(), server.admin());
+    let get = format!("GET / HTTP/1.1\r\n{host}");
+    let ways: &[(&str, &[u8], &[u8])] = &[
+        (public, b"", get.as_bytes()),
+        (public, get.as_bytes(), b"X-Slow: y\r\n"),
+        (public, post.as_bytes(), b"a"),
+        (public, b"P", b"R"),
+        (public, b"PRI * HTTP/2.0\r\n\r\nS", b"M"),
+        (public, &http2_begin(&[]), &http2(6, 1, 0, &[0; 8])),
+        (public, &half, &http2(9, 0, 1, b"")),
+        (public, &open, &http2(0, 0, 1, b"a")),
+        (public, upgrade.as_bytes(), &websocket(0x01, b"{")),
+        (admin, b"", get.as_bytes()),
+        (admin, get.as_bytes(), b"X-Slow: y\r\n"),
+        (admin, b"PRI * HTTP/2.0\r\n\r\nS", b"M"),
+        (admin, &half, &http2(9, 0, 1, b"")),
+    ];
+    let slow = ways.iter().flat_map(|way| [way; SLOW]);
+    let slow = slow.map(|(address, first, rest)| async move {
+        let cut = timeout(3 * PATIENCE, trickle(address, first, rest)).await;
+        let way = String::from_utf8_lossy(first);
+        assert!(cut.is_ok(), "kept at {address}: {way:?}, {rest:?}");
+    });
+    siege.withstands(join_all(slow)).await;
+    let all_gone = server.await_metric("bugle_connections", 2.0);
+    all_gone.await;
+}
