@@ -361,10 +361,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         let patience = self.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.send(frame)).await {
             Ok(written) => Ok(written?),
-            Err(_) => {
-                self.service.metrics().cut("user_agent.write_timeout");
-                Err(End::Lost)
-            }
+            Err(_) => Err(self.stuck()),
         }
     }
 
@@ -373,7 +370,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         let patience = self.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.flush()).await {
             Ok(written) => Ok(written?),
-            Err(_) => Err(End::Lost),
+            Err(_) => Err(self.stuck()),
         }
+    }
+
+    fn stuck(&self) -> End {
+        self.service.metrics().cut("user_agent.write_timeout");
+        End::Lost
     }
 }
