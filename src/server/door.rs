@@ -191,15 +191,17 @@ async fn open(stream: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<(Io, bool)
 /// HTTP/1.1 begins like them.
 async fn has_preface(stream: &TcpStream) -> io::Result<bool> {
     const PREFACE: &[u8] = b"PRI ";
-    const AGAIN: Duration = Duration::from_millis(10);
+    let mut again = Duration::from_millis(10);
     let mut seen = [0; PREFACE.len()];
     loop {
         let octets = stream.peek(&mut seen).await?;
         if octets == 0 || octets == PREFACE.len() || !PREFACE.starts_with(&seen[..octets]) {
             return Ok(&seen[..octets] == PREFACE);
         }
-        // Only a sender that splits its first four octets comes here.
-        sleep(AGAIN).await;
+        // Only a sender that splits its first four octets comes here; one that
+        // stops there is looked at ever more seldom.
+        sleep(again).await;
+        again *= 2;
     }
 }
 
