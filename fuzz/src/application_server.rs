@@ -8,8 +8,8 @@ use bugle_protocol::prefer::Prefer;
 use bugle_protocol::push::PushHeaders;
 use bugle_protocol::vapid::{Audience, Credentials};
 use bugle_protocol::{
-    ChannelId, ContentCoding, Keyring, MessageId, MessageUrl, PushEndpoint, SubscriptionId,
-    Tolerances, Uaid, UnixTime,
+    ChannelId, ContentCoding, Keyring, MessageId, MessageUrl, PushEndpoint, ReceiptSubscriptionUrl,
+    SubscriptionId, SubscriptionSetUrl, Tolerances, Uaid, UnixTime,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -112,6 +112,15 @@ pub fn tokens(data: &[u8]) {
         }
         if let Ok(message) = MessageUrl::open(&keyring, text) {
             assert_eq!(message.seal(&keyring), text);
+        }
+        if let Ok(own) = PushEndpoint::open_subscription(&keyring, text) {
+            assert_eq!(own.seal_subscription(&keyring), text);
+        }
+        if let Ok(set) = SubscriptionSetUrl::open(&keyring, text) {
+            assert_eq!(set.seal(&keyring), text);
+        }
+        if let Ok(receipts) = ReceiptSubscriptionUrl::open(&keyring, text) {
+            assert_eq!(receipts.seal(&keyring), text);
         }
     }
     let octet = |at: usize| data.get(at).copied().unwrap_or_default();
