@@ -34,6 +34,7 @@ mod expiry;
 mod hello;
 mod hostile_http1;
 mod hostile_http2;
+mod hostile_page;
 mod hostile_slow;
 mod hostile_websocket;
 mod interleavings;
