@@ -9,7 +9,10 @@ fn every_test_that_the_threat_model_names_is_there() {
     let page = read("docs/security.md");
     let mut named = 0;
     for (file, test) in page.split('`').filter_map(|code| code.split_once("::")) {
-        let tests = read(&format!("tests/it/{file}.rs"));
+        let tests = ["tests/it", "loadtest/tests"];
+        let tests = tests
+            .map(|folder| read(&format!("{folder}/{file}.rs")))
+            .concat();
         let is_there = tests.contains(&format!("fn {test}("));
         // `file::test` is how the page says what a name is.
         assert!(is_there || test == "test", "{file}::{test} is no test");
