@@ -27,6 +27,8 @@ mod profile;
 mod readme;
 mod restarts;
 mod rfc8030;
+#[path = "../it/support/secrets.rs"]
+mod secrets;
 mod senders;
 mod service;
 mod site;

@@ -10,6 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::process::wait_until;
+use crate::secrets;
 
 const PREFERENCES: &str = include_str!("user.js");
 const SAVE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,6 +50,14 @@ impl Profile {
     /// A file of the profile.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        // The browser's name at the service.
+        let preferences = fs::read_to_string(self.path("prefs.js"));
+        secrets::see(&preferences.unwrap_or_default());
     }
 }
 

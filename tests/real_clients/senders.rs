@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::secrets;
+
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/senders");
 
 /// What `PushSubscription.toJSON()` gave the page.
@@ -171,10 +173,12 @@ impl Senders {
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start ({error}); run ./test"));
         let input = serde_json::to_vec(input).unwrap();
+        secrets::see(&String::from_utf8_lossy(&input));
         process.stdin.take().unwrap().write_all(&input).unwrap();
         let output = process.wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name} failed: {errors}");
+        secrets::see(&String::from_utf8_lossy(&output.stdout));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }

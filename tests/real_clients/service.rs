@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::authority::Authority;
 use crate::process::{Process, wait_until};
+use crate::secrets;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -147,6 +148,7 @@ impl Service {
             .arg("--data")
             .arg(self.directory.path().join("data"))
             .envs(self.admission.iter().copied())
+            .env("BUGLE_LOG__FILTER", "trace")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
@@ -187,6 +189,11 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        // Ended, so that the log is whole.
+        self.process = None;
+        secrets::keep_log(&self.log());
+        let keys = fs::read_to_string(self.directory.path().join("data/endpoint-keys"));
+        secrets::see(&keys.unwrap_or_default());
         if thread::panicking() {
             let log = fs::read_to_string(self.log()).unwrap_or_default();
             eprintln!("--- the service's log ---\n{log}--- end of the service's log ---");

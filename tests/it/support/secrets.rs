@@ -1,16 +1,15 @@
 //! Keeps what a run must not find in its logs: with `BUGLE_TEST_SECRETS` set to
 //! a folder, every service under test logs at trace level into it, and every
 //! token, uaid and key that a test says or hears is noted beside. `./test
-//! secrets` makes such a run, and looks.
+//! conformance real-clients secrets` makes such runs, and looks.
+#![allow(dead_code, reason = "each kind of test uses a part")]
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use bugle::Config;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
@@ -43,14 +42,17 @@ pub fn log_here() {
     }
 }
 
-/// Where a real program's standard error goes; its log is set to trace level.
-pub fn log_of_program(config: &mut Config) -> Stdio {
-    match file("program") {
-        None => Stdio::inherit(),
-        Some(log) => {
-            config.log.filter = "trace".to_owned();
-            log.into()
-        }
+/// Where the standard error of a real program goes, which is to log at trace
+/// level; `None` where nothing is kept.
+pub fn log_of_program() -> Option<File> {
+    file("program")
+}
+
+/// Keeps the log that a real program has written to a file.
+pub fn keep_log(path: &Path) {
+    if let Some(mut log) = file("program") {
+        let text = std::fs::read(path).unwrap_or_default();
+        log.write_all(&text).unwrap();
     }
 }
 

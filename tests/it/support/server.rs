@@ -165,7 +165,10 @@ impl Server {
 
     /// Starts the program (again), and waits until it answers.
     pub async fn run_program(&mut self) {
-        let log = secrets::log_of_program(&mut self.config);
+        let log = secrets::log_of_program();
+        if log.is_some() {
+            self.config.log.filter = "trace".to_owned();
+        }
         let file = self.folder.path().join("bugle.toml");
         std::fs::write(&file, self.config.to_toml()).unwrap();
         let mut program = Command::new(env!("CARGO_BIN_EXE_bugle"));
@@ -174,7 +177,7 @@ impl Server {
             .arg(&file)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
-            .stderr(log);
+            .stderr(log.map_or(Stdio::inherit(), Stdio::from));
         let mut child = program.spawn().unwrap();
         let answers = async {
             while TcpStream::connect(&self.public).await.is_err() {
