@@ -147,6 +147,9 @@ pub enum Error {
     /// A bound is reached.
     #[error("over the limit {}: try again later", .0.setting())]
     Limit(Limit),
+    /// One sender has its share of what a bound allows to all.
+    #[error("you hold your share of {}: wait for your other pushes to be answered", .0.setting())]
+    Share(Limit),
     /// Too many requests in too short a time.
     #[error("more requests than {setting} allows: try again in {} s", whole_secs(*wait))]
     Rate {
@@ -215,7 +218,7 @@ impl Error {
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
-            Self::Limit(_) | Self::Rate { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limit(_) | Self::Share(_) | Self::Rate { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -239,7 +242,7 @@ impl Error {
             Self::Header(HeaderError::Topic) => 113,
             Self::Header(HeaderError::Urgency) => 115,
             Self::Header(_) | Self::Body(_) => 110,
-            Self::Limit(_) | Self::Rate { .. } | Self::Unavailable => 201,
+            Self::Limit(_) | Self::Share(_) | Self::Rate { .. } | Self::Unavailable => 201,
             Self::MethodNotAllowed(_)
             | Self::Incomplete
             | Self::BodyTimeout(_)
@@ -300,6 +303,7 @@ impl Error {
             | Self::Token
             | Self::Password
             | Self::Limit(_)
+            | Self::Share(_)
             | Self::Rate { .. }
             | Self::KeyRequired => "limit",
             Self::Unavailable => "unavailable",
@@ -310,7 +314,7 @@ impl Error {
     /// §8.4).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Limit(limit) => Some(limit.retry_after()),
+            Self::Limit(limit) | Self::Share(limit) => Some(limit.retry_after()),
             Self::Rate { wait, .. } => Some(Duration::from_secs(whole_secs(*wait))),
             Self::Unavailable => Some(Duration::from_secs(10)),
             _ => None,
@@ -320,7 +324,7 @@ impl Error {
     /// The setting that drew the line, where it was one.
     pub fn setting(&self) -> Option<&'static str> {
         match self {
-            Self::Limit(limit) => Some(limit.setting()),
+            Self::Limit(limit) | Self::Share(limit) => Some(limit.setting()),
             Self::Rate { setting, .. } => Some(setting),
             Self::TooLarge(_) => Some("limits.body_bytes"),
             Self::BodyTimeout(_) => Some("limits.body_timeout"),

@@ -32,6 +32,7 @@ mod limits;
 mod random;
 mod rates;
 mod service;
+mod shares;
 mod store;
 mod tls;
 mod trace;

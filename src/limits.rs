@@ -8,6 +8,8 @@ use std::time::Duration;
 pub enum Limit {
     /// `limits.requests`
     Requests,
+    /// `limits.pushes_at_once`
+    PushesAtOnce,
     /// `limits.user_agents`
     UserAgents,
     /// `limits.connections_per_address`
@@ -41,6 +43,7 @@ impl Limit {
     pub const fn setting(self) -> &'static str {
         match self {
             Self::Requests => "limits.requests",
+            Self::PushesAtOnce => "limits.pushes_at_once",
             Self::UserAgents => "limits.user_agents",
             Self::ConnectionsPerAddress => "limits.connections_per_address",
             Self::SubscriptionsPerUserAgent => "limits.subscriptions_per_user_agent",
@@ -61,7 +64,7 @@ impl Limit {
     /// is stored stays for longer.
     pub const fn retry_after(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Requests | Self::WaitingForDisk => 1,
+            Self::Requests | Self::PushesAtOnce | Self::WaitingForDisk => 1,
             Self::UserAgents | Self::ConnectionsPerAddress => 10,
             _ => 60,
         })

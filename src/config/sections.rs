@@ -354,6 +354,9 @@ pub struct Limits {
     /// Requests in progress on all connections.
     #[serde(deserialize_with = "count")]
     pub requests: usize,
+    /// Pushes of one sender that are stored at one time.
+    #[serde(deserialize_with = "count")]
+    pub pushes_at_once: usize,
     /// Pushes a second signed by one key; 0 for no limit. Its bucket holds
     /// `key_burst`.
     #[serde(deserialize_with = "count_or_zero")]

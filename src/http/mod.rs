@@ -27,6 +27,7 @@ use crate::random::random;
 use crate::rates::Rates;
 use crate::server::Stopping;
 use crate::service::PushService;
+use crate::shares::{Share, Shares, Who};
 use crate::user_agent::monitor::Monitor;
 
 use self::body::Content;
@@ -80,6 +81,8 @@ pub struct Site {
     pub admission: Admission,
     /// How often each peer may ask.
     pub rates: Rates,
+    /// What each application server holds.
+    shares: Shares,
     requests: Semaphore,
     user_agents: Arc<Semaphore>,
 }
@@ -96,6 +99,7 @@ impl Site {
         let requests = Semaphore::new(limits.requests);
         let user_agents = Arc::new(Semaphore::new(limits.user_agents));
         let rates = Rates::new(limits, service.clock());
+        let shares = Shares::new(limits.pushes_at_once);
         let admission = Admission::new(admission);
         Self {
             service,
@@ -103,6 +107,7 @@ impl Site {
             admin,
             admission,
             rates,
+            shares,
             requests,
             user_agents,
         }
@@ -124,6 +129,15 @@ impl Site {
     pub fn admit_request(&self) -> Result<SemaphorePermit<'_>, Error> {
         let place = self.requests.try_acquire();
         place.map_err(|_| Error::Limit(Limit::Requests))
+    }
+
+    /// A place for a request of a sender among those of its own, besides that
+    /// of [`admit_request`](Self::admit_request).
+    ///
+    /// # Errors
+    /// [`Error::Share`] when it holds as many as are free.
+    pub fn admit_sender(&self, sender: Who) -> Result<Share<'_>, Error> {
+        self.shares.enter(sender, self.requests.available_permits())
     }
 
     /// A place for one more connected user agent.
@@ -178,7 +192,7 @@ pub async fn route(
             )
         }
         Some(("push", token)) => {
-            let pushed = push::resource(site, parts, token, content).await;
+            let pushed = push::resource(site, address, parts, token, content).await;
             (pushed.map(Answer::Reply), Some(push::METHODS))
         }
         Some(("message", token)) => {
@@ -314,7 +328,9 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
         Error::Password => set(&mut reply, WWW_AUTHENTICATE, PASSWORD),
         Error::Gone(_) => set(&mut reply, CACHE_CONTROL, GONE_FOR_GOOD),
         // RFC 6585 §4.
-        Error::Limit(_) | Error::Rate { .. } => set(&mut reply, CACHE_CONTROL, "no-store"),
+        Error::Limit(_) | Error::Share(_) | Error::Rate { .. } => {
+            set(&mut reply, CACHE_CONTROL, "no-store")
+        }
         Error::WebSocketVersion => {
             set(&mut reply, SEC_WEBSOCKET_VERSION, 13);
             set(&mut reply, UPGRADE, "websocket");

@@ -1,5 +1,8 @@
 //! The push resource, `/push/{token}` (RFC 8030 §5).
 
+use std::net::IpAddr;
+
+use bugle_protocol::Ttl;
 use bugle_protocol::headers::TTL;
 use bugle_protocol::link;
 use bugle_protocol::prefer::PREFERENCE_APPLIED;
@@ -13,6 +16,8 @@ use super::body::{self, Content};
 use super::{Reply, Site, empty, options, set, text};
 use crate::compat;
 use crate::error::Error;
+use crate::service::Accepted;
+use crate::shares::Who;
 
 /// What the resource takes.
 pub(super) const METHODS: &str = "GET, POST, OPTIONS";
@@ -20,12 +25,13 @@ pub(super) const METHODS: &str = "GET, POST, OPTIONS";
 /// Answers a request to a push resource.
 pub(super) async fn resource(
     site: &Site,
+    address: IpAddr,
     parts: &request::Parts,
     token: &str,
     content: impl Content,
 ) -> Result<Reply, Error> {
     match parts.method {
-        Method::POST => post(site, &parts.headers, token, content).await,
+        Method::POST => post(site, address, &parts.headers, token, content).await,
         // Discovery for UnifiedPush (UPL-1), the same for every token.
         Method::GET => Ok(text("application/json", r#"{"unifiedpush":{"version":1}}"#)),
         Method::OPTIONS => Ok(options(METHODS)),
@@ -37,6 +43,7 @@ pub(super) async fn resource(
 /// headers and bodies, and those who may need not send a body in vain (V-14).
 async fn post(
     site: &Site,
+    address: IpAddr,
     headers: &HeaderMap,
     token: &str,
     content: impl Content,
@@ -50,18 +57,28 @@ async fn post(
     let sender = service.authenticate(&subscription, headers)?;
     let key = sender.as_ref().map(|sender| &sender.key);
     site.rates.push(key, subscription.id)?;
+    let share = site.admit_sender(Who::new(key, address))?;
     let tolerances = &service.compat().tolerances;
     let push = PushHeaders::parse(headers, tolerances)?;
     let wish = service.receipt_wish(headers).await?;
     let body = body::read(headers, content, limits).await?;
     let content = push.content(body, key, tolerances)?;
     let needed = compat::needed(sender.as_ref(), &push, content.as_ref());
+    // What is not stored waits for nothing.
+    let _turn = match push.ttl {
+        Ttl::ZERO => None,
+        _ => Some(share.turn().await?),
+    };
     let accepted = service
         .push(&subscription, push, content, wish, key)
         .await?;
     service.metrics().accept.record(began.elapsed());
     needed.for_each(|switch| service.metrics().tolerate(switch));
+    Ok(created(accepted))
+}
 
+/// Says where the message is, and what was granted (RFC 8030 §5).
+fn created(accepted: Accepted) -> Reply {
     let mut reply = empty(StatusCode::CREATED);
     set(&mut reply, LOCATION, accepted.location);
     set(&mut reply, TTL, accepted.ttl);
@@ -70,5 +87,5 @@ async fn post(
         set(&mut reply, LINK, link::print(&receipts, link::RECEIPT));
         set(&mut reply, PREFERENCE_APPLIED, "respond-async");
     }
-    Ok(reply)
+    reply
 }

@@ -27,6 +27,8 @@ use crate::verifier::Verifier;
 
 use self::live::Live;
 
+pub use self::sending::Accepted;
+
 /// The rules of the service. Handlers and transports call it; nothing else
 /// but the expiry talks to the store.
 pub struct PushService {

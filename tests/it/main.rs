@@ -31,6 +31,7 @@ mod cors;
 mod delivery;
 mod disk;
 mod expiry;
+mod fairness;
 mod hello;
 mod hostile_http1;
 mod hostile_http2;
