@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
@@ -49,6 +50,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             "--test-without-sync: a loss of power loses what was accepted; this is for tests alone"
         );
     }
+    // Whatever the shell allows, and whichever library makes the file: the keys
+    // and the data are for this user alone.
+    umask(Mode::RWXG | Mode::RWXO);
     raise_file_handles(config.limits.connections);
     // Before there is a thread: this changes the environment.
     let inherited = Inherited::from_environment()?;

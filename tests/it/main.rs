@@ -32,6 +32,7 @@ mod delivery;
 mod disk;
 mod expiry;
 mod fairness;
+mod files;
 mod hello;
 mod hostile_http1;
 mod hostile_http2;
