@@ -203,9 +203,10 @@ impl Error {
             | Self::KeyRequired => StatusCode::BAD_REQUEST,
             Self::Admin(error) => match error {
                 AdminError::Unauthorized => StatusCode::UNAUTHORIZED,
-                AdminError::ReadOnly | AdminError::Origin | AdminError::HostName => {
-                    StatusCode::FORBIDDEN
-                }
+                AdminError::OtherUser
+                | AdminError::ReadOnly
+                | AdminError::Origin
+                | AdminError::HostName => StatusCode::FORBIDDEN,
                 AdminError::Body(_)
                 | AdminError::Subject
                 | AdminError::Channel

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
 /// A connection.
@@ -14,6 +14,8 @@ pub enum Io {
     Plain(TcpStream),
     /// TLS in this process.
     Tls(Box<TlsStream<TcpStream>>),
+    /// From this machine.
+    Unix(UnixStream),
 }
 
 macro_rules! either {
@@ -24,6 +26,10 @@ macro_rules! either {
                 $call
             }
             Io::Tls(inner) => {
+                let $inner = Pin::new(inner);
+                $call
+            }
+            Io::Unix(inner) => {
                 let $inner = Pin::new(inner);
                 $call
             }
@@ -62,6 +68,7 @@ impl AsyncWrite for Io {
         match self {
             Self::Plain(inner) => inner.is_write_vectored(),
             Self::Tls(inner) => inner.is_write_vectored(),
+            Self::Unix(inner) => inner.is_write_vectored(),
         }
     }
 

@@ -12,8 +12,9 @@ use serde::Serialize;
 use subtle::ConstantTimeEq;
 
 use super::AdminError;
-use crate::config::{Config, HostNames};
+use crate::config::{Config, HostNames, SocketOthers};
 use crate::keys;
+use crate::server::User;
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,15 +32,25 @@ pub enum Role {
 pub enum Via {
     /// `Authorization: Bearer`
     Token,
+    /// The user at the other end of the unix socket.
+    Socket,
 }
 
 /// Where a request to the admin API comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Remote(pub IpAddr);
+pub enum Remote {
+    /// The admin listener, from there.
+    Address(IpAddr),
+    /// The unix socket, by this user.
+    User(User),
+}
 
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.to_canonical().fmt(f)
+        match self {
+            Self::Address(address) => address.to_canonical().fmt(f),
+            Self::User(user) => write!(f, "uid {}", user.uid),
+        }
     }
 }
 
@@ -89,6 +100,7 @@ pub struct Access {
     full: Token,
     read_only: Token,
     hosts: HostNames,
+    others: SocketOthers,
 }
 
 /// A secret. Not shown by `Debug`.
@@ -109,6 +121,7 @@ impl Access {
             full,
             read_only,
             hosts: config.admin.hosts.clone(),
+            others: config.admin.socket_others,
         })
     }
 
@@ -118,7 +131,12 @@ impl Access {
     /// [`AdminError::Unauthorized`]; [`AdminError::Origin`] and
     /// [`AdminError::HostName`] when a web page elsewhere may be behind it.
     pub fn caller(&self, parts: &request::Parts, remote: Remote) -> Result<Caller, AdminError> {
-        self.check_origin(parts)?;
+        self.check_origin(parts, remote)?;
+        if let (Remote::User(user), false) = (remote, parts.headers.contains_key(AUTHORIZATION)) {
+            let role = self.role_of(user)?;
+            let via = Via::Socket;
+            return Ok(Caller { role, via, remote });
+        }
         let given = bearer(&parts.headers).ok_or(AdminError::Unauthorized)?;
         let role = if self.full.is(given) {
             Role::Full
@@ -134,15 +152,24 @@ impl Access {
         })
     }
 
+    fn role_of(&self, user: User) -> Result<Role, AdminError> {
+        match self.others {
+            _ if user.is_own || user.uid == 0 => Ok(Role::Full),
+            SocketOthers::ReadOnly => Ok(Role::ReadOnly),
+            SocketOthers::Refuse => Err(AdminError::OtherUser),
+        }
+    }
+
     /// Refuses what a page of another origin has sent, and what came by a name
     /// that is not ours: a page can make a name of its own lead here (DNS
     /// rebinding), but not an address or `localhost`.
     ///
     /// # Errors
     /// [`AdminError::Origin`], [`AdminError::HostName`].
-    pub fn check_origin(&self, parts: &request::Parts) -> Result<(), AdminError> {
+    pub fn check_origin(&self, parts: &request::Parts, remote: Remote) -> Result<(), AdminError> {
         let host = authority(parts).ok_or(AdminError::HostName)?;
-        if !self.is_ours(host.host()) {
+        // No browser makes a name lead to a unix socket.
+        if matches!(remote, Remote::Address(_)) && !self.is_ours(host.host()) {
             return Err(AdminError::HostName);
         }
         let Some(origin) = parts.headers.get(ORIGIN) else {
@@ -213,13 +240,14 @@ mod tests {
 
     use super::*;
 
-    const REMOTE: Remote = Remote(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const REMOTE: Remote = Remote::Address(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 
     fn access() -> Access {
         Access {
             full: Token(vec![b'f'; 24]),
             read_only: Token(vec![b'r'; 24]),
             hosts: HostNames(vec!["admin.example.org".into()]),
+            others: SocketOthers::Refuse,
         }
     }
 
@@ -249,6 +277,22 @@ mod tests {
             ("authorization", &*bearer),
         ];
         assert_eq!(ask(&twice), Err(AdminError::Unauthorized));
+    }
+
+    #[test]
+    fn the_user_at_a_socket_has_the_role_that_is_set() {
+        let request = Request::get("/").header("host", "bugle");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        for (uid, is_own, others, role) in [
+            (0, false, SocketOthers::Refuse, Ok(Role::Full)),
+            (7, true, SocketOthers::Refuse, Ok(Role::Full)),
+            (7, false, SocketOthers::Refuse, Err(AdminError::OtherUser)),
+            (7, false, SocketOthers::ReadOnly, Ok(Role::ReadOnly)),
+        ] {
+            let access = Access { others, ..access() };
+            let caller = access.caller(&parts, Remote::User(User { uid, is_own }));
+            assert_eq!(caller.map(|caller| caller.role), role, "{uid}");
+        }
     }
 
     #[test]

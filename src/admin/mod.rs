@@ -56,6 +56,12 @@ pub enum AdminError {
          data folder (admin.token_file); `bugle admin` sends it by itself"
     )]
     Unauthorized,
+    /// Another user at the unix socket.
+    #[error(
+        "admin.socket takes the service's own user and root without a token, and others as \
+         admin.socket_others says: send Authorization: Bearer with a token"
+    )]
+    OtherUser,
     /// A change with the token that may only look.
     #[error("this token may only look: changes need the one in admin-token (admin.token_file)")]
     ReadOnly,
@@ -146,7 +152,7 @@ pub async fn route(
     remote: Remote,
 ) -> Result<Answer, Error> {
     if path == "v1/openapi.yaml" {
-        site.admin.access.check_origin(parts)?;
+        site.admin.access.check_origin(parts, remote)?;
         return get(&parts.method).map(|()| Answer::Reply(description()));
     }
     let caller = site.admin.access.caller(parts, remote)?;

@@ -25,8 +25,8 @@ pub use admission::AdmissionConfig;
 pub use public_url::{NotAnOrigin, PublicUrl};
 pub use sections::{
     AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, HostNames, KeysConfig, Limits, LogConfig,
-    LogFormat, Profile, PushConfig, ServerConfig, StoreConfig, StoreEngine, TlsConfig, TraceConfig,
-    UserAgentConfig,
+    LogFormat, Profile, PushConfig, ServerConfig, SocketOthers, StoreConfig, StoreEngine,
+    TlsConfig, TraceConfig, UserAgentConfig,
 };
 pub use sources::{ConfigError, Setting};
 

@@ -54,6 +54,11 @@ pub struct AdminConfig {
     /// `None`: there is none.
     #[serde(with = "text")]
     pub listen: Option<SocketAddr>,
+    /// A unix socket for the same; `None`: there is none.
+    #[serde(with = "text")]
+    pub socket: Option<PathBuf>,
+    /// What its other users may do.
+    pub socket_others: SocketOthers,
     /// `None`: in the data folder; see
     /// [`Config::admin_token_file`](super::Config::admin_token_file).
     #[serde(with = "text")]
@@ -71,6 +76,17 @@ pub struct AdminConfig {
     /// Blocks in all.
     #[serde(deserialize_with = "count")]
     pub blocks: usize,
+}
+
+/// What users that are neither the service's own nor root may do over
+/// `admin.socket` without a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SocketOthers {
+    /// Nothing.
+    Refuse,
+    /// Look.
+    ReadOnly,
 }
 
 /// Host names, separated by spaces; compared without regard to case.

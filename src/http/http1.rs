@@ -21,7 +21,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::events::{self, Events};
 use super::patient::{Patient, is_stuck};
 use super::{Answer, Reply, handshake, route, route_admin, set};
-use crate::admin::access::Remote;
 use crate::error::Error;
 use crate::io::Io;
 use crate::server::Peer;
@@ -92,7 +91,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
         set(&mut reply, CONNECTION, "close");
         Answer::Reply(reply)
     } else if peer.is_admin {
-        route_admin(&peer.site, &parts, body, Remote(peer.address)).await
+        route_admin(&peer.site, &parts, body, peer.remote()).await
     } else if let Err(error) = peer.site.admit_peer(peer.address) {
         Answer::Reply(peer.site.refuse(&error))
     } else if handshake::is_wanted(&parts, &peer.site.admission) {

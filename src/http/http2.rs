@@ -20,7 +20,6 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::patient::{Patient, is_stuck};
 use super::watched::{Seen, Watched};
 use super::{Answer, TakesPushes, events, pushed, route, route_admin};
-use crate::admin::access::Remote;
 use crate::config::{Limits, UserAgentConfig};
 use crate::error::Error;
 use crate::io::Io;
@@ -164,7 +163,7 @@ impl Exchange {
         }
         let (site, content) = (&self.peer.site, Incoming(body));
         let answer = if self.peer.is_admin {
-            route_admin(site, &parts, content, Remote(self.peer.address)).await
+            route_admin(site, &parts, content, self.peer.remote()).await
         } else if let Err(error) = site.admit_peer(self.peer.address) {
             Answer::Reply(site.refuse(&error))
         } else {

@@ -2,19 +2,20 @@
 //! protocol they speak.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_protocol::session::SessionSettings;
 use futures_util::FutureExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::task::unconstrained;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::access::Remote;
 use crate::http::{Site, http1, http2};
 use crate::io::Io;
 use crate::limits::Limit;
@@ -32,6 +33,8 @@ pub(crate) struct Peer {
     pub(crate) site: Arc<Site>,
     /// Where it is connected from.
     pub(crate) address: IpAddr,
+    /// Who is at the other end of a unix socket.
+    pub(crate) user: Option<User>,
     /// Whether it came to the admin listener.
     pub(crate) is_admin: bool,
     /// The times and bounds of a WebSocket session.
@@ -41,6 +44,23 @@ pub(crate) struct Peer {
     /// Where the tasks of connections run.
     pub(crate) tasks: TaskTracker,
     _admitted: Arc<Admitted>,
+}
+
+/// A user of this system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The number.
+    pub uid: u32,
+    /// Whether the service runs as this user.
+    pub is_own: bool,
+}
+
+impl Peer {
+    /// Where its requests to the admin API come from.
+    pub(crate) fn remote(&self) -> Remote {
+        self.user
+            .map_or(Remote::Address(self.address), Remote::User)
+    }
 }
 
 /// Lets connections in.
@@ -129,12 +149,32 @@ impl Door {
         connections.map(Semaphore::try_acquire_owned).transpose()
     }
 
+    /// Lets a user of this system in.
+    pub(super) fn admit_user(&self, stream: UnixStream, uid: u32, is_own: bool) {
+        let user = User { uid, is_own };
+        if let Some(peer) = self.peer(Ipv4Addr::LOCALHOST.into(), Some(user), None) {
+            self.tasks.spawn(http1::serve(Io::Unix(stream), peer));
+        }
+    }
+
     fn admit(&self, stream: TcpStream, address: IpAddr, permit: Option<OwnedSemaphorePermit>) {
+        if let Some(peer) = self.peer(address, None, permit) {
+            self.tasks.spawn(serve(stream, self.tls.clone(), peer));
+        }
+    }
+
+    /// Counts a connection, unless its address has too many.
+    fn peer(
+        &self,
+        address: IpAddr,
+        user: Option<User>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Option<Peer> {
         let Some(place) = Addresses::enter(&self.addresses, address, self.per_address) else {
             let setting = Limit::ConnectionsPerAddress.setting();
             self.site.service.metrics().refuse(setting);
             tracing::debug!(limit = setting, "a connection was refused");
-            return;
+            return None;
         };
         let counted = Counted::in_metrics_of(&self.site);
         let admitted = Admitted {
@@ -142,16 +182,16 @@ impl Door {
             _place: place,
             _counted: counted,
         };
-        let peer = Peer {
+        Some(Peer {
             site: Arc::clone(&self.site),
             address,
+            user,
             is_admin: self.is_admin,
             settings: Arc::clone(&self.settings),
             leave: self.leave.clone(),
             tasks: self.tasks.clone(),
             _admitted: Arc::new(admitted),
-        };
-        self.tasks.spawn(serve(stream, self.tls.clone(), peer));
+        })
     }
 }
 

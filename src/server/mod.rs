@@ -4,6 +4,7 @@
 mod addresses;
 mod door;
 mod listeners;
+mod socket;
 mod stop;
 
 use std::future::Future;
@@ -32,9 +33,10 @@ use crate::user_agent::websocket::session_settings;
 
 use self::door::Door;
 use self::listeners::Listener;
+use self::socket::AdminSocket;
 use self::stop::stop;
 
-pub(crate) use self::door::Peer;
+pub(crate) use self::door::{Peer, User};
 pub(crate) use self::stop::{Leave, Stopping};
 
 /// A service that listens, and serves once it is [`run`](Server::run).
@@ -42,6 +44,7 @@ pub struct Server {
     site: Arc<Site>,
     public: Listener,
     admin: Option<Listener>,
+    admin_socket: Option<AdminSocket>,
     tls: Option<Arc<Tls>>,
     connections: Arc<Semaphore>,
 }
@@ -70,6 +73,9 @@ pub enum StartError {
     /// What the service manager gave cannot be used.
     #[error(transparent)]
     Inherited(#[from] InheritedError),
+    /// The unix socket cannot be listened at.
+    #[error("cannot listen at {} (admin.socket): {}", .0.display(), .1)]
+    Socket(PathBuf, #[source] io::Error),
     /// The address cannot be listened at.
     #[error("cannot listen at {0} ({2}): {1}")]
     Listen(SocketAddr, #[source] io::Error, &'static str),
@@ -116,6 +122,9 @@ impl Server {
                 Some(Listener::open(inherited, address, setting)?)
             }
         };
+        let socket = config.admin.socket.as_deref();
+        let socket = socket.map(|path| AdminSocket::open(path, config.admin.socket_others));
+        let admin_socket = socket.transpose()?;
         let store = store::open(&config)?;
         let keyring = keys::load_or_make(&config.endpoint_keys_file())?;
         let listening_at = public.socket.local_addr().unwrap_or(config.server.listen);
@@ -129,6 +138,7 @@ impl Server {
             site,
             public,
             admin,
+            admin_socket,
             tls,
             connections,
         })
@@ -167,6 +177,7 @@ impl Server {
             site,
             public,
             admin,
+            admin_socket,
             tls,
             connections,
         } = self;
@@ -194,11 +205,12 @@ impl Server {
         background.spawn(history::run(Arc::clone(&site)));
         background.spawn(systemd::watchdog(Arc::clone(&site)));
         let admin = admin.map(|listener| door.for_admin().open(listener));
+        let local = admin_socket.map(|socket| socket.serve(door.for_admin()));
         let public = door.open(public);
         tokio::select! {
             () = shutdown => {}
             () = site.stopping.asked() => {}
         }
-        stop(&site, public, admin).await;
+        stop(&site, public, admin.into_iter().chain(local).collect()).await;
     }
 }

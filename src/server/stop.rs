@@ -106,7 +106,7 @@ impl Crowd {
 }
 
 /// Goes the whole way.
-pub(super) async fn stop(site: &Site, public: Crowd, admin: Option<Crowd>) {
+pub(super) async fn stop(site: &Site, public: Crowd, admin: Vec<Crowd>) {
     let server = &site.service.config().server;
     systemd::stopping("Stopping: not ready any more");
     tracing::info!(notice = ?server.stop_notice, "stopping: not ready any more");
@@ -125,9 +125,9 @@ pub(super) async fn stop(site: &Site, public: Crowd, admin: Option<Crowd>) {
     if site.service.flush().await.is_err() {
         tracing::error!("the store could not be made durable");
     }
-    if let Some(admin) = admin {
-        site.admin.end_streams();
-        admin.end(LAST_LOOKS.min(server.drain)).await;
+    site.admin.end_streams();
+    for crowd in admin {
+        crowd.end(LAST_LOOKS.min(server.drain)).await;
     }
     tracing::info!("stopped");
 }

@@ -87,6 +87,47 @@ async fn every_command_of_admin_does_what_it_says() {
 }
 
 #[tokio::test]
+async fn the_unix_socket_needs_no_token_of_its_own_user() {
+    needs_ours!("its admin socket");
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    // What a process that was killed leaves.
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    let mut server = Server::start_with(|config| config.admin.socket = Some(socket.clone())).await;
+    assert_eq!(
+        socket.metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let config = format!("[admin]\nsocket = {socket:?}\n");
+    std::fs::write(folder.path().join("bugle.toml"), config).unwrap();
+    let arguments = [
+        "admin",
+        "--config",
+        "bugle.toml",
+        "broadcast",
+        "set",
+        "a",
+        "1",
+    ];
+    let output = run(folder.path(), &arguments).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let audit = server.look("audit").await;
+    let peer = audit["entries"][0]["peer"].as_str().unwrap();
+    assert!(peer.starts_with("uid "), "{peer}");
+    server.restart().await;
+    assert!(run(folder.path(), &arguments).await.status.success());
+    server.stop().await;
+    assert!(!socket.exists());
+    let output = run(folder.path(), &arguments).await;
+    assert!(
+        text(&output.stderr).contains("admin.sock"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[tokio::test]
 async fn admin_says_in_one_sentence_what_is_in_its_way() {
     needs_ours!("its data folder");
     let server = Server::start().await;

@@ -10,21 +10,27 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use url::{Position, Url};
 
 use crate::Config;
 use crate::cli::{Failure, files};
-use crate::client::{Dialer, PATIENCE};
+use crate::client::{Dialer, PATIENCE, Stream};
 
 /// No answer of the API is larger, in octets.
 const MAX_ANSWER: usize = 4 << 20;
 
 /// Where the API is, and what opens it.
 pub(super) struct Api {
-    dialer: Dialer,
-    url: Url,
-    token: String,
+    place: Place,
+    /// `None`: the unix socket needs none.
+    token: Option<String>,
+}
+
+enum Place {
+    Url(Box<Dialer>, Url),
+    Socket(PathBuf),
 }
 
 impl Api {
@@ -39,9 +45,16 @@ impl Api {
         token_file: Option<PathBuf>,
         ca: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let url = match url {
-            Some(url) => url,
-            None => {
+        let token =
+            |file: Option<PathBuf>| token(&file.unwrap_or_else(|| config.admin_token_file()));
+        let url = match (url, &config.admin.socket) {
+            (Some(url), _) => url,
+            (None, Some(socket)) => {
+                let token = token_file.map(|file| token(Some(file))).transpose()?;
+                let place = Place::Socket(socket.clone());
+                return Ok(Self { place, token });
+            }
+            (None, None) => {
                 let listen = config.admin.listen.ok_or(
                     "admin.listen is empty, so this service has no admin listener: set it, or name \
                      one by --url",
@@ -50,17 +63,9 @@ impl Api {
             }
         };
         let url = Url::parse(&url).map_err(|error| format!("--url {url}: {error}"))?;
-        let file = token_file.unwrap_or_else(|| config.admin_token_file());
-        let token = files::read(&file).map_err(|error| {
-            format!(
-                "{error}; the service makes it at its first start, readable by its user alone: \
-                 name its folder by --data or --config, or a copy by --token-file"
-            )
-        })?;
         Ok(Self {
-            dialer: Dialer::new(ca)?,
-            url,
-            token: token.trim().to_owned(),
+            place: Place::Url(Box::new(Dialer::new(ca)?), url),
+            token: Some(token(token_file)?),
         })
     }
 
@@ -75,13 +80,20 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let host = &self.url[Position::BeforeHost..Position::AfterPort];
-        let base = self.url.path().trim_end_matches('/');
+        let (host, base) = match &self.place {
+            Place::Url(_, url) => {
+                let host = &url[Position::BeforeHost..Position::AfterPort];
+                (host.to_owned(), url.path().trim_end_matches('/'))
+            }
+            Place::Socket(_) => ("localhost".to_owned(), ""),
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{base}/admin/v1/{path}"))
-            .header(HOST, host)
-            .header(AUTHORIZATION, format!("Bearer {}", self.token));
+            .header(HOST, &host);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
@@ -105,7 +117,13 @@ impl Api {
         &self,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, Bytes), Failure> {
-        let stream = self.dialer.dial(&self.url).await?;
+        let stream: Stream = match &self.place {
+            Place::Url(dialer, url) => dialer.dial(url).await?,
+            Place::Socket(path) => {
+                let connected = UnixStream::connect(path).await;
+                Box::new(connected.map_err(|error| format!("{}: {error}", path.display()))?)
+            }
+        };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Its errors come out of the request as well, where they are told.
         tokio::spawn(connection);
@@ -113,6 +131,16 @@ impl Api {
         let body = Limited::new(body, MAX_ANSWER).collect().await?;
         Ok((head.status, body.to_bytes()))
     }
+}
+
+fn token(file: &Path) -> Result<String, Failure> {
+    let text = files::read(file).map_err(|error| {
+        format!(
+            "{error}; the service makes it at its first start, readable by its user alone: name \
+             its folder by --data or --config, or a copy by --token-file"
+        )
+    })?;
+    Ok(text.trim().to_owned())
 }
 
 /// Where a listener of all addresses is reached from here.
