@@ -70,7 +70,7 @@ fn soak(result: &Named<SoakOutcome>) -> Markup {
             " subscriptions came and went, " (outcome.messages.accepted) " messages"
         }
         (faults(&outcome.faults))
-        ul {
+        ul.checks {
             @for check in &outcome.checks { li { (check) } }
         }
     }

@@ -200,8 +200,16 @@ fn distribution(results: &[Named<Outcome>]) -> Plot {
 
 fn memory_over_connections(results: &[Named<Outcome>]) -> Plot {
     let line = |(colour, result): (usize, &Named<Outcome>)| {
-        let samples = service(&result.result).into_iter();
-        let points = samples.map(|sample| (float(sample.connected), float(sample.memory) / MIB));
+        let samples = service(&result.result);
+        // As they come; what is kept when they go is in the plot over time.
+        let most = samples.iter().map(|sample| sample.connected).max();
+        let coming = samples
+            .iter()
+            .position(|sample| Some(sample.connected) == most)
+            .map_or(&[][..], |peak| &samples[..=peak]);
+        let points = coming
+            .iter()
+            .map(|sample| (float(sample.connected), float(sample.memory) / MIB));
         Line {
             name: result.name.clone(),
             colour,

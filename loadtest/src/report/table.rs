@@ -52,6 +52,9 @@ impl Row {
     }
 }
 
+/// Connections from which on the memory of one can be told from the rest.
+const ENOUGH: u64 = 500;
+
 /// What one looks for first.
 pub(super) fn figures(results: &[Named<Outcome>]) -> Markup {
     let row = |what: &str, text: &dyn Fn(&Outcome) -> String| Row::new(results, what, text);
@@ -177,14 +180,14 @@ fn cpu_for_each(outcome: &Outcome) -> String {
     each.map_or("–".to_owned(), |micros| format!("{micros:.1}"))
 }
 
-/// Of the sample with the most connections, over the first.
+/// Of the sample with the most connections, over the first; `–` for too few.
 fn memory_for_each(outcome: &Outcome) -> String {
     let samples = service(outcome);
     let most = samples.iter().max_by_key(|sample| sample.connected);
     let each = samples.first().zip(most).and_then(|(first, most)| {
         let connected = most.connected.checked_sub(first.connected)?;
         let grown = float(most.memory) - float(first.memory);
-        (connected > 0).then(|| grown / 1024.0 / float(connected))
+        (connected >= ENOUGH).then(|| grown / 1024.0 / float(connected))
     });
     each.map_or("–".to_owned(), |kib| format!("{kib:.2}"))
 }

@@ -46,7 +46,7 @@ fn outcome(rate: u64, missing: u64) -> Value {
         "series": [second(1.0), second(2.0)],
         "generator": null,
         "service": [{
-            "pid": 1, "name": "bugle", "samples": [sample(0.0, 0, 0), sample(2.0, 5, 20)],
+            "pid": 1, "name": "bugle", "samples": [sample(0.0, 0, 0), sample(2.0, 500, 20)],
         }],
     })
 }
@@ -112,7 +112,7 @@ fn results_stand_side_by_side() {
     let wrong = r#"<td>missing</td><td class="">0</td><td class="wrong">3</td>"#;
     assert!(page.contains(wrong));
     assert!(page.contains("one is missing") && page.contains("FAILED"));
-    // 0.2 s for 20 messages, and 10 KiB for 5 user agents.
+    // 0.2 s for 20 messages, and 1000 KiB for 500 user agents.
     assert!(page.contains("10000.0") && page.contains("2.00"));
     assert!(page.contains("&lt;b&gt;") && !page.contains("<b>"));
 }
