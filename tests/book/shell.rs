@@ -96,7 +96,9 @@ fn line(line: &str) -> Result<(), String> {
 }
 
 fn command(words: &[String]) -> Result<(), String> {
-    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // What was started last has some number.
+    let word = |word| if word == "$!" { "1" } else { word };
+    let mut words: Vec<&str> = words.iter().map(String::as_str).map(word).collect();
     // Where output goes is the shell's.
     if let Some(redirection) = words.iter().position(|word| word.starts_with(['>', '<'])) {
         words.truncate(redirection);
@@ -115,6 +117,7 @@ fn command(words: &[String]) -> Result<(), String> {
     match words.first() {
         None => Ok(()),
         Some(&"bugle") => parse(Cli::command(), &words),
+        Some(&"bugle-load") => parse(bugle_load::cli::Cli::command(), &words),
         Some(program) if OTHERS.contains(program) => Ok(()),
         Some(program) => Err(format!(
             "{program} is not a program that the documents know"
@@ -144,6 +147,8 @@ fn a_flag_that_is_not_there_is_noticed() {
     );
     assert!(check("bugle \\\n  --lisen 127.0.0.1:1").is_err());
     assert!(check("cargo run --release -- sned a").is_err());
+    assert_eq!(check("bugle-load push ws://127.0.0.1:1/ --pid $!"), Ok(()));
+    assert!(check("bugle-load push ws://127.0.0.1:1/ --pit $!").is_err());
     assert!(check("cat key | bugle fly").is_err());
     assert!(check("format c").is_err());
     assert!(check("echo \"").is_err());
