@@ -2,6 +2,7 @@
 //! replaces some by their topic, and withdraws some.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bugle::client::{ClientError, HttpConnection};
@@ -13,7 +14,7 @@ use http_body_util::Full;
 use tokio::time::sleep;
 use url::{Position, Url};
 
-use super::scene::{Life, Plan};
+use super::scene::{Life, Plan, Subscriber};
 use crate::contents::MessageName;
 
 /// Lifetimes of messages, in seconds: some run out within the run.
@@ -59,15 +60,15 @@ impl Sender {
 
     async fn push_on(&mut self) -> Result<(), ClientError> {
         let scene = self.life.scene.clone();
-        let Some(http) = self.someone().map(|to| to.endpoint().to_owned()) else {
+        let Some(first) = self.recipient(None) else {
             return Ok(());
         };
-        let mut http = HttpConnection::open(&scene.dialer, &http).await?;
+        let mut http = HttpConnection::open(&scene.dialer, first.endpoint()).await?;
         while !self.life.over.is_cancelled() {
-            let Some(to) = self.someone() else {
+            let plan = self.plan();
+            let Some(to) = self.recipient(plan.topic.as_deref()) else {
                 return Ok(());
             };
-            let plan = self.plan();
             if let (name, Some(url)) = scene.push(&mut http, &to, plan).await? {
                 self.accepted.push_back((name, url));
             }
@@ -82,9 +83,14 @@ impl Sender {
         Ok(())
     }
 
-    fn someone(&mut self) -> Option<std::sync::Arc<super::scene::Subscriber>> {
+    /// Anyone; for messages with a topic always the same, so that they replace
+    /// each other.
+    fn recipient(&mut self, topic: Option<&str>) -> Option<Arc<Subscriber>> {
         let subscribers = self.life.scene.subscribers();
-        self.rng.choice(subscribers.iter()).cloned()
+        match topic {
+            Some(_) => subscribers.iter().cycle().nth(self.number).cloned(),
+            None => self.rng.choice(subscribers.iter()).cloned(),
+        }
     }
 
     fn plan(&mut self) -> Plan {
