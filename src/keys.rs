@@ -30,6 +30,12 @@ pub enum KeysError {
          endpoint was ever handed out", .0.display()
     )]
     Empty(PathBuf),
+    /// Keys that are to be added are others.
+    #[error(
+        "the endpoint keys {} lack some that are to be imported: add them as further lines, or \
+         import where no such file is yet", .0.display()
+    )]
+    Other(PathBuf),
 }
 
 /// Makes a folder that only its owner can look into, unless it is there.
@@ -47,7 +53,11 @@ pub fn make_private_folder(folder: &Path) -> io::Result<()> {
 /// When the file can be neither read nor made, or does not hold keys.
 pub fn load_or_make(file: &Path) -> Result<Keyring, KeysError> {
     let failed = |error| KeysError::File(file.to_owned(), error);
-    let text = read_or_make(file).map_err(failed)?;
+    parse(file, &read_or_make(file).map_err(failed)?)
+}
+
+/// Reads keys out of the text of their file.
+fn parse(file: &Path, text: &str) -> Result<Keyring, KeysError> {
     let mut keys = Vec::new();
     for (at, line) in text.lines().map(str::trim).enumerate() {
         if line.is_empty() || line.starts_with('#') {
@@ -72,6 +82,37 @@ pub fn read_or_make(file: &Path) -> io::Result<String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(file),
         read => read,
     }
+}
+
+/// The keys of a file, in base64url, the sealing one first.
+///
+/// # Errors
+/// When the file cannot be read, or does not hold keys.
+pub fn lines(file: &Path) -> Result<Vec<String>, KeysError> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| KeysError::File(file.to_owned(), error))?;
+    parse(file, &text)?;
+    let keys = text.lines().map(str::trim);
+    let keys = keys.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(keys.map(str::to_owned).collect())
+}
+
+/// Makes the file with these keys, unless it is there and has them all.
+///
+/// # Errors
+/// When they are not keys, when the file lacks one, or cannot be written.
+pub fn install(file: &Path, keys: &[String]) -> Result<(), KeysError> {
+    let text = keys.join("\n") + "\n";
+    parse(file, &text)?;
+    if !file.exists() {
+        return replace_private(file, &text)
+            .map_err(|error| KeysError::File(file.to_owned(), error));
+    }
+    let there = lines(file)?;
+    if keys.iter().all(|key| there.contains(key)) {
+        return Ok(());
+    }
+    Err(KeysError::Other(file.to_owned()))
 }
 
 /// The key must be on disk before the first endpoint is handed out: the file

@@ -11,6 +11,7 @@ mod listen;
 mod retry;
 mod send;
 mod serve;
+mod store;
 mod tls;
 mod vapid;
 
@@ -61,6 +62,9 @@ enum Command {
     Vapid(vapid::Args),
     /// Make certificates of a private authority, and the policy for Firefox
     Tls(tls::Args),
+    /// Check, export, import or compact the store of a service that does not run
+    #[command(after_help = store::EXAMPLE)]
+    Store(store::Args),
     /// Be a user agent: subscribe, and print each push as it arrives
     #[command(after_help = listen::EXAMPLE)]
     Listen(listen::Args),
@@ -83,6 +87,7 @@ impl Cli {
             Command::CheckConfig(args) => check_config::run(&args),
             Command::Health(args) => as_client(health::run(args)),
             Command::Assets(args) => assets::run(&args, Self::command()),
+            Command::Store(args) => store::run(&args),
             Command::Vapid(args) => vapid::run(&args),
             Command::Tls(args) => tls::run(&args),
             Command::Listen(args) => as_client(listen::run(args)),

@@ -1,6 +1,8 @@
 //! Where subscriptions and messages are kept: the [`Store`] trait, its
 //! contracts, and [`open`].
 
+pub mod export;
+
 mod limits;
 mod memory;
 mod receipt;
@@ -13,6 +15,7 @@ mod receipt_logs;
 mod conformance;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -24,8 +27,8 @@ use bugle_protocol::{
 pub use self::limits::StoreLimits;
 use self::memory::MemoryStore;
 pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal, Removed};
-pub use self::sled::OpenError;
 use self::sled::SledStore;
+pub use self::sled::{Found, InsertError, Offline, OpenError, fuzz_record, guarded, replace};
 use tokio::sync::watch;
 
 use crate::broadcasts::{Broadcasts, Label};
@@ -378,6 +381,11 @@ pub trait Store: Send + Sync + 'static {
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
+/// The folder that the store of this configuration is in.
+pub fn folder_of(config: &Config) -> PathBuf {
+    config.server.data.join("store")
+}
+
 /// Opens the engine that is configured, with its files in the data folder.
 ///
 /// # Errors
@@ -386,9 +394,6 @@ pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
     let limits = StoreLimits::from(config);
     Ok(match config.store.engine {
         StoreEngine::Memory => Arc::new(MemoryStore::new(limits)),
-        StoreEngine::Sled => {
-            let folder = config.server.data.join("store");
-            Arc::new(SledStore::open(&folder, &config.store, limits)?)
-        }
+        StoreEngine::Sled => Arc::new(SledStore::open(&folder_of(config), &config.store, limits)?),
     })
 }

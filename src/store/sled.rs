@@ -9,16 +9,23 @@
 mod broadcasts;
 mod changes;
 mod commit;
+mod contents;
+#[cfg(test)]
+mod damage;
 mod engine;
+mod fuzz;
 mod ids;
 mod keeper;
 mod keys;
 mod messages;
+mod offline;
 mod open;
 mod receipts;
 mod record;
 mod recover;
 mod removal;
+mod replace;
+mod scan;
 mod space;
 mod subscriptions;
 mod unsynced;
@@ -42,7 +49,10 @@ use super::{
 use crate::broadcasts::{Broadcasts, Label};
 use crate::config::StoreConfig;
 
-pub use self::open::OpenError;
+pub use self::fuzz::fuzz_record;
+pub use self::offline::{Found, InsertError, Offline};
+pub use self::open::{OpenError, guarded};
+pub use self::replace::replace;
 
 /// A [`Store`] in a folder on disk.
 #[derive(Debug)]

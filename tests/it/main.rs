@@ -52,6 +52,7 @@ mod restart;
 mod restarts;
 mod shutdown;
 mod status;
+mod store_commands;
 mod storm;
 mod strangers;
 mod subscribe;

@@ -62,7 +62,8 @@ pub(super) fn read_all(tree: &Tree, damaged: &Tree) -> sled::Result<(Broadcasts,
     Ok((found, bad))
 }
 
-fn read(key: &[u8], record: &[u8]) -> Result<(Label, Label), Damaged> {
+/// Which broadcast a record is of, and its version.
+pub(super) fn read(key: &[u8], record: &[u8]) -> Result<(Label, Label), Damaged> {
     let version: String = decode(record)?;
     let version = Label::new(&version).ok_or(Damaged)?;
     Ok((parse_broadcast_key(key)?, version))

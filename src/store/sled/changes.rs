@@ -2,7 +2,11 @@
 
 use sled::{Batch, IVec, Tree};
 
-use super::keys::{MessageKey, part_keys, receipt_key};
+use super::contents::KeySum;
+use super::keys::{
+    BROADCAST, MESSAGE, MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, part_keys,
+    receipt_key,
+};
 use super::record::{PART, encode_receipt, parts_of};
 use crate::store::StoreError;
 use crate::store::receipt_logs::Plan;
@@ -51,6 +55,28 @@ impl Changes {
             self.insert(&key, &encode_receipt(kept)?);
         }
         Ok(())
+    }
+
+    /// What keys these changes add, and what keys they take away.
+    pub(super) fn difference(&self, tree: &Tree) -> sled::Result<(KeySum, KeySum)> {
+        let (mut added, mut removed) = (KeySum::default(), KeySum::default());
+        for (key, record) in &self.0 {
+            let was_there = match key.first() {
+                // No key of these is ever written twice, or removed when it is
+                // not there.
+                Some(&(MESSAGE | RECEIPT)) => record.is_none(),
+                Some(&(SUBSCRIPTION | BROADCAST | RECEIPT_SUBSCRIPTION)) => {
+                    tree.contains_key(key)?
+                }
+                _ => continue,
+            };
+            match (record, was_there) {
+                (Some(_), false) => added.add(key),
+                (None, true) => removed.add(key),
+                _ => {}
+            }
+        }
+        Ok((added, removed))
     }
 
     /// One change goes without the batch that the engine needs for several: a

@@ -232,14 +232,21 @@ impl Committer {
     }
 }
 
-impl Drop for Committer {
-    fn drop(&mut self) {
+impl Committer {
+    /// Syncs what is left, and ends the thread.
+    pub(super) fn finish(&mut self) {
         self.shared.queue().closed = true;
         self.shared.wake.notify_one();
         if let Some(thread) = self.thread.take() {
             // The thread catches the panics of `sync` and has no other.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

@@ -11,9 +11,11 @@ use sled::{Db, IVec, Tree};
 
 use super::changes::Changes;
 use super::commit::Committer;
+use super::contents::{self, Contents, KeySum};
 use super::ids::{BLOCK, Ids};
 use super::open::{self, OpenError};
 use super::record::unavailable;
+use super::recover::set_aside;
 use super::space::Space;
 use super::unsynced::Unsynced;
 use crate::broadcasts::Broadcasts;
@@ -32,6 +34,8 @@ pub(super) struct Engine {
     pub(super) limits: StoreLimits,
     pub(super) space: Arc<Space>,
     state: Mutex<State>,
+    /// Of the keys in the tree; changed under the lock of `state`.
+    keys: Mutex<KeySum>,
     /// Changed under the lock of `state`, read without.
     pub(super) broadcasts: Arc<ArcSwap<Broadcasts>>,
     pub(super) tree: Tree,
@@ -107,6 +111,7 @@ impl Engine {
                 subscriptions: recovered.subscriptions,
                 damaged: recovered.damaged,
             }),
+            keys: Mutex::new(recovered.left),
             broadcasts: Arc::clone(&lasting.broadcasts),
             tree: opened.tree,
             damaged: opened.damaged,
@@ -130,9 +135,18 @@ impl Engine {
             return Ok(());
         }
         self.committer.health()?;
-        let applied = catch_unwind(AssertUnwindSafe(|| changes.apply(&self.tree)));
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            let difference = changes.difference(&self.tree)?;
+            changes.apply(&self.tree)?;
+            Ok::<_, sled::Error>(difference)
+        }));
         match applied {
-            Ok(applied) => applied.map_err(|error| self.committer.fail(&error)),
+            Ok(Ok(difference)) => {
+                let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+                *keys = keys.changed(difference);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.committer.fail(&error)),
             Err(_) => Err(self.committer.fail(&"the engine panicked in a change")),
         }
     }
@@ -153,6 +167,27 @@ impl Engine {
         if self.db.context.global_error().is_err() {
             // Says again what has failed.
             let _ = self.tree.flush();
+        }
+    }
+
+    /// Moves a record that cannot be read to where nothing reads it.
+    pub(super) fn set_aside(&self, key: &[u8], what: &str) -> Result<(), StoreError> {
+        set_aside(&self.tree, &self.damaged, key, what).map_err(|error| unavailable(&error))?;
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.remove(key);
+        Ok(())
+    }
+
+    /// Makes all of it durable, and says in the folder what it holds; not after
+    /// a failure, when nobody knows.
+    pub(super) fn close(mut self, path: &Path) {
+        self.committer.finish();
+        if self.committer.health().is_err() {
+            return;
+        }
+        let keys = *self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = contents::write(path, Contents::Closed(keys)) {
+            tracing::warn!(%error, "the next start cannot see whether a record is missing");
         }
     }
 

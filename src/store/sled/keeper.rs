@@ -170,7 +170,7 @@ impl Keeper {
             usage: engine.usage(),
         };
         // The engine syncs as it goes, and panics when that fails.
-        if catch_unwind(AssertUnwindSafe(|| drop(engine))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| engine.close(&self.path))).is_err() {
             tracing::debug!("the engine panicked as it was dropped");
         }
     }

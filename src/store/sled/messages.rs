@@ -5,8 +5,7 @@ use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 use super::changes::Changes;
 use super::engine::{Engine, State};
 use super::keys::{IDS_KEY, message_key, part_keys};
-use super::record::{PART, decode_message, encode, encode_message, read_message, unavailable};
-use super::recover::set_aside;
+use super::record::{PART, decode_message, encode, encode_message, read_message};
 use crate::store::{Batch, Filter, NewMessage, StoreError};
 
 impl Engine {
@@ -150,8 +149,7 @@ impl Engine {
         let mut state = self.state()?;
         if state.index.remove(uaid, id).is_some() {
             for key in part_keys(key, parts) {
-                let moved = set_aside(&self.tree, &self.damaged, &key, "a message");
-                moved.map_err(|e| unavailable(&e))?;
+                self.set_aside(&key, "a message")?;
                 state.damaged += 1;
             }
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sled::{Db, Tree};
 
+use super::contents::{self, Contents};
 use super::ids::BLOCK;
 use super::keys::IDS_KEY;
 use super::record::{decode, encode};
@@ -46,6 +47,15 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// There is no store in it.
+    #[error(
+        "there is no store in {path}: name the data folder by --data or server.data; a first \
+         `bugle serve` makes one"
+    )]
+    Missing {
+        /// The folder of the store.
+        path: PathBuf,
     },
     /// Somebody holds the lock.
     #[error(
@@ -96,28 +106,49 @@ pub(super) struct Opened {
 /// Opens or creates the folder, reads every record, and reserves ids; all of
 /// that is durable on return.
 pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
-    create_private(path).map_err(|source| folder(path, source))?;
-    // The engine panics on some files that it cannot read.
-    let opened = catch_unwind(AssertUnwindSafe(|| open_engine(path, cache_bytes)));
-    opened.unwrap_or_else(|panic| {
+    guarded(path, || open_engine(path, cache_bytes))
+}
+
+/// Runs what reads the files of `path`: the engine panics on some that it
+/// cannot read.
+///
+/// # Errors
+/// What `run` says, and `Damaged` when it panics.
+pub fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(damaged(path, text.unwrap_or("the engine panicked")))
     })
 }
 
-fn open_engine(path: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
+/// Opens or creates the folder, and nothing of it is read yet: the tree of all
+/// records, and that of those that were set aside.
+pub(super) fn open_trees(path: &Path, cache_bytes: u64) -> Result<(Db, Tree, Tree), OpenError> {
     let failed = |error| engine_error(path, error);
+    create_private(path).map_err(|source| folder(path, source))?;
     let db = lock(path, cache_bytes)?;
     check_format(path, &db)?;
     let tree = db.open_tree(TREE).map_err(failed)?;
     let set_aside = db.open_tree(DAMAGED_TREE).map_err(failed)?;
+    Ok((db, tree, set_aside))
+}
+
+fn open_engine(path: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
+    let failed = |error| engine_error(path, error);
+    let (db, tree, set_aside) = open_trees(path, cache_bytes)?;
+    let before = contents::read(path).map_err(|source| folder(path, source))?;
     let mut recovered = recover(&tree, &set_aside).map_err(failed)?;
+    if let Some((missing, what)) = contents::difference(before, recovered.seen) {
+        tracing::error!("records are missing in the store: {what}");
+        recovered.damaged += missing;
+    }
     reserve_ids(path, &tree, &mut recovered)?;
     db.flush().map_err(failed)?;
     let file = File::open(path.join("db"));
     let file = file.map_err(|source| folder(path, source))?;
     sync_all(path).map_err(|source| folder(path, source))?;
+    contents::write(path, Contents::Open).map_err(|source| folder(path, source))?;
     Ok(Opened {
         db,
         tree,
@@ -166,6 +197,9 @@ fn check_format(path: &Path, db: &Db) -> Result<(), OpenError> {
             }),
             Err(_) => Err(damaged(path, "the record of its format cannot be read")),
         },
+        None if is_new && path.join(contents::FILE).exists() => {
+            Err(damaged(path, "its records are gone"))
+        }
         None if is_new => write_format(path, db),
         None => Err(damaged(path, "the record of its format is not there")),
     }
@@ -199,7 +233,7 @@ fn create_private(path: &Path) -> io::Result<()> {
 }
 
 /// Makes the files durable, and their names in the folders that hold them.
-fn sync_all(path: &Path) -> io::Result<()> {
+pub(super) fn sync_all(path: &Path) -> io::Result<()> {
     for file in ["db", "conf"] {
         File::open(path.join(file))?.sync_all()?;
     }
@@ -210,7 +244,7 @@ fn sync_all(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn folder(path: &Path, source: io::Error) -> OpenError {
+pub(super) fn folder(path: &Path, source: io::Error) -> OpenError {
     OpenError::Folder {
         path: path.to_owned(),
         source,
@@ -224,7 +258,7 @@ fn damaged(path: &Path, detail: &str) -> OpenError {
     }
 }
 
-fn engine_error(path: &Path, error: sled::Error) -> OpenError {
+pub(super) fn engine_error(path: &Path, error: sled::Error) -> OpenError {
     match error {
         sled::Error::Io(source) => folder(path, source),
         other => damaged(path, &other.to_string()),

@@ -1,20 +1,20 @@
 //! Reads every record once, at open: fills the index, sets aside what cannot
 //! be read, removes messages without a subscription.
 
-use std::mem;
-
 use bugle_protocol::{MessageId, Uaid};
 use sled::{IVec, Tree};
 
 use super::broadcasts::read_all;
+use super::contents::KeySum;
 use super::keys::{
-    MESSAGE, MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, parse_message_key,
+    MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, parse_message_key,
     parse_subscription_key, subscription_key, user_agent_key,
 };
 use super::record::{
     Damaged, decode, decode_message, decode_receipt, decode_receipt_subscription,
     decode_subscription, encode,
 };
+use super::scan;
 use crate::broadcasts::Broadcasts;
 use crate::store::NewMessage;
 use crate::store::index::Index;
@@ -31,15 +31,22 @@ pub(super) struct Recovered {
     pub(super) damaged: u64,
     /// Greater than the id of every message found.
     pub(super) next_id: u64,
+    /// Of the keys that there were.
+    pub(super) seen: KeySum,
+    /// Of those that are left.
+    pub(super) left: KeySum,
 }
 
 /// Reads all of `tree`.
 pub(super) fn recover(tree: &Tree, damaged: &Tree) -> sled::Result<Recovered> {
     let earlier = damaged.len() as u64;
+    let seen = KeySum::of(tree)?;
     let (broadcasts, bad) = read_all(tree, damaged)?;
     let mut found = Recovered {
         broadcasts,
         damaged: earlier + bad,
+        seen,
+        left: if bad == 0 { seen } else { KeySum::of(tree)? },
         ..Recovered::default()
     };
     found.read_receipts(tree, damaged)?;
@@ -60,25 +67,37 @@ pub(super) fn set_aside(tree: &Tree, damaged: &Tree, key: &[u8], what: &str) -> 
 }
 
 impl Recovered {
+    fn set_aside(
+        &mut self,
+        tree: &Tree,
+        damaged: &Tree,
+        key: &[u8],
+        what: &str,
+    ) -> sled::Result<()> {
+        set_aside(tree, damaged, key, what)?;
+        self.left.remove(key);
+        self.damaged += 1;
+        Ok(())
+    }
+
     fn read_receipts(&mut self, tree: &Tree, damaged: &Tree) -> sled::Result<()> {
         for item in tree.scan_prefix([RECEIPT_SUBSCRIPTION]) {
             let (key, record) = item?;
             if let Ok((id, ends_at)) = decode_receipt_subscription(&key, &record) {
                 self.receipts.put(id, ends_at);
             } else {
-                set_aside(tree, damaged, &key, "a receipt subscription")?;
-                self.damaged += 1;
+                self.set_aside(tree, damaged, &key, "a receipt subscription")?;
             }
         }
         for item in tree.scan_prefix([RECEIPT]) {
             let (key, record) = item?;
             if let Ok((subscription, kept)) = decode_receipt(&key, &record) {
                 if !self.receipts.insert(subscription, kept) {
-                    tree.remove(key)?;
+                    tree.remove(&key)?;
+                    self.left.remove(&key);
                 }
             } else {
-                set_aside(tree, damaged, &key, "a receipt")?;
-                self.damaged += 1;
+                self.set_aside(tree, damaged, &key, "a receipt")?;
             }
         }
         Ok(())
@@ -90,8 +109,7 @@ impl Recovered {
             let (key, record) = item?;
             let good = decode_subscription(&key, &record).is_ok();
             if !good {
-                set_aside(tree, damaged, &key, "a subscription")?;
-                self.damaged += 1;
+                self.set_aside(tree, damaged, &key, "a subscription")?;
             }
             let Ok((uaid, _)) = parse_subscription_key(&key) else {
                 continue;
@@ -108,19 +126,10 @@ impl Recovered {
     }
 
     fn read_messages(&mut self, tree: &Tree, damaged: &Tree) -> sled::Result<()> {
-        const KEY: usize = size_of::<MessageKey>();
-        let mut parts: Vec<(IVec, IVec)> = Vec::new();
-        for item in tree.scan_prefix([MESSAGE]) {
-            let (key, record) = item?;
-            let continues = parts
-                .first()
-                .is_some_and(|(first, _)| first.len() == KEY && key.starts_with(first));
-            if !continues {
-                self.read_message(tree, damaged, &mem::take(&mut parts))?;
-            }
-            parts.push((key, record));
+        for parts in scan::messages(tree) {
+            self.read_message(tree, damaged, &parts?)?;
         }
-        self.read_message(tree, damaged, &parts)
+        Ok(())
     }
 
     /// Takes one message in; `parts` are its keys and records, in order.
@@ -130,13 +139,9 @@ impl Recovered {
         damaged: &Tree,
         parts: &[(IVec, IVec)],
     ) -> sled::Result<()> {
-        if parts.is_empty() {
-            return Ok(());
-        }
         let Ok((uaid, id, message, count)) = read(parts) else {
             for (key, _) in parts {
-                set_aside(tree, damaged, key, "a message")?;
-                self.damaged += 1;
+                self.set_aside(tree, damaged, key, "a message")?;
             }
             return Ok(());
         };
@@ -146,13 +151,15 @@ impl Recovered {
         } else {
             for (key, _) in parts {
                 tree.remove(key)?;
+                self.left.remove(key);
             }
         }
         Ok(())
     }
 }
 
-fn read(parts: &[(IVec, IVec)]) -> Result<(Uaid, MessageId, NewMessage, u16), Damaged> {
+/// What message these are the keys and records of, and in how many parts.
+pub(super) fn read(parts: &[(IVec, IVec)]) -> Result<(Uaid, MessageId, NewMessage, u16), Damaged> {
     let count = u16::try_from(parts.len()).map_err(|_| Damaged)?;
     let (key, _) = parts.first().ok_or(Damaged)?;
     let key: MessageKey = key.as_ref().try_into().map_err(|_| Damaged)?;
@@ -161,7 +168,8 @@ fn read(parts: &[(IVec, IVec)]) -> Result<(Uaid, MessageId, NewMessage, u16), Da
     Ok((uaid, id, decode_message(&records.concat())?, count))
 }
 
-fn is_subscribed(tree: &Tree, uaid: Uaid, message: &NewMessage) -> sled::Result<bool> {
+/// Whether the subscription of a message is there.
+pub(super) fn is_subscribed(tree: &Tree, uaid: Uaid, message: &NewMessage) -> sled::Result<bool> {
     let key = subscription_key(uaid, message.channel);
     let record = tree.get(key)?;
     let subscription = record.and_then(|record| decode_subscription(&key, &record).ok());

@@ -1,0 +1,288 @@
+//! The lines of an export, as JSON.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bugle_protocol::{ChannelId, Uaid};
+use bugle_protocol::{
+    Content, ContentCoding, MessageId, PublicKey, ReceiptSubscriptionId, SubscriptionId, UnixTime,
+};
+use serde::{Deserialize, Serialize};
+
+use super::Record;
+use crate::broadcasts::Label;
+use crate::store::{NewMessage, Receipt, ReceiptId, ReceiptStatus, Subscription};
+
+/// One line. Times are milliseconds since 1970, ids that are random 32 hex
+/// digits, octets base64url without padding.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Line {
+    Export { version: u32, written_at: UnixTime },
+    EndpointKeys(Vec<String>),
+    NextId(u64),
+    Subscription(SubscriptionLine),
+    ReceiptSubscription { id: String, ends_at: UnixTime },
+    Broadcast { id: String, version: String },
+    Message(Box<MessageLine>),
+    Receipt(ReceiptLine),
+    End { records: u64 },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SubscriptionLine {
+    uaid: String,
+    channel: ChannelId,
+    id: String,
+    vapid_key: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MessageLine {
+    uaid: String,
+    id: u64,
+    channel: ChannelId,
+    subscription: String,
+    accepted_at: UnixTime,
+    expires_at: UnixTime,
+    urgency: String,
+    topic: Option<String>,
+    receipt_subscription: Option<String>,
+    content: Option<ContentLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContentLine {
+    coding: Option<String>,
+    encryption: Option<String>,
+    crypto_key: Option<String>,
+    content_type: Option<String>,
+    body: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReceiptLine {
+    receipt_subscription: String,
+    id: u64,
+    uaid: String,
+    message: u64,
+    delivered: bool,
+    expires_at: UnixTime,
+}
+
+impl Line {
+    pub(super) fn head(version: u32, written_at: UnixTime) -> Self {
+        Self::Export {
+            version,
+            written_at,
+        }
+    }
+
+    pub(super) fn end(records: u64) -> Self {
+        Self::End { records }
+    }
+
+    /// That of the first line.
+    pub(super) fn version(&self) -> Option<u32> {
+        match self {
+            Self::Export { version, .. } => Some(*version),
+            _ => None,
+        }
+    }
+
+    /// How many the last line counts.
+    pub(super) fn records(&self) -> Option<u64> {
+        match self {
+            Self::End { records } => Some(*records),
+            _ => None,
+        }
+    }
+}
+
+impl From<&Record> for Line {
+    fn from(record: &Record) -> Self {
+        match record {
+            Record::EndpointKeys(keys) => Self::EndpointKeys(keys.clone()),
+            Record::NextId(id) => Self::NextId(id.get()),
+            Record::Subscription(subscription) => Self::Subscription(SubscriptionLine {
+                uaid: subscription.uaid.to_string(),
+                channel: subscription.channel,
+                id: hex(subscription.id.as_bytes()),
+                vapid_key: subscription.vapid_key.map(|key| octets(key.as_bytes())),
+            }),
+            Record::ReceiptSubscription(id, ends_at) => Self::ReceiptSubscription {
+                id: hex(id.as_bytes()),
+                ends_at: *ends_at,
+            },
+            Record::Broadcast(id, version) => Self::Broadcast {
+                id: id.as_str().to_owned(),
+                version: version.as_str().to_owned(),
+            },
+            Record::Message(uaid, id, message) => {
+                Self::Message(Box::new(MessageLine::of(*uaid, *id, message)))
+            }
+            Record::Receipt(subscription, receipt, expires_at) => Self::Receipt(ReceiptLine {
+                receipt_subscription: hex(subscription.as_bytes()),
+                id: receipt.id.get(),
+                uaid: receipt.uaid.to_string(),
+                message: receipt.message.get(),
+                delivered: receipt.status == ReceiptStatus::Delivered,
+                expires_at: *expires_at,
+            }),
+        }
+    }
+}
+
+impl MessageLine {
+    fn of(uaid: Uaid, id: MessageId, message: &NewMessage) -> Self {
+        Self {
+            uaid: uaid.to_string(),
+            id: id.get(),
+            channel: message.channel,
+            subscription: hex(message.subscription.as_bytes()),
+            accepted_at: message.accepted_at,
+            expires_at: message.expires_at,
+            urgency: message.urgency.as_str().to_owned(),
+            topic: message
+                .topic
+                .as_ref()
+                .map(|topic| topic.as_str().to_owned()),
+            receipt_subscription: message.receipt.map(|id| hex(id.as_bytes())),
+            content: message.content.as_ref().map(ContentLine::of),
+        }
+    }
+
+    fn read(self) -> Result<Record, String> {
+        let message = NewMessage {
+            channel: self.channel,
+            subscription: SubscriptionId::from_bytes(from_hex(&self.subscription)?),
+            accepted_at: self.accepted_at,
+            expires_at: self.expires_at,
+            urgency: self.urgency.parse().map_err(said)?,
+            topic: self
+                .topic
+                .map(|topic| topic.parse())
+                .transpose()
+                .map_err(said)?,
+            receipt: match self.receipt_subscription {
+                Some(id) => Some(ReceiptSubscriptionId::from_bytes(from_hex(&id)?)),
+                None => None,
+            },
+            content: self.content.map(ContentLine::read).transpose()?,
+        };
+        let uaid = Uaid::from_bytes(from_hex(&self.uaid)?);
+        Ok(Record::Message(uaid, MessageId::new(self.id), message))
+    }
+}
+
+impl ContentLine {
+    fn of(content: &Content) -> Self {
+        let (encryption, crypto_key) = match &content.coding {
+            Some(ContentCoding::Aesgcm {
+                encryption,
+                crypto_key,
+            }) => (Some(encryption.clone()), Some(crypto_key.clone())),
+            _ => (None, None),
+        };
+        let coding = content.coding.as_ref();
+        Self {
+            coding: coding.map(|coding| coding.as_str().to_owned()),
+            encryption,
+            crypto_key,
+            content_type: content.content_type.clone(),
+            body: octets(&content.body),
+        }
+    }
+
+    fn read(self) -> Result<Content, String> {
+        let coding = match (self.coding.as_deref(), self.encryption, self.crypto_key) {
+            (None, None, None) => None,
+            (Some("aes128gcm"), None, None) => Some(ContentCoding::Aes128gcm),
+            (Some("aesgcm"), Some(encryption), Some(crypto_key)) => Some(ContentCoding::Aesgcm {
+                encryption,
+                crypto_key,
+            }),
+            _ => return Err("the coding is not one, or lacks a field".to_owned()),
+        };
+        Ok(Content {
+            coding,
+            content_type: self.content_type,
+            body: from_octets(&self.body)?,
+        })
+    }
+}
+
+impl TryFrom<Line> for Record {
+    type Error = String;
+
+    fn try_from(line: Line) -> Result<Self, String> {
+        Ok(match line {
+            Line::EndpointKeys(keys) => Self::EndpointKeys(keys),
+            Line::NextId(id) => Self::NextId(MessageId::new(id)),
+            Line::Subscription(line) => Self::Subscription(Subscription {
+                uaid: Uaid::from_bytes(from_hex(&line.uaid)?),
+                channel: line.channel,
+                id: SubscriptionId::from_bytes(from_hex(&line.id)?),
+                vapid_key: match line.vapid_key {
+                    Some(key) => Some(PublicKey::from_bytes(&from_octets(&key)?).map_err(said)?),
+                    None => None,
+                },
+            }),
+            Line::ReceiptSubscription { id, ends_at } => {
+                let id = ReceiptSubscriptionId::from_bytes(from_hex(&id)?);
+                Self::ReceiptSubscription(id, ends_at)
+            }
+            Line::Broadcast { id, version } => Self::Broadcast(label(&id)?, label(&version)?),
+            Line::Message(line) => line.read()?,
+            Line::Receipt(line) => {
+                let status = match line.delivered {
+                    true => ReceiptStatus::Delivered,
+                    false => ReceiptStatus::Failed,
+                };
+                let receipt = Receipt {
+                    id: ReceiptId::new(line.id),
+                    uaid: Uaid::from_bytes(from_hex(&line.uaid)?),
+                    message: MessageId::new(line.message),
+                    status,
+                };
+                let subscription = from_hex(&line.receipt_subscription)?;
+                let subscription = ReceiptSubscriptionId::from_bytes(subscription);
+                Self::Receipt(subscription, receipt, line.expires_at)
+            }
+            Line::Export { .. } | Line::End { .. } => {
+                return Err("a first or last line in the middle".to_owned());
+            }
+        })
+    }
+}
+
+fn said(error: impl ToString) -> String {
+    error.to_string()
+}
+
+fn label(text: &str) -> Result<Label, String> {
+    Label::new(text).ok_or_else(|| "a broadcast is 1 to 128 printable characters".to_owned())
+}
+
+fn hex(id: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*id))
+}
+
+fn from_hex(text: &str) -> Result<[u8; 16], String> {
+    let is_hex = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let id = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
+    id.map(u128::to_be_bytes)
+        .ok_or_else(|| "an id is 32 hex digits".to_owned())
+}
+
+fn octets(octets: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(octets)
+}
+
+fn from_octets(text: &str) -> Result<Vec<u8>, String> {
+    let octets = URL_SAFE_NO_PAD.decode(text);
+    octets.map_err(|_| "octets are base64url without padding".to_owned())
+}

@@ -1,0 +1,169 @@
+//! What becomes of a store whose files were damaged while nobody had it open:
+//! an error, or records that are counted as damaged; never a panic, and nothing
+//! is lost in silence.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use bugle_protocol::{ChannelId, Content, SubscriptionId, Uaid, UnixTime, Urgency};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::SledStore;
+use crate::broadcasts::Label;
+use crate::config::Config;
+use crate::store::{Batch, Filter, NewMessage, Store, StoreLimits, Subscription};
+
+const NOW: UnixTime = UnixTime::from_secs(5);
+const ALL: Batch = Batch {
+    messages: usize::MAX,
+    bytes: usize::MAX,
+};
+const USER_AGENTS: u8 = 6;
+
+/// Of each user agent: whether it is subscribed, and how many messages wait.
+type Told = BTreeMap<u8, (bool, usize)>;
+
+fn open(folder: &Path) -> Option<SledStore> {
+    let config = Config::default();
+    SledStore::open(folder, &config.store, StoreLimits::from(&config)).ok()
+}
+
+fn message(ua: u8, n: usize) -> NewMessage {
+    NewMessage {
+        channel: ChannelId::from_bytes([ua; 16]),
+        subscription: SubscriptionId::from_bytes([ua; 16]),
+        accepted_at: NOW,
+        expires_at: UnixTime::from_secs(100),
+        urgency: Urgency::Normal,
+        topic: None,
+        content: Some(Content {
+            coding: None,
+            content_type: None,
+            body: vec![ua; n * 700],
+        }),
+        receipt: None,
+    }
+}
+
+/// What a store tells of all that was put into it.
+async fn told(store: &SledStore) -> Option<Told> {
+    let mut told = BTreeMap::new();
+    for ua in 0..USER_AGENTS {
+        let (uaid, channel) = (Uaid::from_bytes([ua; 16]), ChannelId::from_bytes([ua; 16]));
+        let subscribed = store.subscription(uaid, channel).await.ok()?.is_some();
+        let log = store.pending(uaid, None, Filter::NONE, ALL, NOW).await;
+        told.insert(ua, (subscribed, log.ok()?.len()));
+    }
+    told.insert(u8::MAX, (false, store.broadcasts().len()));
+    Some(told)
+}
+
+/// A closed store, and what it holds.
+async fn stored() -> (TempDir, Told) {
+    let folder = tempfile::tempdir().unwrap();
+    // Some of it before the last start and some after, as in any store: the
+    // engine reads the one by its page table, the other by its log.
+    let mut whole = Told::new();
+    for half in 0..2 {
+        let store = open(folder.path()).unwrap();
+        for ua in 0..USER_AGENTS {
+            let subscription = Subscription {
+                uaid: Uaid::from_bytes([ua; 16]),
+                channel: ChannelId::from_bytes([ua; 16]),
+                id: SubscriptionId::from_bytes([ua; 16]),
+                vapid_key: None,
+            };
+            if half == 0 {
+                store.put_subscription(subscription, NOW).await.unwrap();
+            }
+            for n in 0..12 {
+                let appended = store.append(Uaid::from_bytes([ua; 16]), message(ua, n));
+                appended.await.unwrap();
+            }
+        }
+        let label = |text| Label::new(text).unwrap();
+        let set = store.set_broadcast(label("b"), Some(label("1")));
+        set.await.unwrap();
+        whole = told(&store).await.unwrap();
+    }
+    assert_eq!(whole[&0], (true, 24));
+    (folder, whole)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Flip { at: usize, bit: u8 },
+    Cut { at: usize },
+    Zero { at: usize },
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    prop_oneof![
+        6 => (any::<usize>(), 0_u8..8).prop_map(|(at, bit)| Damage::Flip { at, bit }),
+        1 => any::<usize>().prop_map(|at| Damage::Cut { at }),
+        2 => any::<usize>().prop_map(|at| Damage::Zero { at }),
+    ]
+}
+
+impl Damage {
+    /// Damages a part that is in use: what is written is followed by nothing
+    /// but zeros.
+    fn harm(self, octets: &mut Vec<u8>) {
+        let used = octets.iter().rposition(|octet| *octet != 0).unwrap_or(0) + 1;
+        match self {
+            Self::Flip { at, bit } => octets[at % used] ^= 1 << bit,
+            Self::Cut { at } => octets.truncate(at % used),
+            Self::Zero { at } => {
+                let at = at % used;
+                let end = (at + 512).min(octets.len());
+                octets[at..end].fill(0);
+            }
+        }
+    }
+}
+
+/// Copies a folder, with one of its files damaged.
+fn damaged_copy(from: &Path, which: usize, damage: Damage) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    let files = fs::read_dir(from).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.is_file()).collect();
+    files.sort();
+    // The largest is most of the data, and gets most of the damage.
+    let db = files.iter().position(|path| path.ends_with("db")).unwrap();
+    let which = if which % 4 < 2 {
+        db
+    } else {
+        which % files.len()
+    };
+    for (at, path) in files.iter().enumerate() {
+        let mut octets = fs::read(path).unwrap();
+        if at == which {
+            damage.harm(&mut octets);
+        }
+        fs::write(to.path().join(path.file_name().unwrap()), octets).unwrap();
+    }
+    to
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, max_shrink_iters: 20, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damage_is_an_error_or_is_counted(which in any::<usize>(), damage in damage()) {
+        static STORED: OnceLock<(TempDir, Told)> = OnceLock::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (folder, whole) = STORED.get_or_init(|| runtime.block_on(stored()));
+        let copy = damaged_copy(folder.path(), which, damage);
+        if let Some(store) = open(copy.path())
+            && let Some(found) = runtime.block_on(told(&store))
+        {
+            let damaged = store.usage().damaged;
+            assert!(found == *whole || damaged > 0, "{damage:?} of file {which}: {found:?}");
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! A store that no service has open: for the commands that look into it, write
+//! it out, or make it anew.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bugle_protocol::{MessageId, Uaid};
+use sled::{Db, IVec, Tree};
+
+use super::changes::Changes;
+use super::contents::{self, Contents, KeySum};
+use super::keys::{
+    BROADCAST, IDS_KEY, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, broadcast_key, message_key,
+    receipt_key, receipt_subscription_key, subscription_key, user_agent_key,
+};
+use super::open::{self, OpenError};
+use super::record::{
+    Damaged, decode, decode_receipt, decode_receipt_subscription, decode_subscription, encode,
+    encode_message, encode_receipt, encode_subscription,
+};
+use super::recover::{self, is_subscribed};
+use super::{broadcasts, scan};
+use crate::store::export::Record;
+use crate::store::receipt_logs::Kept;
+use crate::store::{NewMessage, StoreError};
+
+/// Octets that may be written between two syncs; see `Committer`.
+const UNSYNCED_BYTES: usize = 2 << 20;
+/// What a key costs beside its record.
+const KEY_COST: usize = 512;
+
+/// An open folder.
+pub struct Offline {
+    path: PathBuf,
+    db: Db,
+    tree: Tree,
+    damaged: Tree,
+    file: File,
+    unsynced: usize,
+}
+
+/// What stands in the tree.
+pub enum Found {
+    /// A record.
+    Good(Record),
+    /// A record of this kind that cannot be read, in so many pieces.
+    Damaged(&'static str, u64),
+}
+
+/// Why a record is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum InsertError {
+    /// It does not go with those before it.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// It cannot be written.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It cannot be stored at all.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+impl Offline {
+    /// Opens the store in the folder `path`, as it is.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be opened.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
+        Self::must_exist(path)?;
+        Self::create(path, cache_bytes)
+    }
+
+    /// Looks whether there is a store in the folder `path`.
+    ///
+    /// # Errors
+    /// `Missing`.
+    pub fn must_exist(path: &Path) -> Result<(), OpenError> {
+        if path.join("db").exists() {
+            return Ok(());
+        }
+        Err(OpenError::Missing {
+            path: path.to_owned(),
+        })
+    }
+
+    /// Opens the store in the folder `path`, or makes one.
+    ///
+    /// # Errors
+    /// When it cannot be opened or made.
+    pub fn create(path: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
+        let (db, tree, damaged) = open::open_trees(path, cache_bytes)?;
+        let file = File::open(path.join("db"));
+        Ok(Self {
+            file: file.map_err(|source| open::folder(path, source))?,
+            path: path.to_owned(),
+            db,
+            tree,
+            damaged,
+            unsynced: 0,
+        })
+    }
+
+    /// How many keys it has.
+    pub fn keys(&self) -> u64 {
+        self.tree.len() as u64
+    }
+
+    /// How many records were set aside.
+    pub fn set_aside(&self) -> u64 {
+        self.damaged.len() as u64
+    }
+
+    /// What is wrong with what there is, compared with what was there when it
+    /// was closed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn missing(&self) -> Result<Option<String>, OpenError> {
+        let before = contents::read(&self.path);
+        let before = before.map_err(|source| open::folder(&self.path, source))?;
+        let now = KeySum::of(&self.tree).map_err(|error| self.failed(error))?;
+        Ok(contents::difference(before, now).map(|(_, what)| what))
+    }
+
+    /// Octets of its files.
+    ///
+    /// # Errors
+    /// When they cannot be looked at.
+    pub fn disk_bytes(&self) -> Result<u64, OpenError> {
+        self.db.size_on_disk().map_err(|error| self.failed(error))
+    }
+
+    /// Whether it holds nothing that a user agent or an application server
+    /// knows of.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_empty(&self) -> Result<bool, OpenError> {
+        for item in self.tree.iter().keys() {
+            if *item.map_err(|error| self.failed(error))? != *IDS_KEY {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// All records, in the order of an export.
+    pub fn records(&self) -> impl Iterator<Item = Result<Found, OpenError>> {
+        let next_id = [self.next_id()].into_iter();
+        let of = |kind: u8| self.tree.scan_prefix([kind]);
+        let subscriptions = of(SUBSCRIPTION).map(|item| {
+            read(item, "subscriptions", |key, record| {
+                decode_subscription(key, record).map(Record::Subscription)
+            })
+        });
+        let receipt_subscriptions = of(RECEIPT_SUBSCRIPTION).map(|item| {
+            read(item, "receipt subscriptions", |key, record| {
+                let (id, ends_at) = decode_receipt_subscription(key, record)?;
+                Ok(Record::ReceiptSubscription(id, ends_at))
+            })
+        });
+        let broadcasts = of(BROADCAST).map(|item| {
+            read(item, "broadcasts", |key, record| {
+                let (id, version) = broadcasts::read(key, record)?;
+                Ok(Record::Broadcast(id, version))
+            })
+        });
+        let messages = scan::messages(&self.tree).map(|parts| {
+            let parts = parts?;
+            let pieces = parts.len() as u64;
+            Ok(match recover::read(&parts) {
+                Ok((uaid, id, message, _)) if is_subscribed(&self.tree, uaid, &message)? => {
+                    Found::Good(Record::Message(uaid, id, message))
+                }
+                Ok(_) => Found::Damaged("messages without a subscription", pieces),
+                Err(Damaged) => Found::Damaged("messages", pieces),
+            })
+        });
+        let receipts = of(RECEIPT).map(|item| {
+            read(item, "receipts", |key, record| {
+                let (subscription, kept) = decode_receipt(key, record)?;
+                // The service forgets it at its next start.
+                let of = receipt_subscription_key(subscription);
+                self.tree
+                    .contains_key(of)
+                    .ok()
+                    .filter(|there| *there)
+                    .ok_or(Damaged)?;
+                Ok(Record::Receipt(subscription, kept.receipt, kept.expires_at))
+            })
+        });
+        next_id
+            .chain(subscriptions)
+            .chain(receipt_subscriptions)
+            .chain(broadcasts)
+            .chain(messages)
+            .chain(receipts)
+            .map(|found| found.map_err(|error| self.failed(error)))
+    }
+
+    fn next_id(&self) -> sled::Result<Found> {
+        // A store that gave nothing out yet may lack it.
+        let record = self.tree.get(IDS_KEY)?;
+        Ok(match record.map_or(Ok(0), |record| decode(&record)) {
+            Ok(next) => Found::Good(Record::NextId(MessageId::new(next))),
+            Err(Damaged) => Found::Damaged("records of ids", 1),
+        })
+    }
+
+    /// Writes a record that goes with those before it.
+    ///
+    /// # Errors
+    /// When it does not, or cannot be written.
+    pub fn insert(&mut self, record: &Record) -> Result<(), InsertError> {
+        let mut changes = Changes::default();
+        let (key, value) = match record {
+            Record::EndpointKeys(_) => return Ok(()),
+            Record::NextId(id) => (IDS_KEY.to_vec(), encode(&id.get())?),
+            Record::Subscription(subscription) => {
+                let count_key = user_agent_key(subscription.uaid);
+                let count = self.get(&count_key)?;
+                let count = count.map_or(Ok(0), |record| decode::<u32>(&record));
+                let count = count.unwrap_or(0).saturating_add(1);
+                changes.insert(&count_key, &encode(&count)?);
+                let key = subscription_key(subscription.uaid, subscription.channel);
+                (key.to_vec(), encode_subscription(subscription)?)
+            }
+            Record::ReceiptSubscription(id, ends_at) => {
+                (receipt_subscription_key(*id).to_vec(), encode(ends_at)?)
+            }
+            Record::Broadcast(id, version) => (broadcast_key(id), encode(&version.as_str())?),
+            Record::Message(uaid, id, message) => {
+                return self.insert_message(*uaid, *id, message);
+            }
+            Record::Receipt(subscription, receipt, expires_at) => {
+                self.must_have(&receipt_subscription_key(*subscription))?;
+                let kept = Kept {
+                    receipt: *receipt,
+                    expires_at: *expires_at,
+                };
+                let key = receipt_key(*subscription, receipt.id);
+                (key.to_vec(), encode_receipt(&kept)?)
+            }
+        };
+        if !matches!(record, Record::NextId(_)) {
+            self.must_be_new(&key)?;
+        }
+        changes.insert(&key, &value);
+        self.write(changes, 2, value.len())
+    }
+
+    fn insert_message(
+        &mut self,
+        uaid: Uaid,
+        id: MessageId,
+        message: &NewMessage,
+    ) -> Result<(), InsertError> {
+        let key = subscription_key(uaid, message.channel);
+        let subscription = self.get(&key)?;
+        let subscription = subscription.and_then(|record| decode_subscription(&key, &record).ok());
+        if subscription.is_none_or(|found| found.id != message.subscription) {
+            return Err(InsertError::Refused("its subscription is not there"));
+        }
+        let next = self.get(IDS_KEY)?;
+        let next = next.and_then(|record| decode::<u64>(&record).ok());
+        if next.is_none_or(|next| id.get() >= next) {
+            return Err(InsertError::Refused("its id is not below next_id"));
+        }
+        let key = message_key(uaid, id);
+        self.must_be_new(&key)?;
+        let mut changes = Changes::default();
+        let record = encode_message(message)?;
+        let parts = changes.insert_message(key, &record)?;
+        self.write(changes, parts.into(), record.len())
+    }
+
+    fn must_have(&self, key: &[u8]) -> Result<(), InsertError> {
+        match self.get(key)? {
+            Some(_) => Ok(()),
+            None => Err(InsertError::Refused("what it belongs to is not there")),
+        }
+    }
+
+    fn must_be_new(&self, key: &[u8]) -> Result<(), InsertError> {
+        match self.get(key)? {
+            Some(_) => Err(InsertError::Refused("it is there already")),
+            None => Ok(()),
+        }
+    }
+
+    /// Copies all there is, also what cannot be read, and says of each key that
+    /// it is done.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn copy_from(&mut self, old: &Self, done: &mut dyn FnMut(u64)) -> Result<(), OpenError> {
+        for (from, to) in [(&old.damaged, &self.damaged), (&old.tree, &self.tree)] {
+            for item in from.iter() {
+                let (key, record) = item.map_err(|error| old.failed(error))?;
+                self.unsynced += key.len() + record.len() + KEY_COST;
+                to.insert(key, record).map_err(|error| self.failed(error))?;
+                if self.unsynced > UNSYNCED_BYTES {
+                    self.unsynced = 0;
+                    self.sync()?;
+                }
+                done(1);
+            }
+        }
+        self.finish()
+    }
+
+    fn write(&mut self, changes: Changes, keys: usize, octets: usize) -> Result<(), InsertError> {
+        let applied = changes.apply(&self.tree);
+        applied.map_err(|error| self.failed(error))?;
+        self.unsynced += keys * KEY_COST + octets;
+        if self.unsynced > UNSYNCED_BYTES {
+            self.unsynced = 0;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Makes all of it durable, its files with their names.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn finish(&mut self) -> Result<(), OpenError> {
+        self.sync()?;
+        let keys = KeySum::of(&self.tree).map_err(|error| self.failed(error))?;
+        open::sync_all(&self.path)
+            .and_then(|()| contents::write(&self.path, Contents::Closed(keys)))
+            .map_err(|source| open::folder(&self.path, source))
+    }
+
+    fn sync(&self) -> Result<(), OpenError> {
+        self.db.flush().map_err(|error| self.failed(error))?;
+        let synced: io::Result<()> = self.file.sync_data();
+        synced.map_err(|source| open::folder(&self.path, source))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<IVec>, OpenError> {
+        self.tree.get(key).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: sled::Error) -> OpenError {
+        open::engine_error(&self.path, error)
+    }
+}
+
+fn read(
+    item: sled::Result<(IVec, IVec)>,
+    kind: &'static str,
+    decode: impl FnOnce(&[u8], &[u8]) -> Result<Record, Damaged>,
+) -> sled::Result<Found> {
+    let (key, record) = item?;
+    Ok(match decode(&key, &record) {
+        Ok(record) => Found::Good(record),
+        Err(Damaged) => Found::Damaged(kind, 1),
+    })
+}
