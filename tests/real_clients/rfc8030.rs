@@ -131,10 +131,11 @@ fn push_for_receipt(endpoint: &str) -> Answer {
     accepted
 }
 
-/// The events in a body: the kind and the data of each.
+/// The events in a body: the kind and the data of each. What has no data, a comment
+/// or when to come back, is none.
 fn events(body: &str) -> Vec<(&str, Value)> {
-    let events = body.split_terminator("\n\n").filter(|event| *event != ":");
-    let events = events.map(|event| {
+    let parts = body.split_terminator("\n\n");
+    let events = parts.filter(|part| part.contains("data: ")).map(|event| {
         let (kind, data) = event.split_once('\n').unwrap();
         let data = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
         (kind.strip_prefix("event: ").unwrap(), data)
