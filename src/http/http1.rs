@@ -23,6 +23,7 @@ use super::patient::{Patient, is_stuck};
 use super::{Answer, Reply, handshake, route, route_admin, set};
 use crate::error::Error;
 use crate::io::Io;
+use crate::metrics::Metrics;
 use crate::server::Peer;
 use crate::user_agent::websocket;
 
@@ -44,12 +45,8 @@ pub async fn serve(io: Io, peer: Peer) {
                 let (peer, is_last) = (peer.clone(), &is_last);
                 async move {
                     let mut reply = answer(request, peer).await;
-                    if is_last.load(Ordering::Relaxed)
-                        && reply.status() != StatusCode::SWITCHING_PROTOCOLS
-                    {
-                        reply
-                            .headers_mut()
-                            .insert(CONNECTION, HeaderValue::from_static("close"));
+                    if is_last.load(Ordering::Relaxed) {
+                        end_with(&mut reply);
                     }
                     Ok::<_, Infallible>(reply)
                 }
@@ -71,15 +68,27 @@ pub async fn serve(io: Io, peer: Peer) {
         }
     };
     if let Err(error) = ended {
-        let metrics = peer.site.service.metrics();
-        if is_stuck(&error) {
-            metrics.cut("limits.body_timeout");
-        } else if error.is_timeout() {
-            metrics.cut("limits.idle_timeout");
-        } else if error.is_parse_too_large() {
-            metrics.cut("limits.header_bytes");
-        }
+        count(&error, peer.site.service.metrics());
         tracing::debug!(%error, "HTTP/1.1 connection ended");
+    }
+}
+
+/// Makes a reply the last of its connection (RFC 9112 §9.6).
+fn end_with(reply: &mut Response<Body>) {
+    if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let close = HeaderValue::from_static("close");
+        reply.headers_mut().insert(CONNECTION, close);
+    }
+}
+
+/// Counts a connection that was cut by a limit.
+fn count(error: &hyper::Error, metrics: &Metrics) {
+    if is_stuck(error) {
+        metrics.cut("limits.body_timeout");
+    } else if error.is_timeout() {
+        metrics.cut("limits.idle_timeout");
+    } else if error.is_parse_too_large() {
+        metrics.cut("limits.header_bytes");
     }
 }
 

@@ -83,8 +83,8 @@ pub(super) struct Crowd {
 
 impl Crowd {
     /// Accepts no more, and answers what is asked; what takes longer than
-    /// `patience` is cut.
-    async fn end(self, patience: Duration) {
+    /// `patience` is to be cut, and counted here.
+    async fn end(self, patience: Duration) -> usize {
         self.stop_accepting.cancel();
         // It ends by the token, or has panicked and accepts nothing either.
         let _ = self.accepting.await;
@@ -96,12 +96,9 @@ impl Crowd {
                 self.tasks.wait().await;
             }
         };
-        if timeout(patience, ended).await.is_err() {
-            tracing::warn!(
-                connections = self.tasks.len(),
-                "server.drain is over: connections were cut"
-            );
-        }
+        // The count is right, whether or not they were in time.
+        let _ = timeout(patience, ended).await;
+        self.tasks.len()
     }
 }
 
@@ -121,7 +118,10 @@ pub(super) async fn stop(site: &Site, public: Crowd, admin: Vec<Crowd>) {
         .await;
 
     systemd::status("Stopping: the last requests are answered");
-    public.end(server.drain).await;
+    let cut = public.end(server.drain).await;
+    if cut > 0 {
+        tracing::warn!(connections = cut, "server.drain is over: they are cut");
+    }
     if site.service.flush().await.is_err() {
         tracing::error!("the store could not be made durable");
     }
