@@ -171,7 +171,7 @@ impl Server {
     }
 
     /// Serves until `shutdown` is ready, or the admin API asks for the end; then
-    /// goes down in the order that [`stop`](self::stop) tells.
+    /// goes down in the order that `stop.rs` tells.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             site,

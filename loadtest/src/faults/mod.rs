@@ -2,9 +2,9 @@
 //! cut, again and again; after each fault every message that it accepted must
 //! be accounted for.
 //!
-//! [`run`] goes through the rounds. [`sender`]s push, replace and withdraw;
-//! [`receiver`]s come, go and acknowledge; both tell the [`account`] what they
-//! do and see, and it says what the [`service`] owes. The promises themselves
+//! `run` goes through the rounds. `sender`s push, replace and withdraw;
+//! `receiver`s come, go and acknowledge; both tell the `account` what they
+//! do and see, and it says what the `service` owes. The promises themselves
 //! are in `account`.
 
 mod account;

@@ -2,9 +2,9 @@
 //! give their subscriptions back, for an hour or more. What the service holds
 //! must then be what it held before.
 //!
-//! It goes in two parts of the same [`life`], each until nobody is left. The
+//! It goes in two parts of the same `life`, each until nobody is left. The
 //! first lets the service take what it keeps for good, such as pages of its
-//! cache; [`sampling`] compares the ends of the two, in [`verdict`].
+//! cache; `sampling` compares the ends of the two, in `verdict`.
 
 mod life;
 mod sampling;
