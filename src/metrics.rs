@@ -10,6 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 
 use crate::config::Limits;
 use crate::latency::Latency;
@@ -137,6 +138,8 @@ metrics! {
     damaged_records: Gauge = "damaged_records",
     /// Octets of memory that the process holds; 0 where the system does not say
     resident_memory_bytes: Gauge = "resident_memory_bytes",
+    /// Tasks of the runtime that have not ended
+    tasks: Gauge = "tasks",
 }
 
 impl Metrics {
@@ -233,6 +236,7 @@ impl Metrics {
         set(&self.disk_bytes, usage.disk_bytes);
         set(&self.damaged_records, usage.damaged);
         set(&self.resident_memory_bytes, resident_memory().unwrap_or(0));
+        set(&self.tasks, tasks().unwrap_or(0));
         set(&self.disk_free_bytes, usage.free_bytes);
         set(&self.store_failing, usage.failing.into());
         set(&self.store_reopened, usage.reopened);
@@ -247,6 +251,12 @@ fn set(gauge: &Gauge, value: u64) {
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
+/// Of the runtime that asks; there is none outside one.
+fn tasks() -> Option<u64> {
+    let runtime = Handle::try_current().ok()?;
+    u64::try_from(runtime.metrics().num_alive_tasks()).ok()
+}
+
 /// What Linux says of this process, in octets (proc_pid_status(5)).
 fn resident_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -255,4 +265,24 @@ fn resident_memory() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn tasks_that_have_not_ended_are_counted() {
+        let tasks_told = || {
+            let text = Metrics::default().text(Usage::default());
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("bugle_tasks "));
+            line.map(str::to_owned)
+        };
+        assert_eq!(tasks_told().as_deref(), Some("0"));
+        let waiting = tokio::spawn(std::future::pending::<()>());
+        assert_eq!(tasks_told().as_deref(), Some("1"));
+        waiting.abort();
+    }
 }
