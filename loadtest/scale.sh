@@ -75,8 +75,10 @@ free_kib=$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)
 by_memory=$((free_kib * 1024 * 7 / 10 / OCTETS_EACH))
 by_time=$((RATE * CONNECTING))
 total=$((by_memory < by_time ? by_memory : by_time))
+by_filter=any
+# It follows both ends of a connection as one; a tenth is left to others.
 if [[ -r /proc/sys/net/netfilter/nf_conntrack_max ]]; then
-    by_filter=$(($(cat /proc/sys/net/netfilter/nf_conntrack_max) * 9 / 20))
+    by_filter=$(($(cat /proc/sys/net/netfilter/nf_conntrack_max) * 9 / 10))
     total=$((total < by_filter ? total : by_filter))
 fi
 ((at_most == 0 || total < at_most)) || total=$at_most
@@ -84,8 +86,8 @@ pairs=$(((total + each - 1) / each))
 per_pair=$((total / pairs))
 ((per_pair >= 1)) || fail "there is no room for a single user agent"
 
-printf '%s file handles for each process, memory for %s user agents, time for %s\n' \
-    "$handles" "$by_memory" "$by_time"
+printf '%s file handles for each process; memory for %s user agents, time for %s, packet filter for %s\n' \
+    "$handles" "$by_memory" "$by_time" "$by_filter"
 printf '%s user agents on %s services, each with a load tester of its own\n' \
     "$((per_pair * pairs))" "$pairs"
 

@@ -129,7 +129,8 @@ impl Limits {
     }
 
     fn conntrack(&self, needs: &Needs) -> Option<Lack> {
-        let needed = needs.connections * needs.ends();
+        // Both ends are one to it.
+        let needed = needs.connections;
         let mend = format!("sysctl -w net.netfilter.nf_conntrack_max={needed}");
         let what = "connections that the packet filter follows";
         Lack::of(what, needed, self.conntrack, mend)
@@ -279,7 +280,7 @@ mod tests {
         assert!(mended("ports").is_some_and(|(_, mend)| mend.starts_with("--sources 4 ")));
         let backlog = "sysctl -w net.core.somaxconn=100000".to_owned();
         assert_eq!(mended("accepted"), Some((false, backlog)));
-        let conntrack = "sysctl -w net.netfilter.nf_conntrack_max=200000".to_owned();
+        let conntrack = "sysctl -w net.netfilter.nf_conntrack_max=100000".to_owned();
         assert_eq!(mended("packet filter"), Some((true, conntrack)));
         assert!(mended("TCP").is_some());
         assert_eq!(mended("free memory"), None);
