@@ -23,7 +23,7 @@ pub struct Entry {
     peer: String,
     /// Which operation.
     action: &'static str,
-    /// On what: a handle, a key, a range, an id; never a capability.
+    /// On what: a handle, a range, an id; never a capability or a key.
     subject: String,
 }
 

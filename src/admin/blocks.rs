@@ -62,7 +62,11 @@ pub(super) async fn resource(
             "unblockAddresses"
         }
     };
-    let subject = who.to_string();
+    // A key is a secret of nobody, but it tells who sends to whom: it stays out of logs.
+    let subject = match who {
+        Blocked::Key(key) => service.key_handle(&key),
+        Blocked::Addresses(range) => range.to_string(),
+    };
     site.admin
         .audit
         .note(&caller, action, &subject, service.now());

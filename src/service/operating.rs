@@ -2,7 +2,8 @@
 
 use bugle_protocol::session::Close;
 use bugle_protocol::{
-    ChannelId, MessageId, MessageUrl, PushEndpoint, SubscriptionId, SubscriptionSetUrl, Uaid,
+    ChannelId, MessageId, MessageUrl, PublicKey, PushEndpoint, SubscriptionId, SubscriptionSetUrl,
+    Uaid,
 };
 
 use super::PushService;
@@ -74,6 +75,11 @@ impl PushService {
     /// for as long as the first endpoint key is.
     pub fn handle(&self, uaid: Uaid) -> String {
         self.keyring.handle(uaid.as_bytes())
+    }
+
+    /// The same for the key of an application server.
+    pub fn key_handle(&self, key: &PublicKey) -> String {
+        self.keyring.handle(key.as_bytes())
     }
 
     /// The same for a subscription.
