@@ -69,6 +69,13 @@ impl Disk {
     pub(super) fn power_on(&mut self) -> Result<(), FaultError> {
         run(Command::new("umount").arg(&self.root))?;
         self.is_mounted = false;
+        // A copy: while another mount namespace keeps the old mount, the same
+        // image would be the same file system again, still without power.
+        let copy = self.image.with_extension("copy");
+        run(Command::new("cp")
+            .arg("--sparse=always")
+            .args([&self.image, &copy]))?;
+        run(Command::new("mv").args([&copy, &self.image]))?;
         self.mount()
     }
 
