@@ -122,9 +122,8 @@ async fn headers_without_end_come_to_an_end() {
         let kept = [&[0x40, 1, b'x', 100][..], &[b'y'; 100]].concat();
         let first = http2(HEADERS, END_STREAM, 1, &[&head[..], &kept].concat());
         stream.write_all(&first).await.unwrap();
-        let flood = timeout(3 * PATIENCE, pour(&mut stream, &more, 20_000));
-        let poured = siege.withstands(flood).await;
-        assert!(poured.is_ok_and(|times| times < 20_000), "{name}: no end");
+        let flood = timeout(3 * PATIENCE, pour(&mut stream, &more, usize::MAX));
+        assert!(siege.withstands(flood).await.is_ok(), "{name}: no end");
     }
 }
 

@@ -68,9 +68,8 @@ async fn fragments_without_end_come_to_an_end() {
         .unwrap();
     stream.write_all(&websocket(TEXT, b"")).await.unwrap();
     let nothing = websocket(CONTINUATION, b"").repeat(1000);
-    let flood = timeout(3 * PATIENCE, pour(&mut stream, &nothing, 500_000));
-    let poured = siege.withstands(flood).await;
-    assert!(poured.is_ok_and(|times| times < 500_000), "it is never cut");
+    let flood = timeout(3 * PATIENCE, pour(&mut stream, &nothing, usize::MAX));
+    assert!(siege.withstands(flood).await.is_ok(), "it is never cut");
     // Of something: it grows to `limits.frame_bytes`.
     let (mut stream, _) = upgrade(&server, "").await;
     stream.write_all(&websocket(TEXT, HELLO)).await.unwrap();

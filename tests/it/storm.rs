@@ -72,7 +72,11 @@ fn raise_file_handles(needed: u64) {
 async fn all_who_come_back_at_once_are_served() {
     needs_ours!("a restart");
     raise_file_handles(3 * USER_AGENTS as u64);
-    let mut server = Arc::new(Server::start().await);
+    let server = Server::start_with(|config| {
+        // They share the machine with the service, and may be the slow ones.
+        config.user_agent.hello_timeout = PATIENCE;
+    });
+    let mut server = Arc::new(server.await);
     let all = subscribed(&server).await;
     for (index, (_, endpoint)) in all.iter().enumerate().take(100) {
         let push = Push::to(&server, endpoint).text(&index.to_string());

@@ -120,9 +120,13 @@ async fn rfc8292_4_2_i2_rfc8292_4_2_c_the_signature_must_fit() {
     let mut spoilt = vec![format!("vapid t={other}, k={key}")];
     for part in 0..3 {
         let mut parts: Vec<_> = token.split('.').map(str::to_owned).collect();
-        let flipped = if parts[part].ends_with('A') { "B" } else { "A" };
         let middle = parts[part].len() / 2;
-        parts[part].replace_range(middle..=middle, flipped);
+        let other = if &parts[part][middle..=middle] == "A" {
+            "B"
+        } else {
+            "A"
+        };
+        parts[part].replace_range(middle..=middle, other);
         spoilt.push(format!("vapid t={}, k={key}", parts.join(".")));
     }
     for field in spoilt {

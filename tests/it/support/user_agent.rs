@@ -16,7 +16,7 @@ use super::server::Server;
 use super::subject::authority;
 
 /// For how long anything may take that is to happen.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Channels that tests use.
 pub const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
