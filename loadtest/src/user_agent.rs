@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bugle::client::{self, ClientError, Notification, new_channel_id, new_user_agent_keys};
 use bugle_protocol::encryption::UserAgentKeys;
-use bugle_protocol::{ChannelId, Uaid};
+use bugle_protocol::{ChannelId, WireUaid};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Moment;
@@ -34,7 +34,7 @@ pub struct UserAgent {
     channel: ChannelId,
     /// `None` when bodies are prepared.
     keys: Option<Box<UserAgentKeys>>,
-    uaid: Option<Uaid>,
+    uaid: Option<WireUaid>,
     connection: Option<client::UserAgent>,
 }
 

@@ -1,14 +1,26 @@
 //! Identifiers: who a user agent is, which of its channels, which message.
 //!
-//! A [`Uaid`] is a capability (WS-H-14): whoever knows it receives that user
+//! A [`WireUaid`] is a capability (WS-H-14): whoever knows it receives that user
 //! agent's messages. `Debug` therefore shows none of its digits.
 
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use subtle::ConstantTimeEq;
 
-/// A user agent, 128 random bits. Printed as 32 lower-case hex digits.
+/// The uaid as a user agent says it, 128 random bits. Printed as 32 lower-case
+/// hex digits.
+///
+/// It is not to be compared or searched for, which would take a time that tells
+/// about its digits: its [`digest`](Self::digest) is.
+#[derive(Clone, Copy, Eq)]
+pub struct WireUaid([u8; 16]);
+
+/// A user agent as the service knows it: the digest of its [`WireUaid`]. How far
+/// two digests agree tells nothing about what they were made from, and whoever
+/// reads a data folder cannot receive in a user agent's place.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uaid([u8; 16]);
 
@@ -43,8 +55,25 @@ pub enum IdError {
     ChannelId,
 }
 
-impl Uaid {
+impl WireUaid {
     /// From 16 octets of a good random source.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// What the service knows it by: the first 128 bits of its SHA-256.
+    pub fn digest(&self) -> Uaid {
+        let digest = digest(&SHA256, &self.0);
+        let mut octets = [0; 16];
+        for (octet, from) in octets.iter_mut().zip(digest.as_ref()) {
+            *octet = *from;
+        }
+        Uaid(octets)
+    }
+}
+
+impl Uaid {
+    /// From the octets of a digest.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
@@ -131,7 +160,14 @@ fn parse_hex(mut digits: impl Iterator<Item = char>) -> Option<[u8; 16]> {
     digits.next().is_none().then_some(bytes)
 }
 
-impl fmt::Display for Uaid {
+impl PartialEq for WireUaid {
+    /// In constant time.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Display for WireUaid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt_hex(&self.0, false, f)
     }
@@ -140,6 +176,12 @@ impl fmt::Display for Uaid {
 impl fmt::Display for ChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt_hex(&self.0, true, f)
+    }
+}
+
+impl fmt::Debug for WireUaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WireUaid(…)")
     }
 }
 
@@ -167,7 +209,7 @@ impl fmt::Debug for ReceiptSubscriptionId {
     }
 }
 
-impl FromStr for Uaid {
+impl FromStr for WireUaid {
     type Err = IdError;
 
     /// Takes dashed, undashed and upper-case forms: all name the same user
@@ -204,7 +246,7 @@ impl FromStr for ChannelId {
     }
 }
 
-impl Serialize for Uaid {
+impl Serialize for WireUaid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -238,7 +280,7 @@ mod tests {
             "3F3765E2-9BF5-41D0-96B6-1222647B10E4",
         ] {
             assert_eq!(
-                form.parse::<Uaid>().map(|id| id.to_string()).as_deref(),
+                form.parse::<WireUaid>().map(|id| id.to_string()).as_deref(),
                 Ok(issued)
             );
         }
@@ -256,7 +298,7 @@ mod tests {
             "é3765e29bf541d096b61222647b10e4",
             "3f3765e2–9bf5–41d0–96b6",
         ] {
-            assert_eq!(text.parse::<Uaid>(), Err(IdError::Uaid), "{text}");
+            assert_eq!(text.parse::<WireUaid>(), Err(IdError::Uaid), "{text}");
         }
     }
 
@@ -282,7 +324,14 @@ mod tests {
 
     #[test]
     fn debug_shows_no_capability() {
-        let uaid = Uaid::from_bytes([0xab; 16]);
+        let uaid = WireUaid::from_bytes([0xab; 16]);
         assert!(!format!("{uaid:?}").contains("ab"));
+    }
+
+    #[test]
+    fn a_digest_is_the_beginning_of_a_sha_256() {
+        // From `printf '\0%.0s' {1..16} | sha256sum`.
+        let octets = *WireUaid::from_bytes([0; 16]).digest().as_bytes();
+        assert_eq!(octets[..4], [0x37, 0x47, 0x08, 0xff]);
     }
 }

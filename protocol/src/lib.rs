@@ -28,7 +28,7 @@ mod params;
 
 pub use endpoint::{Keyring, MessageUrl, PushEndpoint, ReceiptSubscriptionUrl, SubscriptionSetUrl};
 pub use headers::{ContentCoding, Topic, Ttl, Urgency};
-pub use id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId, Uaid};
+pub use id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId, Uaid, WireUaid};
 pub use key::PublicKey;
 pub use key_pair::KeyPair;
 pub use push::{Content, PushMessage};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::headers::Urgency;
-use crate::id::{ChannelId, MessageId, Uaid};
+use crate::id::{ChannelId, MessageId, WireUaid};
 use crate::key::PublicKey;
 use crate::websocket::{
     AckUpdate, ClientMessage, Hello, MessageError, Register, ServerMessage, Unregister,
@@ -43,7 +43,7 @@ pub enum Command {
     /// Find or make the user agent, then answer with its name.
     Connect {
         /// What the user agent says it is.
-        uaid: Option<Uaid>,
+        uaid: Option<WireUaid>,
         /// The broadcasts it wants, with the version of each that it has. The
         /// answer holds those that have another.
         broadcasts: BTreeMap<String, String>,

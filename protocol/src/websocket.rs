@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::headers::{ContentCoding, Urgency};
-use crate::id::Uaid;
+use crate::id::WireUaid;
 use crate::push::PushMessage;
 
 /// What a user agent says.
@@ -46,7 +46,7 @@ pub struct Hello {
         deserialize_with = "lenient_text",
         skip_serializing_if = "Option::is_none"
     )]
-    pub uaid: Option<Uaid>,
+    pub uaid: Option<WireUaid>,
     /// The broadcasts that the user agent wants, and the version of each that
     /// it has. What is no such map counts as empty.
     #[serde(
@@ -343,7 +343,7 @@ impl ClientMessage {
 impl ServerMessage {
     /// The answer to a `hello` that was taken; `broadcasts` are those whose
     /// version differs from the user agent's.
-    pub fn hello(uaid: Uaid, broadcasts: BTreeMap<String, String>) -> Self {
+    pub fn hello(uaid: WireUaid, broadcasts: BTreeMap<String, String>) -> Self {
         Self::Hello {
             uaid: uaid.to_string(),
             status: 200,

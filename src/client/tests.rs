@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bugle_protocol::websocket::{ClientMessage, ServerMessage};
-use bugle_protocol::{Tolerances, Ttl, Uaid, UnixTime, Urgency, vapid};
+use bugle_protocol::{Tolerances, Ttl, UnixTime, Urgency, WireUaid, vapid};
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -337,7 +337,7 @@ fn a_subscription_is_what_a_browser_prints() {
         serde_json::from_value::<PushSubscription>(json).unwrap(),
         subscription(&keys)
     );
-    let uaid: Uaid = UAID.parse().unwrap();
+    let uaid: WireUaid = UAID.parse().unwrap();
     let hello = ClientMessage::Hello(bugle_protocol::websocket::Hello {
         uaid: Some(uaid),
         broadcasts: BTreeMap::new(),

@@ -11,7 +11,7 @@ use bugle_protocol::websocket::{
     Ack, AckUpdate, ClientMessage, Hello, MessageError, NotificationHeaders, Register,
     ServerMessage, Unregister,
 };
-use bugle_protocol::{ChannelId, ContentCoding, PublicKey, Uaid};
+use bugle_protocol::{ChannelId, ContentCoding, PublicKey, WireUaid};
 use futures_util::{SinkExt, StreamExt};
 use http::header::AUTHORIZATION;
 use tokio::time::timeout;
@@ -94,7 +94,7 @@ impl UserAgent {
     ///
     /// # Errors
     /// When the service answers otherwise, or not at all.
-    pub async fn hello(&mut self, uaid: Option<Uaid>) -> Result<Uaid, ClientError> {
+    pub async fn hello(&mut self, uaid: Option<WireUaid>) -> Result<WireUaid, ClientError> {
         let broadcasts = BTreeMap::new();
         let hello = Hello { uaid, broadcasts };
         self.send(&ClientMessage::Hello(hello)).await?;

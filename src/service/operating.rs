@@ -3,7 +3,7 @@
 use bugle_protocol::session::Close;
 use bugle_protocol::{
     ChannelId, MessageId, MessageUrl, PublicKey, PushEndpoint, SubscriptionId, SubscriptionSetUrl,
-    Uaid,
+    Uaid, WireUaid,
 };
 
 use super::PushService;
@@ -52,8 +52,8 @@ impl PushService {
     /// [`Error::NotNamed`].
     pub fn named(&self, text: &str) -> Result<Named, Error> {
         let text = text.trim();
-        if let Ok(uaid) = text.parse() {
-            return Ok(Named::UserAgent(uaid));
+        if let Ok(uaid) = text.parse::<WireUaid>() {
+            return Ok(Named::UserAgent(uaid.digest()));
         }
         let mut segments = text.rsplit('/');
         let (token, kind) = (segments.next(), segments.next());

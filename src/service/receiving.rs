@@ -1,7 +1,7 @@
 //! What user agents receive (RFC 8030 §6; `hello`, `notification`, `ack`).
 
 use bugle_protocol::websocket::AckUpdate;
-use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid, UnixTime};
+use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid, UnixTime, WireUaid};
 
 use super::PushService;
 use crate::clients::{Reader, Registration};
@@ -17,15 +17,16 @@ impl PushService {
     /// # Errors
     /// [`Error::Unavailable`]: no name is given out then (WS-H-11). Whoever is
     /// known is served while the store can be read.
-    pub async fn connect(&self, uaid: Option<Uaid>) -> Result<(Uaid, Registration), Error> {
+    pub async fn connect(&self, uaid: Option<WireUaid>) -> Result<(WireUaid, Registration), Error> {
         let uaid = match uaid {
-            Some(uaid) if self.stored(self.store.knows(uaid).await)? => uaid,
+            Some(uaid) if self.stored(self.store.knows(uaid.digest()).await)? => uaid,
             _ => {
                 self.stored(self.store.health())?;
-                Uaid::from_bytes(random())
+                WireUaid::from_bytes(random())
             }
         };
-        Ok((uaid, self.clients.register(Reader::UserAgent(uaid))))
+        let reader = Reader::UserAgent(uaid.digest());
+        Ok((uaid, self.clients.register(reader)))
     }
 
     /// The next messages of a log, after `after`, that pass the filter.

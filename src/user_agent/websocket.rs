@@ -135,7 +135,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                 let (uaid, registration) = self.service.connect(uaid).await?;
                 let news = self.follow(&broadcasts);
                 self.send(&ServerMessage::hello(uaid, news)).await?;
-                return Ok((uaid, registration));
+                return Ok((uaid.digest(), registration));
             }
         }
     }

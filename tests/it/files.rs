@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use bugle_protocol::WireUaid;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
@@ -25,6 +26,30 @@ fn all_below(folder: &Path) -> Vec<PathBuf> {
         found.push(path);
     }
     found
+}
+
+/// Whether any file of a folder has these octets.
+fn holds(folder: &Path, octets: &[u8]) -> bool {
+    let files = all_below(folder).into_iter().filter(|path| path.is_file());
+    files.into_iter().any(|path| {
+        let content = fs::read(path).unwrap();
+        content.windows(octets.len()).any(|window| window == octets)
+    })
+}
+
+#[tokio::test]
+async fn who_reads_the_data_folder_finds_no_uaid() {
+    needs_ours!("the program");
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start_program(Some(folder.path())).await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    Push::to(&server, &endpoint).text("x").accepted().await;
+    let uaid: WireUaid = user_agent.uaid.parse().unwrap();
+    let digits = u128::from_str_radix(&user_agent.uaid, 16).unwrap();
+    assert!(!holds(folder.path(), user_agent.uaid.as_bytes()));
+    assert!(!holds(folder.path(), &digits.to_be_bytes()));
+    assert!(holds(folder.path(), uaid.digest().as_bytes()), "it is kept");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use bugle::client::{
     new_channel_id, new_user_agent_keys,
 };
 use bugle_protocol::encryption::UserAgentKeys;
-use bugle_protocol::{ChannelId, Ttl, Uaid, UnixTime};
+use bugle_protocol::{ChannelId, Ttl, UnixTime, WireUaid};
 use http::header::LOCATION;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -21,7 +21,7 @@ use crate::contents::{Contents, MessageName};
 pub(super) struct Subscriber {
     /// Its number in the account.
     pub(super) number: u32,
-    pub(super) uaid: Uaid,
+    pub(super) uaid: WireUaid,
     pub(super) channel: ChannelId,
     pub(super) keys: UserAgentKeys,
     subscription: PushSubscription,

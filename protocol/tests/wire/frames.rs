@@ -9,7 +9,7 @@ use bugle_protocol::websocket::{
     NotificationHeaders, Register, ServerMessage, Unregister, UrgencyFilter,
 };
 use bugle_protocol::{
-    ContentCoding, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime, Urgency,
+    ContentCoding, MessageId, PushMessage, SubscriptionId, UnixTime, Urgency, WireUaid,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -230,7 +230,7 @@ fn client_message() -> impl Strategy<Value = ClientMessage> {
     });
     prop_oneof![
         (option::of(any::<[u8; 16]>()), versions()).prop_map(|(uaid, broadcasts)| {
-            let uaid = uaid.map(Uaid::from_bytes);
+            let uaid = uaid.map(WireUaid::from_bytes);
             ClientMessage::Hello(Hello { uaid, broadcasts })
         }),
         (text(), option::of(text()))

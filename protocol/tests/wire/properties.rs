@@ -7,7 +7,7 @@ use bugle_protocol::encryption::{MAX_PLAINTEXT, SubscriptionKeys, UserAgentKeys}
 use bugle_protocol::push::PushHeaders;
 use bugle_protocol::vapid::{Audience, Credentials};
 use bugle_protocol::{
-    ChannelId, ContentCoding, KeyPair, PublicKey, Topic, Ttl, Uaid, UnixTime, Urgency,
+    ChannelId, ContentCoding, KeyPair, PublicKey, Topic, Ttl, UnixTime, Urgency, WireUaid,
 };
 use http::{HeaderMap, HeaderValue};
 use proptest::collection::vec;
@@ -77,12 +77,12 @@ proptest! {
 
     #[test]
     fn identifiers(octets: [u8; 16], upper: u64, other in any::<String>()) {
-        let (uaid, channel) = (Uaid::from_bytes(octets), ChannelId::from_bytes(octets));
+        let (uaid, channel) = (WireUaid::from_bytes(octets), ChannelId::from_bytes(octets));
         prop_assert_eq!(uaid.to_string().parse(), Ok(uaid));
         prop_assert_eq!(recased(&uaid.to_string(), upper).parse(), Ok(uaid));
         prop_assert_eq!(recased(&channel.to_string(), upper).parse(), Ok(uaid));
         prop_assert_eq!(channel.to_string().parse(), Ok(channel));
-        prop_assert!(other.parse::<Uaid>().is_err() && other.parse::<ChannelId>().is_err());
+        prop_assert!(other.parse::<WireUaid>().is_err() && other.parse::<ChannelId>().is_err());
     }
 
     #[test]

@@ -108,7 +108,7 @@ impl From<&Record> for Line {
             Record::EndpointKeys(keys) => Self::EndpointKeys(keys.clone()),
             Record::NextId(id) => Self::NextId(id.get()),
             Record::Subscription(subscription) => Self::Subscription(SubscriptionLine {
-                uaid: subscription.uaid.to_string(),
+                uaid: hex(subscription.uaid.as_bytes()),
                 channel: subscription.channel,
                 id: hex(subscription.id.as_bytes()),
                 vapid_key: subscription.vapid_key.map(|key| octets(key.as_bytes())),
@@ -127,7 +127,7 @@ impl From<&Record> for Line {
             Record::Receipt(subscription, receipt, expires_at) => Self::Receipt(ReceiptLine {
                 receipt_subscription: hex(subscription.as_bytes()),
                 id: receipt.id.get(),
-                uaid: receipt.uaid.to_string(),
+                uaid: hex(receipt.uaid.as_bytes()),
                 message: receipt.message.get(),
                 delivered: receipt.status == ReceiptStatus::Delivered,
                 expires_at: *expires_at,
@@ -139,7 +139,7 @@ impl From<&Record> for Line {
 impl MessageLine {
     fn of(uaid: Uaid, id: MessageId, message: &NewMessage) -> Self {
         Self {
-            uaid: uaid.to_string(),
+            uaid: hex(uaid.as_bytes()),
             id: id.get(),
             channel: message.channel,
             subscription: hex(message.subscription.as_bytes()),
