@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::cli::{bugle, json, lines};
 use crate::support::app_server::{Push, ask};
 use crate::support::http::{self, Reply, Version};
+use crate::support::secrets;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
@@ -22,6 +23,9 @@ const NEARLY: &str = "0123456789abcdeg";
 
 /// A service of our own with settings of `[admission]`.
 async fn server(settings: &[(&str, &str)]) -> Server {
+    for (_, value) in settings.iter().filter(|(key, _)| *key != "addresses") {
+        secrets::note(value);
+    }
     let settings = settings.iter().map(|(key, value)| {
         let name = format!("BUGLE_ADMISSION__{}", key.to_ascii_uppercase());
         (name.into(), (*value).into())
@@ -55,7 +59,9 @@ async fn subscribe(server: &Server, path: &str, authorization: Option<&str>) -> 
 }
 
 fn basic(credentials: &str) -> String {
-    format!("Basic {}", STANDARD.encode(credentials))
+    let credentials = STANDARD.encode(credentials);
+    secrets::note(&credentials);
+    format!("Basic {credentials}")
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::support::app_server::{Push, key_pair};
+use crate::support::secrets;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
@@ -308,6 +309,7 @@ async fn rfc8030_8_5_a_logs_hold_no_capability_and_sigterm_ends_with_0() {
         .unwrap();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(0));
+    secrets::keep_log(&output.stderr);
     let log = text(&output.stderr);
     assert!(log.contains("refused"), "there is a log: {log}");
     let dashless = CHANNEL.replace('-', "");

@@ -1,7 +1,11 @@
 //! What Firefox can show at the door of a service that is not for everybody: all
 //! of it stands in `dom.push.serverURL`.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::delivery::assert_texts;
+use crate::secrets;
 use crate::senders::Library;
 use crate::service::Service;
 use crate::stage::Stage;
@@ -9,6 +13,13 @@ use crate::stage::Stage;
 /// Subscribes and receives, with this in the URL's place of `localhost` and of
 /// the path.
 fn comes_in(admission: &[(&'static str, &'static str)], user: &str, path: &str) {
+    for (_, value) in admission
+        .iter()
+        .filter(|(name, _)| !name.ends_with("ADDRESSES"))
+    {
+        secrets::note(value);
+        secrets::note(&STANDARD.encode(value));
+    }
     let service = Service::start_guarded(admission);
     let url = format!("ws://{user}localhost:{}{path}", service.port());
     let mut stage = Stage::with_url(service, &url);

@@ -191,7 +191,7 @@ impl Drop for Service {
     fn drop(&mut self) {
         // Ended, so that the log is whole.
         self.process = None;
-        secrets::keep_log(&self.log());
+        secrets::keep_log(&fs::read(self.log()).unwrap_or_default());
         let keys = fs::read_to_string(self.directory.path().join("data/endpoint-keys"));
         secrets::see(&keys.unwrap_or_default());
         if thread::panicking() {

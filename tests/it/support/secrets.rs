@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
 use tracing_subscriber::Layer;
@@ -48,17 +48,23 @@ pub fn log_of_program() -> Option<File> {
     file("program")
 }
 
-/// Keeps the log that a real program has written to a file.
-pub fn keep_log(path: &Path) {
+/// Keeps the log that a real program has written at trace level.
+pub fn keep_log(text: &[u8]) {
     if let Some(mut log) = file("program") {
-        let text = std::fs::read(path).unwrap_or_default();
-        log.write_all(&text).unwrap();
+        log.write_all(text).unwrap();
     }
 }
 
 /// Notes the secrets in a text that passed between a client and the service,
 /// each once, with the test that it is of.
 pub fn see(text: &str) {
+    text.split(|c: char| !is_of_tokens(c))
+        .filter(is_secret)
+        .for_each(note);
+}
+
+/// Notes a secret that does not look like one, of at least 12 characters.
+pub fn note(secret: &str) {
     static SEEN: OnceLock<Mutex<(HashSet<String>, File)>> = OnceLock::new();
     if folder().is_none() {
         return;
@@ -67,10 +73,8 @@ pub fn see(text: &str) {
     let (seen, file) = &mut *seen.lock().unwrap();
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    for secret in text.split(|c: char| !is_of_tokens(c)).filter(is_secret) {
-        if seen.insert(secret.to_owned()) {
-            writeln!(file, "{test} {secret}").unwrap();
-        }
+    if seen.insert(secret.to_owned()) {
+        writeln!(file, "{test} {secret}").unwrap();
     }
 }
 

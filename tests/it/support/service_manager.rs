@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::http::{self, Reply};
+use super::secrets;
 
 /// For how long a start or a stop may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -41,6 +42,9 @@ impl ServiceManager {
         config.server.data = folder.path().join("data");
         config.user_agent.min_ping_interval = Duration::ZERO;
         change(&mut config);
+        if secrets::log_of_program().is_some() {
+            config.log.filter = "trace".to_owned();
+        }
         std::fs::write(folder.path().join("bugle.toml"), config.to_toml()).unwrap();
         let notify = UnixDatagram::bind(folder.path().join("notify")).unwrap();
         let (hears, said) = mpsc::unbounded_channel();
@@ -74,6 +78,9 @@ impl ServiceManager {
             // Small, so that a test need not wait.
             .env("WATCHDOG_USEC", "200000")
             .stdout(Stdio::null());
+        if let Some(log) = secrets::log_of_program() {
+            command.stderr(log);
+        }
         let pass = |socket: &TcpListener, child_fd| FdMapping {
             parent_fd: OwnedFd::from(socket.try_clone().unwrap()),
             child_fd,
