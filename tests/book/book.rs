@@ -5,13 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
-mod block;
-mod pages;
+mod check;
 mod shell;
 
 use std::collections::BTreeSet;
 
-use block::Block;
+use bugle_book::block::{self, Block};
+use bugle_book::pages;
 
 /// Fails with all that is wrong at once, so that one run shows it.
 fn report(problems: &[String]) {
@@ -25,7 +25,7 @@ fn every_block_of_code_is_what_it_says() {
     assert!(blocks.len() > 10, "the pages were not found");
     let problems: Vec<String> = blocks
         .iter()
-        .filter_map(|block| Some(format!("{}: {}", block.place(), block.check().err()?)))
+        .filter_map(|block| Some(format!("{}: {}", block.place(), check::check(block).err()?)))
         .collect();
     report(&problems);
 }
@@ -53,4 +53,31 @@ fn every_link_inside_the_project_leads_somewhere() {
             .collect::<Vec<_>>()
     });
     report(&broken.collect::<Vec<_>>());
+}
+
+/// The README goes a part of the way that the quick start goes.
+#[test]
+fn readme_and_quick_start_agree() {
+    let readme = pages::read("README.md");
+    let (start, _) = readme.text.split_once("\n## With any library").unwrap();
+    let quick_start = pages::read("docs/quick-start.md");
+    let known: Vec<String> = block::of(&quick_start)
+        .into_iter()
+        .map(|block| block.text)
+        .collect();
+    let begun = pages::Page {
+        path: readme.path.clone(),
+        text: start.to_owned(),
+    };
+    let commands = block::of(&begun);
+    assert!(commands.len() > 5, "the start was not found");
+    let other = commands
+        .iter()
+        .filter(|block| !known.contains(&block.text))
+        .map(|block| format!("{}: docs/quick-start.md has it not", block.place()));
+    let preferences = start.lines().filter(|line| line.starts_with("| `"));
+    let missing = preferences
+        .filter(|row| !quick_start.text.contains(row))
+        .map(|row| format!("docs/quick-start.md has not {row}"));
+    report(&other.chain(missing).collect::<Vec<_>>());
 }

@@ -19,6 +19,9 @@ pub fn root() -> PathBuf {
 }
 
 /// The page at a path from the top of the project.
+///
+/// # Panics
+/// When it cannot be read: this is for tests.
 pub fn read(path: &str) -> Page {
     let text = fs::read_to_string(root().join(path));
     Page {
@@ -28,6 +31,9 @@ pub fn read(path: &str) -> Page {
 }
 
 /// Every page that a user may read.
+///
+/// # Panics
+/// When one cannot be read.
 pub fn all() -> Vec<Page> {
     let mut paths = vec![
         "README.md".into(),
@@ -44,9 +50,10 @@ pub fn all() -> Vec<Page> {
 }
 
 fn collect(folder: &str, paths: &mut Vec<String>) {
-    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let entries = fs::read_dir(root().join(folder));
+    let entries = entries.unwrap_or_else(|error| panic!("{folder}: {error}"));
     let mut names: Vec<_> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name != "node_modules" && name != "target")
         .collect();
     names.sort();
@@ -78,7 +85,8 @@ impl Page {
         if link.contains("://") || link.starts_with("mailto:") || path.is_empty() {
             return true;
         }
-        let folder = root().join(&self.path);
-        folder.parent().unwrap().join(path).exists()
+        let page = root().join(&self.path);
+        page.parent()
+            .is_some_and(|folder| folder.join(path).exists())
     }
 }

@@ -8,6 +8,7 @@ use clap::CommandFactory;
 
 /// Programs of others that the documents may ask for.
 const OTHERS: &[&str] = &[
+    ".",
     "apt",
     "cargo",
     "cat",
@@ -34,6 +35,7 @@ const OTHERS: &[&str] = &[
     "python3",
     "rm",
     "rsync",
+    "sh",
     "ssh",
     "sudo",
     "sysctl",

@@ -48,8 +48,7 @@ fn preferences(port: u16) -> Vec<(String, Value)> {
     rows.collect()
 }
 
-/// A shell in a folder of its own, in which `cargo run --release --` is the `bugle`
-/// under test.
+/// A shell in a folder of its own, in which `bugle` is the one under test.
 struct Terminal {
     directory: TempDir,
 }
@@ -67,11 +66,12 @@ impl Terminal {
     }
 
     fn shell(&self, commands: &str) -> Command {
-        let bugle = concat!("'", env!("CARGO_BIN_EXE_bugle"), "'");
-        let script = commands.replace("cargo run --release --", bugle);
+        let folder = Path::new(env!("CARGO_BIN_EXE_bugle")).parent().unwrap();
+        let path = std::env::var("PATH").unwrap();
         let mut shell = Command::new("sh");
         shell
-            .args(["-euc", &script])
+            .args(["-euc", commands])
+            .env("PATH", format!("{}:{path}", folder.display()))
             .current_dir(self.directory.path())
             .stdin(Stdio::null());
         shell
@@ -123,7 +123,7 @@ fn push_to_the_page(mut stage: Stage, flags: &str) {
     assert!(subscription.contains(&format!(":{}/push/", stage.service.port())));
     fs::write(terminal.path("firefox.json"), subscription).unwrap();
 
-    let send = commands("send firefox.json");
+    let send = commands("bugle send firefox.json");
     let text = send.split('"').nth(1).expect("the text is in quotes");
     let said = terminal.run(&format!("{send} {flags}"));
     assert!(said.contains("201 Created"), "{said}");
@@ -144,7 +144,7 @@ fn push_to_the_page(mut stage: Stage, flags: &str) {
 #[test]
 fn the_first_push_goes_from_send_to_listen() {
     let (service, terminal) = (Service::start(), Terminal::new());
-    let listen = commands("-- listen");
+    let listen = commands("bugle listen");
     let server = format!("{listen} --server {}", service.push_server_url());
     let _listener = terminal.start(&server, "listen.log");
     wait_until("the subscription", TIMEOUT, || {
@@ -182,7 +182,7 @@ fn the_page_shows_a_push_over_wss_with_the_authority_that_bugle_makes() {
 #[test]
 fn the_commands_that_serve_are_sound() {
     for text in ["--listen 0.0.0.0:443", "--listen 127.0.0.1:8443"] {
-        let check = commands(text).replacen("bugle", "cargo run --release -- check-config", 1);
+        let check = commands(text).replacen("bugle", "bugle check-config", 1);
         Terminal::new().run(&check);
     }
 }
