@@ -2,8 +2,17 @@
 //! may panic, whatever comes; beyond that, what can be read is written and read
 //! back the same.
 
-use bugle_protocol::UnixTime;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bugle_protocol::UnixTime;
+use http::Request;
+use http::header::AUTHORIZATION;
+
+use crate::admission::Admission;
+use crate::config::Config;
 use crate::store::export::{ExportError, ExportReader, ExportWriter, Record};
 use crate::store::fuzz_record;
 
@@ -36,6 +45,42 @@ pub fn export(data: &[u8]) {
     if let Ok(records) = read(&summed) {
         let written = write(&records);
         assert!(written.is_ok_and(|export| read(&export).is_ok_and(|again| again == records)));
+    }
+}
+
+/// A request of somebody who wants in, where a path, a token and a password are
+/// asked for: a line of URL, then the field `Authorization`. Whoever comes in
+/// has shown all three.
+pub fn admission(data: &[u8]) {
+    const SECRETS: [(&str, &str); 3] = [
+        ("BUGLE_ADMISSION__PATH", "path-of-friends-1"),
+        ("BUGLE_ADMISSION__TOKEN", "token-of-friends"),
+        ("BUGLE_ADMISSION__BASIC", "user:password"),
+    ];
+    static ADMISSION: LazyLock<Option<Admission>> = LazyLock::new(|| {
+        let settings = SECRETS.map(|(name, value)| (name.into(), value.into()));
+        let config = Config::load(None, settings, &[]).ok()?;
+        Some(Admission::new(&config.admission))
+    });
+    let Some(admission) = &*ADMISSION else {
+        unreachable!("these settings are good");
+    };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let (url, field) = text.split_once('\n').unwrap_or((text, ""));
+    let request = Request::get(url).header(AUTHORIZATION, field).body(());
+    let Ok((parts, ())) = request.map(Request::into_parts) else {
+        return;
+    };
+    let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    if admission.check(&parts, address, "/").is_ok() {
+        assert!(parts.uri.path().starts_with("/path-of-friends-1"), "a path that is none");
+        let query = parts.uri.query().unwrap_or_default();
+        assert!(query.contains('='), "a token that is none");
+        let shown = field.trim().rsplit(' ').next().unwrap_or_default();
+        let shown = STANDARD.decode(shown).unwrap_or_default();
+        assert_eq!(shown, b"user:password", "a password that is none");
     }
 }
 
