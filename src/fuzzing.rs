@@ -75,7 +75,10 @@ pub fn admission(data: &[u8]) {
     };
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     if admission.check(&parts, address, "/").is_ok() {
-        assert!(parts.uri.path().starts_with("/path-of-friends-1"), "a path that is none");
+        assert!(
+            parts.uri.path().starts_with("/path-of-friends-1"),
+            "a path that is none"
+        );
         let query = parts.uri.query().unwrap_or_default();
         assert!(query.contains('='), "a token that is none");
         let shown = field.trim().rsplit(' ').next().unwrap_or_default();

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use bugle::Config;
 use futures_util::future::join_all;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::support::frames::{http2, http2_begin, http2_head, websocket};
 use crate::support::server::Server;
-use crate::support::siege::Siege;
+use crate::support::siege::{BOUND, Siege};
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::PATIENCE;
+use crate::tls::{connect, write_certificate};
 
 /// How many are slow at one time in each way.
 const SLOW: usize = 25;
@@ -28,9 +30,8 @@ fn impatient(config: &mut Config) {
 
 /// Sends what comes first at once and the rest octet by octet, again and again,
 /// until the service ends the connection.
-async fn trickle(address: &str, first: &[u8], rest: &[u8]) {
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (mut read, mut write) = stream.into_split();
+async fn trickle(stream: impl AsyncRead + AsyncWrite, first: &[u8], rest: &[u8]) {
+    let (mut read, mut write) = split(stream);
     let say = async {
         if write.write_all(first).await.is_err() {
             return;
@@ -85,11 +86,52 @@ async fn slow_clients_are_cut_on_every_listener_and_in_every_state() {
     ];
     let slow = ways.iter().flat_map(|way| [way; SLOW]);
     let slow = slow.map(|(address, first, rest)| async move {
-        let cut = timeout(3 * PATIENCE, trickle(address, first, rest)).await;
+        let stream = TcpStream::connect(address).await.unwrap();
+        let cut = timeout(3 * PATIENCE, trickle(stream, first, rest)).await;
         let way = String::from_utf8_lossy(first);
         assert!(cut.is_ok(), "kept at {address}: {way:?}, {rest:?}");
     });
     siege.withstands(join_all(slow)).await;
     let all_gone = server.await_metric("bugle_connections", 2.0);
     all_gone.await;
+}
+
+#[tokio::test]
+async fn slow_clients_are_cut_before_and_after_the_handshake_of_tls() {
+    needs_ours!("its certificate");
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = write_certificate(folder.path());
+    let server = Server::start_program_with(None, |config| {
+        impatient(config);
+        config.tls.cert_file = Some(folder.path().join("cert.pem"));
+        config.tls.key_file = Some(folder.path().join("key.pem"));
+    })
+    .await;
+    let before = server.resident();
+    let cut = |what: &'static str, ended: Result<(), _>| {
+        let _: () = ended.unwrap_or_else(|_: Elapsed| panic!("kept {what}"));
+    };
+    let in_handshake = (0..10 * SLOW).map(|_| async {
+        let stream = TcpStream::connect(server.authority()).await.unwrap();
+        // A record of a ClientHello, which says that 512 octets come.
+        let hello = trickle(stream, &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc], &[3]);
+        cut("in the handshake", timeout(3 * PATIENCE, hello).await);
+    });
+    let behind = (0..SLOW).map(|_| async {
+        let stream = connect(&server, &certificate, &[]).await.unwrap();
+        let request = trickle(stream, b"GET / HTTP/1.1\r\n", b"X-Slow: y\r\n");
+        cut("behind the handshake", timeout(3 * PATIENCE, request).await);
+    });
+    let honest = async {
+        let mut stream = connect(&server, &certificate, &[]).await.unwrap();
+        let get = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(get).await.unwrap();
+        let mut answer = Vec::new();
+        // What ends is the connection; whether TLS says so does not matter here.
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    };
+    tokio::join!(join_all(in_handshake), join_all(behind), honest);
+    let grown = server.resident().saturating_sub(before);
+    assert!(grown < BOUND, "the program has grown by {grown} octets");
 }

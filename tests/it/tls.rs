@@ -17,7 +17,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 
 /// Writes a new certificate with its key, and gives it.
-fn write_certificate(folder: &Path) -> CertificateDer<'static> {
+pub fn write_certificate(folder: &Path) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
@@ -35,7 +35,7 @@ async fn start(folder: &Path) -> Server {
 }
 
 /// A connection that trusts this certificate alone.
-async fn connect(
+pub async fn connect(
     server: &Server,
     certificate: &CertificateDer<'static>,
     alpn: &[&[u8]],

@@ -13,7 +13,7 @@ use super::user_agent::{CHANNEL, UserAgent};
 /// By how much an attack may grow the program, in octets. Each attack sends
 /// many times as much, or holds as many connections as would take it at 64 KiB
 /// each; what is left is the allocator's and the kernel's granularity.
-const BOUND: u64 = 48 << 20;
+pub const BOUND: u64 = 48 << 20;
 
 /// A program with one honest user agent.
 pub struct Siege<'s> {
