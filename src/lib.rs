@@ -36,6 +36,7 @@ mod rates;
 mod service;
 mod shares;
 mod store;
+mod telemetry;
 mod tls;
 mod trace;
 mod user_agent;

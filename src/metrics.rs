@@ -1,6 +1,7 @@
 //! What is counted, and its text for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bugle_protocol::session::Close;
@@ -9,7 +10,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry, Unit};
 use tokio::runtime::Handle;
 
 use crate::config::Limits;
@@ -63,7 +64,7 @@ macro_rules! metrics {
 
             fn registry(&self) -> Registry {
                 let mut registry = Registry::with_prefix("bugle");
-                $(registry.register($name, concat!($($help),+).trim(), self.$field.clone());)+
+                $(register(&mut registry, $name, concat!($($help),+), self.$field.clone());)+
                 registry
             }
         }
@@ -133,7 +134,7 @@ metrics! {
     /// 1 while the store takes no changes, because a write has failed
     store_failing: Gauge = "store_failing",
     /// How often the store was opened anew after a write had failed
-    store_reopened: Gauge = "store_reopened",
+    store_reopened: Counter = "store_reopened",
     /// Records of the store that were damaged and set aside
     damaged_records: Gauge = "damaged_records",
     /// Octets of memory that the process holds; 0 where the system does not say
@@ -239,12 +240,27 @@ impl Metrics {
         set(&self.tasks, tasks().unwrap_or(0));
         set(&self.disk_free_bytes, usage.free_bytes);
         set(&self.store_failing, usage.failing.into());
-        set(&self.store_reopened, usage.reopened);
+        // The store counts it, and never back.
+        self.store_reopened
+            .inner()
+            .store(usage.reopened, Ordering::Relaxed);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry());
         text
     }
+}
+
+/// With its unit, where the name ends with one.
+fn register(registry: &mut Registry, name: &str, help: &str, metric: impl Metric) {
+    let help = help.trim();
+    for unit in [Unit::Seconds, Unit::Bytes] {
+        let base = name.strip_suffix(unit.as_str());
+        if let Some(base) = base.and_then(|base| base.strip_suffix('_')) {
+            return registry.register_with_unit(base, help, unit, metric);
+        }
+    }
+    registry.register(name, help, metric);
 }
 
 fn set(gauge: &Gauge, value: u64) {

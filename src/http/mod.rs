@@ -241,7 +241,7 @@ pub async fn route_admin(
     let path = parts.uri.path();
     let answered = match (path, path.strip_prefix("/admin/")) {
         (_, Some(path)) => admin::route(site, parts, path, content, remote).await,
-        ("/metrics", _) => status::metrics(site, &parts.method).map(Answer::Reply),
+        ("/metrics", _) => status::metrics(site, parts).map(Answer::Reply),
         _ => match admin::console::file(path, site.service.public_url()) {
             Some(file) if status::is_get(&parts.method) => Ok(Answer::Reply(file)),
             Some(_) => Err(Error::MethodNotAllowed("GET")),

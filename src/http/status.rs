@@ -1,12 +1,13 @@
 //! What people and machines look at: the page at `/`, health, readiness,
 //! version (also under their Dockerflow names), metrics.
 
-use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
-use http::{Method, StatusCode};
+use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
+use http::{Method, StatusCode, request};
 use serde_json::json;
 
 use super::{Reply, Site, text};
 use crate::error::Error;
+use crate::telemetry::exposition::Format;
 
 pub(super) const JSON: &str = "application/json";
 
@@ -34,13 +35,15 @@ pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Rep
     }
 }
 
-/// The metrics, in the text format of OpenMetrics.
-pub(super) fn metrics(site: &Site, method: &Method) -> Result<Reply, Error> {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    if is_get(method) {
+/// The metrics, in the format that is asked for.
+pub(super) fn metrics(site: &Site, parts: &request::Parts) -> Result<Reply, Error> {
+    if is_get(&parts.method) {
+        let accept = parts.headers.get(ACCEPT);
+        let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
         let in_progress = i64::try_from(site.in_progress()).unwrap_or(i64::MAX);
         site.service.metrics().requests.set(in_progress);
-        Ok(text(OPEN_METRICS, site.service.metrics_text()))
+        let metrics = format.of(site.service.metrics_text());
+        Ok(text(format.content_type(), metrics))
     } else {
         Err(Error::MethodNotAllowed("GET"))
     }

@@ -86,7 +86,9 @@ async fn fails_and_returns(writes: Fault, syncs: Fault) {
         disk.fails(writes, syncs);
         serves_what_it_can(&server, &mut user_agent, &endpoint).await;
         disk.fails(Fault::None, Fault::None);
-        server.await_metric("bugle_store_reopened", times).await;
+        server
+            .await_metric("bugle_store_reopened_total", times)
+            .await;
         assert_eq!(server.metric(FAILING).await, 0.0);
         assert_eq!(server.get("/ready").await.status, 200);
         push("after").accepted().await;
@@ -151,7 +153,7 @@ async fn a_disk_that_is_slow_holds_up_nobody_who_does_not_need_it() {
     disk.fails(Fault::None, Fault::None);
     assert_eq!(first.await.status, 201);
     assert_eq!(receive(&mut user_agent).await, "stored");
-    assert_eq!(server.metric("bugle_store_reopened").await, 0.0);
+    assert_eq!(server.metric("bugle_store_reopened_total").await, 0.0);
 }
 
 #[tokio::test]
@@ -194,7 +196,7 @@ async fn little_room_stops_what_is_new_before_the_disk_is_full() {
     server.await_that("bugle_disk_free_bytes", is_roomy).await;
     push.accepted().await;
     assert_eq!(receive(&mut user_agent).await, "stored");
-    assert_eq!(server.metric("bugle_store_reopened").await, 0.0);
+    assert_eq!(server.metric("bugle_store_reopened_total").await, 0.0);
 }
 
 #[tokio::test]

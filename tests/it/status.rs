@@ -71,8 +71,11 @@ async fn metrics_are_on_the_admin_listener_alone() {
     let server = Server::start().await;
     assert_eq!(server.get("/metrics").await.status, 404);
     let metrics = http::http1(server.admin(), "GET", "/metrics", &[], b"").await;
-    assert!(metrics.text().contains("# HELP bugle_messages_accepted "));
-    assert!(metrics.text().ends_with("# EOF\n"));
+    assert!(
+        metrics
+            .text()
+            .contains("# HELP bugle_messages_accepted_total ")
+    );
     assert_eq!(
         http::http1(server.admin(), "GET", "/health", &[], b"")
             .await

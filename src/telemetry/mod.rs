@@ -1,0 +1,4 @@
+//! What operators see of the service from outside: its metrics as text, its
+//! log, its traces.
+
+pub mod exposition;
