@@ -11,7 +11,7 @@ use bugle_protocol::session::Close;
 use bugle_protocol::{ChannelId, PushMessage, ReceiptSubscriptionId, Uaid};
 use dashmap::DashMap;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// What a connection reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +45,8 @@ pub struct Mailbox {
 pub struct Mail {
     /// There may be something new in the log.
     pub log: bool,
+    /// When the first of the messages was accepted that it is about.
+    pub since: Option<Instant>,
     /// Messages with TTL 0.
     pub live: VecDeque<PushMessage>,
     /// A broadcast may have another version.
@@ -88,24 +90,30 @@ impl Clients {
         }
     }
 
-    /// Says that there is something new in the log of this channel.
-    pub fn wake(&self, uaid: Uaid, channel: ChannelId) {
-        self.wake_reader(Reader::UserAgent(uaid));
-        self.wake_reader(Reader::Channel(uaid, channel));
+    /// Says that there is something new in the log of this channel, accepted at
+    /// `since`.
+    pub fn wake(&self, uaid: Uaid, channel: ChannelId, since: Instant) {
+        for reader in [Reader::UserAgent(uaid), Reader::Channel(uaid, channel)] {
+            self.with(reader, |mailbox| {
+                mailbox.put(|mail| {
+                    mail.log = true;
+                    mail.since.get_or_insert(since);
+                });
+            });
+        }
     }
 
     /// Says that there are new receipts.
     pub fn wake_receipts(&self, id: ReceiptSubscriptionId) {
-        self.wake_reader(Reader::Receipts(id));
-    }
-
-    fn wake_reader(&self, reader: Reader) {
-        self.with(reader, |mailbox| mailbox.put(|mail| mail.log = true));
+        self.with(Reader::Receipts(id), |mailbox| {
+            mailbox.put(|mail| mail.log = true);
+        });
     }
 
     /// Hands over a message that is not stored; `false` when nobody is there
-    /// or too many are waiting, and the message is gone (RFC 8030 §5.2).
-    pub fn offer(&self, uaid: Uaid, message: PushMessage) -> bool {
+    /// or too many are waiting, and the message is gone (RFC 8030 §5.2). It was
+    /// accepted at `since`.
+    pub fn offer(&self, uaid: Uaid, message: PushMessage, since: Instant) -> bool {
         let (channel, mut message) = (message.channel, Some(message));
         [Reader::UserAgent(uaid), Reader::Channel(uaid, channel)]
             .into_iter()
@@ -113,7 +121,10 @@ impl Clients {
                 let offered = self.with(reader, |mailbox| {
                     mailbox.put(|mail| {
                         let room = mail.live.len() < self.live_queue;
-                        mail.live.extend(message.take_if(|_| room));
+                        if room {
+                            mail.live.extend(message.take());
+                            mail.since.get_or_insert(since);
+                        }
                         room
                     })
                 });
@@ -237,8 +248,8 @@ mod tests {
     async fn wakes_are_kept_and_melt_into_one() {
         let clients = Clients::new(1);
         let registration = clients.register(READER);
-        clients.wake(UAID, CHANNEL);
-        clients.wake(UAID, CHANNEL);
+        clients.wake(UAID, CHANNEL, Instant::now());
+        clients.wake(UAID, CHANNEL, Instant::now());
         assert!(registration.mail().await.log);
         let nothing = tokio::time::timeout(Duration::ZERO, registration.mail()).await;
         assert!(nothing.is_err());
@@ -263,7 +274,7 @@ mod tests {
         let newer = clients.register(READER);
         assert_eq!(older.mail().await.close, Some(Close::Superseded));
         drop(older);
-        clients.wake(UAID, CHANNEL);
+        clients.wake(UAID, CHANNEL, Instant::now());
         assert!(newer.mail().await.log);
         drop(newer);
         assert!(clients.connected.is_empty());

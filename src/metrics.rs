@@ -86,6 +86,15 @@ metrics! {
     accepted: Counter = "messages_accepted",
     /// Seconds from the head of a push request to its acceptance
     accept: Latency = "push_accept_seconds",
+    /// Seconds from the hand-over of a message to the store until it was on the disk
+    store: Latency = "push_store_seconds",
+    /// Seconds from the acceptance of a message to its hand-over to the
+    /// connection of its user agent, where that was there and was woken for it
+    route: Latency = "push_route_seconds",
+    /// Seconds from there until the socket had taken the message
+    write: Latency = "push_write_seconds",
+    /// Seconds from there to the acknowledgement, on the same WebSocket
+    ack: Latency = "push_ack_seconds",
     /// Seconds from the acceptance of a message to its notification, where the user agent was connected the whole time
     delivery: Latency = "push_delivery_seconds",
     /// Push messages sent to a user agent, again or for the first time

@@ -179,10 +179,18 @@ pub struct Session {
     pinged: bool,
     /// When a ping of the protocol was last answered.
     answered_ping: Option<Instant>,
-    in_flight: VecDeque<(MessageId, usize)>,
+    in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
     /// When the window last moved.
     moved: Instant,
+}
+
+/// A message that was sent and not acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct InFlight {
+    id: MessageId,
+    bytes: usize,
+    sent: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,24 +291,24 @@ impl Session {
 
     /// Says that a message of `bytes` octets was sent.
     pub fn sent(&mut self, id: MessageId, bytes: usize, now: Instant) {
-        self.in_flight.push_back((id, bytes));
+        let sent = now;
+        self.in_flight.push_back(InFlight { id, bytes, sent });
         self.in_flight_bytes += bytes;
         self.moved = now;
     }
 
-    /// Says that a message needs no acknowledgement any more.
-    pub fn settle(&mut self, id: MessageId, now: Instant) {
-        let Some(at) = self.in_flight.iter().position(|(sent, _)| *sent == id) else {
-            return;
-        };
-        if let Some((_, bytes)) = self.in_flight.remove(at) {
-            self.in_flight_bytes -= bytes;
-            self.moved = now;
-        }
+    /// Says that a message needs no acknowledgement any more, and for how long
+    /// it was in flight; `None` when it was not.
+    pub fn settle(&mut self, id: MessageId, now: Instant) -> Option<Duration> {
+        let at = self.in_flight.iter().position(|it| it.id == id)?;
+        let InFlight { bytes, sent, .. } = self.in_flight.remove(at)?;
+        self.in_flight_bytes -= bytes;
+        self.moved = now;
         if self.in_flight.is_empty() {
             // Idle connections are many: give the memory back.
             self.in_flight = VecDeque::new();
         }
+        Some(now.duration_since(sent))
     }
 
     /// When [`on_timeout`](Self::on_timeout) is to be called, unless something

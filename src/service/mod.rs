@@ -27,6 +27,7 @@ use crate::verifier::Verifier;
 
 use self::live::Live;
 
+pub use self::receiving::Handover;
 pub use self::sending::Accepted;
 
 /// The rules of the service. Handlers and transports call it; nothing else

@@ -2,6 +2,7 @@
 
 use bugle_protocol::websocket::AckUpdate;
 use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid, UnixTime, WireUaid};
+use tokio::time::Instant;
 
 use super::PushService;
 use crate::clients::{Reader, Registration};
@@ -9,6 +10,24 @@ use crate::error::Error;
 use crate::random::random;
 use crate::store::{Batch, Filter, ReceiptStatus, Removal};
 use crate::trace::Event;
+
+/// How messages came to the connection of their user agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// When the first of those was accepted that it was woken for; `None` when
+    /// it was not woken for them: they lay in the log.
+    pub accepted: Option<Instant>,
+    /// When it had them.
+    pub at: Instant,
+}
+
+impl Handover {
+    /// Of what has come now.
+    pub fn now(accepted: Option<Instant>) -> Self {
+        let at = Instant::now();
+        Self { accepted, at }
+    }
+}
 
 impl PushService {
     /// Connects a user agent: the one it says it is, if that has a
@@ -79,9 +98,19 @@ impl PushService {
     }
 
     /// Counts a message that was sent to a user agent, which has been connected
-    /// since `since`.
-    pub fn delivered(&self, message: &PushMessage, since: UnixTime) {
+    /// since `since`, and had taken it at `written`.
+    pub fn delivered(
+        &self,
+        message: &PushMessage,
+        since: UnixTime,
+        handover: Handover,
+        written: Instant,
+    ) {
         self.metrics.delivered.inc();
+        if let Some(accepted) = handover.accepted {
+            self.metrics.route.record(handover.at - accepted);
+        }
+        self.metrics.write.record(written - handover.at);
         self.note(message.id, Event::Delivered);
         // What waited for its user agent says nothing about the service.
         if message.accepted_at >= since {

@@ -5,6 +5,7 @@ use bugle_protocol::{
     Content, MessageId, MessageUrl, PublicKey, PushEndpoint, PushMessage, Ttl, Uaid,
 };
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use super::PushService;
 use super::receipts::Wish;
@@ -100,6 +101,7 @@ impl PushService {
         // Only a message that nothing will keep is worth a second copy.
         let live = (ttl == Ttl::ZERO).then(|| message.clone());
         let traced = self.trace.begin(uaid, &message, signed_by);
+        let handed = Instant::now();
         let id = match self.store.append(uaid, message).await {
             Err(StoreError::NoSubscription) => return Err(self.gone()),
             Err(StoreError::NoReceiptSubscription) => return Err(Error::Receipts),
@@ -108,9 +110,13 @@ impl PushService {
         if let Some(traced) = traced {
             self.trace.accepted(traced, id, self.now());
         }
+        let accepted = Instant::now();
         match live {
-            None => self.clients.wake(uaid, subscription.channel),
-            Some(message) => self.hand_over(uaid, message.with_id(id)).await,
+            None => {
+                self.metrics.store.record(accepted - handed);
+                self.clients.wake(uaid, subscription.channel, accepted);
+            }
+            Some(message) => self.hand_over(uaid, message.with_id(id), accepted).await,
         }
         self.metrics.accepted.inc();
         Ok(Accepted {
@@ -121,11 +127,11 @@ impl PushService {
     }
 
     /// Hands a message with TTL 0 to its user agent, or drops it.
-    async fn hand_over(&self, uaid: Uaid, message: PushMessage) {
+    async fn hand_over(&self, uaid: Uaid, message: PushMessage, accepted: Instant) {
         let (name, receipt) = ((uaid, message.id), message.receipt);
         // First, so that no acknowledgement is too early.
         let waits = receipt.is_some_and(|receipt| self.live.add(name, receipt, self.now()));
-        if !self.clients.offer(uaid, message) {
+        if !self.clients.offer(uaid, message, accepted) {
             self.metrics.dropped.inc();
             self.note(name.1, Event::Dropped);
             self.live.take(name);

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::clients::{Mail, Reader, Registration};
 use crate::error::Error;
 use crate::http::Site;
+use crate::service::Handover;
 use crate::store::{Batch, Filter, Receipt, ReceiptId};
 
 /// One read of the log.
@@ -62,6 +63,10 @@ pub struct Monitor {
     /// Whether the log may hold something after the cursor.
     behind: bool,
     told: bool,
+    /// When the first of what is new in the log was accepted.
+    accepted: Option<Instant>,
+    /// How what is ready has come.
+    handover: Handover,
     /// When it began.
     since: UnixTime,
     ends_at: Instant,
@@ -102,6 +107,8 @@ impl Monitor {
             ready: VecDeque::new(),
             behind: true,
             told: false,
+            accepted: None,
+            handover: Handover::now(None),
             since: site.service.now(),
             ends_at: Instant::now() + lifetime,
             _place: place,
@@ -151,7 +158,8 @@ impl Monitor {
                 self.site.service.forget_receipt(id, receipt.id).await;
             }
             (_, Item::Message(_, message)) => {
-                self.site.service.delivered(message, self.since);
+                let service = &self.site.service;
+                service.delivered(message, self.since, self.handover, Instant::now());
             }
             _ => {}
         }
@@ -178,11 +186,16 @@ impl Monitor {
             }
         }
         self.behind = !self.ready.is_empty();
+        self.handover = Handover::now(self.accepted.take());
         Ok(())
     }
 
     async fn open(&mut self, mail: Mail) -> Option<Next> {
-        self.behind |= mail.log;
+        if mail.log {
+            self.behind = true;
+            self.accepted = self.accepted.or(mail.since);
+        }
+        self.handover = Handover::now(mail.since);
         if let Reader::UserAgent(uaid) | Reader::Channel(uaid, _) = self.reader {
             for message in mail.live {
                 if self.filter.lets_pass(&message) {

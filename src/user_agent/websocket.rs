@@ -23,7 +23,7 @@ use super::cursor::Cursor;
 use crate::broadcasts::Followed;
 use crate::clients::{Mail, Registration};
 use crate::config::Config;
-use crate::service::PushService;
+use crate::service::{Handover, PushService};
 use crate::store::{Batch, Filter};
 
 /// One read of the log and the frames it becomes: what is in memory at one
@@ -80,6 +80,7 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
         since: service.now(),
         cursor: Cursor::new(),
         behind: true,
+        accepted: None,
         followed: Followed::default(),
     };
     let ended = match Box::pin(connection.hello(stop)).await {
@@ -114,6 +115,8 @@ struct Connection<'s, IO> {
     cursor: Cursor,
     /// Whether the log may hold something to send after the cursor.
     behind: bool,
+    /// When the first of that was accepted, if it came meanwhile.
+    accepted: Option<Instant>,
     followed: Followed,
 }
 
@@ -257,7 +260,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     async fn acknowledge(&mut self, uaid: Uaid, updates: Vec<AckUpdate>) {
         for update in &updates {
             if let Some(id) = self.service.acknowledge(uaid, update).await {
-                self.session.settle(id, Instant::now().into_std());
+                let in_flight = self.session.settle(id, Instant::now().into_std());
+                in_flight.inspect(|took| self.service.metrics().ack.record(*took));
             }
         }
     }
@@ -290,10 +294,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         if let Some(close) = mail.close {
             return Err(close.into());
         }
-        self.behind |= mail.log;
+        if mail.log {
+            self.behind = true;
+            self.accepted = self.accepted.or(mail.since);
+        }
+        let handover = Handover::now(mail.since);
         for message in mail.live {
             if message.urgency >= self.cursor.min() {
-                self.notify(uaid, &message).await?;
+                self.notify(uaid, &message, handover).await?;
             } else {
                 self.service.pass_over(uaid, message.id).await;
             }
@@ -325,21 +333,29 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             read => read?,
         };
         self.behind = !messages.is_empty();
+        let handover = Handover::now(self.accepted.take());
         for message in &messages {
             if self.cursor.pass(message.id, message.urgency) {
-                self.notify(uaid, message).await?;
+                self.notify(uaid, message, handover).await?;
             }
         }
         Ok(())
     }
 
-    async fn notify(&mut self, uaid: Uaid, message: &PushMessage) -> Result<(), End> {
+    async fn notify(
+        &mut self,
+        uaid: Uaid,
+        message: &PushMessage,
+        handover: Handover,
+    ) -> Result<(), End> {
         let version = self.service.version(uaid, message.id);
         self.send(&ServerMessage::notification(message, version))
             .await?;
+        let written = Instant::now();
         self.session
-            .sent(message.id, message.size(), Instant::now().into_std());
-        self.service.delivered(message, self.since);
+            .sent(message.id, message.size(), written.into_std());
+        self.service
+            .delivered(message, self.since, handover, written);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ mod store_commands;
 mod storm;
 mod strangers;
 mod subscribe;
+mod telemetry_metrics;
 mod tls;
 mod urgency;
 mod vapid;

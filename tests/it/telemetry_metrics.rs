@@ -1,0 +1,165 @@
+//! The metrics: what they count, and what they must not tell.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::support::app_server::Push;
+use crate::support::http;
+use crate::support::scene::Scene;
+use crate::support::server::Server;
+use crate::support::subject::needs_ours;
+use crate::support::subscriber::Subscription;
+
+const STAGES: [&str; 5] = ["accept", "store", "route", "write", "ack"];
+
+async fn exposition(server: &Server, accept: &str) -> http::Reply {
+    let headers = [("accept", accept)];
+    http::http1(server.admin(), "GET", "/metrics", &headers, b"").await
+}
+
+async fn counts(server: &Server) -> [f64; 5] {
+    let mut counts = [0.0; 5];
+    for (count, stage) in counts.iter_mut().zip(STAGES) {
+        let name = format!("bugle_push_{stage}_seconds_count");
+        *count = server.metric(&name).await;
+    }
+    counts
+}
+
+#[tokio::test]
+async fn every_stage_of_a_push_is_timed_once() {
+    needs_ours!("its metrics");
+    let mut scene = Scene::at(Server::start().await).await;
+    let (server, user_agent) = (&scene.server, &mut scene.user_agent);
+    let push = Push::to(server, &scene.endpoint)
+        .signed(&scene.keys)
+        .text("x");
+    push.accepted().await;
+    let notification = user_agent.notification().await;
+    server
+        .await_metric("bugle_push_write_seconds_count", 1.0)
+        .await;
+    assert_eq!(counts(server).await, [1.0, 1.0, 1.0, 1.0, 0.0]);
+    user_agent.ack(&notification).await;
+    user_agent.hears_nothing().await;
+    assert_eq!(counts(server).await, [1.0; 5]);
+
+    // What is not stored passes every stage but that.
+    push.clone().ttl(0).accepted().await;
+    let notification = user_agent.notification().await;
+    user_agent.ack(&notification).await;
+    user_agent.hears_nothing().await;
+    assert_eq!(counts(server).await, [2.0, 1.0, 2.0, 2.0, 2.0]);
+
+    // Nobody waits for what is refused.
+    let refused = push.header("ttl", "soon").send().await;
+    assert_eq!(refused.status, 400);
+    assert_eq!(counts(server).await, [2.0, 1.0, 2.0, 2.0, 2.0]);
+}
+
+#[tokio::test]
+async fn what_lay_in_the_log_is_not_timed_as_routed() {
+    needs_ours!("its metrics");
+    let scene = Scene::at(Server::start().await).await;
+    let (server, uaid) = (&scene.server, scene.user_agent.uaid.clone());
+    scene.user_agent.leave(server).await;
+    let push = Push::to(server, &scene.endpoint).signed(&scene.keys);
+    push.text("x").accepted().await;
+    let hello = json!({ "messageType": "hello", "use_webpush": true, "uaid": uaid });
+    let mut back = crate::support::user_agent::UserAgent::hello(server, hello).await;
+    let notification = back.notification().await;
+    back.ack(&notification).await;
+    back.hears_nothing().await;
+    assert_eq!(counts(server).await, [1.0, 1.0, 0.0, 1.0, 1.0]);
+}
+
+#[tokio::test]
+async fn each_format_is_told_to_who_asks_for_it() {
+    needs_ours!("its metrics");
+    let server = Server::start().await;
+    let open_metrics = exposition(&server, "application/openmetrics-text;version=1.0.0").await;
+    let said = open_metrics.header("content-type");
+    assert!(said.starts_with("application/openmetrics-text; version=1.0.0"));
+    let text = open_metrics.text();
+    assert!(text.contains("# TYPE bugle_messages_accepted counter\n"));
+    assert!(text.contains("# UNIT bugle_push_ack_seconds seconds\n"));
+    assert!(text.contains("bugle_push_ack_seconds_bucket{le=\"+Inf\"} 0\n"));
+    assert!(text.ends_with("# EOF\n"));
+    let plain = exposition(&server, "*/*").await;
+    let said = plain.header("content-type");
+    assert!(said.starts_with("text/plain; version=0.0.4"), "{said}");
+    let text = plain.text();
+    assert!(text.contains("# TYPE bugle_messages_accepted_total counter\n"));
+    assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
+}
+
+/// The value of every label, under its name.
+fn labels(text: &str) -> BTreeSet<(String, String)> {
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let labels = samples.filter_map(|line| Some(line.split_once('{')?.1.split_once('}')?.0));
+    let pairs = labels.flat_map(|labels| labels.split(','));
+    let pairs = pairs.filter_map(|pair| pair.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned()))
+        .collect()
+}
+
+#[tokio::test]
+async fn no_label_holds_a_capability_an_address_or_a_key() {
+    needs_ours!("its metrics");
+    let mut scene = Scene::at(Server::lenient().await).await;
+    let server = &scene.server;
+    // Of every family with labels, something.
+    let push = Push::to(server, &scene.endpoint).signed(&scene.keys);
+    let url = push.clone().text("x").accepted().await;
+    let notification = scene.user_agent.notification().await;
+    scene.user_agent.ack(&notification).await;
+    let without_port = server.origin().rsplit_once(':').unwrap().0.to_owned();
+    let expires_at = bugle_protocol::UnixTime::from_secs(server.now() + 3600);
+    let token = scene.keys.sign(&without_port, expires_at, None);
+    let tolerated = format!("vapid t={token}, k={}", scene.key());
+    push.clone()
+        .header("authorization", &tolerated)
+        .accepted()
+        .await;
+    for wrong in ["x", "vapid t=a, k=b"] {
+        push.clone().header("authorization", wrong).send().await;
+    }
+    server.get("/push/unknown").await;
+    let mut closing = crate::support::user_agent::UserAgent::connect(server).await;
+    closing
+        .say(json!({ "messageType": "hello", "use_webpush": true }))
+        .await;
+    assert_eq!(closing.closed().await, 1008);
+    let other = Subscription::new(server).await;
+
+    let text = exposition(server, "*/*").await.text();
+    let labels = labels(&text);
+    for (name, value) in &labels {
+        let known = ["reason", "what", "setting", "code", "le"];
+        assert!(known.contains(&&**name), "{name}={value}");
+        let of_ours = value
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || "_.".contains(c));
+        let number = value.parse::<f64>().is_ok();
+        assert!(of_ours || number, "{name}={value}");
+        assert!(value.len() <= 40, "{name}={value}");
+    }
+    let named: BTreeSet<_> = labels.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(named.len(), 5, "{named:?}");
+    let last = |url: &str| url.rsplit('/').next().unwrap().to_owned();
+    let secrets = [
+        &scene.user_agent.uaid,
+        &scene.key(),
+        &last(&scene.endpoint),
+        &last(&url),
+        &last(&other.url),
+        &last(&other.set),
+        "127.0.0.1",
+        crate::support::user_agent::CHANNEL,
+    ];
+    for secret in secrets {
+        assert!(!text.contains(secret), "{secret}");
+    }
+}
