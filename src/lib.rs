@@ -31,6 +31,7 @@ mod io;
 mod keys;
 mod latency;
 mod limits;
+mod proxies;
 mod random;
 mod rates;
 mod service;

@@ -122,6 +122,8 @@ metrics! {
     /// Connections and streams ended because their peer took too long or sent
     /// too much, by the setting that says how much
     cut: Family<Reason, Counter> = "connections_cut",
+    /// Requests and connections that show a proxy in front, or what is set for it, to be wrong, by kind
+    mistakes: Family<Reason, Counter> = "proxy_mistakes",
     /// Requests to a store that failed
     store_failures: Counter = "store_failures",
     /// Changed certificates that could not be used; the old one is in use still
@@ -203,6 +205,11 @@ impl Metrics {
     pub fn cut(&self, setting: &'static str) {
         let reason = Reason { reason: setting };
         self.cut.get_or_create(&reason).inc();
+    }
+
+    /// Counts what shows that something about a proxy is set wrong.
+    pub fn mistake(&self, kind: &'static str) {
+        self.mistakes.get_or_create(&Reason { reason: kind }).inc();
     }
 
     /// Counts an accepted push message that needed a switch of `[compat]`.

@@ -9,11 +9,11 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpStream;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::io::Socket;
 use crate::metrics::Metrics;
 
 /// What TLS negotiates; the order is our preference.
@@ -59,7 +59,7 @@ impl Tls {
     /// # Errors
     /// When the peer breaks it off, or wants what is not offered (only TLS 1.2
     /// and 1.3 are).
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn accept(&self, stream: Socket) -> io::Result<TlsStream<Socket>> {
         TlsAcceptor::from(self.config.load_full())
             .accept(stream)
             .await

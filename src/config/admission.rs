@@ -131,14 +131,26 @@ impl<F: Form> Text for Secret<F> {
     }
 }
 
-/// Address ranges; none of them stands for all addresses.
+/// Address ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Whether an address is in one of the ranges, or there is none.
+    /// Whether an address is in one of the ranges, or there is none: where
+    /// none of them stands for all addresses.
     pub fn admit(&self, address: IpAddr) -> bool {
-        self.0.is_empty() || self.0.iter().any(|network| network.contains(&address))
+        self.is_empty() || self.contain(address)
+    }
+
+    /// Whether an address is in one of the ranges.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether there is no range.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

@@ -7,6 +7,7 @@
 mod admission;
 mod public_url;
 mod sections;
+mod server;
 mod sources;
 mod values;
 
@@ -21,13 +22,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use admission::AdmissionConfig;
+pub use admission::{AdmissionConfig, Networks};
 pub use public_url::{NotAnOrigin, PublicUrl};
 pub use sections::{
     AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, HostNames, KeysConfig, Limits, LogConfig,
-    LogFormat, Profile, PushConfig, ServerConfig, SocketOthers, StoreConfig, StoreEngine,
-    TlsConfig, TraceConfig, UserAgentConfig,
+    LogFormat, Profile, PushConfig, SocketOthers, StoreConfig, StoreEngine, TlsConfig, TraceConfig,
+    UserAgentConfig,
 };
+pub use server::{FileMode, ForwardedHeader, ServerConfig};
 pub use sources::{ConfigError, Setting};
 
 /// The default file, comments and all.
@@ -138,6 +140,13 @@ impl Config {
         if self.tls.cert_file.is_some() != self.tls.key_file.is_some() {
             return Err(ConfigError::Conflict(
                 "tls.cert_file and tls.key_file go together: set both, or neither",
+            ));
+        }
+        let server = &self.server;
+        if server.proxy_protocol && server.trusted_proxies.is_empty() && server.socket.is_none() {
+            return Err(ConfigError::Conflict(
+                "server.proxy_protocol needs server.trusted_proxies or server.socket: a PROXY \
+                 header is taken from those alone",
             ));
         }
         Ok(())

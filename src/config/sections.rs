@@ -10,42 +10,7 @@ use http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use tracing_subscriber::EnvFilter;
 
-use super::PublicUrl;
 use super::values::{MAX_TTL, count, count_or_zero, duration, size, text};
-
-/// `[server]`: where the service listens, is reached and keeps its data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerConfig {
-    /// Where user agents and application servers connect. Port 0 takes a free one.
-    #[serde(with = "text")]
-    pub listen: SocketAddr,
-    /// What endpoints begin with; see [`Config::public_url`](super::Config::public_url).
-    #[serde(with = "text")]
-    pub public_url: Option<PublicUrl>,
-    /// The folder of the store and of the endpoint keys.
-    #[serde(with = "text")]
-    pub data: PathBuf,
-    /// How long only `/ready` tells of a stop, up to an hour.
-    #[serde(
-        serialize_with = "duration::serialize",
-        deserialize_with = "duration::range::<0, 3600, _>"
-    )]
-    pub stop_notice: Duration,
-    /// Over how long a stop spreads the ends of user agents' connections, up to
-    /// an hour.
-    #[serde(
-        serialize_with = "duration::serialize",
-        deserialize_with = "duration::range::<0, 3600, _>"
-    )]
-    pub close_window: Duration,
-    /// The longest that the last requests of a stop may take; may be zero.
-    #[serde(
-        serialize_with = "duration::serialize",
-        deserialize_with = "duration::range::<0, { duration::YEAR }, _>"
-    )]
-    pub drain: Duration,
-}
 
 /// `[admin]`: the listener for metrics, health and the admin API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Map, Value, json};
 
 use super::message;
+use crate::addresses::Place;
 use crate::random::random;
 use crate::service::PushService;
 use crate::user_agent::monitor::{Item, Monitor, Next};
@@ -49,6 +50,20 @@ pub fn reply(monitor: Monitor) -> Response<Events> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
+}
+
+/// The same, which holds the client's place for as long as it goes on.
+pub fn hold(events: Events, place: Option<Place>) -> Events {
+    match place {
+        Some(place) => {
+            let held = events.map_frame(move |frame| {
+                let _ = &place;
+                frame
+            });
+            held.boxed_unsync()
+        }
+        None => events,
+    }
 }
 
 /// When an EventSource is to come back after the end, in milliseconds: each at

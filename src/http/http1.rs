@@ -24,7 +24,7 @@ use super::{Answer, Reply, handshake, route, route_admin, set};
 use crate::error::Error;
 use crate::io::Io;
 use crate::metrics::Metrics;
-use crate::server::Peer;
+use crate::server::{Client, Peer};
 use crate::user_agent::websocket;
 
 /// A reply at once, or events as they come.
@@ -95,23 +95,32 @@ fn count(error: &hyper::Error, metrics: &Metrics) {
 async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    let mut place = None;
     let answer = if let Err(doubt) = is_plain(&parts) {
         let mut reply = peer.site.refuse(&doubt);
         set(&mut reply, CONNECTION, "close");
         Answer::Reply(reply)
     } else if peer.is_admin {
-        route_admin(&peer.site, &parts, body, peer.remote()).await
-    } else if let Err(error) = peer.site.admit_peer(peer.address) {
-        Answer::Reply(peer.site.refuse(&error))
-    } else if handshake::is_wanted(&parts, &peer.site.admission) {
-        let opened = open(&parts, upgrade, &peer);
-        Answer::Reply(opened.unwrap_or_else(|error| peer.site.refuse(&error)))
+        route_admin(&peer.site, &parts, body, peer.remote(&parts)).await
     } else {
-        route(&peer.site, peer.address, &parts, body).await
+        match peer.admit(&parts) {
+            Ok(client) if handshake::is_wanted(&parts, &peer.site.admission) => {
+                let opened = open(&parts, upgrade, &peer, client);
+                Answer::Reply(opened.unwrap_or_else(|error| peer.site.refuse(&error)))
+            }
+            Ok(client) => {
+                let answer = route(&peer.site, client.address, &parts, body).await;
+                place = client.place;
+                answer
+            }
+            Err(error) => Answer::Reply(peer.site.refuse(&error)),
+        }
     };
     match answer {
         Answer::Reply(reply) => reply.map(Either::Left),
-        Answer::Events(monitor) => events::reply(monitor).map(Either::Right),
+        Answer::Events(monitor) => events::reply(monitor)
+            .map(|body| events::hold(body, place))
+            .map(Either::Right),
         Answer::Stream(reply) => reply.map(Either::Right),
         // HTTP/1.1 has none, and says so by no `TakesPushes`.
         Answer::Pushes(_) => peer.site.refuse(&Error::ServerPush).map(Either::Left),
@@ -139,17 +148,27 @@ fn is_plain(parts: &request::Parts) -> Result<(), Error> {
 
 /// Answers a WebSocket handshake, and leaves the connection to a task of its
 /// own: what HTTP needed of it is given back.
-fn open(parts: &request::Parts, upgrade: OnUpgrade, peer: &Peer) -> Result<Reply, Error> {
+fn open(
+    parts: &request::Parts,
+    upgrade: OnUpgrade,
+    peer: &Peer,
+    client: Client,
+) -> Result<Reply, Error> {
     let admission = &peer.site.admission;
-    admission.check(parts, peer.address, handshake::ENTRANCE)?;
+    admission.check(parts, client.address, handshake::ENTRANCE)?;
     let reply = handshake::accept(&parts.headers)?;
     let permit = peer.site.admit_user_agent()?;
     peer.tasks
-        .spawn(become_websocket(upgrade, permit, peer.clone()));
+        .spawn(become_websocket(upgrade, permit, client, peer.clone()));
     Ok(reply)
 }
 
-async fn become_websocket(upgrade: OnUpgrade, _permit: OwnedSemaphorePermit, peer: Peer) {
+async fn become_websocket(
+    upgrade: OnUpgrade,
+    _permit: OwnedSemaphorePermit,
+    _client: Client,
+    peer: Peer,
+) {
     let Some((io, read)) = upgrade.await.ok().and_then(take_over) else {
         return;
     };

@@ -162,12 +162,19 @@ impl Exchange {
             parts.extensions.insert(TakesPushes);
         }
         let (site, content) = (&self.peer.site, Incoming(body));
+        // Held until all is sent.
+        let _place;
         let answer = if self.peer.is_admin {
-            route_admin(site, &parts, content, self.peer.remote()).await
-        } else if let Err(error) = site.admit_peer(self.peer.address) {
-            Answer::Reply(site.refuse(&error))
+            route_admin(site, &parts, content, self.peer.remote(&parts)).await
         } else {
-            route(site, self.peer.address, &parts, content).await
+            match self.peer.admit(&parts) {
+                Ok(client) => {
+                    let answer = route(site, client.address, &parts, content).await;
+                    _place = client.place;
+                    answer
+                }
+                Err(error) => Answer::Reply(site.refuse(&error)),
+            }
         };
         let sent = match answer {
             Answer::Reply(reply) if parts.method == Method::HEAD => {

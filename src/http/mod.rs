@@ -17,12 +17,14 @@ use http_body_util::Full;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+use crate::addresses::Addresses;
 use crate::admin::access::Remote;
 use crate::admin::{self, Admin, AdminError};
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::error::Error;
 use crate::limits::Limit;
+use crate::proxies::{Mistakes, Proxies};
 use crate::random::random;
 use crate::rates::Rates;
 use crate::server::Stopping;
@@ -81,6 +83,12 @@ pub struct Site {
     pub admission: Admission,
     /// How often each peer may ask.
     pub rates: Rates,
+    /// The proxies that are believed.
+    pub proxies: Proxies,
+    /// What is told of those that are not as they have to be.
+    pub mistakes: Mistakes,
+    /// How many connections each peer has.
+    pub addresses: Arc<Addresses>,
     /// What each application server holds.
     shares: Shares,
     requests: Semaphore,
@@ -94,19 +102,27 @@ impl Site {
     /// The site of a service.
     pub fn new(service: PushService, admin: Admin) -> Self {
         let Config {
-            admission, limits, ..
+            admission,
+            limits,
+            server,
+            ..
         } = service.config();
         let requests = Semaphore::new(limits.requests);
         let user_agents = Arc::new(Semaphore::new(limits.user_agents));
         let rates = Rates::new(limits, service.clock());
         let shares = Shares::new(limits.pushes_at_once);
         let admission = Admission::new(admission);
+        let proxies = Proxies::new(server);
+        let mistakes = Mistakes::new(service.clock());
         Self {
             service,
             stopping: Stopping::default(),
             admin,
             admission,
             rates,
+            proxies,
+            mistakes,
+            addresses: Arc::default(),
             shares,
             requests,
             user_agents,

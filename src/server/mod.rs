@@ -1,16 +1,15 @@
 //! The process as a server: listeners, connections and their bounds, and the
 //! way down.
 
-mod addresses;
 mod door;
 mod listeners;
-mod socket;
+mod peer;
 mod stop;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
@@ -20,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::access::TokenError;
 use crate::admin::{Admin, history};
 use crate::blocks::{Blocks, BlocksError};
-use crate::config::{Config, PublicUrl};
+use crate::config::{Config, FileMode, PublicUrl, SocketOthers};
 use crate::expiry;
 use crate::http::Site;
 use crate::keys::{self, KeysError};
@@ -33,18 +32,18 @@ use crate::user_agent::websocket::session_settings;
 
 use self::door::Door;
 use self::listeners::Listener;
-use self::socket::AdminSocket;
 use self::stop::stop;
 
-pub(crate) use self::door::{Peer, User};
+pub(crate) use self::peer::{Client, Peer, User};
 pub(crate) use self::stop::{Leave, Stopping};
 
 /// A service that listens, and serves once it is [`run`](Server::run).
 pub struct Server {
     site: Arc<Site>,
     public: Listener,
+    public_socket: Option<Listener>,
     admin: Option<Listener>,
-    admin_socket: Option<AdminSocket>,
+    admin_socket: Option<Listener>,
     tls: Option<Arc<Tls>>,
     connections: Arc<Semaphore>,
 }
@@ -74,8 +73,8 @@ pub enum StartError {
     #[error(transparent)]
     Inherited(#[from] InheritedError),
     /// The unix socket cannot be listened at.
-    #[error("cannot listen at {} (admin.socket): {}", .0.display(), .1)]
-    Socket(PathBuf, #[source] io::Error),
+    #[error("cannot listen at {} ({}): {}", .0.display(), .2, .1)]
+    Socket(PathBuf, #[source] io::Error, &'static str),
     /// The address cannot be listened at.
     #[error("cannot listen at {0} ({2}): {1}")]
     Listen(SocketAddr, #[source] io::Error, &'static str),
@@ -122,12 +121,16 @@ impl Server {
                 Some(Listener::open(inherited, address, setting)?)
             }
         };
-        let socket = config.admin.socket.as_deref();
-        let socket = socket.map(|path| AdminSocket::open(path, config.admin.socket_others));
-        let admin_socket = socket.transpose()?;
+        let mode = config.server.socket_mode;
+        let public_socket = open_unix(config.server.socket.as_deref(), mode, "server.socket")?;
+        let mode = match config.admin.socket_others {
+            SocketOthers::Refuse => FileMode(0o600),
+            SocketOthers::ReadOnly => FileMode(0o666),
+        };
+        let admin_socket = open_unix(config.admin.socket.as_deref(), mode, "admin.socket")?;
         let store = store::open(&config)?;
         let keyring = keys::load_or_make(&config.endpoint_keys_file())?;
-        let listening_at = public.socket.local_addr().unwrap_or(config.server.listen);
+        let listening_at = public.local_addr().unwrap_or(config.server.listen);
         let public_url = config.public_url(listening_at);
         let api = Admin::open(&config, clock.now())?;
         let connections = Arc::new(Semaphore::new(config.limits.connections));
@@ -137,6 +140,7 @@ impl Server {
         Ok(Self {
             site,
             public,
+            public_socket,
             admin,
             admin_socket,
             tls,
@@ -146,7 +150,7 @@ impl Server {
 
     /// Where the public listener is.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.public.socket.local_addr()
+        self.public.local_addr()
     }
 
     /// The token that may do everything over the admin API.
@@ -156,7 +160,7 @@ impl Server {
 
     /// Where the admin listener is, unless there is none.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
-        self.admin.as_ref()?.socket.local_addr().ok()
+        self.admin.as_ref()?.local_addr().ok()
     }
 
     /// The origin that endpoints are handed out under.
@@ -167,7 +171,7 @@ impl Server {
     /// Whether connections wait for the next process when this one ends: the
     /// service manager holds the public listener.
     pub fn is_inherited(&self) -> bool {
-        self.public.is_inherited
+        self.public.is_inherited()
     }
 
     /// Serves until `shutdown` is ready, or the admin API asks for the end; then
@@ -176,6 +180,7 @@ impl Server {
         let Self {
             site,
             public,
+            public_socket,
             admin,
             admin_socket,
             tls,
@@ -188,8 +193,6 @@ impl Server {
             tls: tls.clone(),
             is_admin: false,
             connections: Some(connections),
-            per_address: config.limits.connections_per_address,
-            addresses: Arc::default(),
             leave: Leave::default(),
             tasks: TaskTracker::new(),
         };
@@ -204,13 +207,21 @@ impl Server {
         background.spawn(async move { waking.service.wake_when_store_returns().await });
         background.spawn(history::run(Arc::clone(&site)));
         background.spawn(systemd::watchdog(Arc::clone(&site)));
-        let admin = admin.map(|listener| door.for_admin().open(listener));
-        let local = admin_socket.map(|socket| socket.serve(door.for_admin()));
-        let public = door.open(public);
+        let admin = door.for_admin().open(admin.into_iter().chain(admin_socket));
+        let public = door.open([public].into_iter().chain(public_socket));
         tokio::select! {
             () = shutdown => {}
             () = site.stopping.asked() => {}
         }
-        stop(&site, public, admin.into_iter().chain(local).collect()).await;
+        stop(&site, public, admin).await;
     }
+}
+
+fn open_unix(
+    path: Option<&Path>,
+    mode: FileMode,
+    setting: &'static str,
+) -> Result<Option<Listener>, StartError> {
+    path.map(|path| Listener::open_unix(path, mode, setting))
+        .transpose()
 }

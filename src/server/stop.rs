@@ -73,9 +73,9 @@ pub(crate) struct Leave {
     pub(crate) now: CancellationToken,
 }
 
-/// A listener and its connections.
+/// Listeners and their connections.
 pub(super) struct Crowd {
-    pub(super) accepting: JoinHandle<()>,
+    pub(super) accepting: Vec<JoinHandle<()>>,
     pub(super) stop_accepting: CancellationToken,
     pub(super) leave: Leave,
     pub(super) tasks: TaskTracker,
@@ -86,8 +86,10 @@ impl Crowd {
     /// `patience` is to be cut, and counted here.
     async fn end(self, patience: Duration) -> usize {
         self.stop_accepting.cancel();
-        // It ends by the token, or has panicked and accepts nothing either.
-        let _ = self.accepting.await;
+        for accepting in self.accepting {
+            // It ends by the token, or has panicked and accepts nothing either.
+            let _ = accepting.await;
+        }
         self.leave.soon.cancel();
         self.tasks.close();
         let ended = async {
@@ -103,7 +105,7 @@ impl Crowd {
 }
 
 /// Goes the whole way.
-pub(super) async fn stop(site: &Site, public: Crowd, admin: Vec<Crowd>) {
+pub(super) async fn stop(site: &Site, public: Crowd, admin: Crowd) {
     let server = &site.service.config().server;
     systemd::stopping("Stopping: not ready any more");
     tracing::info!(notice = ?server.stop_notice, "stopping: not ready any more");
@@ -126,8 +128,6 @@ pub(super) async fn stop(site: &Site, public: Crowd, admin: Vec<Crowd>) {
         tracing::error!("the store could not be made durable");
     }
     site.admin.end_streams();
-    for crowd in admin {
-        crowd.end(LAST_LOOKS.min(server.drain)).await;
-    }
+    admin.end(LAST_LOOKS.min(server.drain)).await;
     tracing::info!("stopped");
 }

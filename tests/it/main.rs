@@ -44,6 +44,7 @@ mod limits;
 mod malformed;
 mod message;
 mod monitor;
+mod proxies;
 mod push;
 mod rates;
 mod receipts;

@@ -1,0 +1,197 @@
+//! The PROXY protocol (HAProxy's proxy-protocol.txt): a header before the first
+//! octet of a connection, in which a proxy that passes TCP through says where it
+//! comes from.
+
+use std::io;
+use std::net::IpAddr;
+
+use proxy_header::{ParseConfig, ProxyHeader};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// Both versions are told apart by so many octets, and have no fewer.
+pub const SIGNATURE: usize = 12;
+
+/// How version 2 begins.
+const VERSION_2: &[u8; SIGNATURE] = b"\r\n\r\n\0\r\nQUIT\n";
+
+/// How version 1 begins.
+const VERSION_1: &[u8] = b"PROXY ";
+
+/// The longest header of version 1.
+const LONGEST_VERSION_1: usize = 107;
+
+/// The fixed part of version 2; its last two octets are the length of the rest.
+const FIXED_VERSION_2: usize = 16;
+
+/// The longest rest of version 2 that is read: addresses, and what proxies tell
+/// of TLS, take a few hundred octets.
+const LONGEST_REST: usize = 4096;
+
+/// Why there is no header.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// The connection begins with something else.
+    #[error("no PROXY header")]
+    Missing,
+    /// It begins like one and is none, or is too long.
+    #[error("the PROXY header cannot be read")]
+    Malformed,
+    /// The connection has ended.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Whether the first octets are those of a PROXY header.
+pub fn begins(octets: &[u8]) -> bool {
+    octets.starts_with(VERSION_2) || octets.starts_with(VERSION_1)
+}
+
+/// Takes the header off a connection, and no octet more: where the client is;
+/// `None` when the proxy speaks for itself or does not know.
+///
+/// # Errors
+/// [`Unread`].
+pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>, Unread> {
+    let mut header = vec![0; SIGNATURE];
+    from.read_exact(&mut header).await?;
+    if header.starts_with(VERSION_2) {
+        header.resize(FIXED_VERSION_2, 0);
+        from.read_exact(&mut header[SIGNATURE..]).await?;
+        let [.., high, low] = header[..] else {
+            return Err(Unread::Malformed);
+        };
+        let rest = usize::from(u16::from_be_bytes([high, low]));
+        if rest > LONGEST_REST {
+            return Err(Unread::Malformed);
+        }
+        header.resize(FIXED_VERSION_2 + rest, 0);
+        from.read_exact(&mut header[FIXED_VERSION_2..]).await?;
+    } else if header.starts_with(VERSION_1) {
+        // One by one, since nothing says where the line ends.
+        while !header.ends_with(b"\n") && header.len() < LONGEST_VERSION_1 {
+            header.push(from.read_u8().await?);
+        }
+    } else {
+        return Err(Unread::Missing);
+    }
+    source(&header)
+}
+
+fn source(header: &[u8]) -> Result<Option<IpAddr>, Unread> {
+    let config = ParseConfig {
+        include_tlvs: false,
+        ..ParseConfig::default()
+    };
+    match ProxyHeader::parse(header, config) {
+        Ok((parsed, length)) if length == header.len() => {
+            let addresses = parsed.proxied_address();
+            Ok(addresses.map(|addresses| addresses.source.ip().to_canonical()))
+        }
+        _ => Err(Unread::Malformed),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    /// What is read, and what is left.
+    fn read_of(octets: &[u8]) -> (Result<Option<IpAddr>, Unread>, usize) {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let mut rest = octets;
+        let read = runtime.block_on(read(&mut rest));
+        (read, rest.len())
+    }
+
+    fn version_2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
+        [VERSION_2, &[command, family][..], &length, rest].concat()
+    }
+
+    #[test]
+    fn both_versions_are_read_to_their_end() {
+        let v4 = [192, 0, 2, 7, 10, 0, 0, 1, 1, 2, 3, 4];
+        let mut v6 = [0; 36];
+        v6[..16].copy_from_slice(
+            &"2001:db8::7"
+                .parse::<std::net::Ipv6Addr>()
+                .unwrap()
+                .octets(),
+        );
+        let with_more = [&v4[..], &[0xe0, 0, 2, 1, 2]].concat();
+        for (header, client) in [
+            (
+                b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n".to_vec(),
+                Some("192.0.2.7"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::7 ::1 4711 443\r\n".to_vec(),
+                Some("2001:db8::7"),
+            ),
+            (
+                b"PROXY TCP6 ::ffff:192.0.2.7 ::1 1 2\r\n".to_vec(),
+                Some("192.0.2.7"),
+            ),
+            (b"PROXY UNKNOWN\r\n".to_vec(), None),
+            (b"PROXY UNKNOWN what ever\r\n".to_vec(), None),
+            (version_2(0x21, 0x11, &v4), Some("192.0.2.7")),
+            (version_2(0x21, 0x11, &with_more), Some("192.0.2.7")),
+            (version_2(0x21, 0x21, &v6), Some("2001:db8::7")),
+            (version_2(0x20, 0x00, &[]), None),
+            (version_2(0x20, 0x11, &v4), None),
+            (version_2(0x21, 0x31, &[0; 216]), None),
+        ] {
+            assert!(begins(&header));
+            let (read, left) = read_of(&[&header[..], b"GET / HTTP/1.1\r\n"].concat());
+            assert_eq!(read.unwrap(), client.map(|client| client.parse().unwrap()));
+            assert_eq!(left, 16);
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        let endless = [b"PROXY UNKNOWN ", &[b'x'; 500][..]].concat();
+        let (read, left) = read_of(&endless);
+        assert!(matches!(read, Err(Unread::Malformed)));
+        assert_eq!(left, endless.len() - LONGEST_VERSION_1);
+        let huge = [VERSION_2, &[0x21, 0x11, 0xff, 0xff][..], &[0; 70_000]].concat();
+        let (read, left) = read_of(&huge);
+        assert!(matches!(read, Err(Unread::Malformed)));
+        assert_eq!(left, huge.len() - FIXED_VERSION_2);
+        for octets in [
+            &b"PROXY TCP4 192.0.2.7 10.0.0.1 4711\r\n"[..],
+            b"PROXY TCP4 192.0.2.777 10.0.0.1 1 2\r\n",
+            b"PROXY UDP4 192.0.2.7 10.0.0.1 1 2\r\n",
+            &version_2(0x21, 0x11, &[0; 11]),
+            &version_2(0x31, 0x11, &[0; 12]),
+        ] {
+            assert!(
+                matches!(read_of(octets).0, Err(Unread::Malformed)),
+                "{octets:?}"
+            );
+        }
+        let (read, _) = read_of(b"GET / HTTP/1.1\r\n");
+        assert!(matches!(read, Err(Unread::Missing)));
+        assert!(!begins(b"GET / HTTP/1.1\r\n") && !begins(b"PRI * HTTP/2.0"));
+        assert!(matches!(read_of(b"PROXY TCP4 192").0, Err(Unread::Io(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_octets_are_too_much(
+            version in 0..3,
+            octets in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let beginning: &[u8] = match version {
+                0 => b"",
+                1 => VERSION_1,
+                _ => VERSION_2,
+            };
+            let _ = read_of(&[beginning, &octets].concat());
+        }
+    }
+}

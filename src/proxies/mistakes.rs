@@ -1,0 +1,173 @@
+//! What shows that a proxy, or what is set for it, is wrong: told to the operator
+//! in one sentence, and counted.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::config::ForwardedHeader;
+use crate::metrics::Metrics;
+use crate::time::Clock;
+
+/// From one telling of a kind to its next: it is likely to be wrong with every
+/// request.
+const SILENCE: Duration = Duration::from_secs(3600);
+
+/// Something that is set wrong. Told as what `peer` did, and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mistake {
+    /// The field of a request from somebody who is not trusted.
+    #[error(
+        "its {0} is not believed: if it is your proxy, name its address in server.trusted_proxies"
+    )]
+    NotTrusted(ForwardedHeader),
+    /// The field of a trusted proxy is missing.
+    #[error(
+        "this trusted proxy sends no {0}, so all its clients count as one: let it write the \
+         field, or set server.forwarded_header to the one that it writes"
+    )]
+    NoAddress(ForwardedHeader),
+    /// The field of a trusted proxy says something else.
+    #[error("this trusted proxy sends a {0} that is no list of addresses: let it write them")]
+    NotAddresses(ForwardedHeader),
+    /// A connection begins with a PROXY header where none is taken.
+    #[error(
+        "its connection began with a PROXY header and was closed: set server.proxy_protocol = \
+         true and name the proxy in server.trusted_proxies, or let it send none"
+    )]
+    UnexpectedHeader,
+    /// A connection of a trusted proxy begins without one where it has to.
+    #[error(
+        "the connection of this trusted proxy began without a PROXY header and was closed: let \
+         it send one, or set server.proxy_protocol = false"
+    )]
+    NoHeader,
+    /// The PROXY header cannot be read.
+    #[error(
+        "the connection of this trusted proxy began with a PROXY header that cannot be read and \
+         was closed: let it send version 1 or 2"
+    )]
+    BadHeader,
+    /// A WebSocket handshake whose hop-by-hop fields the proxy has kept.
+    #[error(
+        "its WebSocket handshake came without Upgrade: websocket: let the proxy pass Upgrade and \
+         Connection on, over HTTP/1.1"
+    )]
+    NoUpgrade,
+    /// The service is reached by another name than it hands out.
+    #[error(
+        "it asked for another host than server.public_url names, with which endpoints begin: set \
+         that to what clients reach, or let the proxy pass Host on"
+    )]
+    OtherHost,
+    /// A TLS handshake, and no certificate.
+    #[error(
+        "it began with TLS, which is not set up: let the proxy speak http:// to this listener, or \
+         set tls.cert_file and tls.key_file"
+    )]
+    UnexpectedTls,
+    /// Plain HTTP, and a certificate.
+    #[error(
+        "it began without TLS, and this listener speaks TLS alone: let the proxy speak https:// \
+         to it, or leave tls.cert_file and tls.key_file empty"
+    )]
+    NoTls,
+}
+
+impl Mistake {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::NotTrusted(_) => "not_trusted",
+            Self::NoAddress(_) => "no_address",
+            Self::NotAddresses(_) => "not_addresses",
+            Self::UnexpectedHeader => "unexpected_header",
+            Self::NoHeader => "no_header",
+            Self::BadHeader => "bad_header",
+            Self::NoUpgrade => "no_upgrade",
+            Self::OtherHost => "other_host",
+            Self::UnexpectedTls => "unexpected_tls",
+            Self::NoTls => "no_tls",
+        }
+    }
+}
+
+/// When each kind was told last.
+pub struct Mistakes {
+    told: Mutex<HashMap<&'static str, Duration>>,
+    clock: Clock,
+}
+
+impl Mistakes {
+    /// Nothing was told yet.
+    pub fn new(clock: &Clock) -> Self {
+        Self {
+            told: Mutex::default(),
+            clock: clock.clone(),
+        }
+    }
+
+    /// Counts what `peer` did, and tells the operator, once an hour for each
+    /// kind. Strangers of the wide world do all of this too, and are nobody's
+    /// proxy: they are counted alone, unless `is_trusted`.
+    pub fn see(&self, mistake: Mistake, peer: IpAddr, is_trusted: bool, metrics: &Metrics) {
+        let kind = mistake.label();
+        metrics.mistake(kind);
+        if (is_trusted || is_near(peer)) && self.is_time(kind) {
+            let page = "docs/proxies.md";
+            tracing::warn!(%peer, kind, page, "{mistake}");
+        }
+    }
+
+    fn is_time(&self, kind: &'static str) -> bool {
+        let now = self.clock.monotonic();
+        // Nothing that holds this lock can panic half-way.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = told.get(kind);
+        let is_time = last.is_none_or(|last| now.saturating_sub(*last) >= SILENCE);
+        if is_time {
+            told.insert(kind, now);
+        }
+        is_time
+    }
+}
+
+/// Whether an address is of this machine or a private network.
+fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use bugle_protocol::UnixTime;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_is_told_once_an_hour() {
+        let clock = Clock::manual(UnixTime::from_secs(1_000_000));
+        let mistakes = Mistakes::new(&clock);
+        assert!(mistakes.is_time("a") && mistakes.is_time("b"));
+        assert!(!mistakes.is_time("a"));
+        clock.advance(SILENCE);
+        assert!(mistakes.is_time("a") && !mistakes.is_time("a"));
+    }
+
+    #[test]
+    fn only_what_may_be_a_proxy_of_ours_is_told_of() {
+        for (address, near) in [
+            ("127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("::ffff:172.16.0.1", true),
+            ("fd00::1", true),
+            ("192.0.2.1", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(is_near(address.parse().unwrap()), near, "{address}");
+        }
+    }
+}
