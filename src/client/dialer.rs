@@ -34,6 +34,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 pub struct Dialer {
     http1: TlsConnector,
     http2: TlsConnector,
+    pub(super) roots: Arc<RootCertStore>,
     sources: Option<Arc<Sources>>,
 }
 
@@ -58,10 +59,11 @@ impl Dialer {
                 problem,
             })?;
         }
+        let roots = Arc::new(roots);
         let config = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into())
             .with_safe_default_protocol_versions()
             .map_err(|error| ClientError::Protocol(error.to_string()))?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&roots))
             .with_no_client_auth();
         let speaking = |protocol: &[u8]| {
             let mut config = config.clone();
@@ -71,6 +73,7 @@ impl Dialer {
         Ok(Self {
             http1: speaking(b"http/1.1"),
             http2: speaking(HTTP2),
+            roots,
             sources: None,
         })
     }
@@ -110,7 +113,7 @@ impl Dialer {
         }
     }
 
-    async fn connect(
+    pub(super) async fn connect(
         &self,
         url: &Url,
         tls: &TlsConnector,
@@ -169,7 +172,7 @@ impl Sources {
 }
 
 /// What is spoken on a new connection.
-enum Protocol {
+pub(super) enum Protocol {
     /// Without TLS, what the client begins with.
     Assumed,
     /// What the service chose (RFC 7301), if anything.

@@ -8,10 +8,12 @@
 //! without a bound.
 
 mod application_server;
+mod certificate;
 mod dialer;
 mod http2;
 mod http_user_agent;
 mod receipts;
+mod upgrade;
 mod user_agent;
 
 #[cfg(test)]
@@ -35,10 +37,12 @@ use url::Url;
 use crate::random::random;
 
 pub use application_server::{ApplicationServer, HttpConnection, Push, ReceiptRequest};
+pub use certificate::{Certificate, Greeting};
 pub use dialer::{Dialer, ReadWrite, Stream};
 pub use http_user_agent::{HttpUserAgent, Subscription};
 pub use http2::Http2Connection;
 pub use receipts::{Receipt, Receipts};
+pub use upgrade::ask_for_websocket;
 pub use user_agent::{Notification, UserAgent};
 
 /// How long a connection attempt or an answer may take.

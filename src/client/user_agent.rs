@@ -204,6 +204,27 @@ impl UserAgent {
         .await
     }
 
+    /// Waits for the next ping of the service itself, for as long as it takes.
+    /// The answer to it goes out when something is waited for again. What else
+    /// comes is read later. May be dropped at any await.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub async fn next_ping(&mut self) -> Result<(), ClientError> {
+        loop {
+            match self.next_frame().await? {
+                Message::Ping(_) => return Ok(()),
+                Message::Text(text) => {
+                    let message = ServerMessage::parse(&text).ok().map(Notification::of);
+                    if let Some(Ok(notification)) = message {
+                        self.keep(notification)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Leaves with a Close frame, and waits a moment for the answer to it.
     /// Whether it came: then all that was said before has arrived.
     pub async fn close(mut self) -> bool {
@@ -248,11 +269,7 @@ impl UserAgent {
                     return Ok(answer);
                 }
                 if let Ok(notification) = Notification::of(message) {
-                    if self.early.len() >= MAX_EARLY {
-                        let problem = format!("{MAX_EARLY} notifications before an answer");
-                        return Err(ClientError::Protocol(problem));
-                    }
-                    self.early.push_back(notification);
+                    self.keep(notification)?;
                 }
             }
         };
@@ -260,25 +277,39 @@ impl UserAgent {
         answer.unwrap_or(Err(ClientError::Silence(to)))
     }
 
+    /// Keeps what came before it was waited for.
+    fn keep(&mut self, notification: Notification) -> Result<(), ClientError> {
+        if self.early.len() >= MAX_EARLY {
+            let problem = format!("{MAX_EARLY} notifications before an answer");
+            return Err(ClientError::Protocol(problem));
+        }
+        self.early.push_back(notification);
+        Ok(())
+    }
+
+    /// The next frame, unless it ends the connection.
+    async fn next_frame(&mut self) -> Result<Message, ClientError> {
+        match self.socket.next().await {
+            Some(Ok(Message::Close(frame))) => {
+                let code = frame.as_ref().map(|frame| frame.code.into());
+                let reason = frame.map_or_else(String::new, |frame| frame.reason.to_string());
+                Err(ClientError::Closed { code, reason })
+            }
+            Some(Ok(message)) => Ok(message),
+            Some(Err(error)) => Err(failed(error)),
+            None => Err(ClientError::Closed {
+                code: None,
+                reason: String::new(),
+            }),
+        }
+    }
+
     /// The next message of a known kind.
     async fn next_message(&mut self) -> Result<ServerMessage, ClientError> {
         loop {
-            let text = match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => text,
-                Some(Ok(Message::Close(frame))) => {
-                    let code = frame.as_ref().map(|frame| frame.code.into());
-                    let reason = frame.map_or_else(String::new, |frame| frame.reason.to_string());
-                    return Err(ClientError::Closed { code, reason });
-                }
-                // The library answers pings by itself; binary frames mean nothing here.
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(failed(error)),
-                None => {
-                    return Err(ClientError::Closed {
-                        code: None,
-                        reason: String::new(),
-                    });
-                }
+            // The library answers pings by itself; binary frames mean nothing here.
+            let Message::Text(text) = self.next_frame().await? else {
+                continue;
             };
             match ServerMessage::parse(&text) {
                 Ok(message) => return Ok(message),

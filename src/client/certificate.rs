@@ -1,0 +1,180 @@
+//! What a service shows of itself when TLS begins, whether it is trusted or
+//! not.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bugle_protocol::UnixTime;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{self, CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_rustls::TlsConnector;
+use url::Url;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{ClientError, Dialer};
+
+/// No chain that a service sends is looked at further.
+const LONGEST_CHAIN: usize = 16;
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The host names and addresses that it is for.
+    pub names: Vec<String>,
+    /// From when on it is valid.
+    pub not_before: UnixTime,
+    /// Until when.
+    pub not_after: UnixTime,
+    /// Who made it: the common name, or all of the name.
+    pub issuer: String,
+    /// Whether it names itself as the one who made it.
+    pub is_self_issued: bool,
+    /// Whether it is of an authority, not of a service.
+    pub is_authority: bool,
+}
+
+impl Certificate {
+    /// Reads a certificate; `None` when it is none.
+    pub fn of(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let names = certificate.subject_alternative_name().ok().flatten();
+        let names = names.map(|names| names.value.general_names.iter().filter_map(name).collect());
+        let validity = certificate.validity();
+        let issuer = certificate.issuer();
+        let common_name = issuer
+            .iter_common_name()
+            .find_map(|name| name.as_str().ok());
+        Some(Self {
+            names: names.unwrap_or_default(),
+            not_before: unix_time(validity.not_before.timestamp()),
+            not_after: unix_time(validity.not_after.timestamp()),
+            issuer: common_name.map_or_else(|| issuer.to_string(), str::to_owned),
+            is_self_issued: issuer == certificate.subject(),
+            is_authority: certificate.is_ca(),
+        })
+    }
+}
+
+fn unix_time(secs: i64) -> UnixTime {
+    UnixTime::from_secs(u64::try_from(secs).unwrap_or(0))
+}
+
+fn name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(octets) => match octets.len() {
+            4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(*octets).ok()?).to_string()),
+            _ => Some(Ipv6Addr::from(<[u8; 16]>::try_from(*octets).ok()?).to_string()),
+        },
+        _ => None,
+    }
+}
+
+/// How a TLS handshake went.
+#[derive(Debug)]
+pub struct Greeting {
+    /// What the service sent, its own certificate first. What cannot be read is
+    /// left out.
+    pub chain: Vec<Certificate>,
+    /// What is wrong with the chain; `None` too when it was never looked at.
+    pub objection: Option<CertificateError>,
+    /// Why there is no TLS, where there is none.
+    pub outcome: Result<(), ClientError>,
+}
+
+impl Dialer {
+    /// Does a TLS handshake with the host of `url`, and no more.
+    ///
+    /// # Errors
+    /// When nothing at all can be trusted: neither the system nor this dialer
+    /// knows a certificate.
+    pub async fn greet(&self, url: &Url) -> Result<Greeting, ClientError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let roots = Arc::clone(&self.roots);
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+        let verifier = verifier.map_err(|error| ClientError::Protocol(error.to_string()))?;
+        let recorder = Arc::new(Recorder {
+            verifier,
+            seen: Mutex::default(),
+        });
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ClientError::Protocol(error.to_string()))?
+            .dangerous()
+            // It objects to all that the verifier within objects to.
+            .with_custom_certificate_verifier(Arc::<Recorder>::clone(&recorder))
+            .with_no_client_auth();
+        let connector = TlsConnector::from(Arc::new(config));
+        let outcome = self.connect(url, &connector).await.map(|_| ());
+        let mut seen = recorder.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Greeting {
+            chain: std::mem::take(&mut seen.chain),
+            objection: seen.objection.take(),
+            outcome,
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    chain: Vec<Certificate>,
+    objection: Option<CertificateError>,
+}
+
+/// Keeps what is verified.
+#[derive(Debug)]
+struct Recorder {
+    verifier: Arc<WebPkiServerVerifier>,
+    seen: Mutex<Seen>,
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: pki_types::UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified = self
+            .verifier
+            .verify_server_cert(own, others, name, ocsp, now);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let chain = std::iter::once(own).chain(others).take(LONGEST_CHAIN);
+        seen.chain = chain.filter_map(|der| Certificate::of(der)).collect();
+        if let Err(Error::InvalidCertificate(objection)) = &verified {
+            seen.objection = Some(objection.clone());
+        }
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
