@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use bugle::cli::{Cli, Failure};
+use bugle::cli::{Cli, Failure, Told};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough, as `| head` has.
         Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
+        Err(failure) if failure.is::<Told>() => ExitCode::FAILURE,
         Err(failure) => {
             // Where there is no standard error, the exit code has to do.
             let _ = writeln!(io::stderr(), "bugle: {failure}");

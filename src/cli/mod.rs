@@ -4,6 +4,7 @@ mod admin;
 mod assets;
 mod check_config;
 mod config_args;
+mod doctor;
 mod files;
 mod health;
 mod identity;
@@ -26,6 +27,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Why a command failed, in one sentence.
 pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// A command failed, and has said why where it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("it is said above")]
+pub struct Told;
 
 /// A self-hosted Web Push service
 #[derive(Debug, Parser)]
@@ -54,6 +60,9 @@ enum Command {
     /// Ask the service on this machine whether it is alive: exit status 0, or 1
     #[command(after_help = health::EXAMPLE)]
     Health(health::Args),
+    /// Look at an installation from the outside: what is fine, what is wrong, what mends it
+    #[command(after_help = doctor::EXAMPLE)]
+    Doctor(doctor::Args),
     /// Write the man pages and shell completions, for packagers
     #[command(hide = true)]
     Assets(assets::Args),
@@ -86,6 +95,7 @@ impl Cli {
             Command::Serve(args) => serve::run(&args),
             Command::CheckConfig(args) => check_config::run(&args),
             Command::Health(args) => as_client(health::run(args)),
+            Command::Doctor(args) => as_client(doctor::run(args)),
             Command::Assets(args) => assets::run(&args, Self::command()),
             Command::Store(args) => store::run(&args),
             Command::Vapid(args) => vapid::run(&args),
@@ -100,7 +110,10 @@ impl Cli {
 /// Runs a client on this thread.
 fn as_client(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(command)
+    let ended = runtime.block_on(command);
+    // The system may still be looking for a name that nobody waits for any more.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Ctrl-C and SIGTERM, from now on.

@@ -29,6 +29,10 @@ Example:
 /// At the end, how long what is left may take to see that it is over.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
+/// File handles for the store, the listeners and the log, besides those of the
+/// connections.
+pub(super) const OTHER_HANDLES: u64 = 64;
+
 /// What `bugle serve` takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(super) struct Args {
@@ -65,8 +69,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 /// Takes as many file handles as the system grants this user; the shell's
 /// default is often far under it.
 fn raise_file_handles(connections: usize) {
-    /// For the store, the listeners and the log.
-    const OTHERS: u64 = 64;
     let most = getrlimit(Resource::Nofile).maximum;
     let all = Rlimit {
         current: most,
@@ -76,7 +78,7 @@ fn raise_file_handles(connections: usize) {
         tracing::warn!(%error, "the limit of file handles cannot be raised");
     }
     let handles = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    if handles < connections as u64 + OTHERS {
+    if handles < connections as u64 + OTHER_HANDLES {
         tracing::warn!(
             handles,
             connections,

@@ -1,0 +1,212 @@
+//! The certificate: who it is for, who made it, how long it lasts.
+
+use std::time::Duration;
+
+use bugle_protocol::UnixTime;
+use humantime_serde::re::humantime::format_rfc3339_seconds;
+use rustls::CertificateError;
+
+use super::network::{Trouble, within};
+use super::report::{Finding, Looked};
+use super::site::Site;
+use crate::client::{Certificate, ClientError, Dialer, Greeting};
+use crate::time::Clock;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long before its end a certificate should be renewed; of one that is
+/// short-lived, the last third.
+const RENEW: Duration = DAY.saturating_mul(14);
+
+/// Looks at TLS, or says that there is none.
+pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<()> {
+    if !site.origin.is_tls() {
+        let finding = match site.is_loopback() {
+            true => Finding::ok("none: plain HTTP, which is enough on one machine"),
+            false => Finding::warn(
+                "none: what travels is plain HTTP, and Firefox takes wss:// alone",
+                "set tls.cert_file and tls.key_file, or let a proxy do TLS (docs/proxies.md), and \
+                 begin server.public_url with https://",
+            ),
+        };
+        return Ok((finding, ()));
+    }
+    let greeting = within(limit, dialer.greet(&site.websocket)).await;
+    let greeting = greeting.map_err(|trouble| no_tls(site, &trouble))?;
+    let now = Clock::system().now();
+    match greeting {
+        Greeting {
+            objection: Some(objection),
+            chain,
+            ..
+        } => Err(objected(site, &objection, &chain, now)),
+        Greeting {
+            outcome: Err(error),
+            ..
+        } => Err(no_tls(site, &Trouble::Client(error))),
+        Greeting { chain, .. } => Ok((good(&chain, now), ())),
+    }
+}
+
+fn good(chain: &[Certificate], now: UnixTime) -> Finding {
+    let Some(own) = chain.first() else {
+        return Finding::ok("it is trusted, and says nothing else that can be read");
+    };
+    // The chain lasts as long as what of it ends first.
+    let ends = chain
+        .iter()
+        .map(|one| one.not_after)
+        .min()
+        .unwrap_or(own.not_after);
+    let left = ends.since(now);
+    let lifetime = own.not_after.since(own.not_before);
+    let days = left.as_secs() / DAY.as_secs();
+    let says = format!(
+        "for {}, by {}, until {} ({days} days), a chain of {}",
+        own.names.join(", "),
+        own.issuer,
+        day(ends),
+        chain.len()
+    );
+    let finding = match left < RENEW.min(lifetime / 3) {
+        true => Finding::warn(says, format!("renew it soon: {}", renewal(own))),
+        false => Finding::ok(says),
+    };
+    finding
+        .with("names", own.names.clone())
+        .with("expires_in_days", days)
+        .with("chain", chain.len())
+}
+
+/// How the certificate is made anew.
+fn renewal(own: &Certificate) -> &'static str {
+    match own.issuer.as_str() {
+        "Bugle private authority" => {
+            "run `bugle tls init` again in its folder; a running service takes the new one by itself"
+        }
+        _ => {
+            "by whatever obtained it (certbot renew); the service takes new files by itself, a \
+             proxy must be reloaded"
+        }
+    }
+}
+
+fn objected(
+    site: &Site,
+    objection: &CertificateError,
+    chain: &[Certificate],
+    now: UnixTime,
+) -> Finding {
+    let host = site.host();
+    let own = chain.first();
+    match objection {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            let ended = UnixTime::from_secs(not_after.as_secs());
+            let ago = now.since(ended).as_secs() / DAY.as_secs();
+            let renewal = own.map_or("get a new one", renewal);
+            Finding::fail(
+                format!("it has expired on {}, {ago} days ago", day(ended)),
+                format!("renew it: {renewal}"),
+            )
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => Finding::fail(
+            format!(
+                "it is valid from {} on, and here it is {}",
+                moment(UnixTime::from_secs(not_before.as_secs())),
+                moment(now)
+            ),
+            "set the clock of this machine (timedatectl set-ntp true), or of the one that made \
+             the certificate, and make it again",
+        ),
+        CertificateError::NotValidForNameContext { .. } | CertificateError::NotValidForName => {
+            let names = own.map(|own| own.names.join(", ")).unwrap_or_default();
+            let names = if names.is_empty() { "no name" } else { &names };
+            Finding::fail(
+                format!("it is for {names}, not for {host}"),
+                format!(
+                    "get one that names {host} (`bugle tls init --host {host}`, or certbot), or \
+                     use one of its names in server.public_url"
+                ),
+            )
+        }
+        CertificateError::UnknownIssuer => unknown_issuer(chain),
+        _ if own.is_some_and(|own| own.is_authority) => Finding::fail(
+            "it is an authority's, not a service's, as `openssl req -x509` makes them",
+            "make a certificate for the service: `bugle tls init --host NAME`",
+        ),
+        other => Finding::fail(
+            format!("it is not trusted: {other}"),
+            "get another one, or let `bugle tls init` make it",
+        ),
+    }
+}
+
+fn unknown_issuer(chain: &[Certificate]) -> Finding {
+    match chain {
+        [own] if own.is_self_issued => Finding::fail(
+            "it is signed by itself, so nobody trusts it",
+            "get one from an authority, or make a private one: `bugle tls init --host NAME`, and \
+             --ca ca.pem here",
+        ),
+        [own] => Finding::fail(
+            format!(
+                "nobody here knows {:?}, who made it, and no other comes with it",
+                own.issuer
+            ),
+            "serve the whole chain (tls.cert_file or the proxy needs fullchain.pem, not cert.pem); \
+             of a private authority, name its certificate: --ca ca.pem",
+        ),
+        [.., last] => Finding::fail(
+            format!(
+                "nobody here knows {:?}, at the end of its chain",
+                last.issuer
+            ),
+            "of a private authority, name its certificate: --ca ca.pem",
+        ),
+        [] => Finding::fail(
+            "it cannot be read",
+            "get another one, or let `bugle tls init` make it",
+        ),
+    }
+}
+
+/// Why TLS did not begin.
+fn no_tls(site: &Site, trouble: &Trouble) -> Finding {
+    let tls = match trouble {
+        Trouble::Client(ClientError::Connect { error, .. }) => error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>()),
+        _ => None,
+    };
+    match tls {
+        Some(rustls::Error::InvalidMessage(_)) => Finding::fail(
+            format!("port {} speaks no TLS, perhaps plain HTTP", site.port()),
+            "set tls.cert_file and tls.key_file, or forward to the service from a proxy that does \
+             TLS; or begin server.public_url with http://",
+        ),
+        Some(rustls::Error::AlertReceived(alert)) => Finding::fail(
+            format!("the other side gives TLS up ({alert:?})"),
+            format!(
+                "it has no certificate for {}, or only outdated versions of TLS: see its log",
+                site.host()
+            ),
+        ),
+        _ => Finding::fail(
+            format!("TLS does not begin: {trouble}"),
+            "see the log of what does TLS there: the service, or the proxy before it",
+        ),
+    }
+}
+
+/// `2026-01-31`
+fn day(time: UnixTime) -> String {
+    moment(time).chars().take(10).collect()
+}
+
+/// `2026-01-31T12:00:00Z`
+fn moment(time: UnixTime) -> String {
+    /// The end of the year 9999, the last that can be written.
+    const LAST: u64 = 253_402_300_799;
+    let time = UnixTime::from_secs(time.as_secs().min(LAST));
+    format_rfc3339_seconds(time.into()).to_string()
+}

@@ -1,0 +1,165 @@
+//! HTTP: its versions, who answers, and what time it is there.
+
+use std::time::Duration;
+
+use bugle_protocol::UnixTime;
+use bytes::Bytes;
+use http::header::{DATE, HOST};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use httpdate::parse_http_date;
+use serde::Deserialize;
+use url::{Position, Url};
+
+use super::network::{Trouble, within};
+use super::refusal::{Asked, explain};
+use super::report::{Finding, Looked};
+use super::site::Site;
+use crate::client::{ClientError, Dialer, Http2Connection, HttpConnection};
+use crate::time::Clock;
+
+/// A clock that differs by more should be set.
+const NOTICEABLE: Duration = Duration::from_secs(5);
+
+/// An answer, with the time here before and after.
+pub(super) struct Seen {
+    answer: Response<Bytes>,
+    before: UnixTime,
+    after: UnixTime,
+}
+
+/// Asks for `/version` over both versions of HTTP.
+pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<Seen> {
+    let before = Clock::system().now();
+    let answer = within(limit, get_version(dialer, site.origin.origin())).await;
+    let after = Clock::system().now();
+    let answer = answer.map_err(|trouble| no_http(site, &trouble))?;
+    let seen = Seen {
+        answer,
+        before,
+        after,
+    };
+    if seen.answer.status() != StatusCode::OK {
+        return Ok((explain(Asked::Page, &seen.answer), seen));
+    }
+    let http2 = within(limit, get_version_over_http2(site, dialer)).await;
+    let finding = match http2 {
+        Ok(answer) if answer.status() == StatusCode::OK => {
+            Finding::ok("HTTP/1.1 and HTTP/2 are answered").with("http2", true)
+        }
+        other => {
+            let why = match other {
+                Ok(answer) => format!("HTTP/2 is answered {}", answer.status().as_u16()),
+                Err(trouble) => trouble.to_string(),
+            };
+            Finding::warn(
+                format!("HTTP/1.1 is answered, HTTP/2 is not ({why})"),
+                "senders and Firefox do without; user agents of RFC 8030 need it: switch HTTP/2 on \
+                 in the proxy, and for server push let it pass TCP through (docs/proxies.md)",
+            )
+            .with("http2", false)
+        }
+    };
+    Ok((finding, seen))
+}
+
+/// `GET /version` at an origin, over HTTP/1.1.
+pub(super) async fn get_version(
+    dialer: &Dialer,
+    origin: &str,
+) -> Result<Response<Bytes>, ClientError> {
+    let mut connection = HttpConnection::open(dialer, origin).await?;
+    let unusable = |problem: String| ClientError::Url {
+        url: origin.to_owned(),
+        problem,
+    };
+    let url = Url::parse(origin).map_err(|error| unusable(error.to_string()))?;
+    let authority = &url[Position::BeforeHost..Position::AfterPort];
+    let request = Request::get("/version").header(HOST, authority);
+    let request = request.body(Full::default());
+    connection
+        .send(request.map_err(|error| unusable(error.to_string()))?)
+        .await
+}
+
+async fn get_version_over_http2(
+    site: &Site,
+    dialer: &Dialer,
+) -> Result<Response<Bytes>, ClientError> {
+    let connection = Http2Connection::open(dialer, site.origin.origin()).await?;
+    let url = site.origin.url("/version");
+    let request = Request::get(&url).body(Bytes::new());
+    let request = request.map_err(|error| ClientError::Url {
+        url,
+        problem: error.to_string(),
+    })?;
+    connection.send("GET /version", request).await
+}
+
+fn no_http(site: &Site, trouble: &Trouble) -> Finding {
+    let mend = match (trouble, site.origin.is_tls()) {
+        (Trouble::Client(ClientError::Http(_)), false) => {
+            "if it is TLS that is spoken there, begin the URL (server.public_url) with https://"
+        }
+        _ => "see the log of what listens there: the service, or the proxy before it",
+    };
+    Finding::fail(format!("no HTTP is answered: {trouble}"), mend)
+}
+
+/// Whether it is Bugle that answers, of the version of this program.
+pub(super) fn version(seen: &Seen) -> Finding {
+    #[derive(Deserialize)]
+    struct Version {
+        name: String,
+        version: String,
+    }
+    const OURS: &str = env!("CARGO_PKG_VERSION");
+    let said: Option<Version> = serde_json::from_slice(seen.answer.body()).ok();
+    match said.filter(|said| said.name == "bugle") {
+        None if seen.answer.status() != StatusCode::OK => {
+            Finding::skip("nothing was answered that tells the version")
+        }
+        None => Finding::fail(
+            "what answers GET /version is not Bugle",
+            "let the proxy forward this host and all its paths to the service, or correct the URL",
+        ),
+        Some(said) if said.version == OURS => {
+            Finding::ok(format!("{OURS}, that of this program")).with("version", OURS)
+        }
+        Some(said) => Finding::warn(
+            format!("the service is {}, this program {OURS}", said.version),
+            "restart the service, if it is to be this version (systemctl restart bugle)",
+        )
+        .with("version", said.version),
+    }
+}
+
+/// How far the two clocks differ; `leeway` is what senders are allowed.
+pub(super) fn clock(seen: &Seen, leeway: Duration) -> Finding {
+    let date = seen.answer.headers().get(DATE);
+    let date = date.and_then(|date| parse_http_date(date.to_str().ok()?).ok());
+    let Some(date) = date.map(UnixTime::from) else {
+        return Finding::warn(
+            "the answer has no Date, so nothing tells the time there",
+            "let the proxy pass the Date header on",
+        );
+    };
+    // It was written between the two moments, and counts whole seconds.
+    let behind = seen.before.since(date + Duration::from_secs(1));
+    let ahead = date.since(seen.after);
+    let offset = behind.max(ahead);
+    let word = if ahead > behind { "ahead" } else { "behind" };
+    let secs = offset.as_secs();
+    let signed = i64::try_from(secs).unwrap_or(i64::MAX) * if ahead > behind { 1 } else { -1 };
+    let says = format!("the clock there is {secs} s {word} of the one here");
+    let mend = "set the clock that is wrong (timedatectl set-ntp true)";
+    let finding = if offset > leeway {
+        let why = "VAPID tokens that are signed now may be refused there";
+        Finding::fail(format!("{says}: {why}"), mend)
+    } else if offset > NOTICEABLE {
+        Finding::warn(says, mend)
+    } else {
+        Finding::ok("the clocks there and here agree")
+    };
+    finding.with("offset_s", signed)
+}

@@ -1,0 +1,153 @@
+//! The way of a user agent: the upgrade to a WebSocket, and how long it lasts
+//! without a word.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
+use humantime_serde::re::humantime::format_duration;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::{Instant, timeout_at};
+
+use super::network::{Trouble, within};
+use super::refusal::{Asked, explain, upgrade_advice};
+use super::report::{Finding, Looked};
+use super::site::Site;
+use crate::client::{ClientError, Dialer, UserAgent, ask_for_websocket};
+
+/// Asks for the upgrade as Firefox does.
+pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<()> {
+    let answer = within(limit, ask_for_websocket(dialer, &site.websocket)).await;
+    let answer = answer.map_err(|trouble| {
+        let says = format!("the WebSocket handshake is not answered: {trouble}");
+        Finding::fail(says, upgrade_advice())
+    })?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(explain(Asked::WebSocket, &answer));
+    }
+    let finding = match answer.headers().get(SEC_WEBSOCKET_PROTOCOL) {
+        Some(_) => Finding::ok("the upgrade to a WebSocket is answered 101"),
+        None => Finding::warn(
+            "the upgrade is answered 101, without the subprotocol push-notification",
+            "let the proxy pass Sec-WebSocket-Protocol on, both ways",
+        ),
+    };
+    Ok((finding, ()))
+}
+
+/// Holds a connection without a word for as long as `idle`. `pings` is how
+/// often the service sends one, where that is known.
+pub(super) async fn hold(
+    agent: &mut UserAgent,
+    idle: Duration,
+    limit: Duration,
+    pings: Option<Duration>,
+) -> Finding {
+    let progress = progress(idle);
+    let begin = Instant::now();
+    let mut first = None;
+    let mut count = 0_u32;
+    let cut = loop {
+        match timeout_at(begin + idle, agent.next_ping()).await {
+            Ok(Ok(())) => {
+                first.get_or_insert_with(|| begin.elapsed());
+                count += 1;
+            }
+            Ok(Err(error)) => break Some(error),
+            Err(_) => break None,
+        }
+    };
+    let held = begin.elapsed();
+    progress.finish_and_clear();
+    let finding = match cut {
+        Some(error) => cut_off(&error, held, pings),
+        None => match within(limit, agent.ping()).await {
+            Ok(()) => lasted(held, first, pings),
+            Err(trouble) => dead(&trouble, held),
+        },
+    };
+    finding
+        .with("held_s", held.as_secs())
+        .with("service_pings", count)
+}
+
+fn lasted(held: Duration, first: Option<Duration>, pings: Option<Duration>) -> Finding {
+    let held = shown(held);
+    Finding::ok(match (first, pings) {
+        (Some(first), _) => format!(
+            "an idle connection lasts {held}; the service pings, first after {}",
+            shown(first)
+        ),
+        (None, Some(pings)) => format!(
+            "an idle connection lasts {held}; the service pings after {}: --idle with more than \
+             that shows whether it lasts so long",
+            format_duration(pings)
+        ),
+        (None, None) => format!(
+            "an idle connection lasts {held} without a ping of the service: --idle with more than \
+             its user_agent.ping_interval (5m unless set) shows the rest"
+        ),
+    })
+}
+
+fn cut_off(error: &ClientError, held: Duration, pings: Option<Duration>) -> Finding {
+    if let ClientError::Closed {
+        code: Some(code), ..
+    } = error
+    {
+        return Finding::fail(
+            format!(
+                "the service itself ended an idle connection ({error}) after {}",
+                shown(held)
+            ),
+            match code {
+                1001 => "it was stopped or drained meanwhile: start it again",
+                _ => "docs/protocol.md tells what the code means",
+            },
+        );
+    }
+    let pings = pings.map_or_else(String::new, |pings| {
+        format!(" (now {})", format_duration(pings))
+    });
+    let held = shown(held);
+    Finding::fail(
+        format!("an idle connection was cut after {held}, by something before the service"),
+        format!(
+            "set its idle time-out (nginx: proxy_read_timeout; HAProxy: timeout tunnel) higher \
+             than user_agent.ping_interval{pings}, or user_agent.ping_interval lower than {held}"
+        ),
+    )
+}
+
+fn dead(trouble: &Trouble, held: Duration) -> Finding {
+    let held = shown(held);
+    Finding::fail(
+        format!("an idle connection is dead after {held}, without a word: {trouble}"),
+        format!(
+            "a firewall or NAT forgets it: set user_agent.ping_interval lower than {held}, or its \
+             time-out higher"
+        ),
+    )
+}
+
+/// Whole seconds, where there are any.
+fn shown(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{} ms", time.as_millis()),
+        secs => format!("{secs} s"),
+    }
+}
+
+/// Something to look at meanwhile; nothing where standard error is no terminal.
+fn progress(idle: Duration) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let template = format!(
+        "{{spinner}} holds an idle connection: {{elapsed}} of {}",
+        format_duration(idle)
+    );
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
