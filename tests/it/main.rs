@@ -23,6 +23,8 @@ mod clauses_rfc8030;
 mod clauses_vapid;
 mod clauses_websocket;
 mod cli;
+mod cli_doctor;
+mod cli_doctor_faults;
 mod cli_packaging;
 mod cli_rfc8030;
 mod cli_tls;

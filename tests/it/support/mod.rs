@@ -12,6 +12,7 @@ pub mod secrets;
 pub mod server;
 pub mod service_manager;
 pub mod siege;
+pub mod stand_in;
 pub mod subject;
 pub mod subscriber;
 pub mod user_agent;

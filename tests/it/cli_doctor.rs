@@ -1,0 +1,419 @@
+//! `bugle doctor` against the real program.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use bugle::Config;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use serde_json::Value;
+use tempfile::tempdir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::cli::{bugle, lines, run, text};
+use crate::support::server::Server;
+use crate::support::stand_in::StandIn;
+use crate::support::subject::needs_ours;
+use crate::support::user_agent::PATIENCE;
+
+const ALL: [&str; 15] = [
+    "dns",
+    "connect",
+    "certificate",
+    "http",
+    "version",
+    "clock",
+    "websocket",
+    "endpoint",
+    "push",
+    "push-ttl-0",
+    "idle",
+    "file-handles",
+    "disk",
+    "data",
+    "space",
+];
+
+/// A report for scripts.
+pub struct Seen {
+    pub code: Option<i32>,
+    pub json: Value,
+    pub stderr: String,
+}
+
+impl Seen {
+    fn of(output: &Output) -> Self {
+        let said = text(&output.stdout);
+        Self {
+            code: output.status.code(),
+            json: serde_json::from_str(&said).unwrap_or_else(|_| panic!("{output:?}")),
+            stderr: text(&output.stderr),
+        }
+    }
+
+    pub fn check(&self, name: &str) -> &Value {
+        let checks = self.json["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == name);
+        check.unwrap_or_else(|| panic!("no {name}: {}", self.json))
+    }
+
+    pub fn status(&self, name: &str) -> &str {
+        self.check(name)["status"].as_str().unwrap()
+    }
+
+    /// That a check failed, with these words in what it says and how to mend it.
+    #[track_caller]
+    pub fn fails(&self, name: &str, says: &str, mend: &str) {
+        self.is(name, "fail", says, mend);
+        assert_eq!((self.code, &self.json["status"]), (Some(1), &"fail".into()));
+        assert_eq!(self.stderr, "", "what is wrong is said once");
+    }
+
+    /// That a check came out so.
+    #[track_caller]
+    pub fn is(&self, name: &str, status: &str, says: &str, mend: &str) {
+        let check = self.check(name);
+        assert_eq!(check["status"], status, "{:#}", self.json);
+        let has = |key: &str, part| check[key].as_str().unwrap_or_default().contains(part);
+        assert!(has("message", says), "{says}: {check:#}");
+        assert!(has("mend", mend), "{mend}: {check:#}");
+        let message = check["message"].as_str().unwrap();
+        assert!(!message.contains('\n'), "one line: {message}");
+    }
+}
+
+/// Runs it in a folder, for scripts; with all the time it may take.
+pub async fn doctor_in(folder: &Path, arguments: &[&str]) -> Seen {
+    let mut all = vec!["doctor", "--json", "--timeout", "20s"];
+    all.extend(arguments);
+    // Room for every step to take its time on a slow machine.
+    let ended = timeout(PATIENCE * 4, bugle(folder, &all).output()).await;
+    Seen::of(&ended.expect("it ends").unwrap())
+}
+
+/// Runs it for scripts, without waiting for proxies that cut.
+pub async fn doctor(arguments: &[&str]) -> Seen {
+    let folder = tempdir().unwrap();
+    doctor_in(folder.path(), &[&["--idle", "0s"], arguments].concat()).await
+}
+
+/// The real program with few connections, which any shell has file handles for.
+async fn program(change: impl FnOnce(&mut Config)) -> (Server, String) {
+    let mut file = String::new();
+    let server = Server::start_program_with(None, |config| {
+        config.limits.connections = 64;
+        config.limits.user_agents = 32;
+        change(config);
+        file = config.to_toml();
+    })
+    .await;
+    (server, file)
+}
+
+#[tokio::test]
+async fn doctor_finds_a_sound_installation_sound_and_leaves_nothing_behind() {
+    needs_ours!("the program");
+    let (server, config) = program(|config| {
+        config.user_agent.ping_interval = Duration::from_millis(200);
+    })
+    .await;
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("bugle.toml"), config).unwrap();
+    let found = doctor_in(folder.path(), &["--config", "bugle.toml", "--idle", "1s"]).await;
+    assert_eq!(
+        (found.code, found.stderr.as_str()),
+        (Some(0), ""),
+        "{:#}",
+        found.json
+    );
+    assert_eq!(found.json["url"], server.origin());
+    assert_eq!(found.json["version"], env!("CARGO_PKG_VERSION"));
+    let checks = found.json["checks"].as_array().unwrap();
+    let names: Vec<_> = checks
+        .iter()
+        .map(|check| check["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ALL);
+    for name in ALL {
+        // A disk or a machine may be slow, or nearly full.
+        let may_warn = ["push", "push-ttl-0", "disk", "space"].contains(&name);
+        let status = found.status(name);
+        assert!(
+            status == "ok" || may_warn && status == "warn",
+            "{name}: {:#}",
+            found.json
+        );
+    }
+    let values: BTreeMap<_, _> = checks
+        .iter()
+        .map(|check| (check["name"].as_str().unwrap(), &check["values"]))
+        .collect();
+    assert!(values["push"]["arrived_ms"].as_f64().unwrap() > 0.0);
+    assert!(values["push-ttl-0"]["accepted_ms"].as_f64().unwrap() > 0.0);
+    assert!(values["idle"]["service_pings"].as_u64().unwrap() > 0);
+    assert!(values["disk"]["sync_ms"].is_number());
+    assert!(values["file-handles"]["handles"].as_u64() > Some(64));
+    assert_eq!(values["version"]["version"], env!("CARGO_PKG_VERSION"));
+    server.await_metric("bugle_subscriptions", 0.0).await;
+    server.await_metric("bugle_user_agents", 0.0).await;
+    assert_eq!(server.metric("bugle_stored_messages").await, 0.0);
+}
+
+#[tokio::test]
+async fn doctor_says_a_line_for_each_check_and_a_summary() {
+    needs_ours!("the program");
+    let (server, _) = program(|_| ()).await;
+    let folder = tempdir().unwrap();
+    let said = run(folder.path(), &["doctor", &server.origin(), "--idle", "0s"]).await;
+    assert_eq!(said.status.code(), Some(0), "{said:?}");
+    let said = text(&said.stdout);
+    assert!(
+        !said.contains('\u{1b}'),
+        "no colours but on a terminal: {said}"
+    );
+    let mut lines = said.lines();
+    assert_eq!(lines.next(), Some(server.origin().as_str()));
+    for name in &ALL[..10] {
+        let line = format!("ok    {name} ");
+        assert!(
+            said.lines().any(|said| said.starts_with(&line)),
+            "{name}: {said}"
+        );
+    }
+    // Not faked from elsewhere.
+    let skipped = "skip  file-handles, disk, data, space: `bugle doctor` without a URL";
+    assert!(said.lines().any(|line| line.starts_with(skipped)), "{said}");
+    assert_eq!(
+        said.lines().last(),
+        Some("10 fine, 0 to look at, 0 wrong, 5 not looked at")
+    );
+}
+
+#[tokio::test]
+async fn doctor_looks_at_the_machine_also_where_no_service_answers() {
+    needs_ours!("the program");
+    let folder = tempdir().unwrap();
+    let nobody = ["--listen", "127.0.0.1:1", "--data", "data"];
+    let found = doctor_in(folder.path(), &nobody).await;
+    found.fails(
+        "connect",
+        "no connection to 127.0.0.1:1",
+        "start the service",
+    );
+    found.fails(
+        "data",
+        "there is no folder data",
+        "start the service, which makes it",
+    );
+    assert_eq!(found.status("disk"), "skip");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let config = "[limits]\nconnections = 4000000000\n[store]\nmin_free = \"512TiB\"\n";
+    std::fs::write(folder.path().join("bugle.toml"), config).unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+    let found = doctor_in(
+        folder.path(),
+        &[&nobody[..], &["--config", "bugle.toml"]].concat(),
+    )
+    .await;
+    found.fails("file-handles", "and needs 4000000064", "LimitNOFILE=");
+    found.fails("space", "store.min_free", "make room");
+    found.is("data", "warn", "no endpoint keys yet", "put them back");
+    assert_eq!(std::fs::read_dir(data).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn doctor_is_let_in_as_a_user_agent_is() {
+    needs_ours!("the program");
+    let (server, config) = program(|config| {
+        let settings = [
+            ("BUGLE_ADMISSION__PATH", "0123456789abcdef"),
+            ("BUGLE_ADMISSION__TOKEN", "fedcba9876543210"),
+            ("BUGLE_ADMISSION__BASIC", "user:pass"),
+        ];
+        let settings = settings.map(|(name, value)| (name.into(), value.into()));
+        config.admission = Config::load(None, settings, &[]).unwrap().admission;
+    })
+    .await;
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("bugle.toml"), config).unwrap();
+    let found = doctor_in(folder.path(), &["--config", "bugle.toml", "--idle", "0s"]).await;
+    assert_eq!(found.code, Some(0), "{:#}", found.json);
+    let authority = server.authority();
+    let whole = format!("ws://user:pass@{authority}/0123456789abcdef?token=fedcba9876543210");
+    let found = doctor(&[&whole]).await;
+    assert_eq!(
+        (found.code, found.status("push")),
+        (Some(0), "ok"),
+        "{:#}",
+        found.json
+    );
+    assert!(
+        !found.json.to_string().contains("fedcba"),
+        "secrets are not shown"
+    );
+    for (url, setting) in [
+        (
+            format!("ws://user:pass@{authority}/0123456789abcdef"),
+            "admission.token",
+        ),
+        (
+            format!("ws://{authority}/0123456789abcdef?token=fedcba9876543210"),
+            "admission.basic",
+        ),
+    ] {
+        doctor(&[&url])
+            .await
+            .fails("websocket", "the service answers", setting);
+    }
+    // Where the secret path is missing, a page is there and no WebSocket.
+    let found = doctor(&[&server.origin()]).await;
+    assert_eq!(found.status("websocket"), "fail", "{:#}", found.json);
+}
+
+#[tokio::test]
+async fn doctor_follows_endpoints_to_where_they_lead() {
+    needs_ours!("the program");
+    let wrong = "http://127.0.0.1:1".parse().unwrap();
+    let (server, _) = program(|config| config.server.public_url = Some(wrong)).await;
+    let asked = format!("http://{}", server.authority());
+    let found = doctor(&[&asked]).await;
+    let says = format!("endpoints begin with http://127.0.0.1:1, and {asked} was asked");
+    found.fails(
+        "endpoint",
+        &says,
+        &format!("set server.public_url = \"{asked}\""),
+    );
+    assert_eq!(found.status("push"), "skip");
+    server.await_metric("bugle_subscriptions", 0.0).await;
+}
+
+#[tokio::test]
+async fn doctor_sees_a_proxy_that_cuts_idle_connections() {
+    needs_ours!("the program");
+    let (server, _) = program(|_| ()).await;
+    let proxy = StandIn::proxy(server.authority(), Duration::from_secs(1)).await;
+    let folder = tempdir().unwrap();
+    let url = format!("http://127.0.0.1:{}", proxy.address.port());
+    let found = doctor_in(folder.path(), &[&url, "--idle", "10m"]).await;
+    found.fails(
+        "idle",
+        "an idle connection was cut after",
+        "proxy_read_timeout",
+    );
+    // The service does not know of the proxy: both origins lead to it.
+    found.is(
+        "endpoint",
+        "warn",
+        "endpoints begin with",
+        "server.public_url",
+    );
+    assert_eq!(found.status("push"), "ok", "{:#}", found.json);
+}
+
+#[tokio::test]
+async fn doctor_trusts_a_private_authority_by_name_alone() {
+    needs_ours!("the program");
+    let folder = tempdir().unwrap();
+    let init = ["tls", "init", "--host", "127.0.0.1", "--host", "push.test"];
+    assert!(run(folder.path(), &init).await.status.success());
+    let file = |name| Some(folder.path().join(name));
+    let (server, _) = program(|config| {
+        config.tls.cert_file = file("cert.pem");
+        config.tls.key_file = file("key.pem");
+    })
+    .await;
+    let url = format!("https://{}", server.authority());
+    let found = doctor_in(folder.path(), &[&url, "--ca", "ca.pem", "--idle", "0s"]).await;
+    assert_eq!(found.code, Some(0), "{:#}", found.json);
+    found.is(
+        "certificate",
+        "ok",
+        "for 127.0.0.1, push.test, by Bugle private authority",
+        "",
+    );
+    assert_eq!(found.check("certificate")["values"]["expires_in_days"], 396);
+    found.is("http", "ok", "HTTP/1.1 and HTTP/2", "");
+    let found = doctor(&[&url]).await;
+    found.fails(
+        "certificate",
+        "nobody here knows \"Bugle private authority\"",
+        "--ca ca.pem",
+    );
+    assert_eq!(found.status("push"), "skip");
+    let found = doctor(&[&format!("http://{}", server.authority())]).await;
+    found.fails("http", "no HTTP is answered", "https://");
+}
+
+#[tokio::test]
+async fn doctor_that_is_interrupted_leaves_nothing_behind() {
+    needs_ours!("the program");
+    let (server, _) = program(|_| ()).await;
+    let folder = tempdir().unwrap();
+    let mut child = bugle(folder.path(), &["doctor", &server.origin(), "--idle", "1h"])
+        .spawn()
+        .unwrap();
+    let mut said = lines(&mut child);
+    let pushed = async {
+        while let Some(line) = said.next_line().await.unwrap() {
+            if line.contains("push-ttl-0") {
+                return;
+            }
+        }
+        panic!("it ended too early");
+    };
+    timeout(PATIENCE, pushed).await.expect("it comes so far");
+    let id = child.id().unwrap().to_string();
+    let killed = Command::new("kill").args(["-INT", &id]).status().await;
+    assert!(killed.unwrap().success());
+    let ended = timeout(PATIENCE, child.wait_with_output())
+        .await
+        .expect("it ends");
+    let ended = ended.unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert_eq!(
+        text(&ended.stderr),
+        "bugle: interrupted: not everything was looked at\n"
+    );
+    server.await_metric("bugle_subscriptions", 0.0).await;
+    server.await_metric("bugle_user_agents", 0.0).await;
+}
+
+#[tokio::test]
+async fn doctor_wants_a_url_of_a_service_or_a_configuration() {
+    needs_ours!("the program");
+    let folder = tempdir().unwrap();
+    let ca = "no.pem";
+    for (arguments, code, part) in [
+        (&["doctor", "ftp://a.test"][..], 2, "https, wss, http, ws"),
+        (&["doctor", "push.example.org"], 2, "URL"),
+        (&["doctor", "http://a.test", "--data", "d"], 2, "--data"),
+        (&["doctor", "--timeout", "1h"], 2, "from 100ms to 20s"),
+        (&["doctor", "--idle", "25h"], 2, "from 0s to 24h"),
+        (&["doctor", "--config", "no.toml"], 1, "no.toml"),
+        (
+            &["doctor", "--listen", "127.0.0.1:0"],
+            1,
+            "server.public_url",
+        ),
+        (&["doctor", "--ca", ca], 1, ca),
+    ] {
+        let said = run(folder.path(), arguments).await;
+        assert_eq!(said.status.code(), Some(code), "{said:?}");
+        assert!(text(&said.stderr).contains(part), "{said:?}");
+        assert_eq!(text(&said.stdout), "");
+    }
+    // A file that is none, among those of the system.
+    let CertifiedKey { signing_key, .. } = generate_simple_self_signed(["a".to_owned()]).unwrap();
+    std::fs::write(folder.path().join(ca), signing_key.serialize_pem()).unwrap();
+    let said = run(folder.path(), &["doctor", "http://127.0.0.1:1", "--ca", ca]).await;
+    assert!(
+        text(&said.stderr).contains("it holds no certificate"),
+        "{said:?}"
+    );
+}

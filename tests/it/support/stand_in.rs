@@ -1,0 +1,236 @@
+//! What may stand where the service should: other web servers, proxies that
+//! are set wrongly, certificates that nobody should trust.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bugle::Clock;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+/// An answer of another web server.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Somebody else's server, until it is dropped.
+pub struct StandIn {
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl StandIn {
+    /// A web server over HTTP/1.1 alone.
+    pub async fn http(
+        answer: impl Fn(&Request<Incoming>) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let answer = Arc::new(answer);
+        Self::serve(move |stream| {
+            let answer = Arc::clone(&answer);
+            async move { answer_all(stream, &*answer).await }
+        })
+        .await
+    }
+
+    /// A web server with TLS that answers nothing.
+    pub async fn tls(identity: &Identity) -> Self {
+        let acceptor = TlsAcceptor::from(identity.config());
+        Self::serve(move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    answer_all(stream, &|_| page(404, "")).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// A proxy that cuts connections on which nothing has come for a while.
+    pub async fn proxy(to: &str, idle: Duration) -> Self {
+        let to = to.to_owned();
+        Self::serve(move |stream| {
+            let to = to.clone();
+            async move {
+                let service = TcpStream::connect(&to).await.unwrap();
+                pass_on(stream, service, idle).await;
+            }
+        })
+        .await
+    }
+
+    async fn serve<F: Future<Output = ()> + Send + 'static>(
+        each: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(each(stream));
+            }
+        });
+        Self { address, task }
+    }
+
+    /// Its URL.
+    pub fn url(&self, scheme: &str) -> String {
+        format!("{scheme}://localhost:{}/", self.address.port())
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer_all(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: &(impl Fn(&Request<Incoming>) -> Answer + ?Sized),
+) {
+    let service = service_fn(|request| {
+        let answered = answer(&request);
+        async move { Ok::<_, Infallible>(answered) }
+    });
+    // Its peer may leave as it likes.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// Passes octets both ways, until one side ends or none comes for `idle`.
+async fn pass_on(mut client: TcpStream, mut service: TcpStream, idle: Duration) {
+    let (mut up, mut down) = ([0; 4096], [0; 4096]);
+    let pass = async |read: usize, from: &[u8], to: &mut TcpStream| {
+        read > 0 && to.write_all(&from[..read]).await.is_ok()
+    };
+    loop {
+        let next = timeout(idle, async {
+            tokio::select! {
+                read = client.read(&mut up) => {
+                    pass(read.unwrap_or(0), &up, &mut service).await
+                }
+                read = service.read(&mut down) => {
+                    pass(read.unwrap_or(0), &down, &mut client).await
+                }
+            }
+        });
+        if !next.await.unwrap_or(false) {
+            return;
+        }
+    }
+}
+
+/// A page of another web server.
+pub fn page(status: u16, server: &str) -> Answer {
+    let mut answer = Response::builder()
+        .status(status)
+        .header("content-type", "text/html");
+    if !server.is_empty() {
+        answer = answer.header("server", server);
+    }
+    let body = format!("<html><h1>{status}</h1></html>");
+    answer.body(Full::new(body.into())).unwrap()
+}
+
+/// What Bugle answers to `GET /version`.
+pub fn version(version: &str) -> Answer {
+    let body = format!(r#"{{"name":"bugle","version":"{version}"}}"#);
+    Response::new(Full::new(body.into()))
+}
+
+/// A time so many days from now.
+pub fn days_from_now(days: i64) -> SystemTime {
+    let now = SystemTime::from(Clock::system().now());
+    let distance = Duration::from_secs(days.unsigned_abs() * 24 * 3600);
+    match days < 0 {
+        true => now - distance,
+        false => now + distance,
+    }
+}
+
+/// A certificate with its key.
+pub struct Identity {
+    pub chain: Vec<String>,
+    pub key: String,
+}
+
+impl Identity {
+    fn config(&self) -> Arc<ServerConfig> {
+        let chain = self.chain.iter();
+        let chain = chain.map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth();
+        Arc::new(config.with_single_cert(chain.collect(), key).unwrap())
+    }
+}
+
+/// A private authority.
+pub struct Authority {
+    /// Its certificate in PEM.
+    pub certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, "Test authority");
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::new(params, key);
+        Self {
+            certificate,
+            issuer,
+        }
+    }
+
+    /// A certificate for a name, valid between two days from now.
+    pub fn certify(&self, name: &str, from: i64, until: i64) -> Identity {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = days_from_now(from).into();
+        params.not_after = days_from_now(until).into();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            chain: vec![certificate.pem()],
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// The same with this authority's own certificate behind it.
+    pub fn certify_with_chain(&self, name: &str, from: i64, until: i64) -> Identity {
+        let mut identity = self.certify(name, from, until);
+        identity.chain.push(self.certificate.clone());
+        identity
+    }
+}
+
+/// A certificate that is signed by itself; as an authority's or as a service's.
+pub fn self_signed(name: &str, is_authority: bool) -> Identity {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    if is_authority {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    let key = KeyPair::generate().unwrap();
+    Identity {
+        chain: vec![params.self_signed(&key).unwrap().pem()],
+        key: key.serialize_pem(),
+    }
+}
