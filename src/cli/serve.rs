@@ -57,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // Whatever the shell allows, and whichever library makes the file: the keys
     // and the data are for this user alone.
     umask(Mode::RWXG | Mode::RWXO);
-    raise_file_handles(config.limits.connections);
+    raise_file_handles(config.limits.connections + config.admin.connections);
     // Before there is a thread: this changes the environment.
     let inherited = Inherited::from_environment()?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
@@ -82,8 +82,8 @@ fn raise_file_handles(connections: usize) {
         tracing::warn!(
             handles,
             connections,
-            "fewer file handles than limits.connections: raise `ulimit -Hn` or LimitNOFILE=, or \
-             lower the setting"
+            "fewer file handles than limits.connections and admin.connections: raise `ulimit -Hn` \
+             or LimitNOFILE=, or lower the settings"
         );
     }
 }

@@ -38,6 +38,9 @@ pub struct AdminConfig {
     /// From one sample of the overview to the next.
     #[serde(with = "duration")]
     pub sample_every: Duration,
+    /// Connections at one time, on the listener and the socket together.
+    #[serde(deserialize_with = "count")]
+    pub connections: usize,
     /// Blocks in all.
     #[serde(deserialize_with = "count")]
     pub blocks: usize,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bugle_protocol::session::SessionSettings;
 use futures_util::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::unconstrained;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,21 +31,22 @@ pub(super) struct Door {
     pub(super) settings: Arc<SessionSettings>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) is_admin: bool,
-    pub(super) connections: Option<Arc<Semaphore>>,
+    pub(super) connections: Arc<Semaphore>,
     pub(super) leave: Leave,
     pub(super) tasks: TaskTracker,
 }
 
 impl Door {
-    /// The door of the admin listener: without TLS, and under none of the
-    /// bounds, so that operators can always look.
+    /// The door of the admin listener: without TLS, and under a bound of its
+    /// own alone, so that operators can look whatever the public meets.
     pub(super) fn for_admin(&self) -> Self {
+        let connections = self.site.service.config().admin.connections;
         Self {
             site: Arc::clone(&self.site),
             settings: Arc::clone(&self.settings),
             tls: None,
             is_admin: true,
-            connections: None,
+            connections: Arc::new(Semaphore::new(connections)),
             leave: Leave::default(),
             tasks: TaskTracker::new(),
         }
@@ -66,7 +67,7 @@ impl Door {
         }
     }
 
-    /// Accepts until it is told to stop. With `limits.connections` open, new
+    /// Accepts until it is told to stop. With as many open as there may be, new
     /// ones wait in the system's backlog.
     async fn accept(self, listener: Listener, stop: CancellationToken) {
         tokio::select! {
@@ -79,7 +80,7 @@ impl Door {
         }
         // These would be refused by the system, although they came in time.
         while let (Ok(permit), Some(Ok((socket, from)))) = (
-            self.permit_now(),
+            Arc::clone(&self.connections).try_acquire_owned(),
             unconstrained(listener.accept()).now_or_never(),
         ) {
             self.admit(socket, from, permit);
@@ -89,9 +90,8 @@ impl Door {
     async fn accept_all(&self, listener: &Listener) {
         const OUT_OF_HANDLES: Duration = Duration::from_millis(100);
         loop {
-            let permit = match &self.connections {
-                Some(connections) => Arc::clone(connections).acquire_owned().await.ok(),
-                None => None,
+            let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
+                return;
             };
             match listener.accept().await {
                 Ok((socket, from)) => self.admit(socket, from, permit),
@@ -103,13 +103,8 @@ impl Door {
         }
     }
 
-    fn permit_now(&self) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
-        let connections = self.connections.as_ref().map(Arc::clone);
-        connections.map(Semaphore::try_acquire_owned).transpose()
-    }
-
     /// Serves a connection, unless its address has too many.
-    fn admit(&self, socket: Socket, from: From, permit: Option<OwnedSemaphorePermit>) {
+    fn admit(&self, socket: Socket, from: From, permit: OwnedSemaphorePermit) {
         let (address, user) = match from {
             From::Address(address) => (address, None),
             From::User(user) => (ON_THIS_MACHINE, Some(user)),

@@ -192,7 +192,7 @@ impl Server {
             settings: Arc::new(session_settings(config)),
             tls: tls.clone(),
             is_admin: false,
-            connections: Some(connections),
+            connections,
             leave: Leave::default(),
             tasks: TaskTracker::new(),
         };

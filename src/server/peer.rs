@@ -143,13 +143,13 @@ fn enter(site: &Site, address: IpAddr) -> Result<Place, Error> {
 /// What an open connection takes; given back when it is dropped, and counted
 /// out last.
 pub(super) struct Admitted {
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: OwnedSemaphorePermit,
     place: OnceLock<Place>,
     _counted: Counted,
 }
 
 impl Admitted {
-    pub(super) fn new(site: &Arc<Site>, permit: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(site: &Arc<Site>, permit: OwnedSemaphorePermit) -> Self {
         site.service.metrics().connections.inc();
         Self {
             _permit: permit,

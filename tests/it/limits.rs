@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -92,6 +93,28 @@ async fn connected_user_agents_are_limited_and_senders_find_room() {
     assert_eq!(user_agent.notification().await.data(), encrypted("x"));
     user_agent.leave(&server).await;
     UserAgent::connect(&server).await;
+}
+
+#[tokio::test]
+async fn connections_of_operators_are_limited_and_wait() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| config.admin.connections = 2).await;
+    let connect = || TcpStream::connect(server.admin());
+    let (_one, two) = (connect().await.unwrap(), connect().await.unwrap());
+    let mut third = connect().await.unwrap();
+    let get = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    third.write_all(get).await.unwrap();
+    // Those who push are served all the while.
+    let mut user_agent = UserAgent::connect(&server).await;
+    user_agent.register(CHANNEL, None).await;
+    let mut answer = String::new();
+    assert_eq!(
+        third.read_to_string(&mut answer).now_or_never().map(drop),
+        None
+    );
+    drop(two);
+    third.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]
