@@ -208,6 +208,7 @@ impl Error {
                 | AdminError::Origin
                 | AdminError::HostName => StatusCode::FORBIDDEN,
                 AdminError::Body(_)
+                | AdminError::Filter(_)
                 | AdminError::Subject
                 | AdminError::Channel
                 | AdminError::Blocked => StatusCode::BAD_REQUEST,

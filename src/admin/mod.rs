@@ -13,10 +13,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::Config;
+use crate::config::{Config, NotAFilter};
 use crate::error::Error;
 use crate::http::body::{self, Content};
 use crate::http::{Answer, Reply, Site};
+use crate::telemetry::log::Log;
 
 use self::access::{Access, Caller, Remote};
 use self::audit::Audit;
@@ -30,6 +31,7 @@ pub mod history;
 mod audit;
 mod blocks;
 mod broadcasts;
+mod log;
 mod overview;
 mod trace;
 mod user_agents;
@@ -43,6 +45,7 @@ pub struct Admin {
     access: Access,
     audit: Audit,
     history: History,
+    log: Log,
     streams: Arc<Semaphore>,
     started_at: UnixTime,
 }
@@ -95,6 +98,9 @@ pub enum AdminError {
          address or a range such as 192.0.2.0/24"
     )]
     Blocked,
+    /// Such lines there are none.
+    #[error(transparent)]
+    Filter(NotAFilter),
     /// Nothing is remembered.
     #[error("the trace is off: set trace.messages to how many messages it is to remember")]
     TraceOff,
@@ -104,12 +110,13 @@ pub enum AdminError {
 }
 
 impl Admin {
-    /// Begins at `started_at`.
-    pub fn new(access: Access, started_at: UnixTime) -> Self {
+    /// Begins at `started_at`, over the log of the process.
+    pub fn new(access: Access, log: Log, started_at: UnixTime) -> Self {
         Self {
             access,
             audit: Audit::default(),
             history: History::default(),
+            log,
             streams: Arc::new(Semaphore::new(STREAMS)),
             started_at,
         }
@@ -117,8 +124,12 @@ impl Admin {
 
     /// # Errors
     /// When a token can be neither read nor made.
-    pub fn open(config: &Config, started_at: UnixTime) -> Result<Self, access::TokenError> {
-        Access::open(config).map(|access| Self::new(access, started_at))
+    pub fn open(
+        config: &Config,
+        log: Log,
+        started_at: UnixTime,
+    ) -> Result<Self, access::TokenError> {
+        Access::open(config).map(|access| Self::new(access, log, started_at))
     }
 
     /// Ends the streams of the overview, which would go on for ever.
@@ -180,6 +191,7 @@ async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply,
     }
     match path {
         "v1/session" => get(method).map(|()| session(&request.caller)),
+        "v1/log" => log::resource(request).await,
         "v1/overview" => get(method).map(|()| json_reply(&Overview::of(site))),
         "v1/history" => get(method).map(|()| history(site)),
         "v1/audit" => {

@@ -1,6 +1,6 @@
 //! `bugle serve`
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,15 +8,13 @@ use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use super::config_args::ConfigArgs;
 use super::{Failure, StopSignals, print};
-use crate::config::{LogConfig, LogFormat, PublicUrl};
+use crate::config::{LogFormat, PublicUrl};
+use crate::server::Process;
 use crate::systemd::{self, Inherited};
+use crate::telemetry::log::Log;
 use crate::{Clock, Config, Server};
 
 pub(super) const EXAMPLE: &str = "\
@@ -48,7 +46,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut config = args.config.load()?;
     config.store.without_sync = args.test_without_sync;
-    start_log(&config.log)?;
+    let log = Log::start(&config.log)?;
     if args.test_without_sync {
         tracing::error!(
             "--test-without-sync: a loss of power loses what was accepted; this is for tests alone"
@@ -61,8 +59,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     // Before there is a thread: this changes the environment.
     let inherited = Inherited::from_environment()?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
-    let served = runtime.block_on(serve(config, inherited));
+    let process = Process {
+        inherited,
+        log: log.clone(),
+    };
+    let served = runtime.block_on(serve(config, process));
     runtime.shutdown_timeout(LAST_WORK);
+    log.end();
     served
 }
 
@@ -88,10 +91,11 @@ fn raise_file_handles(connections: usize) {
     }
 }
 
-async fn serve(config: Config, inherited: Inherited) -> Result<(), Failure> {
+async fn serve(config: Config, process: Process) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
     let (log_format, data) = (config.log.format, config.server.data.clone());
-    let server = Server::bind_inherited(config, Clock::system(), inherited).await?;
+    let log = process.log.clone();
+    let server = Server::bind_in(config, Clock::system(), process).await?;
     let address = server.local_addr()?;
     match log_format {
         // Whoever closed standard output does not want to know.
@@ -116,25 +120,10 @@ async fn serve(config: Config, inherited: Inherited) -> Result<(), Failure> {
     };
     tokio::select! {
         () = server.run(stopped) => {}
+        () = log.count() => {}
         () = signalled => tracing::warn!("a second signal: what is open is cut"),
     }
     Ok(())
-}
-
-fn start_log(config: &LogConfig) -> Result<(), Failure> {
-    // What libraries log may hold a capability: a URL, a frame, a header.
-    let ours = filter_fn(|metadata| metadata.target().starts_with("bugle"));
-    // What was changed by whom is written whatever the filter says.
-    let audit = filter_fn(|metadata| metadata.target() == "bugle::audit");
-    let filter = EnvFilter::try_new(&config.filter)?.and(ours).or(audit);
-    let layer = fmt::layer()
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    let layer = match config.format {
-        LogFormat::Text => layer.with_filter(filter).boxed(),
-        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
-    };
-    Ok(tracing_subscriber::registry().with(layer).try_init()?)
 }
 
 /// Where it listens, and what to do next.

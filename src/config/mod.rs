@@ -5,6 +5,7 @@
 //! unknown key or a value that cannot be is refused, never guessed at.
 
 mod admission;
+mod log;
 mod public_url;
 mod sections;
 mod server;
@@ -23,11 +24,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use admission::{AdmissionConfig, Networks};
+pub use log::{LogConfig, LogFilter, LogFormat, NotAFilter};
 pub use public_url::{NotAnOrigin, PublicUrl};
 pub use sections::{
-    AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, HostNames, KeysConfig, Limits, LogConfig,
-    LogFormat, Profile, PushConfig, SocketOthers, StoreConfig, StoreEngine, TlsConfig, TraceConfig,
-    UserAgentConfig,
+    AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, HostNames, KeysConfig, Limits, Profile,
+    PushConfig, SocketOthers, StoreConfig, StoreEngine, TlsConfig, TraceConfig, UserAgentConfig,
 };
 pub use server::{FileMode, ForwardedHeader, ServerConfig};
 pub use sources::{ConfigError, Setting};

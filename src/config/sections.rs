@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bugle_protocol::Ttl;
 use http::StatusCode;
-use serde::{Deserialize, Deserializer, Serialize, de};
-use tracing_subscriber::EnvFilter;
+use serde::{Deserialize, Serialize};
 
 use super::values::{MAX_TTL, count, count_or_zero, duration, size, text};
 
@@ -431,37 +430,4 @@ pub struct ExpiryConfig {
     /// From one sweep to the next.
     #[serde(with = "duration")]
     pub every: Duration,
-}
-
-/// `[log]`: what is written to standard error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogConfig {
-    /// A level, or directives for modules; valid for [`EnvFilter`].
-    #[serde(deserialize_with = "log_filter")]
-    pub filter: String,
-    /// How a line is written.
-    pub format: LogFormat,
-}
-
-/// How a log line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-fn log_filter<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let filter = String::deserialize(from)?;
-    match EnvFilter::try_new(&filter) {
-        Ok(_) if !filter.is_empty() => Ok(filter),
-        _ => Err(de::Error::invalid_value(
-            de::Unexpected::Str(&filter),
-            &"a level (error, warn, info, debug, trace, off) or a list such as \
-              \"info,bugle::store=debug\"",
-        )),
-    }
 }

@@ -26,6 +26,7 @@ use crate::keys::{self, KeysError};
 use crate::service::PushService;
 use crate::store::{self, OpenError};
 use crate::systemd::{self, Inherited, InheritedError};
+use crate::telemetry::log::Log;
 use crate::time::Clock;
 use crate::tls::{Tls, TlsError};
 use crate::user_agent::websocket::session_settings;
@@ -46,6 +47,15 @@ pub struct Server {
     admin_socket: Option<Listener>,
     tls: Option<Arc<Tls>>,
     connections: Arc<Semaphore>,
+}
+
+/// What the process around a service has of its own.
+#[derive(Default)]
+pub struct Process {
+    /// Sockets that it was started with.
+    pub inherited: Inherited,
+    /// Its log.
+    pub log: Log,
 }
 
 /// Why a service does not start.
@@ -87,19 +97,20 @@ impl Server {
     /// # Errors
     /// The first thing that is in the way.
     pub async fn bind(config: Config, clock: Clock) -> Result<Self, StartError> {
-        Self::bind_inherited(config, clock, Inherited::default()).await
+        Self::bind_in(config, clock, Process::default()).await
     }
 
-    /// The same, with sockets that are listened at already: they stand in for
+    /// The same, with what the process around it has. Its sockets stand in for
     /// `server.listen` and `admin.listen`.
     ///
     /// # Errors
     /// The first thing that is in the way.
-    pub async fn bind_inherited(
+    pub async fn bind_in(
         config: Config,
         clock: Clock,
-        inherited: Inherited,
+        process: Process,
     ) -> Result<Self, StartError> {
+        let Process { inherited, log } = process;
         let data = &config.server.data;
         keys::make_private_folder(data).map_err(|error| StartError::Data(data.clone(), error))?;
         let files = config
@@ -132,7 +143,7 @@ impl Server {
         let keyring = keys::load_or_make(&config.endpoint_keys_file())?;
         let listening_at = public.local_addr().unwrap_or(config.server.listen);
         let public_url = config.public_url(listening_at);
-        let api = Admin::open(&config, clock.now())?;
+        let api = Admin::open(&config, log, clock.now())?;
         let connections = Arc::new(Semaphore::new(config.limits.connections));
         let blocks = Blocks::open(config.server.data.join("blocks.json"), config.admin.blocks)?;
         let service = PushService::new(config, public_url, store, keyring, blocks, clock);

@@ -2,3 +2,6 @@
 //! log, its traces.
 
 pub mod exposition;
+pub mod log;
+
+mod repeats;

@@ -168,6 +168,7 @@ impl Server {
         let log = secrets::log_of_program();
         if log.is_some() {
             self.config.log.filter = "trace".to_owned();
+            self.config.log.repeat_limit = 0;
         }
         let file = self.folder.path().join("bugle.toml");
         std::fs::write(&file, self.config.to_toml()).unwrap();

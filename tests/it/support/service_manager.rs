@@ -44,6 +44,7 @@ impl ServiceManager {
         change(&mut config);
         if secrets::log_of_program().is_some() {
             config.log.filter = "trace".to_owned();
+            config.log.repeat_limit = 0;
         }
         std::fs::write(folder.path().join("bugle.toml"), config.to_toml()).unwrap();
         let notify = UnixDatagram::bind(folder.path().join("notify")).unwrap();
