@@ -91,6 +91,11 @@ enum Command {
     Broadcast(Broadcast),
     /// Stop the service as SIGTERM does
     Drain,
+    /// Show which log lines are written, or change it until the service ends
+    Log {
+        /// A level, or a list such as info,bugle::store=debug
+        filter: Option<String>,
+    },
     /// Who changed what since the start
     Audit,
 }
@@ -181,6 +186,11 @@ impl Command {
         Ok(match self {
             Self::Overview => get("overview"),
             Self::Audit => get("audit"),
+            Self::Log { filter: None } => get("log"),
+            Self::Log { filter } => {
+                let body = json!({ "filter": filter });
+                (Method::PUT, "log".to_owned(), Some(body))
+            }
             Self::Drain => (Method::POST, "drain".to_owned(), None),
             Self::Trace { subject, limit } => post(
                 "trace",
@@ -234,6 +244,11 @@ impl Command {
             Self::Broadcast(Broadcast::List) => show::broadcasts(answer),
             Self::Broadcast(Broadcast::Set { id, version }) => format!("{id} is at {version}"),
             Self::Broadcast(Broadcast::Remove { id }) => format!("{id} is removed"),
+            Self::Log { filter: None } => show::log(answer),
+            Self::Log { filter } => {
+                let filter = filter.as_deref().unwrap_or_default();
+                format!("The log filter is {filter} until the service ends")
+            }
             Self::Drain => "The service goes down".to_owned(),
             Self::Audit => show::audit(answer),
         }

@@ -269,7 +269,7 @@ async fn serve_at_trace(folder: &Path) -> (Child, String) {
     (service, address)
 }
 
-fn terminate(child: &Child) {
+pub fn terminate(child: &Child) {
     let pid = child.id().unwrap().to_string();
     assert!(
         std::process::Command::new("kill")

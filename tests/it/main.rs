@@ -59,6 +59,7 @@ mod store_commands;
 mod storm;
 mod strangers;
 mod subscribe;
+mod telemetry_log;
 mod telemetry_metrics;
 mod tls;
 mod urgency;

@@ -45,6 +45,14 @@ fn row(page: &mut String, name: &str, value: &str) {
     let _ = writeln!(page, "{name:<16}{value}");
 }
 
+pub(super) fn log(answer: &Value) -> String {
+    let (filter, configured) = (text(&answer["filter"]), text(&answer["configured"]));
+    if filter == configured {
+        return format!("The log filter is {filter}, as it is configured");
+    }
+    format!("The log filter is {filter}; at a start it is {configured}")
+}
+
 pub(super) fn overview(answer: &Value) -> String {
     let (now, totals) = (&answer["now"], &answer["totals"]);
     let leaving = answer["draining"] == true;

@@ -1,0 +1,163 @@
+//! The log: what is written, what may change that, and what is held back.
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr};
+use tokio::time::timeout;
+
+use super::cli::{bugle, run, terminate, text};
+use crate::support::admin::Token;
+use crate::support::http;
+use crate::support::server::Server;
+use crate::support::subject::needs_ours;
+use crate::support::user_agent::PATIENCE;
+
+#[tokio::test]
+async fn the_filter_is_shown_and_set_by_who_may() {
+    needs_ours!("its admin API");
+    let server = Server::start().await;
+    let shown = json!({ "filter": "info", "configured": "info" });
+    assert_eq!(server.look("log").await, shown);
+    let filter = json!({ "filter": "warn,bugle::store=debug" });
+    let refused = server.operate_as(Token::Read, "PUT", "log", &filter).await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(server.look("log").await, shown);
+    assert_eq!(server.operate("PUT", "log", &filter).await.status, 204);
+    let shown = json!({ "filter": "warn,bugle::store=debug", "configured": "info" });
+    assert_eq!(server.look("log").await, shown);
+    let entry = &server.look("audit").await["entries"][0];
+    assert_eq!(entry["action"], "setLog");
+    assert_eq!(entry["subject"], "warn,bugle::store=debug");
+
+    for wrong in ["loud", "", "hyper=trace", &"info,".repeat(100)] {
+        let reply = server
+            .operate("PUT", "log", &json!({ "filter": wrong }))
+            .await;
+        assert_eq!(reply.status, 400, "{wrong}");
+        assert!(
+            reply.text().contains("a log filter is a level"),
+            "{}",
+            reply.text()
+        );
+    }
+    assert_eq!(server.look("log").await, shown);
+    let reply = server.operate("POST", "log", &filter).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.header("allow")),
+        (405, "GET, PUT")
+    );
+}
+
+#[tokio::test]
+async fn bugle_admin_log_shows_and_sets_it() {
+    needs_ours!("its data folder");
+    let server = Server::start().await;
+    let url = format!("http://{}", server.admin());
+    let data = server.data().to_str().unwrap();
+    let log = async |filter: &[&str]| {
+        let arguments = [&["admin", "--url", &url, "--data", data, "log"], filter].concat();
+        let output = run(server.data(), &arguments).await;
+        (
+            output.status.success(),
+            text(&output.stdout) + &text(&output.stderr),
+        )
+    };
+    let (_, shown) = log(&[]).await;
+    assert_eq!(shown, "The log filter is info, as it is configured\n");
+    assert!(log(&["debug"]).await.0);
+    let (_, shown) = log(&[]).await;
+    assert_eq!(shown, "The log filter is debug; at a start it is info\n");
+    let (done, said) = log(&["loud"]).await;
+    assert!(!done && said.contains("a log filter is a level"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+/// The real program and its log, line by line.
+struct Program {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    admin: String,
+    token: String,
+}
+
+impl Program {
+    async fn start(folder: &std::path::Path) -> Self {
+        let arguments = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let mut program = bugle(folder, &[&arguments[..], &["--data", "data"]].concat());
+        program
+            .env("BUGLE_LOG__FORMAT", "json")
+            .env("BUGLE_LOG__REPEAT_LIMIT", "5");
+        let mut child = program.spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (admin, token) = (String::new(), String::new());
+        let mut program = Self {
+            child,
+            log,
+            admin,
+            token,
+        };
+        let listening = program.line("listening").await;
+        program.admin = listening["admin"].as_str().unwrap().to_owned();
+        let token = std::fs::read_to_string(folder.join("data/admin-token"));
+        program.token = format!("Bearer {}", token.unwrap().trim());
+        program
+    }
+
+    /// The next line with this message; all lines are objects.
+    async fn line(&mut self, message: &str) -> Value {
+        loop {
+            let line = timeout(PATIENCE, self.log.next_line()).await;
+            let line = line.expect("a line comes").unwrap();
+            let line: Value = serde_json::from_str(&line.expect("it goes on")).unwrap();
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+
+    async fn set_filter(&self, filter: &str) {
+        let headers = [
+            ("authorization", &*self.token),
+            ("content-type", "application/json"),
+        ];
+        let body = json!({ "filter": filter }).to_string();
+        let path = "/admin/v1/log";
+        let reply = http::http1(&self.admin, "PUT", path, &headers, body.as_bytes()).await;
+        assert_eq!(reply.status, 204, "{}", reply.text());
+    }
+
+    async fn be_refused(&self) {
+        let reply = http::http1(&self.admin, "GET", "/nowhere", &[], b"").await;
+        assert_eq!(reply.status, 404);
+    }
+}
+
+#[tokio::test]
+async fn the_program_writes_by_the_new_filter_and_caps_what_repeats() {
+    needs_ours!("the program");
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Program::start(folder.path()).await;
+    program.be_refused().await;
+    program.set_filter("debug").await;
+    // Who changed it is written whatever the filter says.
+    assert_eq!(program.line("changed").await["subject"], "debug");
+    for _ in 0..20 {
+        program.be_refused().await;
+    }
+    for _ in 0..5 {
+        assert_eq!(program.line("refused").await["level"], "DEBUG");
+    }
+    program.set_filter("off").await;
+    program.be_refused().await;
+    assert_eq!(program.line("changed").await["subject"], "off");
+
+    terminate(&program.child);
+    let held = "lines were held back: more than log.repeat_limit in a minute";
+    let told = program.line(held).await;
+    assert_eq!(
+        (&told["lines"], &told["like"]),
+        (&json!(15), &json!("refused"))
+    );
+    let ended = timeout(PATIENCE, program.child.wait()).await.unwrap();
+    assert!(ended.unwrap().success());
+}
