@@ -53,4 +53,11 @@ impl Block {
     pub fn place(&self) -> String {
         format!("{}:{}", self.page, self.line)
     }
+    /// The text from its end to the next block.
+    pub fn following(&self, page: &Page) -> String {
+        let end = self.line + self.text.lines().count() + 1;
+        let rest = page.text.lines().skip(end);
+        let lines = rest.take_while(|line| !line.starts_with("```"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
 }

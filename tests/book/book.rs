@@ -59,23 +59,19 @@ fn every_link_inside_the_project_leads_somewhere() {
 #[test]
 fn readme_and_quick_start_agree() {
     let readme = pages::read("README.md");
-    let (start, _) = readme.text.split_once("\n## With any library").unwrap();
+    let start = pages::section(&readme, "## A push in five minutes");
     let quick_start = pages::read("docs/quick-start.md");
     let known: Vec<String> = block::of(&quick_start)
         .into_iter()
         .map(|block| block.text)
         .collect();
-    let begun = pages::Page {
-        path: readme.path.clone(),
-        text: start.to_owned(),
-    };
-    let commands = block::of(&begun);
+    let commands = block::of(&start);
     assert!(commands.len() > 5, "the start was not found");
     let other = commands
         .iter()
         .filter(|block| !known.contains(&block.text))
         .map(|block| format!("{}: docs/quick-start.md has it not", block.place()));
-    let preferences = start.lines().filter(|line| line.starts_with("| `"));
+    let preferences = start.text.lines().filter(|line| line.starts_with("| `"));
     let missing = preferences
         .filter(|row| !quick_start.text.contains(row))
         .map(|row| format!("docs/quick-start.md has not {row}"));

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pulldown_cmark::{Event, Options, Parser, Tag};
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 /// One document.
 pub struct Page {
@@ -75,6 +75,36 @@ pub fn links(text: &str) -> impl Iterator<Item = String> {
         }
         _ => None,
     })
+}
+
+/// What a text sets off by `*…*`: in a manual, what to press and where to look.
+pub fn emphasised(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut is_inside = false;
+    for event in Parser::new(text) {
+        match event {
+            Event::Start(Tag::Emphasis) => is_inside = true,
+            Event::End(TagEnd::Emphasis) => is_inside = false,
+            Event::Text(word) if is_inside => words.push(word.into_string()),
+            _ => {}
+        }
+    }
+    words
+}
+
+/// A page of one section alone: from its heading to the next of the same level.
+///
+/// # Panics
+/// When there is no such heading.
+pub fn section(page: &Page, heading: &str) -> Page {
+    let (level, _) = heading.split_once(' ').unwrap_or((heading, ""));
+    let rest = page.text.split_once(&format!("\n{heading}\n"));
+    let (_, rest) = rest.unwrap_or_else(|| panic!("{} has no {heading:?}", page.path));
+    let end = rest.find(&format!("\n{level} ")).unwrap_or(rest.len());
+    Page {
+        path: page.path.clone(),
+        text: rest[..end].to_owned(),
+    }
 }
 
 impl Page {

@@ -1,0 +1,153 @@
+//! A newcomer in a clean Debian: does what the quick start and the README say,
+//! command by command as it stands there, and ends with a push in the page *Try
+//! it* of a real Chromium and one in a real Firefox.
+//!
+//! `./test newcomer` runs it by `tests/newcomer/root`, which makes the Debian. The
+//! browsers are this machine's, for they are not what is new; they meet what
+//! runs in the Debian over loopback.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed step is a failed test"
+)]
+
+mod browsers;
+#[path = "../real_clients/marionette.rs"]
+mod marionette;
+#[path = "../real_clients/process.rs"]
+#[expect(dead_code, reason = "a newcomer needs less than the other tests")]
+mod process;
+mod terminal;
+
+use bugle_book::block::{self, Block};
+use bugle_book::pages::{self, Page};
+
+use browsers::Firefox;
+use process::Process;
+use terminal::Terminal;
+
+/// All that is not done as it stands there, since it asks the internet: the
+/// command, and what is done instead.
+const STAND_INS: &[(&str, &str)] = &[(
+    "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y",
+    // What it would fetch is there already; this is how it ends.
+    r#"echo '. "$HOME/.cargo/env"' >>"$HOME/.profile""#,
+)];
+
+/// What goes on until it is stopped, by how it begins.
+const GOING_ON: &[&str] = &["bugle\n", "bugle listen", "python3 -m http.server"];
+
+#[test]
+fn a_newcomer_gets_a_push_in_the_console_and_in_firefox() {
+    let terminal = Terminal::new();
+    // In this order: the README takes for granted that there is a Rust.
+    let quick_start = pages::read("docs/quick-start.md");
+    Walk::new(&terminal, &quick_start).to_the_end();
+    let readme = pages::section(&pages::read("README.md"), "## A push in five minutes");
+    Walk::new(&terminal, &readme).to_the_end();
+}
+
+/// One reader of one document.
+struct Walk<'a> {
+    terminal: &'a Terminal,
+    page: &'a Page,
+    running: Vec<Process>,
+    firefox: Option<Firefox>,
+    /// Pushes that a browser or a terminal has shown.
+    seen: Vec<&'static str>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(terminal: &'a Terminal, page: &'a Page) -> Self {
+        terminal.forget();
+        Self {
+            terminal,
+            page,
+            running: Vec::new(),
+            firefox: None,
+            seen: Vec::new(),
+        }
+    }
+
+    fn to_the_end(mut self) {
+        for block in block::of(self.page) {
+            assert_eq!(block.language, "sh", "{}: not a command", block.place());
+            eprintln!("-- {}\n{}", block.place(), block.text.trim_end());
+            self.step(&block);
+        }
+        assert_eq!(self.seen, ["Chromium", "Firefox", "terminal"]);
+    }
+
+    fn step(&mut self, block: &Block) {
+        let said = if GOING_ON.iter().any(|begin| block.text.starts_with(begin)) {
+            self.running.push(self.terminal.start(&block.text));
+            String::new()
+        } else {
+            let lines = block.text.lines();
+            lines.map(|line| self.run(line)).collect()
+        };
+        // What the text around the block tells the reader to do, and to see.
+        match block.text.as_str() {
+            "bugle\n" => self.terminal.wait_for_line_with("The console is at"),
+            address if address.starts_with("echo \"http://") => {
+                let pressed = pages::emphasised(&block.following(self.page));
+                browsers::try_it(said.trim(), &pressed);
+                self.seen.push("Chromium");
+            }
+            server if server.starts_with("python3 ") => self.subscribe_firefox(block),
+            send if send.starts_with("bugle send firefox.json") => {
+                let firefox = self.firefox.as_mut().expect("it has subscribed");
+                firefox.shows(quoted(send));
+                self.seen.push("Firefox");
+            }
+            listen if listen.starts_with("bugle listen") => {
+                self.terminal.wait_for_file("subscription.json");
+            }
+            send if send.starts_with("bugle send subscription.json") => {
+                self.terminal.wait_for_line_with(quoted(send));
+                self.seen.push("terminal");
+            }
+            install if install.starts_with("sudo apt") || install.starts_with("cargo install") => {}
+            _ => panic!("{}: no newcomer here knows what comes next", block.place()),
+        }
+    }
+
+    fn run(&self, line: &str) -> String {
+        let stand_in = STAND_INS.iter().find(|(command, _)| *command == line);
+        self.terminal
+            .run(stand_in.map_or(line, |(_, instead)| instead))
+    }
+
+    fn subscribe_firefox(&mut self, block: &Block) {
+        let mut firefox = Firefox::start();
+        for (name, value) in preferences(&self.page.text) {
+            firefox.set_preference(&name, &value);
+        }
+        let url = "http://localhost:8000/";
+        assert!(self.page.text.contains(&format!("<{url}>")));
+        self.terminal.wait_for_port(8000);
+        let pressed = pages::emphasised(&block.following(self.page));
+        let subscription = firefox.subscribe(url, &pressed);
+        self.terminal.save("firefox.json", &subscription);
+        self.firefox = Some(firefox);
+    }
+}
+
+/// The rows of the table of preferences, in their order.
+fn preferences(text: &str) -> Vec<(String, serde_json::Value)> {
+    let rows = text.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `dom.")?.split('`');
+        let (name, value) = (cells.next()?, cells.nth(1)?);
+        let value = match value {
+            "true" => true.into(),
+            text => text.into(),
+        };
+        Some((format!("dom.{name}"), value))
+    });
+    rows.collect()
+}
+
+fn quoted(command: &str) -> &str {
+    command.split('"').nth(1).expect("the text is in quotes")
+}
