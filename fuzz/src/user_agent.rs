@@ -67,7 +67,9 @@ pub fn session(data: &[u8]) {
                     next += 1;
                 }
             }
-            (Some(b'-'), Some(id)) => session.settle(MessageId::new(id.into()), now),
+            (Some(b'-'), Some(id)) => {
+                session.settle(MessageId::new(id.into()), now);
+            }
             _ => match session.receive(line, now) {
                 Ok(Command::Connect { .. }) => {
                     assert!(!open, "a second hello was taken");
