@@ -8,11 +8,13 @@ use std::sync::LazyLock;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bugle_protocol::UnixTime;
-use http::Request;
+use futures_util::FutureExt;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Request};
 
 use crate::admission::Admission;
-use crate::config::Config;
+use crate::config::{Config, ForwardedHeader};
+use crate::proxies::header;
 use crate::store::export::{ExportError, ExportReader, ExportWriter, Record};
 use crate::store::fuzz_record;
 
@@ -84,6 +86,27 @@ pub fn admission(data: &[u8]) {
         let shown = field.trim().rsplit(' ').next().unwrap_or_default();
         let shown = STANDARD.decode(shown).unwrap_or_default();
         assert_eq!(shown, b"user:password", "a password that is none");
+    }
+}
+
+/// What a proxy says of its client: a header of the PROXY protocol, and the same
+/// octets as a field of a request.
+pub fn proxies(data: &[u8]) {
+    let mut rest = data;
+    // Octets that are there are not waited for.
+    let read = header::read(&mut rest).now_or_never();
+    match read {
+        Some(Ok(_)) => assert!(data.len() - rest.len() >= header::SIGNATURE),
+        Some(Err(error)) => assert!(!error.to_string().is_empty()),
+        None => unreachable!("it waits for a slice"),
+    }
+    let Ok(value) = HeaderValue::from_bytes(data) else {
+        return;
+    };
+    for field in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
+        let headers = HeaderMap::from_iter([(field.name(), value.clone())]);
+        let commas = data.iter().filter(|octet| **octet == b',').count();
+        assert!(field.hops(&headers).count() <= commas + 1);
     }
 }
 

@@ -8,7 +8,7 @@ mod operator;
 mod user_agent;
 
 pub use application_server::{encryption, push_headers, tokens, vapid};
-pub use bugle::fuzzing::{admission, export, stored_record};
+pub use bugle::fuzzing::{admission, export, proxies, stored_record};
 pub use operator::config;
 pub use user_agent::{session, websocket};
 
@@ -44,5 +44,5 @@ mod tests {
         };
     }
 
-    replay!(admission config encryption export push_headers session stored_record tokens vapid websocket);
+    replay!(admission config encryption export proxies push_headers session stored_record tokens vapid websocket);
 }
