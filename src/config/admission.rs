@@ -227,12 +227,14 @@ mod tests {
     fn a_refused_secret_in_a_file_is_not_shown_either() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bugle.toml");
-        std::fs::write(&file, "[admission]\ntoken = \"too-short\"\n").unwrap();
-        let error = Config::load(Some(&file), [], &[]).unwrap_err().to_string();
-        assert!(
-            error.contains(":2:9: ") && !error.contains("too-short"),
-            "{error}"
-        );
+        for (key, place) in [("token", ":2:9: "), ("tokn", ":2:1: ")] {
+            std::fs::write(&file, format!("[admission]\n{key} = \"too-short\"\n")).unwrap();
+            let error = Config::load(Some(&file), [], &[]).unwrap_err().to_string();
+            assert!(
+                error.contains(place) && !error.contains("too-short"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod public_url;
 mod sections;
 mod server;
 mod sources;
+mod unknown;
 mod values;
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use serde::de::IntoDeserializer;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::Config;
 use super::values::UNFIT_SECRET;
+use super::{Config, unknown};
 
 /// No configuration file and no file with a value is larger, in octets.
 const MAX_FILE: u64 = 1 << 20;
@@ -83,13 +83,37 @@ pub(super) fn read_file(file: Option<&Path>) -> Result<Config, ConfigError> {
         path: path.to_owned(),
         error,
     })?;
-    parse(&text).map_err(|error| text_error(path, &text, &error))
+    parse(&text).map_err(|refused| text_error(path, &text, refused))
+}
+
+/// Why a configuration file is refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Where in its text.
+    span: Option<Range<usize>>,
+    message: String,
+}
+
+impl From<toml::de::Error> for Refused {
+    fn from(error: toml::de::Error) -> Self {
+        Self {
+            span: error.span(),
+            message: error.message().trim_end().to_owned(),
+        }
+    }
 }
 
 /// Reads a configuration file; what it does not say is as in the default file.
-pub(super) fn parse(text: &str) -> Result<Config, toml::de::Error> {
+pub(super) fn parse(text: &str) -> Result<Config, Refused> {
     let defaults = DeTable::parse(super::DEFAULTS)?;
     let mut given = DeTable::parse(text)?;
+    let known = Config::default().to_table();
+    if let Some((span, message)) = unknown::first(given.get_ref(), &known) {
+        return Err(Refused {
+            span: Some(span),
+            message,
+        });
+    }
     for (name, section) in defaults.into_inner() {
         let DeValue::Table(keys) = section.get_ref() else {
             continue;
@@ -106,7 +130,7 @@ pub(super) fn parse(text: &str) -> Result<Config, toml::de::Error> {
             }
         }
     }
-    Config::deserialize(given.into_deserializer())
+    Ok(Config::deserialize(given.into_deserializer())?)
 }
 
 /// Applies settings, the later over the earlier.
@@ -118,10 +142,8 @@ pub(super) fn apply(config: Config, settings: &[Setting]) -> Result<Config, Conf
         };
         let mut table = config.to_table();
         let value = value_of(&mut table, &setting.section, &setting.key).ok_or_else(|| {
-            refuse(format!(
-                "there is no setting `{}.{}`",
-                setting.section, setting.key
-            ))
+            let known = Config::default().to_table();
+            refuse(unknown::missing_key(&known, &setting.section, &setting.key))
         })?;
         let text = &setting.value;
         *value = match value {
@@ -227,14 +249,15 @@ fn value_of<'t>(table: &'t mut Table, section: &str, key: &str) -> Option<&'t mu
     table.get_mut(section)?.as_table_mut()?.get_mut(key)
 }
 
-fn text_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let Range { start, .. } = error.span().unwrap_or_default();
+fn text_error(path: &Path, text: &str, refused: Refused) -> ConfigError {
+    let Range { start, .. } = refused.span.unwrap_or_default();
     // The span is of this text, on character boundaries; should it ever not be, show the start.
     let before = text.get(..start).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
-    let message = error.message().trim_end().to_owned();
-    let is_secret = message.contains(UNFIT_SECRET);
+    let message = refused.message;
+    // Also beside a name that is written wrongly.
+    let is_secret = message.contains(UNFIT_SECRET) || message.contains("`admission.");
     let shown = if is_secret { "" } else { line.trim() };
     ConfigError::Text {
         path: path.to_owned(),

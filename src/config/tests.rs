@@ -83,9 +83,13 @@ fn what_is_wrong_in_a_file_is_said_with_its_place() {
         (
             "[server]\nlisen = \"\"",
             "/bugle.toml:2:1: ",
-            "unknown field `lisen`, expected one of",
+            "there is no setting `server.lisen`; did you mean `server.listen`?",
         ),
-        ("\n[sever]\n", "/bugle.toml:2:2: ", "unknown field `sever`"),
+        (
+            "\n[sever]\n",
+            "/bugle.toml:2:2: ",
+            "there is no section `sever`; did you mean `server`?",
+        ),
         (
             "[server]\nlisten = 8080",
             "/bugle.toml:2:10: ",
