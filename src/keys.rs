@@ -16,7 +16,10 @@ use crate::random::random;
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file can be neither read nor made.
-    #[error("the endpoint keys {}: {}", .0.display(), .1)]
+    #[error(
+        "cannot read or make the endpoint keys {}: {}; let the user that the service runs as \
+         read and write there", .0.display(), .1
+    )]
     File(PathBuf, #[source] io::Error),
     /// A line is not a key.
     #[error(

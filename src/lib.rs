@@ -6,6 +6,7 @@
 //! `service::PushService::acknowledge` removes it. `docs/architecture.md`
 //! says more.
 
+pub mod certificate;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -1,20 +1,23 @@
 //! TLS from certificate files, read anew when they change.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use bugle_protocol::UnixTime;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::certificate::{Certificate, day, moment};
 use crate::io::Socket;
 use crate::metrics::Metrics;
+use crate::time::Clock;
 
 /// What TLS negotiates; the order is our preference.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -30,14 +33,36 @@ pub struct Tls {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// The file is not there, not readable, or holds no certificate in PEM.
-    #[error("the certificate file {}: {}", .0.display(), .1)]
-    Certificate(PathBuf, #[source] rustls::pki_types::pem::Error),
+    #[error(
+        "cannot read the certificate {} (tls.cert_file, --tls-cert): {}",
+        .0.display(), pem_problem(.1, "certificate")
+    )]
+    Certificate(PathBuf, #[source] pem::Error),
     /// The file is not there, not readable, or holds no private key in PEM.
-    #[error("the private key file {}: {}", .0.display(), .1)]
-    Key(PathBuf, #[source] rustls::pki_types::pem::Error),
-    /// The two do not belong together, or are of a kind that TLS cannot use.
-    #[error("the certificate {} with the key {}: {}", .0.display(), .1.display(), .2)]
+    #[error(
+        "cannot read the private key {} (tls.key_file, --tls-key): {}",
+        .0.display(), pem_problem(.1, "private key")
+    )]
+    Key(PathBuf, #[source] pem::Error),
+    /// The two do not belong together.
+    #[error(
+        "the key {} is not that of the certificate {}: set tls.key_file (--tls-key) to the one \
+         that it was made with; the service's own certificate stands first in its file",
+        .1.display(), .0.display()
+    )]
+    OtherKey(PathBuf, PathBuf),
+    /// They are of a kind that TLS cannot use.
+    #[error("the certificate {} with the key {} cannot be used: {}", .0.display(), .1.display(), .2)]
     Pair(PathBuf, PathBuf, #[source] rustls::Error),
+}
+
+/// What is wrong with a file that is to hold `what` in PEM.
+fn pem_problem(error: &pem::Error, what: &str) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => format!("it holds no {what} in PEM"),
+        other => format!("it is no {what} in PEM: {other}"),
+    }
 }
 
 impl Tls {
@@ -97,15 +122,46 @@ impl Tls {
 }
 
 fn read(cert_file: &PathBuf, key_file: &PathBuf) -> Result<Arc<ServerConfig>, TlsError> {
+    let no_certificate = |error| TlsError::Certificate(cert_file.clone(), error);
     let chain: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(cert_file).and_then(Iterator::collect);
-    let chain = chain.map_err(|error| TlsError::Certificate(cert_file.clone(), error))?;
+    let chain = chain.map_err(no_certificate)?;
+    let own = chain.first().ok_or(pem::Error::NoItemsFound);
+    let own = Certificate::of(own.map_err(no_certificate)?);
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| TlsError::Key(key_file.clone(), error))?;
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|error| TlsError::Pair(cert_file.clone(), key_file.clone(), error))?;
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                TlsError::OtherKey(cert_file.clone(), key_file.clone())
+            }
+            error => TlsError::Pair(cert_file.clone(), key_file.clone(), error),
+        })?;
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+    if let Some(own) = own {
+        tell_dates(cert_file, &own, Clock::system().now());
+    }
     Ok(Arc::new(config))
+}
+
+/// Says so where nobody will accept a certificate for its dates. It is served
+/// all the same: the new one comes without a restart, and clocks get set.
+fn tell_dates(file: &Path, own: &Certificate, now: UnixTime) {
+    let file = file.display();
+    if own.not_after < now {
+        tracing::error!(
+            "the certificate {file} has expired on {}, and nobody accepts it: renew it; the new \
+             one is taken without a restart",
+            day(own.not_after)
+        );
+    } else if now < own.not_before {
+        tracing::error!(
+            "the certificate {file} is valid from {} on, and it is {}: set the clock of this \
+             machine, or make the certificate again",
+            moment(own.not_before),
+            moment(now)
+        );
+    }
 }

@@ -8,8 +8,8 @@
 //! without a bound.
 
 mod application_server;
-mod certificate;
 mod dialer;
+mod greeting;
 mod http2;
 mod http_user_agent;
 mod receipts;
@@ -37,8 +37,8 @@ use url::Url;
 use crate::random::random;
 
 pub use application_server::{ApplicationServer, HttpConnection, Push, ReceiptRequest};
-pub use certificate::{Certificate, Greeting};
 pub use dialer::{Dialer, ReadWrite, Stream};
+pub use greeting::Greeting;
 pub use http_user_agent::{HttpUserAgent, Subscription};
 pub use http2::Http2Connection;
 pub use receipts::{Receipt, Receipts};

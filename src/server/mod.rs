@@ -62,7 +62,10 @@ pub struct Process {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data folder can neither be found nor made.
-    #[error("the data folder {}: {}", .0.display(), .1)]
+    #[error(
+        "cannot make the data folder {}: {}; make it a folder of the user that the service runs \
+         as, or set server.data (--data)", .0.display(), .1
+    )]
     Data(PathBuf, #[source] io::Error),
     /// The sealing keys cannot be read.
     #[error(transparent)]
@@ -83,11 +86,29 @@ pub enum StartError {
     #[error(transparent)]
     Inherited(#[from] InheritedError),
     /// The unix socket cannot be listened at.
-    #[error("cannot listen at {} ({}): {}", .0.display(), .2, .1)]
+    #[error("cannot listen at {} ({}): {}", .0.display(), .2, why_not(.1))]
     Socket(PathBuf, #[source] io::Error, &'static str),
     /// The address cannot be listened at.
-    #[error("cannot listen at {0} ({2}): {1}")]
+    #[error("cannot listen at {} ({}): {}", .0, .2, why_not(.1))]
     Listen(SocketAddr, #[source] io::Error, &'static str),
+}
+
+/// Why an address or a socket cannot be listened at, and what to do.
+fn why_not(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there: stop it (`ss -ltnp` names it), or set another one"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address; 0.0.0.0 or [::] stands for all it has"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "this user may not: a port under 1024 takes the systemd units or CAP_NET_BIND_SERVICE, \
+             a socket a folder that it may write to"
+        }
+        _ => return error.to_string(),
+    };
+    advice.to_owned()
 }
 
 impl Server {

@@ -35,6 +35,7 @@ mod disk;
 mod expiry;
 mod fairness;
 mod files;
+mod first_hour;
 mod hello;
 mod hostile_http1;
 mod hostile_http2;

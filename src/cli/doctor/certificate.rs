@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bugle_protocol::UnixTime;
-use humantime_serde::re::humantime::format_rfc3339_seconds;
 use rustls::CertificateError;
 
 use super::network::{Trouble, within};
 use super::report::{Finding, Looked};
 use super::site::Site;
-use crate::client::{Certificate, ClientError, Dialer, Greeting};
+use crate::certificate::{Certificate, day, moment};
+use crate::client::{ClientError, Dialer, Greeting};
 use crate::time::Clock;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -196,17 +196,4 @@ fn no_tls(site: &Site, trouble: &Trouble) -> Finding {
             "see the log of what does TLS there: the service, or the proxy before it",
         ),
     }
-}
-
-/// `2026-01-31`
-fn day(time: UnixTime) -> String {
-    moment(time).chars().take(10).collect()
-}
-
-/// `2026-01-31T12:00:00Z`
-fn moment(time: UnixTime) -> String {
-    /// The end of the year 9999, the last that can be written.
-    const LAST: u64 = 253_402_300_799;
-    let time = UnixTime::from_secs(time.as_secs().min(LAST));
-    format_rfc3339_seconds(time.into()).to_string()
 }

@@ -1,0 +1,374 @@
+//! The mistakes of an operator's first hour: `bugle serve` ends with one clear
+//! sentence for each, or says it and serves.
+
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Output;
+
+use tempfile::tempdir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::cli::{bugle, run, text};
+use crate::support::server::Server;
+use crate::support::stand_in::{Authority, Identity};
+use crate::support::subject::needs_ours;
+use crate::support::user_agent::PATIENCE;
+
+/// Where nothing is in the way.
+const FREE: [&str; 6] = [
+    "--listen",
+    "127.0.0.1:0",
+    "--admin-listen",
+    "",
+    "--data",
+    "data",
+];
+
+/// That this ends at once, with these words in one line of standard error.
+#[track_caller]
+fn is_refused(output: &Output, parts: &[&str]) {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(text(&output.stdout), "");
+    let said = text(&output.stderr);
+    let lines: Vec<_> = said
+        .lines()
+        .filter(|line| line.starts_with("bugle: "))
+        .collect();
+    let [line] = lines[..] else {
+        panic!("one sentence: {said}")
+    };
+    for part in parts {
+        assert!(line.contains(part), "{part}: {said}");
+    }
+}
+
+/// Starts it with these flags over those of [`FREE`].
+async fn serve(folder: &Path, flags: &[&str]) -> Output {
+    let is_given = |pair: &&[&str]| flags.contains(&pair[0]);
+    let rest = FREE.chunks(2).filter(|pair| !is_given(pair));
+    let all: Vec<_> = rest.flatten().chain(flags).copied().collect();
+    run(folder, &[&["serve"], &all[..]].concat()).await
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_or_not_here() {
+    needs_ours!("the program");
+    let folder = tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    for (flag, setting) in [
+        ("--listen", "server.listen"),
+        ("--admin-listen", "admin.listen"),
+    ] {
+        let said = serve(folder.path(), &[flag, &taken]).await;
+        let place = format!("cannot listen at {taken} ({setting}, {flag}): ");
+        is_refused(&said, &[&place, "another program listens there: stop it"]);
+    }
+    // TEST-NET-1 (RFC 5737).
+    let said = serve(folder.path(), &["--listen", "192.0.2.1:8080"]).await;
+    is_refused(&said, &["this machine does not have that address"]);
+    let socket = folder.path().join("push.sock");
+    let _holder = UnixListener::bind(&socket).unwrap();
+    fs::write(
+        folder.path().join("a.toml"),
+        "[server]\nsocket = \"push.sock\"\n",
+    )
+    .unwrap();
+    let said = serve(folder.path(), &["--config", "a.toml"]).await;
+    is_refused(
+        &said,
+        &[
+            "push.sock",
+            "server.socket",
+            "another program listens there",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_data_folder_that_is_in_use_or_none() {
+    needs_ours!("the program");
+    let folder = tempdir().unwrap();
+    let server = Server::start_program(None).await;
+    let used = server.data().to_str().unwrap();
+    let said = serve(folder.path(), &["--data", used]).await;
+    is_refused(
+        &said,
+        &[used, "is in use by another process; stop that one"],
+    );
+    fs::write(folder.path().join("file"), "").unwrap();
+    for data in ["file", "file/data"] {
+        let said = serve(folder.path(), &["--data", data]).await;
+        is_refused(
+            &said,
+            &["cannot make the data folder file", "server.data (--data)"],
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_data_folder_of_another_user() {
+    needs_ours!("the program");
+    let folder = tempdir().unwrap();
+    let open = Permissions::from_mode(0o755);
+    fs::set_permissions(folder.path(), open.clone()).unwrap();
+    // Root may write anywhere, so it becomes another; that one may not reach the
+    // program where it was built.
+    let program = folder.path().join("bugle");
+    fs::copy(env!("CARGO_BIN_EXE_bugle"), &program).unwrap();
+    fs::set_permissions(&program, open).unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, Permissions::from_mode(0o500)).unwrap();
+    let is_root = fs::File::create(data.join("probe")).is_ok();
+    for (data, says) in [
+        ("data", "cannot use the data folder data/store"),
+        ("data/new", "cannot make the data folder data/new"),
+    ] {
+        let mut command = Command::new(&program);
+        command.args(["serve", "--data", data]).args(&FREE[..4]);
+        command.current_dir(folder.path()).env_clear();
+        if is_root {
+            command.uid(65_534).gid(65_534);
+        }
+        let said = timeout(PATIENCE, command.output()).await.expect("it ends");
+        is_refused(&said.unwrap(), &[says, "Permission denied", "user"]);
+    }
+}
+
+/// Writes a certificate and its key.
+fn write(folder: &Path, identity: &Identity) {
+    fs::write(folder.join("cert.pem"), identity.chain.concat()).unwrap();
+    fs::write(folder.join("key.pem"), &identity.key).unwrap();
+}
+
+#[tokio::test]
+async fn certificate_files_that_are_missing_or_mixed_up() {
+    needs_ours!("the program");
+    let folder = tempdir().unwrap();
+    let authority = Authority::new();
+    write(folder.path(), &authority.certify("a.test", -1, 90));
+    let other = authority.certify("a.test", -1, 90);
+    fs::write(folder.path().join("other.pem"), other.key).unwrap();
+    fs::write(folder.path().join("empty.pem"), "").unwrap();
+    for (cert, key, parts) in [
+        (
+            "no.pem",
+            "key.pem",
+            [
+                "cannot read the certificate no.pem (tls.cert_file, --tls-cert)",
+                "No such file",
+            ],
+        ),
+        (
+            "cert.pem",
+            "no.pem",
+            [
+                "cannot read the private key no.pem (tls.key_file, --tls-key)",
+                "No such file",
+            ],
+        ),
+        (
+            "key.pem",
+            "key.pem",
+            ["the certificate key.pem", "it holds no certificate in PEM"],
+        ),
+        (
+            "empty.pem",
+            "key.pem",
+            [
+                "the certificate empty.pem",
+                "it holds no certificate in PEM",
+            ],
+        ),
+        (
+            "cert.pem",
+            "cert.pem",
+            ["the private key cert.pem", "it holds no private key in PEM"],
+        ),
+        (
+            "cert.pem",
+            "other.pem",
+            [
+                "the key other.pem is not that of the certificate cert.pem",
+                "tls.key_file",
+            ],
+        ),
+    ] {
+        let said = serve(folder.path(), &["--tls-cert", cert, "--tls-key", key]).await;
+        is_refused(&said, &parts);
+    }
+    let said = serve(folder.path(), &["--tls-cert", "cert.pem"]).await;
+    is_refused(&said, &["tls.cert_file and tls.key_file go together"]);
+}
+
+#[tokio::test]
+async fn certificates_out_of_their_time_are_told_and_served() {
+    needs_ours!("the program");
+    let authority = Authority::new();
+    for (from, until, parts) in [
+        (-90, -3, ["cert.pem has expired on 2", "renew it"]),
+        (
+            3,
+            90,
+            ["cert.pem is valid from 2", "set the clock of this machine"],
+        ),
+    ] {
+        let folder = tempdir().unwrap();
+        write(folder.path(), &authority.certify("a.test", from, until));
+        let arguments = [
+            &FREE[..],
+            &["--tls-cert", "cert.pem", "--tls-key", "key.pem"],
+        ]
+        .concat();
+        let mut child = bugle(folder.path(), &arguments).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = timeout(PATIENCE, said.next_line())
+            .await
+            .expect("it is said");
+        let line = line.unwrap().expect("it goes on");
+        assert!(line.contains("ERROR"), "{line}");
+        for part in parts {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        let mut greeting = BufReader::new(child.stdout.take().unwrap()).lines();
+        let greeting = timeout(PATIENCE, greeting.next_line())
+            .await
+            .expect("it serves");
+        assert!(greeting.unwrap().unwrap().contains("listens on"));
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_wrong_is_told_with_its_place() {
+    needs_ours!("the program");
+    let folder = tempdir().unwrap();
+    for (file, parts) in [
+        (
+            "[limits]\nbody_bites = 1",
+            [
+                "a.toml:2:1: there is no setting `limits.body_bites`",
+                "did you mean `limits.body_bytes`?",
+            ],
+        ),
+        (
+            "[sever]\n",
+            [
+                "a.toml:1:2: there is no section `sever`",
+                "did you mean `server`?",
+            ],
+        ),
+        (
+            "listen = \"127.0.0.1:0\"",
+            [
+                "a.toml:1:1: there is no setting `listen`",
+                "or `server.listen`?",
+            ],
+        ),
+        (
+            "[log]\ncolour = 1",
+            ["there is no setting `log.colour`", "docs/configuration.md"],
+        ),
+        (
+            "[server]\nlisten = \"localhost\"",
+            [
+                "a.toml:2:10: ",
+                "an IP address and a port, such as \"127.0.0.1:8080\"",
+            ],
+        ),
+        (
+            "[limits]\nconnections = \"many\"",
+            ["a.toml:2:15: ", "a whole number from 1"],
+        ),
+        (
+            "[server]\npublic_url = \"push.example.org\"",
+            ["a.toml:2:14: ", "an http or https URL"],
+        ),
+        (
+            "[user_agent]\nping_interval = \"soon\"",
+            ["a.toml:2:17: ", "a duration from"],
+        ),
+        ("[server\nlisten = 1", ["a.toml:1:8: ", "expected `]`"]),
+    ] {
+        fs::write(folder.path().join("a.toml"), file).unwrap();
+        let said = serve(folder.path(), &["--config", "a.toml"]).await;
+        is_refused(&said, &parts);
+    }
+    let said = serve(folder.path(), &["--config", "no.toml"]).await;
+    is_refused(&said, &["--config: cannot read no.toml: No such file"]);
+    for (name, value, parts) in [
+        (
+            "BUGLE_LIMITS__BODY_BITES",
+            "1",
+            [
+                "BUGLE_LIMITS__BODY_BITES: there is no setting",
+                "did you mean `limits.body_bytes`?",
+            ],
+        ),
+        (
+            "BUGLE_LIMITS__BODY_BYTES",
+            "much",
+            ["BUGLE_LIMITS__BODY_BYTES: ", "a size from"],
+        ),
+    ] {
+        let mut command = bugle(folder.path(), &FREE);
+        command.env(OsStr::new(name), value);
+        let said = timeout(PATIENCE, command.output()).await.expect("it ends");
+        is_refused(&said.unwrap(), &parts);
+    }
+    let said = serve(folder.path(), &["--listen", "localhost:80"]).await;
+    is_refused(&said, &["--listen: ", "an IP address and a port"]);
+    let said = run(folder.path(), &["serve", "--lisen", "x"]).await;
+    assert_eq!(said.status.code(), Some(2));
+    assert!(text(&said.stderr).contains("'--listen'"), "{said:?}");
+    assert!(!folder.path().join("data").exists(), "nothing was made");
+}
+
+#[tokio::test]
+async fn keys_that_are_none_are_not_replaced() {
+    needs_ours!("the program");
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("keys");
+    fs::write(
+        folder.path().join("a.toml"),
+        "[keys]\nendpoint_keys_file = \"keys\"\n",
+    )
+    .unwrap();
+    for (keys, parts) in [
+        (
+            "junk\n",
+            [
+                "the endpoint keys keys, line 1",
+                "restore the file from a copy",
+            ],
+        ),
+        (
+            "",
+            [
+                "the endpoint keys keys hold no key",
+                "restore the file from a copy",
+            ],
+        ),
+    ] {
+        fs::write(&file, keys).unwrap();
+        let said = serve(folder.path(), &["--config", "a.toml"]).await;
+        is_refused(&said, &parts);
+        assert_eq!(fs::read_to_string(&file).unwrap(), keys);
+    }
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let said = serve(folder.path(), &["--config", "a.toml"]).await;
+    is_refused(
+        &said,
+        &[
+            "cannot read or make the endpoint keys keys",
+            "user that the service runs as",
+        ],
+    );
+}
