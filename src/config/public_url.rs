@@ -58,6 +58,11 @@ impl PublicUrl {
         &self.origin
     }
 
+    /// The host, an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        parts(&self.origin).1
+    }
+
     /// The absolute URL of `path`, which begins with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.origin)

@@ -1,14 +1,18 @@
 //! The opening handshake of a WebSocket (RFC 6455 §4.2).
 
+use std::net::IpAddr;
+
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, StatusCode, request};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{Reply, empty, set};
 use crate::admission::Admission;
+use crate::config::PublicUrl;
 use crate::error::Error;
 
 /// The subprotocol that Firefox offers (WS-T-2).
@@ -25,14 +29,47 @@ pub(super) fn is_wanted(parts: &request::Parts, admission: &Admission) -> bool {
         && lists(&parts.headers, &UPGRADE, "websocket")
 }
 
+/// Whether a request would be a WebSocket handshake, had a proxy not kept the
+/// fields to itself that are for one hop alone (RFC 9110 §7.6.1). Over HTTP/2,
+/// where none is offered, it is one that a proxy has translated.
+pub(super) fn is_cut(parts: &request::Parts, admission: &Admission) -> bool {
+    let path = parts.uri.path();
+    let headers = &parts.headers;
+    headers.contains_key(SEC_WEBSOCKET_KEY)
+        && (path == ENTRANCE || admission.entrance(path) == Some(ENTRANCE))
+        && !(lists(headers, &UPGRADE, "websocket") && lists(headers, &CONNECTION, "upgrade"))
+}
+
+/// What to say to that.
+pub(super) const CUT: Error = Error::Handshake(
+    "Upgrade: websocket or Connection: Upgrade is missing; a proxy in front has to pass both on, \
+     over HTTP/1.1",
+);
+
+/// Whether a request names the host that endpoints begin with. On this machine
+/// any name for it does.
+pub(super) fn is_for(url: &PublicUrl, parts: &request::Parts) -> bool {
+    let field = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+    let Some(named) = field.and_then(|host| Authority::try_from(host).ok()) else {
+        return false;
+    };
+    let host = url.host();
+    named.host().eq_ignore_ascii_case(host) || (is_here(named.host()) && is_here(host))
+}
+
+fn is_here(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let ip = bare.parse::<IpAddr>();
+    ip.map_or(host.eq_ignore_ascii_case("localhost"), |ip| {
+        ip.is_loopback()
+    })
+}
+
 /// The answer that makes the connection a WebSocket.
 ///
 /// # Errors
 /// [`Error::WebSocketVersion`] (WS-6455-c), [`Error::Handshake`].
 pub(super) fn accept(headers: &HeaderMap) -> Result<Reply, Error> {
-    if !lists(headers, &CONNECTION, "upgrade") {
-        return Err(Error::Handshake("Connection: Upgrade is missing"));
-    }
     if headers
         .get(SEC_WEBSOCKET_VERSION)
         .is_none_or(|version| version != "13")

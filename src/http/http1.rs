@@ -24,6 +24,7 @@ use super::{Answer, Reply, handshake, route, route_admin, set};
 use crate::error::Error;
 use crate::io::Io;
 use crate::metrics::Metrics;
+use crate::proxies::Mistake;
 use crate::server::{Client, Peer};
 use crate::user_agent::websocket;
 
@@ -104,6 +105,10 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
         route_admin(&peer.site, &parts, body, peer.remote(&parts)).await
     } else {
         match peer.admit(&parts) {
+            Ok(_) if handshake::is_cut(&parts, &peer.site.admission) => {
+                peer.see(Mistake::NoUpgrade);
+                Answer::Reply(peer.site.refuse(&handshake::CUT))
+            }
             Ok(client) if handshake::is_wanted(&parts, &peer.site.admission) => {
                 let opened = open(&parts, upgrade, &peer, client);
                 Answer::Reply(opened.unwrap_or_else(|error| peer.site.refuse(&error)))
@@ -158,6 +163,9 @@ fn open(
     admission.check(parts, client.address, handshake::ENTRANCE)?;
     let reply = handshake::accept(&parts.headers)?;
     let permit = peer.site.admit_user_agent()?;
+    if !handshake::is_for(peer.site.service.public_url(), parts) {
+        peer.see(Mistake::OtherHost);
+    }
     peer.tasks
         .spawn(become_websocket(upgrade, permit, client, peer.clone()));
     Ok(reply)

@@ -19,10 +19,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::patient::{Patient, is_stuck};
 use super::watched::{Seen, Watched};
-use super::{Answer, TakesPushes, events, pushed, route, route_admin};
+use super::{Answer, TakesPushes, events, handshake, pushed, route, route_admin};
 use crate::config::{Limits, UserAgentConfig};
 use crate::error::Error;
 use crate::io::Io;
+use crate::proxies::Mistake;
 use crate::server::Peer;
 use crate::user_agent::monitor::{Monitor, Next};
 
@@ -168,6 +169,10 @@ impl Exchange {
             route_admin(site, &parts, content, self.peer.remote(&parts)).await
         } else {
             match self.peer.admit(&parts) {
+                Ok(_) if handshake::is_cut(&parts, &site.admission) => {
+                    self.peer.see(Mistake::NoUpgrade);
+                    Answer::Reply(site.refuse(&handshake::CUT))
+                }
                 Ok(client) => {
                     let answer = route(site, client.address, &parts, content).await;
                     _place = client.place;

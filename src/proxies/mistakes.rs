@@ -148,6 +148,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_says_what_to_do_about_each_kind() {
+        const PAGE: &str = include_str!("../../docs/proxies.md");
+        let field = ForwardedHeader::Forwarded;
+        for mistake in [
+            Mistake::NotTrusted(field),
+            Mistake::NoAddress(field),
+            Mistake::NotAddresses(field),
+            Mistake::UnexpectedHeader,
+            Mistake::NoHeader,
+            Mistake::BadHeader,
+            Mistake::NoUpgrade,
+            Mistake::OtherHost,
+            Mistake::UnexpectedTls,
+            Mistake::NoTls,
+        ] {
+            let kind = mistake.label();
+            assert!(PAGE.contains(&format!("\n| `{kind}` | ")), "{kind}");
+        }
+    }
+
+    #[test]
     fn each_kind_is_told_once_an_hour() {
         let clock = Clock::manual(UnixTime::from_secs(1_000_000));
         let mistakes = Mistakes::new(&clock);
