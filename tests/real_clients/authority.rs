@@ -57,13 +57,17 @@ impl Authority {
 
     /// A TLS client's side of one connection to the service.
     pub(crate) fn client(&self) -> ClientConnection {
+        let name = ServerName::try_from("localhost").unwrap();
+        ClientConnection::new(Arc::new(self.client_config()), name).unwrap()
+    }
+
+    /// What a TLS client is that trusts this authority alone.
+    pub(crate) fn client_config(&self) -> ClientConfig {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(self.roots.clone())
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        ClientConnection::new(Arc::new(config), name).unwrap()
+            .with_no_client_auth()
     }
 }

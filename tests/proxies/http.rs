@@ -1,0 +1,221 @@
+//! Proxies that do TLS and speak HTTP to the service, over TCP and over a unix
+//! socket.
+
+use crate::client::{self, Reply, UserAgent, connect, connect_tls, http1, http2};
+use crate::proxy::Kind;
+use crate::service::{Service, settings_with};
+
+const BODY: &[u8] = b"hello";
+
+/// The settings of the page for a proxy that does TLS.
+fn settings() -> &'static str {
+    settings_with("# The proxy does TLS.")
+}
+
+/// The same for a proxy that comes by the unix socket.
+fn settings_of_socket() -> &'static str {
+    settings_with("socket = ")
+}
+
+/// What makes each proxy take the unix socket instead.
+fn over_socket(kind: Kind, service: &Service) -> (&'static str, String) {
+    let socket = service.socket();
+    let socket = socket.display();
+    match kind {
+        Kind::Nginx => ("server 127.0.0.1:8080;", format!("server unix:{socket};")),
+        Kind::Caddy => (
+            "reverse_proxy 127.0.0.1:8080",
+            format!("reverse_proxy unix/{socket}"),
+        ),
+        _ => ("bugle 127.0.0.1:8080", format!("bugle unix@{socket}")),
+    }
+}
+
+/// Pushes from this address over HTTP/1.1.
+async fn push(service: &Service, from: &str, endpoint: &str, more: &[(&str, &str)]) -> Reply {
+    let path = endpoint.strip_prefix(&service.origin()).unwrap();
+    let fields = [&[("ttl", "60")], more].concat();
+    let stream = connect_tls(service, from, "http/1.1").await;
+    http1(stream, "POST", path, &fields, BODY).await
+}
+
+/// Hello, register, push over both versions of HTTP, notification and
+/// acknowledgement, through the proxy.
+async fn carries_a_push(service: &Service) -> String {
+    let stream = connect_tls(service, "127.0.0.5", "http/1.1").await;
+    let mut user_agent = UserAgent::hello(stream).await;
+    let endpoint = user_agent.register().await;
+    assert!(endpoint.starts_with(&service.origin()), "{endpoint}");
+    let accepted = push(service, "127.0.0.6", &endpoint, &[]).await;
+    assert_eq!(accepted.status, 201, "{accepted:?}");
+    user_agent.take(BODY).await;
+    let stream = connect_tls(service, "127.0.0.6", "h2").await;
+    let accepted = http2(stream, "POST", &endpoint, &[("ttl", "60")], BODY).await;
+    assert_eq!(accepted.status, 201, "{accepted:?}");
+    user_agent.take(BODY).await;
+    let acknowledged = "bugle_messages_acknowledged_total{code=\"100\"}";
+    service.wait_for_metric(acknowledged, "2").await;
+    endpoint
+}
+
+/// A body over the limit is the service's to refuse, in its words.
+async fn leaves_large_bodies_to_the_service(service: &Service, endpoint: &str) {
+    let path = endpoint.strip_prefix(&service.origin()).unwrap();
+    let stream = connect_tls(service, "127.0.0.6", "http/1.1").await;
+    let refused = http1(stream, "POST", path, &[("ttl", "60")], &[b'x'; 5000]).await;
+    assert_eq!(refused.refusal(), (413, 104));
+    let stream = connect_tls(service, "127.0.0.6", "h2").await;
+    let refused = http2(stream, "POST", endpoint, &[("ttl", "60")], &[b'x'; 5000]).await;
+    assert_eq!(refused.refusal(), (413, 104));
+}
+
+/// The service knows its clients by their own addresses, whatever they say.
+async fn tells_the_address(service: &Service, endpoint: &str) {
+    service.block("127.0.0.5").await;
+    let honest = push(service, "127.0.0.6", endpoint, &[]).await;
+    assert_eq!(honest.status, 201);
+    let honest = [
+        ("x-forwarded-for", "127.0.0.5"),
+        ("forwarded", "for=127.0.0.5"),
+    ];
+    let honest = push(service, "127.0.0.6", endpoint, &honest).await;
+    assert_eq!(honest.status, 201);
+    for forged in [
+        &[][..],
+        &[("x-forwarded-for", "127.0.0.6")],
+        &[("forwarded", "for=127.0.0.6")],
+    ] {
+        let refused = push(service, "127.0.0.5", endpoint, forged).await;
+        assert_eq!(refused.refusal(), (403, 999), "{forged:?}");
+    }
+    let stream = connect_tls(service, "127.0.0.5", "http/1.1").await;
+    let (status, _) = UserAgent::handshake(stream).await.err().unwrap();
+    assert_eq!(status, 403);
+}
+
+/// Somebody past the proxy is believed nothing.
+async fn nobody_goes_around(service: &Service, endpoint: &str) {
+    let path = endpoint.strip_prefix(&service.origin()).unwrap();
+    let fields = [("ttl", "60"), ("x-forwarded-for", "127.0.0.6")];
+    let stream = connect(([127, 0, 0, 1], service.port).into(), "127.0.0.5").await;
+    let refused = http1(stream, "POST", path, &fields, BODY).await;
+    assert_eq!(refused.refusal(), (403, 999));
+}
+
+async fn works_over_tcp(kind: Kind) {
+    let service = Service::start(settings(), &[]);
+    let _proxy = kind.start(&service, &[]);
+    let endpoint = carries_a_push(&service).await;
+    leaves_large_bodies_to_the_service(&service, &endpoint).await;
+    tells_the_address(&service, &endpoint).await;
+    nobody_goes_around(&service, &endpoint).await;
+    assert_eq!(
+        service.log().matches("docs/proxies.md").count(),
+        1,
+        "of the last"
+    );
+}
+
+async fn works_over_a_unix_socket(kind: Kind) {
+    let service = Service::start(settings_of_socket(), &[]);
+    let (from, to) = over_socket(kind, &service);
+    let _proxy = kind.start(&service, &[(from, &to)]);
+    let endpoint = carries_a_push(&service).await;
+    leaves_large_bodies_to_the_service(&service, &endpoint).await;
+    tells_the_address(&service, &endpoint).await;
+    assert_eq!(service.log().matches("docs/proxies.md").count(), 0);
+}
+
+/// A WebSocket that is quiet for longer than the proxy waits, which is made
+/// shorter here, lives by the service's pings; without them it does not.
+async fn quiet_ones_live_by_pings(kind: Kind, shorter: &[(&str, &str)]) {
+    let pinged = async {
+        let pings = [("USER_AGENT__PING_INTERVAL", "1s")];
+        let service = Service::start(settings(), &pings);
+        let _proxy = kind.start(&service, shorter);
+        let stream = connect_tls(&service, "127.0.0.5", "http/1.1").await;
+        let mut user_agent = UserAgent::hello(stream).await;
+        let endpoint = user_agent.register().await;
+        user_agent.is_pinged(7).await;
+        let accepted = push(&service, "127.0.0.6", &endpoint, &[]).await;
+        assert_eq!(accepted.status, 201);
+        user_agent.take(BODY).await;
+    };
+    let not_pinged = async {
+        let service = Service::start(settings(), &[]);
+        let _proxy = kind.start(&service, shorter);
+        let stream = connect_tls(&service, "127.0.0.5", "http/1.1").await;
+        UserAgent::hello(stream).await.is_cut().await;
+    };
+    tokio::join!(pinged, not_pinged);
+}
+
+#[tokio::test]
+async fn nginx_over_tcp() {
+    works_over_tcp(Kind::Nginx).await;
+}
+
+#[tokio::test]
+async fn nginx_over_a_unix_socket() {
+    works_over_a_unix_socket(Kind::Nginx).await;
+}
+
+#[tokio::test]
+async fn quiet_websockets_stay_through_nginx() {
+    let shorter = [("proxy_read_timeout 10m", "proxy_read_timeout 5s")];
+    quiet_ones_live_by_pings(Kind::Nginx, &shorter).await;
+}
+
+#[tokio::test]
+async fn caddy_over_tcp() {
+    works_over_tcp(Kind::Caddy).await;
+}
+
+#[tokio::test]
+async fn caddy_over_a_unix_socket() {
+    works_over_a_unix_socket(Kind::Caddy).await;
+}
+
+#[tokio::test]
+async fn haproxy_over_tcp() {
+    works_over_tcp(Kind::Haproxy).await;
+}
+
+#[tokio::test]
+async fn haproxy_over_a_unix_socket() {
+    works_over_a_unix_socket(Kind::Haproxy).await;
+}
+
+#[tokio::test]
+async fn quiet_websockets_stay_through_haproxy() {
+    let shorter = [("timeout tunnel 10m", "timeout tunnel 5s")];
+    quiet_ones_live_by_pings(Kind::Haproxy, &shorter).await;
+}
+
+/// Caddy has no time-out of its own for what was upgraded.
+#[tokio::test]
+async fn quiet_websockets_stay_through_caddy() {
+    let pings = [("USER_AGENT__PING_INTERVAL", "1s")];
+    let service = Service::start(settings(), &pings);
+    let _proxy = Kind::Caddy.start(&service, &[]);
+    let stream = connect_tls(&service, "127.0.0.5", "http/1.1").await;
+    let mut user_agent = UserAgent::hello(stream).await;
+    user_agent.is_pinged(3).await;
+    user_agent.register().await;
+}
+
+/// Events come one by one, not when there are many.
+#[tokio::test]
+async fn events_come_at_once_through_each_proxy() {
+    for kind in [Kind::Nginx, Kind::Caddy, Kind::Haproxy] {
+        let service = Service::start(settings(), &[]);
+        let _proxy = kind.start(&service, &[]);
+        let stream = connect_tls(&service, "127.0.0.5", "http/1.1").await;
+        let made = http1(stream, "POST", "/subscribe", &[], b"").await;
+        let stream = connect_tls(&service, "127.0.0.5", "http/1.1").await;
+        let mut events = client::Events::get(stream, &service, &made).await;
+        let accepted = push(&service, "127.0.0.6", &made.link("push"), &[]).await;
+        assert_eq!(accepted.status, 201);
+        events.wait_for("event: message").await;
+    }
+}
