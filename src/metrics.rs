@@ -317,4 +317,15 @@ mod tests {
         assert_eq!(tasks_told().as_deref(), Some("1"));
         waiting.abort();
     }
+    #[test]
+    fn the_metrics_that_operators_are_told_of_exist() {
+        let page = include_str!("../docs/operations.md");
+        for name in page
+            .split('`')
+            .filter_map(|code| code.strip_prefix("bugle_"))
+        {
+            let name = name.strip_suffix("_total").unwrap_or(name);
+            assert!(Metrics::NAMES.contains(&name), "bugle_{name}");
+        }
+    }
 }

@@ -42,6 +42,8 @@ const OTHERS: &[&str] = &[
     "systemctl",
     "systemd-analyze",
     "tar",
+    "tee",
+    "tr",
     "ulimit",
     "./packaging/build-deb",
     "./test",

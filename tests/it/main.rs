@@ -47,6 +47,7 @@ mod limits;
 mod malformed;
 mod message;
 mod monitor;
+mod operations;
 mod proxies;
 mod push;
 mod rates;

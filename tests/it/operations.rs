@@ -1,0 +1,181 @@
+//! `docs/operations.md`: its commands, as they stand there and in their order,
+//! around a service whose one waiting message has to outlive them all.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::support::subject::needs_ours;
+
+const PAGE: &str = include_str!("../../docs/operations.md");
+const BUGLE: &str = env!("CARGO_BIN_EXE_bugle");
+
+/// Commands that need what a test has not: a second machine, the package, the
+/// journal.
+const NOT_RUN: &[&str] = &["sudo rsync ", "sudo apt ", "journalctl ", "bugle doctor "];
+
+/// This user is nobody else.
+const SUDO: &str = r#"#!/bin/bash
+[[ $1 != -u ]] || shift 2
+exec "$@"
+"#;
+
+/// Files belong to who runs the test.
+const INSTALL: &str = r#"#!/bin/bash
+words=()
+while (($#)); do
+    case $1 in
+    -o | -g) shift ;;
+    *) words+=("$1") ;;
+    esac
+    shift
+done
+exec /usr/bin/install "${words[@]}"
+"#;
+
+/// Stands in for systemd: the service alone, without its socket.
+const SYSTEMCTL: &str = r#"#!/bin/bash
+set -eu
+stop() {
+    kill "$(cat "$MACHINE/pid")"
+    while kill -0 "$(cat "$MACHINE/pid")" 2>/dev/null; do sleep 0.05; done
+}
+start() {
+    bugle --config "$MACHINE/etc/bugle/config.toml" >>"$MACHINE/log" 2>&1 </dev/null &
+    echo $! >"$MACHINE/pid"
+    for _ in {1..600}; do
+        ! bugle health --ready --config "$MACHINE/etc/bugle/config.toml" >/dev/null 2>&1 || return 0
+        sleep 0.05
+    done
+    cat "$MACHINE/log" >&2
+    return 1
+}
+[[ " $* " == *" bugle.service "* ]]
+case $1 in
+stop) stop ;;
+start) start ;;
+restart) stop && start ;;
+esac
+"#;
+
+/// A folder that is the root of a machine, with the service running.
+struct Machine {
+    folder: tempfile::TempDir,
+    server: String,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["bin", "etc/bugle", "var/lib/bugle", "var/backups"] {
+            fs::create_dir_all(folder.path().join(path)).unwrap();
+        }
+        let stand_ins = [
+            ("sudo", SUDO),
+            ("install", INSTALL),
+            ("systemctl", SYSTEMCTL),
+        ];
+        for (name, script) in stand_ins {
+            let file = folder.path().join("bin").join(name);
+            fs::write(&file, script).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        // Both are held until both are known, so that they are two.
+        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [public, admin] = free.map(|listener| listener.local_addr().unwrap());
+        let machine = Self {
+            server: format!("ws://{public}/"),
+            folder,
+        };
+        let configuration = format!(
+            "[server]\nlisten = \"{public}\"\ndata = {:?}\nclose_window = \"0s\"\n\
+             [admin]\nlisten = \"{admin}\"\n",
+            machine.path("var/lib/bugle")
+        );
+        fs::write(machine.path("etc/bugle/config.toml"), configuration).unwrap();
+        machine.succeeds("systemctl start bugle.service");
+        machine
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// Runs commands, with this folder for `/`.
+    fn shell(&self, commands: &str) -> Output {
+        let root = self.folder.path().display();
+        let commands = ["/var/", "/etc/"]
+            .iter()
+            .fold(commands.to_owned(), |text, top| {
+                text.replace(&format!(" {top}"), &format!(" {root}{top}"))
+            });
+        let programs = Path::new(BUGLE).parent().unwrap().display();
+        let path = std::env::var("PATH").unwrap();
+        let mut bash = Command::new("bash");
+        bash.args(["-euo", "pipefail", "-c", &commands])
+            .env("MACHINE", self.folder.path())
+            .env("PATH", format!("{root}/bin:{programs}:{path}"))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        bash.output().unwrap()
+    }
+
+    fn succeeds(&self, commands: &str) -> String {
+        let output = self.shell(commands);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{commands}\n{error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a user agent with this name receives, as soon as there is something.
+    fn receives(&self, identity: &str) -> String {
+        let server = &self.server;
+        self.succeeds(&format!(
+            "timeout 60 bugle listen --server {server} --identity {identity} --count 1 \
+             --subscription {identity}.subscription"
+        ))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.shell("systemctl stop bugle.service");
+    }
+}
+
+/// The blocks of shell commands with what stands before them.
+fn blocks() -> impl Iterator<Item = &'static str> {
+    let rest = PAGE.split("\n```sh\n").skip(1);
+    rest.map(|rest| rest.split_once("\n```").expect("a block ends").0)
+}
+
+#[test]
+fn what_waits_is_delivered_after_all_that_an_operator_does() {
+    needs_ours!("commands of its operator");
+    let machine = Machine::new();
+    let subscribe = format!(
+        "bugle listen --server {} --identity waiting --subscription waiting.subscription & \
+         until [[ -s waiting.subscription ]]; do sleep 0.05; done; kill %1; wait %1 || true",
+        machine.server
+    );
+    machine.succeeds(&subscribe);
+    machine.succeeds("bugle send waiting.subscription 'before it all'");
+    let mut run = 0;
+    for block in blocks() {
+        let lines = block.lines();
+        let ours: Vec<&str> = lines
+            .filter(|line| !NOT_RUN.iter().any(|begin| line.starts_with(begin)))
+            .collect();
+        machine.succeeds(&ours.join("\n"));
+        // What follows a move is done on the other machine.
+        if ours.iter().any(|line| line.contains("stop")) && !block.contains("start") {
+            machine.succeeds("systemctl start bugle.service");
+        }
+        run += ours.len();
+    }
+    assert!(run > 30, "only {run} commands were run");
+    let received = machine.receives("waiting");
+    assert_eq!(received.lines().last(), Some("before it all"));
+}
