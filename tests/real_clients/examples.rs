@@ -105,3 +105,17 @@ fn the_example_for_rust_sends() {
         .arg(Path::new(ROOT).join("target/examples"));
     Sender::new().sends(cargo, "hello from Rust");
 }
+
+/// Those whose libraries are not in a registry that the tests reach.
+#[test]
+fn the_examples_for_php_and_ruby_parse() {
+    for (program, flag, file) in [
+        ("php", "-l", "php/send.php"),
+        ("ruby", "-c", "ruby/send.rb"),
+    ] {
+        let file = Path::new(ROOT).join("docs/examples").join(file);
+        let output = Command::new(program).arg(flag).arg(file).output();
+        let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+        assert!(output.status.success(), "{output:?}");
+    }
+}
