@@ -2,11 +2,12 @@
 //! in what mends it.
 
 use std::fs;
+use std::time::Duration;
 
 use hyper::header::{DATE, HeaderValue};
 use tempfile::tempdir;
 
-use crate::cli_doctor::{Seen, doctor, doctor_in};
+use crate::cli_doctor::{Seen, doctor, doctor_in, program};
 use crate::support::stand_in::{
     Answer, Authority, Identity, StandIn, days_from_now, page, self_signed, version,
 };
@@ -147,7 +148,7 @@ async fn doctor_explains_what_answers_in_place_of_a_websocket() {
     let cases: [Case; 8] = [
         (
             || page(200, "nginx"),
-            "answered 200 by nginx, with a page of something else",
+            "answered 200 by nginx, with a page and no WebSocket",
             "proxy_set_header Upgrade",
         ),
         (
@@ -228,4 +229,60 @@ async fn doctor_knows_who_answers_and_what_time_it_is_there() {
             "set-ntp true",
         );
     }
+}
+
+#[tokio::test]
+async fn doctor_follows_endpoints_to_where_they_lead() {
+    needs_ours!("the program");
+    let wrong = "http://127.0.0.1:1".parse().unwrap();
+    let (server, _) = program(|config| config.server.public_url = Some(wrong)).await;
+    let asked = format!("http://{}", server.authority());
+    let found = doctor(&[&asked]).await;
+    let says = format!("endpoints begin with http://127.0.0.1:1, and {asked} was asked");
+    found.fails(
+        "endpoint",
+        &says,
+        &format!("set server.public_url = \"{asked}\""),
+    );
+    assert_eq!(found.status("push"), "skip");
+    server.await_metric("bugle_user_agents", 0.0).await;
+    assert_eq!(server.metric("bugle_subscriptions").await, 0.0);
+}
+
+#[tokio::test]
+async fn doctor_sees_a_proxy_that_cuts_idle_connections() {
+    needs_ours!("the program");
+    let (server, _) = program(|_| ()).await;
+    let proxy = StandIn::proxy(server.authority(), "unregister", Duration::from_millis(100)).await;
+    let folder = tempdir().unwrap();
+    let url = format!("http://127.0.0.1:{}", proxy.address.port());
+    let found = doctor_in(folder.path(), &[&url, "--idle", "10m"]).await;
+    found.fails(
+        "idle",
+        "an idle connection was cut after",
+        "proxy_read_timeout",
+    );
+    // The service does not know of the proxy: both origins lead to it.
+    found.is(
+        "endpoint",
+        "warn",
+        "endpoints begin with",
+        "server.public_url",
+    );
+    assert_eq!(found.status("push"), "ok", "{:#}", found.json);
+}
+
+#[tokio::test]
+async fn doctor_sees_a_proxy_that_keeps_the_upgrade() {
+    needs_ours!("the program");
+    let (server, _) = program(|_| ()).await;
+    let proxy = StandIn::proxy_without_upgrade(server.authority()).await;
+    let url = format!("http://127.0.0.1:{}", proxy.address.port());
+    let found = doctor(&[&url]).await;
+    found.fails(
+        "websocket",
+        "the WebSocket handshake",
+        "proxy_set_header Upgrade",
+    );
+    assert_eq!(found.status("version"), "ok", "{:#}", found.json);
 }

@@ -83,6 +83,12 @@ impl Session {
             return Finding::fail("the endpoint is no URL", "see the log of the service");
         };
         let origin = url.origin().ascii_serialization();
+        if origin == asked && site.is_guessed {
+            return Finding::warn(
+                format!("endpoints begin with {origin}, which leads no further than this machine"),
+                "set server.public_url to the URL that others reach the service by",
+            );
+        }
         if origin == asked {
             return Finding::ok(format!("endpoints begin with {origin}, as was asked"));
         }

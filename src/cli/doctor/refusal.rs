@@ -82,13 +82,13 @@ fn by_another(asked: Asked, answer: &Response<Bytes>) -> Finding {
     let who = who.map_or_else(String::new, |server| format!(" by {server}"));
     let code = format!("{name} is answered {}{who}", status.as_u16());
     match status.as_u16() {
+        200..=299 if asked == Asked::WebSocket => Finding::fail(
+            format!("{code}, with a page and no WebSocket"),
+            upgrade_advice(),
+        ),
         200..=299 => Finding::fail(
             format!("{code}, with a page of something else"),
-            match asked {
-                Asked::WebSocket => upgrade_advice(),
-                _ => "let the proxy forward this host and path to the service, or correct the URL"
-                    .to_owned(),
-            },
+            "let the proxy forward this host and path to the service, or correct the URL",
         ),
         300..=399 => {
             let to = header(answer, &LOCATION).unwrap_or_else(|| "nowhere".to_owned());

@@ -14,6 +14,9 @@ pub(super) struct Site {
     pub(super) websocket: Url,
     /// The same place, as a URL that may be shown.
     pub(super) origin: PublicUrl,
+    /// Whether it is but the loopback address, since nothing says under which
+    /// of its addresses a service that listens at others too is known.
+    pub(super) is_guessed: bool,
 }
 
 impl Site {
@@ -37,6 +40,7 @@ impl Site {
         Ok(Self {
             websocket: in_scheme(websocket)?,
             origin: origin.parse()?,
+            is_guessed: false,
         })
     }
 
@@ -73,7 +77,11 @@ impl Site {
             let _ = websocket.set_username(user);
             let _ = websocket.set_password(Some(password));
         }
-        Ok(Self { websocket, origin })
+        Ok(Self {
+            websocket,
+            origin,
+            is_guessed: config.server.public_url.is_none() && listen.ip().is_unspecified(),
+        })
     }
 
     /// The host as it is resolved, without the brackets of IPv6.
@@ -144,6 +152,14 @@ mod tests {
             "wss://user:p%40ss%2Fword@a.test/0123456789abcdef?token=fedcba9876543210"
         );
         assert_eq!(site.origin.origin(), "https://a.test");
+        assert!(!site.is_guessed);
+        let mut anywhere = Config::default();
+        anywhere.server.listen = "0.0.0.0:8080".parse().unwrap();
+        let site = Site::of_config(&anywhere).unwrap();
+        assert_eq!(
+            (site.origin.origin(), site.is_guessed),
+            ("http://127.0.0.1:8080", true)
+        );
         let mut nowhere = Config::default();
         nowhere.server.listen.set_port(0);
         assert!(Site::of_config(&nowhere).is_err());

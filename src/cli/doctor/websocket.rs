@@ -151,3 +151,111 @@ fn progress(idle: Duration) -> ProgressBar {
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
+
+    use futures_util::{SinkExt, StreamExt};
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::time::sleep;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+    use tokio_tungstenite::{WebSocketStream, accept_async};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(75);
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// What is found of a service that does this with a connection.
+    async fn found<F: Future<Output = ()>>(
+        pings: Option<Duration>,
+        service: impl FnOnce(WebSocketStream<DuplexStream>) -> F,
+    ) -> String {
+        let (here, there) = duplex(1 << 16);
+        let url = "ws://push.example.org/".parse().unwrap();
+        let (agent, socket) = tokio::join!(
+            UserAgent::on_stream(Box::new(here), &url),
+            accept_async(there)
+        );
+        let mut agent = agent.unwrap();
+        let held = hold(&mut agent, IDLE, LIMIT, pings);
+        let (finding, ()) = tokio::join!(held, service(socket.unwrap()));
+        format!("{finding:?}")
+    }
+
+    /// Answers pings of the protocol until the end.
+    async fn answer(mut socket: WebSocketStream<DuplexStream>) {
+        while let Some(Ok(message)) = socket.next().await {
+            if message == Message::text("{}") {
+                socket.send(Message::text("{}")).await.unwrap();
+                return;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_lasts_with_pings_and_without() {
+        let said = found(None, answer).await;
+        assert!(
+            said.contains("lasts 75 s without a ping of the service"),
+            "{said}"
+        );
+        let said = found(Some(Duration::from_secs(300)), answer).await;
+        assert!(
+            said.contains("the service pings after 5m: --idle with more"),
+            "{said}"
+        );
+        let said = found(None, |mut socket| async {
+            for _ in 0..2 {
+                sleep(Duration::from_secs(30)).await;
+                socket.send(Message::Ping("".into())).await.unwrap();
+                assert!(socket.next().await.unwrap().unwrap().is_pong());
+            }
+            answer(socket).await;
+        });
+        let said = said.await;
+        assert!(
+            said.contains("the service pings, first after 30 s"),
+            "{said}"
+        );
+        assert!(said.contains("\"service_pings\": Number(2)"), "{said}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_ends_says_whose_doing_it_is() {
+        let said = found(Some(Duration::from_secs(300)), |socket| async {
+            sleep(Duration::from_secs(60)).await;
+            drop(socket);
+        });
+        let said = said.await;
+        assert!(
+            said.contains("was cut after 60 s, by something before the service"),
+            "{said}"
+        );
+        assert!(said.contains("user_agent.ping_interval (now 5m)"), "{said}");
+        let said = found(None, |mut socket| async move {
+            let (code, reason) = (1001.into(), "going away".into());
+            socket
+                .close(Some(CloseFrame { code, reason }))
+                .await
+                .unwrap();
+        });
+        let said = said.await;
+        assert!(
+            said.contains("the service itself ended") && said.contains("1001"),
+            "{said}"
+        );
+        // What a NAT forgets it tells nobody.
+        let said = found(None, |socket| async {
+            sleep(IDLE + LIMIT + LIMIT).await;
+            drop(socket);
+        });
+        let said = said.await;
+        assert!(
+            said.contains("is dead after 75 s, without a word: no answer within 10s"),
+            "{said}"
+        );
+    }
+}

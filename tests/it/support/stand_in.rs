@@ -2,6 +2,7 @@
 //! are set wrongly, certificates that nobody should trust.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,7 +19,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -60,15 +61,50 @@ impl StandIn {
         .await
     }
 
-    /// A proxy that cuts connections on which nothing has come for a while.
-    pub async fn proxy(to: &str, idle: Duration) -> Self {
+    /// A proxy that cuts connections on which nothing has come for a while, once
+    /// the service has said `word` there: however slow all before that is.
+    pub async fn proxy(to: &str, word: &'static str, idle: Duration) -> Self {
         let to = to.to_owned();
         Self::serve(move |stream| {
             let to = to.clone();
             async move {
                 let service = TcpStream::connect(&to).await.unwrap();
-                pass_on(stream, service, idle).await;
+                pass_on(stream, service, word, idle).await;
             }
+        })
+        .await
+    }
+
+    /// A proxy that keeps the upgrade to itself, as many do by default.
+    pub async fn proxy_without_upgrade(to: &str) -> Self {
+        let to = to.to_owned();
+        Self::serve(move |mut stream| {
+            let to = to.clone();
+            async move {
+                let mut service = TcpStream::connect(&to).await.unwrap();
+                let mut head = vec![0; 4096];
+                let read = stream.read(&mut head).await.unwrap_or(0);
+                let head = String::from_utf8_lossy(&head[..read]);
+                let head = head.replace("upgrade: websocket", "x-upgrade: websocket");
+                let head = head.replace("connection: Upgrade", "connection: close");
+                if service.write_all(head.as_bytes()).await.is_ok() {
+                    let _ = copy_bidirectional(&mut stream, &mut service).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Bugle as it answers `/version`, and never the end of a push.
+    pub async fn unfinished() -> Self {
+        Self::serve(|mut stream| async move {
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).await.unwrap_or(0);
+            if head[..read].starts_with(b"POST") {
+                pending::<()>().await;
+            }
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            let _ = stream.write_all(answer.as_bytes()).await;
         })
         .await
     }
@@ -112,24 +148,31 @@ async fn answer_all(
         .await;
 }
 
-/// Passes octets both ways, until one side ends or none comes for `idle`.
-async fn pass_on(mut client: TcpStream, mut service: TcpStream, idle: Duration) {
+/// Passes octets both ways, until one side ends; once the service has said
+/// `word`, until none come for `idle`.
+async fn pass_on(mut client: TcpStream, mut service: TcpStream, word: &str, idle: Duration) {
     let (mut up, mut down) = ([0; 4096], [0; 4096]);
-    let pass = async |read: usize, from: &[u8], to: &mut TcpStream| {
-        read > 0 && to.write_all(&from[..read]).await.is_ok()
-    };
+    let mut is_said = false;
     loop {
-        let next = timeout(idle, async {
+        let next = async {
             tokio::select! {
-                read = client.read(&mut up) => {
-                    pass(read.unwrap_or(0), &up, &mut service).await
-                }
-                read = service.read(&mut down) => {
-                    pass(read.unwrap_or(0), &down, &mut client).await
-                }
+                read = client.read(&mut up) => (read, true),
+                read = service.read(&mut down) => (read, false),
             }
-        });
-        if !next.await.unwrap_or(false) {
+        };
+        let next = match is_said {
+            true => timeout(idle, next).await.ok(),
+            false => Some(next.await),
+        };
+        let Some((Ok(read @ 1..), is_up)) = next else {
+            return;
+        };
+        let (octets, to) = match is_up {
+            true => (&up[..read], &mut service),
+            false => (&down[..read], &mut client),
+        };
+        is_said |= !is_up && String::from_utf8_lossy(octets).contains(word);
+        if to.write_all(octets).await.is_err() {
             return;
         }
     }
