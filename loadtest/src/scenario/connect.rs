@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, value_parser};
 use serde::Serialize;
 
 use crate::cli::{Common, duration, seconds};
-use crate::population::Held;
+use crate::population::{self, Held};
 use crate::run::Run;
 
 /// Settings of `connect`.
@@ -22,15 +22,30 @@ pub struct Connect {
     #[arg(long, default_value = "10s", value_parser = seconds::<21_600>)]
     #[serde(serialize_with = "duration")]
     pub hold: Duration,
+    /// How long to rest after all have left, up to 1h: a service may give its
+    /// memory back later
+    #[arg(long, default_value = "0s", value_parser = seconds::<3600>)]
+    #[serde(serialize_with = "duration")]
+    pub rest: Duration,
+    /// How often all come, 1 to 1000
+    #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
 }
 
 impl Connect {
     pub(super) async fn play(&self, run: &Arc<Run>) {
-        run.phase("connect");
-        let held = Held::all(run).await;
-        run.phase("hold");
-        run.sleep(self.hold).await;
-        run.phase("leave");
-        held.leave().await;
+        let mut user_agents = population::new(run, 0..run.setup.user_agents);
+        for round in 0..self.rounds {
+            run.phase(if round == 0 { "connect" } else { "return" });
+            let held = Held::hold(run, user_agents, run.setup.opening).await;
+            run.phase("hold");
+            run.sleep(self.hold).await;
+            run.phase("leave");
+            user_agents = held.leave().await;
+            if !self.rest.is_zero() {
+                run.phase("rest");
+                run.sleep(self.rest).await;
+            }
+        }
     }
 }
