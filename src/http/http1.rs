@@ -171,19 +171,26 @@ fn open(
     Ok(reply)
 }
 
-async fn become_websocket(
+/// Not an `async fn`, which would hold its arguments twice: this future is most
+/// of what an idle user agent takes.
+#[expect(clippy::manual_async_fn, reason = "a block takes less memory")]
+fn become_websocket(
     upgrade: OnUpgrade,
-    _permit: OwnedSemaphorePermit,
-    _client: Client,
+    permit: OwnedSemaphorePermit,
+    client: Client,
     peer: Peer,
-) {
-    let Some((io, read)) = upgrade.await.ok().and_then(take_over) else {
-        return;
-    };
-    let (site, settings) = (&peer.site, peer.settings.clone());
-    site.service.metrics().user_agents.inc();
-    websocket::serve(io, read, &site.service, settings, peer.leave.soon.clone()).await;
-    site.service.metrics().user_agents.dec();
+) -> impl Future<Output = ()> + Send {
+    async move {
+        if let Some((io, read)) = upgrade.await.ok().and_then(take_over) {
+            let service = &peer.site.service;
+            let opening = websocket::open(io, read, service, peer.settings.clone());
+            let mut connection = Box::pin(opening).await;
+            service.metrics().user_agents.inc();
+            connection.serve(&peer.leave.soon).await;
+            service.metrics().user_agents.dec();
+        }
+        drop((permit, client.place));
+    }
 }
 
 /// What an upgrade leaves: the connection, and what was read of it too early.

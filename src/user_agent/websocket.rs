@@ -50,16 +50,13 @@ pub fn session_settings(config: &Config) -> SessionSettings {
     }
 }
 
-/// Serves a connection whose handshake is done until it ends. `read` is what
-/// came after the handshake; `stop` ends a connection that has not said hello,
-/// later ones are told through their mailbox.
-pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
+/// A connection whose handshake is done; `read` is what came after that.
+pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     io: IO,
     read: Vec<u8>,
     service: &PushService,
     settings: Arc<SessionSettings>,
-    stop: CancellationToken,
-) {
+) -> Connection<'_, IO> {
     let frame_bytes = service.config().limits.frame_bytes;
     // The defaults take 128 KiB for each connection, idle or not.
     let config = WebSocketConfig::default()
@@ -67,30 +64,16 @@ pub async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
         .write_buffer_size(0)
         .max_message_size(Some(frame_bytes))
         .max_frame_size(Some(frame_bytes));
-    // Boxed, here and below, is what does not wait for long: a future takes as
-    // much as its largest state, and the one in which a connection is idle is
-    // the smallest of them.
-    let opened = WebSocketStream::from_partially_read(io, read, Role::Server, Some(config));
-    let socket = Box::pin(opened).await;
-    let session = Session::new(settings, Instant::now().into_std());
-    let mut connection = Connection {
+    let socket = WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await;
+    Connection {
         socket,
-        session,
+        session: Session::new(settings, Instant::now().into_std()),
         service,
         since: service.now(),
         cursor: Cursor::new(),
         behind: true,
         accepted: None,
         followed: Followed::default(),
-    };
-    let ended = match Box::pin(connection.hello(stop)).await {
-        Ok((uaid, registration)) => connection.drain(uaid, &registration).await,
-        Err(end) => end,
-    };
-    if let End::Close(close) = ended {
-        service.metrics().close(&close);
-        tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
-        Box::pin(connection.close(&close)).await;
     }
 }
 
@@ -106,7 +89,8 @@ enum Event {
     Timeout,
 }
 
-struct Connection<'s, IO> {
+/// A user agent that is connected by a WebSocket.
+pub struct Connection<'s, IO> {
     socket: WebSocketStream<IO>,
     session: Session,
     service: &'s PushService,
@@ -121,9 +105,44 @@ struct Connection<'s, IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
+    /// Serves the connection until it ends. `stop` ends one that has not said
+    /// hello, later ones are told through their mailbox.
+    pub async fn serve(&mut self, stop: &CancellationToken) {
+        if let End::Close(close) = self.live(stop).await {
+            self.service.metrics().close(&close);
+            tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
+            Box::pin(self.close(&close)).await;
+        }
+    }
+
+    /// The life of a connection, until it ends.
+    ///
+    /// Boxed is what does not wait for long: a future takes as much as its
+    /// largest state, and the one in which a connection is idle is the smallest
+    /// of them.
+    async fn live(&mut self, stop: &CancellationToken) -> End {
+        let (uaid, registration) = match Box::pin(self.hello(stop)).await {
+            Ok(connected) => connected,
+            Err(end) => return end,
+        };
+        loop {
+            let may_send = self.behind && self.session.room().is_some();
+            let event = tokio::select! {
+                biased;
+                frame = self.socket.next() => Event::Frame(frame),
+                mail = registration.mail() => Event::Mail(mail),
+                () = ready(()), if may_send => Event::Room,
+                () = sleep_until(self.session.next_timeout().into()) => Event::Timeout,
+            };
+            if let Err(end) = Box::pin(self.handle(uaid, event)).await {
+                return end;
+            }
+        }
+    }
+
     /// Waits for `hello` and answers it. The mailbox is registered before the
     /// log is first read, so that nothing falls between.
-    async fn hello(&mut self, stop: CancellationToken) -> Result<(Uaid, Registration), End> {
+    async fn hello(&mut self, stop: &CancellationToken) -> Result<(Uaid, Registration), End> {
         loop {
             let command = tokio::select! {
                 biased;
@@ -139,23 +158,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                 let news = self.follow(&broadcasts);
                 self.send(&ServerMessage::hello(uaid, news)).await?;
                 return Ok((uaid.digest(), registration));
-            }
-        }
-    }
-
-    /// The life of a connection after `hello`, until it ends.
-    async fn drain(&mut self, uaid: Uaid, registration: &Registration) -> End {
-        loop {
-            let may_send = self.behind && self.session.room().is_some();
-            let event = tokio::select! {
-                biased;
-                frame = self.socket.next() => Event::Frame(frame),
-                mail = registration.mail() => Event::Mail(mail),
-                () = ready(()), if may_send => Event::Room,
-                () = sleep_until(self.session.next_timeout().into()) => Event::Timeout,
-            };
-            if let Err(end) = Box::pin(self.handle(uaid, event)).await {
-                return end;
             }
         }
     }

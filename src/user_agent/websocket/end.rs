@@ -51,7 +51,7 @@ impl From<SocketError> for End {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     /// Sends the Close frame and ends TCP without waiting for the peer's:
     /// Firefox does not answer one, and stays until TCP is closed.
-    pub(super) async fn close(mut self, close: &Close) {
+    pub(super) async fn close(&mut self, close: &Close) {
         let frame = CloseFrame {
             code: close.code().into(),
             reason: close.to_string().into(),
