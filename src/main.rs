@@ -6,6 +6,12 @@ use std::process::ExitCode;
 use bugle::cli::{Cli, Failure, Told};
 use clap::Parser;
 
+/// Gives memory back when user agents have left, and packs what they take while
+/// they are here more closely than the system's.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
