@@ -15,6 +15,7 @@ use crate::config::{LogFormat, PublicUrl};
 use crate::server::Process;
 use crate::systemd::{self, Inherited};
 use crate::telemetry::log::Log;
+use crate::telemetry::traces::Traces;
 use crate::{Clock, Config, Server};
 
 pub(super) const EXAMPLE: &str = "\
@@ -62,6 +63,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let process = Process {
         inherited,
         log: log.clone(),
+        traces: Traces::default(),
     };
     let served = runtime.block_on(serve(config, process));
     runtime.shutdown_timeout(LAST_WORK);
@@ -91,10 +93,12 @@ fn raise_file_handles(connections: usize) {
     }
 }
 
-async fn serve(config: Config, process: Process) -> Result<(), Failure> {
+async fn serve(config: Config, mut process: Process) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
     let (log_format, data) = (config.log.format, config.server.data.clone());
-    let log = process.log.clone();
+    // Within the runtime, which sends them.
+    process.traces = Traces::from_environment();
+    let (log, traces) = (process.log.clone(), process.traces.clone());
     let server = Server::bind_in(config, Clock::system(), process).await?;
     let address = server.local_addr()?;
     match log_format {
@@ -123,6 +127,7 @@ async fn serve(config: Config, process: Process) -> Result<(), Failure> {
         () = log.count() => {}
         () = signalled => tracing::warn!("a second signal: what is open is cut"),
     }
+    traces.end().await;
     Ok(())
 }
 

@@ -299,7 +299,7 @@ fn share(reply: &mut Reply, methods: &'static str) {
     const READABLE: &str = "Location, Link, TTL, Retry-After, WWW-Authenticate";
     // Named one by one: `*` does not cover Authorization.
     const TAKEN: &str = "Content-Type, TTL, Urgency, Topic, Authorization, Content-Encoding, \
-                         Encryption, Crypto-Key, Prefer, Link";
+                         Encryption, Crypto-Key, Prefer, Link, traceparent, tracestate";
     set(reply, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     set(reply, ACCESS_CONTROL_EXPOSE_HEADERS, READABLE);
     if reply.status() == StatusCode::NO_CONTENT && reply.headers().contains_key(ALLOW) {

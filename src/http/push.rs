@@ -18,6 +18,7 @@ use crate::compat;
 use crate::error::Error;
 use crate::service::Accepted;
 use crate::shares::Who;
+use crate::telemetry::traces::Accept;
 
 /// What the resource takes.
 pub(super) const METHODS: &str = "GET, POST, OPTIONS";
@@ -39,8 +40,7 @@ pub(super) async fn resource(
     }
 }
 
-/// Takes a push message. Whoever may not send here learns nothing about
-/// headers and bodies, and those who may need not send a body in vain (V-14).
+/// Takes a push message, and the time for it.
 async fn post(
     site: &Site,
     address: IpAddr,
@@ -48,7 +48,29 @@ async fn post(
     token: &str,
     content: impl Content,
 ) -> Result<Reply, Error> {
-    let began = Instant::now();
+    let (began, service) = (Instant::now(), &site.service);
+    let span = service.traces().accept(headers, began, || service.now());
+    let accepted = accept(site, address, headers, token, content, span.as_deref()).await;
+    let reply = accepted.map(|accepted| {
+        service.metrics().accept.record(began.elapsed());
+        created(accepted)
+    });
+    if let Some(span) = span {
+        span.end(reply.as_ref().map(Reply::status));
+    }
+    reply
+}
+
+/// Whoever may not send here learns nothing about headers and bodies, and those
+/// who may need not send a body in vain (V-14).
+async fn accept(
+    site: &Site,
+    address: IpAddr,
+    headers: &HeaderMap,
+    token: &str,
+    content: impl Content,
+    span: Option<&Accept>,
+) -> Result<Accepted, Error> {
     let service = &site.service;
     let limits = &service.config().limits;
     let _request = site.admit_request()?;
@@ -70,11 +92,10 @@ async fn post(
         _ => Some(share.turn().await?),
     };
     let accepted = service
-        .push(&subscription, push, content, wish, key)
+        .push(&subscription, push, content, wish, key, span)
         .await?;
-    service.metrics().accept.record(began.elapsed());
     needed.for_each(|switch| service.metrics().tolerate(switch));
-    Ok(created(accepted))
+    Ok(accepted)
 }
 
 /// Says where the message is, and what was granted (RFC 8030 §5).

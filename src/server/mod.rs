@@ -27,6 +27,7 @@ use crate::service::PushService;
 use crate::store::{self, OpenError};
 use crate::systemd::{self, Inherited, InheritedError};
 use crate::telemetry::log::Log;
+use crate::telemetry::traces::Traces;
 use crate::time::Clock;
 use crate::tls::{Tls, TlsError};
 use crate::user_agent::websocket::session_settings;
@@ -56,6 +57,8 @@ pub struct Process {
     pub inherited: Inherited,
     /// Its log.
     pub log: Log,
+    /// Where it sends its traces.
+    pub traces: Traces,
 }
 
 /// Why a service does not start.
@@ -131,7 +134,11 @@ impl Server {
         clock: Clock,
         process: Process,
     ) -> Result<Self, StartError> {
-        let Process { inherited, log } = process;
+        let Process {
+            inherited,
+            log,
+            traces,
+        } = process;
         let data = &config.server.data;
         keys::make_private_folder(data).map_err(|error| StartError::Data(data.clone(), error))?;
         let files = config
@@ -167,7 +174,7 @@ impl Server {
         let api = Admin::open(&config, log, clock.now())?;
         let connections = Arc::new(Semaphore::new(config.limits.connections));
         let blocks = Blocks::open(config.server.data.join("blocks.json"), config.admin.blocks)?;
-        let service = PushService::new(config, public_url, store, keyring, blocks, clock);
+        let service = PushService::new(config, public_url, store, keyring, blocks, clock, traces);
         let site = Arc::new(Site::new(service, api));
         Ok(Self {
             site,

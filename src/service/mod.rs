@@ -21,6 +21,7 @@ use crate::config::{Config, PublicUrl};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::store::{ReceiptStatus, Store, StoreError, Usage};
+use crate::telemetry::traces::Traces;
 use crate::time::Clock;
 use crate::trace::{Event, Trace};
 use crate::verifier::Verifier;
@@ -44,6 +45,7 @@ pub struct PushService {
     clock: Clock,
     metrics: Metrics,
     trace: Trace,
+    traces: Traces,
     blocks: Blocks,
 }
 
@@ -56,6 +58,7 @@ impl PushService {
         keyring: Keyring,
         blocks: Blocks,
         clock: Clock,
+        traces: Traces,
     ) -> Self {
         let compat = Compat::new(&config.compat);
         let verifier = Verifier::new(
@@ -80,6 +83,7 @@ impl PushService {
             clock,
             metrics,
             trace,
+            traces,
             blocks,
         }
     }
@@ -107,6 +111,11 @@ impl PushService {
     /// What became of single messages.
     pub fn trace(&self) -> &Trace {
         &self.trace
+    }
+
+    /// Where the stages of a push are told.
+    pub fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     /// Who is refused.

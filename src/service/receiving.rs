@@ -111,6 +111,7 @@ impl PushService {
             self.metrics.route.record(handover.at - accepted);
         }
         self.metrics.write.record(written - handover.at);
+        self.traces.delivered(message.id, handover.at, written);
         self.note(message.id, Event::Delivered);
         // What waited for its user agent says nothing about the service.
         if message.accepted_at >= since {
@@ -148,6 +149,8 @@ impl PushService {
             }
         }
         self.metrics.acknowledge(update.code);
+        self.traces
+            .acknowledged(id, Some(update.code.unwrap_or(100)));
         self.note(id, Event::Acknowledged(update.code.unwrap_or(100)));
         Some(id)
     }

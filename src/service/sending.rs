@@ -11,6 +11,7 @@ use super::PushService;
 use super::receipts::Wish;
 use crate::error::Error;
 use crate::store::{NewMessage, ReceiptStatus, Removal, StoreError, Subscription};
+use crate::telemetry::traces::Accept;
 use crate::trace::Event;
 use crate::verifier::Sender;
 
@@ -68,8 +69,9 @@ impl PushService {
         }
     }
 
-    /// Takes a message, `signed_by` its sender. When this returns, the message is safe, or its TTL is
-    /// 0 and it has been handed to the user agent or dropped (RFC 8030 §5.2).
+    /// Takes a message, `signed_by` its sender, in the trace of `span`. When this
+    /// returns, the message is safe, or its TTL is 0 and it has been handed to
+    /// the user agent or dropped (RFC 8030 §5.2).
     ///
     /// # Errors
     /// [`Error::Gone`] when the subscription went meanwhile, [`Error::Receipts`]
@@ -82,6 +84,7 @@ impl PushService {
         content: Option<Content>,
         wish: Wish,
         signed_by: Option<&PublicKey>,
+        span: Option<&Accept>,
     ) -> Result<Accepted, Error> {
         let now = self.now();
         let most = Ttl::from_secs(self.config.push.max_ttl.as_secs());
@@ -102,15 +105,17 @@ impl PushService {
         let live = (ttl == Ttl::ZERO).then(|| message.clone());
         let traced = self.trace.begin(uaid, &message, signed_by);
         let handed = Instant::now();
-        let id = match self.store.append(uaid, message).await {
-            Err(StoreError::NoSubscription) => return Err(self.gone()),
-            Err(StoreError::NoReceiptSubscription) => return Err(Error::Receipts),
-            appended => self.stored(appended)?,
-        };
+        let id = self.append(uaid, message).await?;
         if let Some(traced) = traced {
             self.trace.accepted(traced, id, self.now());
         }
         let accepted = Instant::now();
+        if let Some(span) = span {
+            if live.is_none() {
+                span.stored(handed, accepted);
+            }
+            span.follow(id, accepted);
+        }
         match live {
             None => {
                 self.metrics.store.record(accepted - handed);
@@ -126,6 +131,14 @@ impl PushService {
         })
     }
 
+    async fn append(&self, uaid: Uaid, message: NewMessage) -> Result<MessageId, Error> {
+        match self.store.append(uaid, message).await {
+            Err(StoreError::NoSubscription) => Err(self.gone()),
+            Err(StoreError::NoReceiptSubscription) => Err(Error::Receipts),
+            appended => self.stored(appended),
+        }
+    }
+
     /// Hands a message with TTL 0 to its user agent, or drops it.
     async fn hand_over(&self, uaid: Uaid, message: PushMessage, accepted: Instant) {
         let (name, receipt) = ((uaid, message.id), message.receipt);
@@ -134,6 +147,7 @@ impl PushService {
         if !self.clients.offer(uaid, message, accepted) {
             self.metrics.dropped.inc();
             self.note(name.1, Event::Dropped);
+            self.traces.forget(name.1);
             self.live.take(name);
         } else if waits || receipt.is_none() {
             return;
@@ -149,6 +163,7 @@ impl PushService {
     pub async fn pass_over(&self, uaid: Uaid, id: MessageId) {
         self.metrics.dropped.inc();
         self.note(id, Event::Dropped);
+        self.traces.forget(id);
         if let Some(receipt) = self.live.take((uaid, id)) {
             self.settle(receipt, uaid, id, ReceiptStatus::Failed).await;
         }
@@ -177,6 +192,7 @@ impl PushService {
             self.settle(receipt, uaid, id, ReceiptStatus::Delivered)
                 .await;
             self.note(id, Event::Withdrawn);
+            self.traces.acknowledged(id, None);
             return Ok(());
         }
         let live = self.store.message(uaid, id, self.now()).await;
@@ -188,6 +204,7 @@ impl PushService {
         self.tell(removed.wake);
         if removed.messages > 0 {
             self.note(id, Event::Withdrawn);
+            self.traces.acknowledged(id, None);
             Ok(())
         } else {
             Err(Error::NoMessage)

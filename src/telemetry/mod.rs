@@ -3,5 +3,6 @@
 
 pub mod exposition;
 pub mod log;
+pub mod traces;
 
 mod repeats;

@@ -63,6 +63,7 @@ mod strangers;
 mod subscribe;
 mod telemetry_log;
 mod telemetry_metrics;
+mod telemetry_traces;
 mod tls;
 mod urgency;
 mod vapid;
