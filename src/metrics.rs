@@ -1,12 +1,14 @@
 //! What is counted, and its text for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bugle_protocol::session::Close;
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -91,11 +93,14 @@ metrics! {
     /// Seconds from the acceptance of a message to its hand-over to the
     /// connection of its user agent, where that was there and was woken for it
     route: Latency = "push_route_seconds",
-    /// Seconds from there until the socket had taken the message
+    /// Seconds from the hand-over of a message to that connection until the
+    /// socket had taken it
     write: Latency = "push_write_seconds",
-    /// Seconds from there to the acknowledgement, on the same WebSocket
+    /// Seconds from the write of a message to its acknowledgement, on the same
+    /// WebSocket
     ack: Latency = "push_ack_seconds",
-    /// Seconds from the acceptance of a message to its notification, where the user agent was connected the whole time
+    /// Seconds from the beginning of a message's push to its notification, where
+    /// the user agent was connected the whole time
     delivery: Latency = "push_delivery_seconds",
     /// Push messages sent to a user agent, again or for the first time
     delivered: Counter = "messages_delivered",
@@ -267,9 +272,24 @@ impl Metrics {
     }
 }
 
+/// A metric that is described before there is anything to count: what has not
+/// happened yet has a name already.
+#[derive(Debug)]
+struct Described<M>(M);
+
+impl<M: EncodeMetric> EncodeMetric for Described<M> {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.0.metric_type()
+    }
+}
+
 /// With its unit, where the name ends with one.
 fn register(registry: &mut Registry, name: &str, help: &str, metric: impl Metric) {
-    let help = help.trim();
+    let (help, metric) = (help.trim(), Described(metric));
     for unit in [Unit::Seconds, Unit::Bytes] {
         let base = name.strip_suffix(unit.as_str());
         if let Some(base) = base.and_then(|base| base.strip_suffix('_')) {

@@ -163,3 +163,108 @@ async fn no_label_holds_a_capability_an_address_or_a_key() {
         assert!(!text.contains(secret), "{secret}");
     }
 }
+
+/// What the exposition describes: name, type, help.
+fn described(text: &str) -> Vec<[String; 3]> {
+    let of = |kind: &str| -> Vec<(String, String)> {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(kind));
+        let pairs = lines.filter_map(|line| line.split_once(' '));
+        pairs.map(|(name, it)| (name.into(), it.into())).collect()
+    };
+    let (helps, types) = (of("# HELP "), of("# TYPE "));
+    assert_eq!(helps.len(), types.len());
+    let rows = helps.into_iter().zip(types);
+    rows.map(|((name, help), (typed, kind))| {
+        assert_eq!(name, typed);
+        [name, kind, help]
+    })
+    .collect()
+}
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/telemetry.md");
+
+#[tokio::test]
+async fn the_page_has_the_table_of_all_metrics() {
+    needs_ours!("its metrics");
+    let server = Server::start().await;
+    let mut table = "| metric | type | |\n|---|---|---|\n".to_owned();
+    for [name, kind, help] in described(&exposition(&server, "*/*").await.text()) {
+        assert!(help.len() > 10 && help.ends_with('.'), "{name}: {help}");
+        table += &format!("| `{name}` | {kind} | {help} |\n");
+    }
+    let page = std::fs::read_to_string(PAGE).unwrap();
+    let (before, rest) = page.split_once("<!-- metrics -->\n").unwrap();
+    let (_, after) = rest.split_once("<!-- /metrics -->").unwrap();
+    let wanted = format!("{before}<!-- metrics -->\n{table}<!-- /metrics -->{after}");
+    if std::env::var_os("BUGLE_BLESS").is_some() {
+        std::fs::write(PAGE, wanted).unwrap();
+    } else {
+        assert!(
+            page == wanted,
+            "run BUGLE_BLESS=1 cargo test --test it telemetry"
+        );
+    }
+}
+
+/// The words of a text that begin as the names of metrics do.
+fn named(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    // The crates of this tree are named so too.
+    let crates = ["bugle_protocol", "bugle_load"];
+    // And the files of the package, with a digit after the name.
+    let of_metrics = |word: &&str| {
+        let name = word.strip_prefix("bugle_").unwrap_or_default();
+        name.starts_with(|c: char| c.is_ascii_lowercase()) && !crates.contains(word)
+    };
+    words.filter(of_metrics).collect()
+}
+
+#[tokio::test]
+async fn every_metric_that_is_named_anywhere_is_there() {
+    needs_ours!("its metrics");
+    let server = Server::start().await;
+    let text = exposition(&server, "*/*").await.text();
+    let mut known = BTreeSet::new();
+    for [name, kind, _] in described(&text) {
+        if kind == "histogram" {
+            known.extend(["bucket", "sum", "count"].map(|part| format!("{name}_{part}")));
+        }
+        known.insert(name);
+    }
+    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = std::fs::read_dir(top.join("docs")).unwrap();
+    let pages = pages.map(|page| page.unwrap().path());
+    let pages = pages.filter(|page| page.extension().is_some_and(|it| it == "md"));
+    let others = [
+        "README.md",
+        "config.default.toml",
+        "packaging/grafana/bugle.json",
+        "packaging/prometheus/alerts.yml",
+        "tests/telemetry/alerts_test.yml",
+    ];
+    let mut found = 0;
+    for file in pages.chain(others.map(|name| top.join(name))) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for name in named(&text) {
+            found += 1;
+            // Prose may leave out what the samples of a counter end with.
+            let counter = format!("{name}_total");
+            let is_page = file.extension().is_some_and(|it| it == "md");
+            let known = known.contains(name) || is_page && known.contains(&counter);
+            assert!(known, "{}: {name}", file.display());
+        }
+    }
+    assert!(found > 60, "{found}");
+
+    // And every bound that they compare with.
+    for file in &others[2..] {
+        let rules = std::fs::read_to_string(top.join(file))
+            .unwrap()
+            .replace('\\', "");
+        for setting in rules.split("setting=\"").skip(1) {
+            let (setting, _) = setting.split_once('"').unwrap();
+            let sample = format!("bugle_limit{{setting=\"{setting}\"}}");
+            assert!(text.contains(&sample), "{file}: {sample}");
+        }
+    }
+}
