@@ -75,12 +75,17 @@ impl Peer {
     /// connections.
     pub(crate) fn admit(&self, parts: &request::Parts) -> Result<Client, Error> {
         let (address, is_forwarded) = self.origin(parts);
-        self.site.admit_peer(address)?;
-        let place = match is_forwarded {
-            true => Some(enter(&self.site, address)?),
-            false => None,
+        let enter = || match is_forwarded {
+            true => enter(&self.site, address).map(Some),
+            false => Ok(None),
         };
-        Ok(Client { address, place })
+        match self.site.admit_peer(address).and_then(|()| enter()) {
+            Ok(place) => Ok(Client { address, place }),
+            Err(error) => {
+                tracing::debug!(%address, "a client is refused by its address");
+                Err(error)
+            }
+        }
     }
 
     /// Where a request comes from, and whether that is not this peer itself.

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::support::admin::Token;
 use crate::support::app_server::Push;
 use crate::support::http::{self, Reply, Version};
 use crate::support::server::Server;
@@ -425,4 +426,32 @@ async fn a_whole_push_goes_over_the_unix_socket() {
     let notification = user_agent.notification().await;
     user_agent.ack(&notification).await;
     Push::to(&server, &endpoint).accepted().await;
+}
+
+#[tokio::test]
+async fn the_audit_log_has_the_address_of_an_operator_behind_the_proxy() {
+    needs_ours!("its settings");
+    let server = server(&[("SERVER__TRUSTED_PROXIES", "127.0.0.1")]).await;
+    let bearer = format!("Bearer {}", server.admin_token(Token::Full));
+    let fields = [
+        ("authorization", &*bearer),
+        ("content-type", "application/json"),
+        ("x-forwarded-for", "203.0.113.9, 192.0.2.7"),
+    ];
+    let path = "/admin/v1/blocks/addresses/198.51.100.1";
+    let version = Version::of_run();
+    let changed = http::send(
+        version,
+        server.admin(),
+        "PUT",
+        path,
+        &fields,
+        b"{\"note\":\"\"}",
+    )
+    .await;
+    assert!(changed.status.is_success(), "{}", changed.text());
+    let audit = server.look("audit").await;
+    assert_eq!(audit["entries"][0]["peer"], "192.0.2.7");
+    // Nor are operators told about what proxies of theirs lack.
+    assert_eq!(mistakes(&server, "no_address").await, 0.0);
 }
