@@ -130,6 +130,37 @@ where
     read(timeout(PATIENCE, reply).await.unwrap().unwrap()).await
 }
 
+/// A WebSocket over HTTP/2, held for as long as the test; gives the status.
+pub(crate) async fn extended_connect<S>(io: S, origin: &str) -> StatusCode
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (client, mut connection) = h2::client::handshake(io).await.unwrap();
+    let mut pings = connection.ping_pong().unwrap();
+    tokio::spawn(connection);
+    // The proxy's settings come before its answer.
+    pings.ping(h2::Ping::opaque()).await.unwrap();
+    let mut client = client.ready().await.unwrap();
+    assert!(client.is_extended_connect_protocol_enabled());
+    let fields = [
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-protocol", "push-notification"),
+    ];
+    let mut request = request("CONNECT", &format!("{origin}/"), &fields)
+        .body(())
+        .unwrap();
+    let websocket = h2::ext::Protocol::from_static("websocket");
+    request.extensions_mut().insert(websocket);
+    let (reply, stream) = client.send_request(request, false).unwrap();
+    let reply = timeout(PATIENCE, reply).await.unwrap().unwrap();
+    let status = reply.status();
+    tokio::spawn(async move {
+        let _held = (client, stream, reply);
+        std::future::pending::<()>().await;
+    });
+    status
+}
+
 pub(crate) async fn read(reply: Response<h2::RecvStream>) -> Reply {
     let (parts, mut body) = reply.into_parts();
     let mut octets = Vec::new();

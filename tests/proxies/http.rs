@@ -204,6 +204,17 @@ async fn quiet_websockets_stay_through_caddy() {
     user_agent.register().await;
 }
 
+/// Firefox makes its WebSocket so where a proxy offers it (RFC 8441).
+#[tokio::test]
+async fn haproxy_translates_websockets_of_http2() {
+    let service = Service::start(settings(), &[]);
+    let _proxy = Kind::Haproxy.start(&service, &[]);
+    let stream = connect_tls(&service, "127.0.0.5", "h2").await;
+    let status = client::extended_connect(stream, &service.origin()).await;
+    assert_eq!(status, 200);
+    service.wait_for_metric("bugle_user_agents", "1").await;
+}
+
 /// Events come one by one, not when there are many.
 #[tokio::test]
 async fn events_come_at_once_through_each_proxy() {
