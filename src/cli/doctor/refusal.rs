@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::report::Finding;
 
 /// No word of a peer is repeated beyond so many characters.
-const LONGEST_WORD: usize = 120;
+const LONGEST_WORD: usize = 240;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -132,8 +132,8 @@ fn dead(trouble: &Trouble, held: Duration) -> Finding {
 
 /// Whole seconds, where there are any.
 fn shown(time: Duration) -> String {
-    match time.as_secs() {
-        0 => format!("{} ms", time.as_millis()),
+    match time.as_secs_f64().round() {
+        0.0 => format!("{} ms", time.as_millis()),
         secs => format!("{secs} s"),
     }
 }
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_ends_says_whose_doing_it_is() {
         let said = found(Some(Duration::from_secs(300)), |socket| async {
-            sleep(Duration::from_secs(60)).await;
+            sleep(Duration::from_millis(59_900)).await;
             drop(socket);
         });
         let said = said.await;
