@@ -17,6 +17,9 @@ pub fn check(block: &Block) -> Result<(), String> {
             .map(|_: serde_json::Value| ())
             .map_err(|error| format!("not JSON: {error}")),
         // Shown, not typed: what a program prints, and what travels.
+        "text" if block.text.lines().any(shell::is_ours) => {
+            Err("a command of ours stands in a block of sh".to_owned())
+        }
         "text" | "http" => Ok(()),
         // A program or a file of another: only by its file, which a test runs.
         "js" | "python" | "php" | "ruby" | "go" | "java" | "rust" | "nginx" | "caddy"

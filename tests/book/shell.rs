@@ -129,6 +129,13 @@ fn command(words: &[String]) -> Result<(), String> {
     }
 }
 
+/// Whether a line is a command that this project brings.
+pub fn is_ours(line: &str) -> bool {
+    let is_command = |word: &&str| !is_assignment(word) && *word != "sudo";
+    let program = line.split(' ').find(is_command);
+    matches!(program, Some("bugle" | "bugle-load" | "./test"))
+}
+
 fn is_assignment(word: &str) -> bool {
     let name = word.split_once('=').map(|(name, _)| name);
     name.is_some_and(|name| name.bytes().all(|c| c.is_ascii_uppercase() || c == b'_'))
@@ -156,4 +163,6 @@ fn a_flag_that_is_not_there_is_noticed() {
     assert!(check("cat key | bugle fly").is_err());
     assert!(check("format c").is_err());
     assert!(check("echo \"").is_err());
+    assert!(is_ours("sudo bugle health") && is_ours("BUGLE_A=1 bugle-load push"));
+    assert!(!is_ours("bugle: the data folder") && !is_ours("the bugle"));
 }
