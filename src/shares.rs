@@ -125,6 +125,13 @@ impl Drop for Share<'_> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
+    use std::cell::Cell;
+
+    use futures_util::stream::FuturesUnordered;
+    use futures_util::{FutureExt, StreamExt};
+    use tokio::sync::Notify;
+    use tokio::task::unconstrained;
+
     use super::*;
 
     const HOG: Who = Who::Key([1; 65]);
@@ -167,5 +174,46 @@ mod tests {
         );
         drop(first);
         drop(hog[2].turn().await.unwrap());
+    }
+
+    /// A disk that syncs when it is told: whoever has a turn then is served.
+    /// Says in which sync each was served.
+    async fn served(shares: &Shares, queue: &[Who]) -> Vec<(Who, usize)> {
+        let sync = Notify::new();
+        let syncs = Cell::new(0);
+        let mut pushes: FuturesUnordered<_> = queue
+            .iter()
+            .map(|who| async {
+                let share = shares.enter(*who, usize::MAX).unwrap();
+                let _turn = share.turn().await.unwrap();
+                sync.notified().await;
+                (*who, syncs.get())
+            })
+            .collect();
+        let mut served = Vec::new();
+        while !pushes.is_empty() {
+            // All who can have a turn take it, and none is served yet.
+            assert!(pushes.next().now_or_never().is_none());
+            syncs.set(syncs.get() + 1);
+            sync.notify_waiters();
+            while let Some(Some(push)) = pushes.next().now_or_never() {
+                served.push(push);
+            }
+        }
+        served
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_times_the_share_delays_nobody_else() {
+        let others: Vec<_> = (2..12).map(|key| Who::Key([key; 65])).collect();
+        let shares = Shares::new(4);
+        let mut queue = vec![HOG; 100];
+        queue.extend(&others);
+        let served = unconstrained(served(&shares, &queue)).await;
+        assert_eq!(served.len(), 110);
+        let first: Vec<_> = served.iter().filter(|(_, sync)| *sync == 1).collect();
+        assert!(others.iter().all(|who| first.contains(&&(*who, 1))));
+        assert_eq!(first.len(), 4 + others.len(), "the hog has its four turns");
+        assert_eq!(served.last(), Some(&(HOG, 25)), "and waits behind itself");
     }
 }
