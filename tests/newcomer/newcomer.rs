@@ -43,9 +43,9 @@ fn a_newcomer_gets_a_push_in_the_console_and_in_firefox() {
     let terminal = Terminal::new();
     // In this order: the README takes for granted that there is a Rust.
     let quick_start = pages::read("docs/quick-start.md");
-    Walk::new(&terminal, &quick_start).to_the_end();
+    Walk::new(&terminal, &quick_start).follow();
     let readme = pages::section(&pages::read("README.md"), "## A push in five minutes");
-    Walk::new(&terminal, &readme).to_the_end();
+    Walk::new(&terminal, &readme).follow();
 }
 
 /// One reader of one document.
@@ -70,7 +70,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn to_the_end(mut self) {
+    fn follow(mut self) {
         for block in block::of(self.page) {
             assert_eq!(block.language, "sh", "{}: not a command", block.place());
             eprintln!("-- {}\n{}", block.place(), block.text.trim_end());
