@@ -189,7 +189,9 @@ fn become_websocket(
             connection.serve(&peer.leave.soon).await;
             service.metrics().user_agents.dec();
         }
-        drop((permit, client.place));
+        // Whole: a block takes of a struct only what it names, and the places of
+        // the connection would be given back at once.
+        drop((permit, client, peer));
     }
 }
 
