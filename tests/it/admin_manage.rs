@@ -257,6 +257,6 @@ async fn drain_ends_the_service_as_sigterm_does() {
     );
     assert_eq!(server.operate("POST", "drain", &nothing).await.status, 202);
     assert_eq!(user_agent.closed().await, 1001);
-    let ended = tokio::time::timeout(Duration::from_secs(10), server.ended());
+    let ended = tokio::time::timeout(Duration::from_secs(60), server.ended());
     ended.await.unwrap();
 }

@@ -304,7 +304,7 @@ async fn rfc8030_8_5_a_logs_hold_no_capability_and_sigterm_ends_with_0() {
 
     terminate(&service);
     assert_eq!(user_agent.closed().await, 1001);
-    let output = timeout(Duration::from_secs(20), service.wait_with_output())
+    let output = timeout(Duration::from_secs(60), service.wait_with_output())
         .await
         .unwrap();
     let output = output.unwrap();

@@ -146,7 +146,7 @@ async fn exchange(server: &Server, octets: &[u8]) -> String {
     stream.write_all(octets).await.unwrap();
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(10), read)
+    let _ = tokio::time::timeout(Duration::from_secs(60), read)
         .await
         .expect("it is closed");
     String::from_utf8_lossy(&answer).into_owned()

@@ -340,7 +340,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+        let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
         assert!(reached.is_ok(), "{name} did not become what it has to be");
     }
 }
