@@ -19,8 +19,8 @@ use subtle::ConstantTimeEq;
 pub struct WireUaid([u8; 16]);
 
 /// A user agent as the service knows it: the digest of its [`WireUaid`]. How far
-/// two digests agree tells nothing about what they were made from, and whoever
-/// reads a data folder cannot receive in a user agent's place.
+/// two digests agree tells nothing about what they were made from, and no store
+/// holds what a user agent says.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uaid([u8; 16]);
 
