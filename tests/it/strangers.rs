@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::app_server::{Push, encrypted};
+use crate::support::frames::http2;
 use crate::support::held::{Held, drain};
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
@@ -138,8 +139,8 @@ async fn a_client_that_has_vanished_is_noticed() {
 fn held_get(server: &Server, url: &str) -> Vec<u8> {
     let mut octets = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     // Initial window: all there can be.
-    octets.extend(frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
-    octets.extend(frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
+    octets.extend(http2(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
+    octets.extend(http2(8, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
     let path = url.strip_prefix(&server.origin()).unwrap();
     // RFC 7541: :method GET, :scheme http, :path and :authority as literals.
     let mut head = vec![0x82, 0x86];
@@ -149,17 +150,7 @@ fn held_get(server: &Server, url: &str) -> Vec<u8> {
         assert!(value.len() < 127, "one octet for the length");
         head.extend(value.as_bytes());
     }
-    octets.extend(frame(1, 5, 1, &head));
-    octets
-}
-
-/// A frame (RFC 9113 §4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut octets = length[1..].to_vec();
-    octets.extend([kind, flags]);
-    octets.extend(stream.to_be_bytes());
-    octets.extend(payload);
+    octets.extend(http2(1, 5, 1, &head));
     octets
 }
 
@@ -188,7 +179,7 @@ async fn a_push_that_is_reset_before_it_is_promised_ends_the_connection() {
     }
     assert!(before < 2500.0, "no more is pushed than can be written");
     for promised in 1..=2500 {
-        let reset = frame(3, 0, promised * 2, &8_u32.to_be_bytes());
+        let reset = http2(3, 0, promised * 2, &8_u32.to_be_bytes());
         if stream.write_all(&reset).await.is_err() {
             break;
         }
