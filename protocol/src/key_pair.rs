@@ -5,15 +5,17 @@
 use std::fmt;
 
 use p256::SecretKey;
+use p256::ecdh::diffie_hellman;
+use p256::ecdsa::SigningKey;
 use p256::pkcs8::{EncodePrivateKey, LineEnding};
 use serde::{Deserialize, Serialize};
 
 use crate::base64url;
 use crate::key::PublicKey;
 
-/// A private key on P-256 with its public key.
+/// A private key on P-256 with its public key, which is computed once.
 #[derive(Clone, PartialEq, Eq)]
-pub struct KeyPair(SecretKey);
+pub struct KeyPair(SigningKey);
 
 /// The input is not a private key on P-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +62,7 @@ impl KeyPair {
     /// # Errors
     /// [`KeyPairError::Range`] for about one in 2^32 random inputs: draw again.
     pub fn from_bytes(octets: &[u8; 32]) -> Result<Self, KeyPairError> {
-        SecretKey::from_slice(octets)
+        SigningKey::from_slice(octets)
             .map(Self)
             .map_err(|_| KeyPairError::Range)
     }
@@ -98,7 +100,7 @@ impl KeyPair {
         let start = begins.iter().find_map(|begin| text.find(begin));
         let block = text[start.unwrap_or(0)..].trim_end();
         SecretKey::from_pem(block)
-            .map(Self)
+            .map(|secret| Self(secret.into()))
             .map_err(|_| KeyPairError::Pem)
     }
 
@@ -141,7 +143,7 @@ impl KeyPair {
 
     /// The public half.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey::from(&self.0.public_key())
+        PublicKey::from(&p256::PublicKey::from(self.0.verifying_key()))
     }
 
     /// The two halves of the public point, each in base64url.
@@ -151,8 +153,8 @@ impl KeyPair {
         (base64url::encode(x), base64url::encode(y))
     }
 
-    /// The private key, for signing.
-    pub(crate) fn secret(&self) -> &SecretKey {
+    /// What signs (RFC 8292 §2).
+    pub(crate) fn signing_key(&self) -> &SigningKey {
         &self.0
     }
 
@@ -161,7 +163,8 @@ impl KeyPair {
     pub(crate) fn shared_secret(&self, other: &PublicKey) -> [u8; 32] {
         let point = p256::PublicKey::from_sec1_bytes(other.as_bytes())
             .expect("a PublicKey is on the curve: its constructors check that");
-        (*self.0.diffie_hellman(&point).raw_secret_bytes()).into()
+        let shared = diffie_hellman(self.0.as_nonzero_scalar(), point.as_affine());
+        (*shared.raw_secret_bytes()).into()
     }
 }
 

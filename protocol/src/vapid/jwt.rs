@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, DecodingKey};
+use p256::ecdsa::Signature;
 use p256::ecdsa::signature::Signer;
-use p256::ecdsa::{Signature, SigningKey};
 use serde_json::{Map, Value};
 
 use super::error::{VapidError, excerpt};
@@ -115,7 +115,7 @@ impl KeyPair {
             base64url::encode(header),
             base64url::encode(claims)
         );
-        let signature: Signature = SigningKey::from(self.secret()).sign(signed.as_bytes());
+        let signature: Signature = self.signing_key().sign(signed.as_bytes());
         format!("{signed}.{}", base64url::encode(signature.to_bytes()))
     }
 
