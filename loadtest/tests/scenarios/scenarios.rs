@@ -30,6 +30,24 @@ async fn connect_opens_user_agents_and_holds_them() {
 }
 
 #[tokio::test]
+async fn those_who_connect_can_leave_and_return() {
+    let service = Service::start().await;
+    let rounds = "connect -n 5 --hold 0s --rest 10ms --rounds 2";
+    let outcome = passes(&format!("{rounds} {}", service.url)).await;
+    let connections = &outcome.connections;
+    assert_eq!((connections.established, connections.peak), (10, 5));
+    assert_eq!(connections.forgotten, 0);
+    assert_eq!(outcome.latency["hello"].count, 10);
+    assert_eq!(outcome.latency["register"].count, 5, "once is enough");
+    let phases: Vec<_> = outcome.phases.iter().map(|phase| &phase.name).collect();
+    let come_and_go = |come| [come, "hold", "leave", "rest"];
+    assert_eq!(
+        phases,
+        [come_and_go("connect"), come_and_go("return")].concat()
+    );
+}
+
+#[tokio::test]
 async fn push_keeps_its_rate_and_measures_each_message() {
     let service = Service::start().await;
     let rate = "push -n 5 --rate 100 --duration 500ms";
@@ -148,4 +166,18 @@ async fn a_full_service_is_told_and_is_no_fault() {
         (6, 6)
     );
     assert_eq!(outcome.answers[&429], 6);
+}
+
+#[tokio::test]
+async fn a_service_that_asks_for_patience_gets_it() {
+    let one_a_second = |config: &mut bugle::Config| {
+        config.limits.subscription_rate = 1;
+        config.limits.subscription_burst = 2;
+    };
+    let service = Service::start_with(one_a_second).await;
+    // The third waits for as long as the service says.
+    let offline = "offline -n 1 --messages 3 --senders 1 --retries 2";
+    let outcome = passes(&format!("{offline} {}", service.url)).await;
+    assert_eq!(outcome.messages, all_delivered(3));
+    assert_eq!((outcome.answers[&201], outcome.answers[&429]), (3, 1));
 }
