@@ -6,9 +6,10 @@ use std::time::Duration;
 use bugle::Config;
 use futures_util::future::join_all;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
+use tokio_util::either::Either;
 
 use crate::support::frames::{http2, http2_begin, http2_head, websocket};
 use crate::support::server::Server;
@@ -53,10 +54,26 @@ async fn trickle(stream: impl AsyncRead + AsyncWrite, first: &[u8], rest: &[u8])
     }
 }
 
+/// Connects to a listener: to the file of a unix socket, or to an authority.
+async fn connect_to(listener: &str) -> Either<TcpStream, UnixStream> {
+    if listener.starts_with('/') {
+        Either::Right(UnixStream::connect(listener).await.unwrap())
+    } else {
+        Either::Left(TcpStream::connect(listener).await.unwrap())
+    }
+}
+
 #[tokio::test]
 async fn slow_clients_are_cut_on_every_listener_and_in_every_state() {
     needs_ours!("the program");
-    let server = Server::start_program_with(None, impatient).await;
+    let folder = tempfile::tempdir().unwrap();
+    let sockets = ["push.sock", "admin.sock"].map(|name| folder.path().join(name));
+    let server = Server::start_program_with(None, |config| {
+        impatient(config);
+        config.server.socket = Some(sockets[0].clone());
+        config.admin.socket = Some(sockets[1].clone());
+    })
+    .await;
     let mut siege = Siege::of(&server).await;
     let host = "Host: a\r\n";
     let upgrade = format!(
@@ -68,6 +85,7 @@ async fn slow_clients_are_cut_on_every_listener_and_in_every_state() {
     let half = [http2_begin(&[]), http2(1, 0, 1, &head)].concat();
     let open = [http2_begin(&[]), http2(1, 4, 1, &head)].concat();
     let (public, admin) = (server.authority(), server.admin());
+    let [public_socket, admin_socket] = sockets.each_ref().map(|path| path.to_str().unwrap());
     let get = format!("GET / HTTP/1.1\r\n{host}");
     let ways: &[(&str, &[u8], &[u8])] = &[
         (public, b"", get.as_bytes()),
@@ -83,10 +101,13 @@ async fn slow_clients_are_cut_on_every_listener_and_in_every_state() {
         (admin, get.as_bytes(), b"X-Slow: y\r\n"),
         (admin, b"PRI * HTTP/2.0\r\n\r\nS", b"M"),
         (admin, &half, &http2(9, 0, 1, b"")),
+        (public_socket, get.as_bytes(), b"X-Slow: y\r\n"),
+        (public_socket, upgrade.as_bytes(), &websocket(0x01, b"{")),
+        (admin_socket, get.as_bytes(), b"X-Slow: y\r\n"),
     ];
     let slow = ways.iter().flat_map(|way| [way; SLOW]);
     let slow = slow.map(|(address, first, rest)| async move {
-        let stream = TcpStream::connect(address).await.unwrap();
+        let stream = connect_to(address).await;
         let cut = timeout(3 * PATIENCE, trickle(stream, first, rest)).await;
         let way = String::from_utf8_lossy(first);
         assert!(cut.is_ok(), "kept at {address}: {way:?}, {rest:?}");
