@@ -112,34 +112,59 @@ async fn a_data_folder_that_is_in_use_or_none() {
     }
 }
 
+/// Starts a copy of it in `folder` as a user without rights: root, who has all,
+/// becomes another, who may not reach the program where it was built.
+async fn serve_without_rights(folder: &Path, flags: &[&str]) -> Output {
+    let open = Permissions::from_mode(0o755);
+    fs::set_permissions(folder, open.clone()).unwrap();
+    let program = folder.join("bugle");
+    fs::copy(env!("CARGO_BIN_EXE_bugle"), &program).unwrap();
+    fs::set_permissions(&program, open).unwrap();
+    let probe = folder.join("probe");
+    fs::write(&probe, "").unwrap();
+    fs::set_permissions(&probe, Permissions::from_mode(0o000)).unwrap();
+    let mut command = Command::new(&program);
+    command.arg("serve").args(flags);
+    command.current_dir(folder).env_clear();
+    if fs::read(&probe).is_ok() {
+        command.uid(65_534).gid(65_534);
+    }
+    let said = timeout(PATIENCE, command.output()).await;
+    said.expect("it ends").unwrap()
+}
+
 #[tokio::test]
 async fn a_data_folder_of_another_user() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
-    let open = Permissions::from_mode(0o755);
-    fs::set_permissions(folder.path(), open.clone()).unwrap();
-    // Root may write anywhere, so it becomes another; that one may not reach the
-    // program where it was built.
-    let program = folder.path().join("bugle");
-    fs::copy(env!("CARGO_BIN_EXE_bugle"), &program).unwrap();
-    fs::set_permissions(&program, open).unwrap();
     let data = folder.path().join("data");
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, Permissions::from_mode(0o500)).unwrap();
-    let is_root = fs::File::create(data.join("probe")).is_ok();
     for (data, says) in [
         ("data", "cannot use the data folder data/store"),
         ("data/new", "cannot make the data folder data/new"),
     ] {
-        let mut command = Command::new(&program);
-        command.args(["serve", "--data", data]).args(&FREE[..4]);
-        command.current_dir(folder.path()).env_clear();
-        if is_root {
-            command.uid(65_534).gid(65_534);
-        }
-        let said = timeout(PATIENCE, command.output()).await.expect("it ends");
-        is_refused(&said.unwrap(), &[says, "Permission denied", "user"]);
+        let flags = [&FREE[..4], &["--data", data]].concat();
+        let said = serve_without_rights(folder.path(), &flags).await;
+        is_refused(&said, &[says, "Permission denied", "user"]);
     }
+}
+
+#[tokio::test]
+async fn a_port_that_only_root_may_take() {
+    needs_ours!("the program");
+    // Systems differ, and then there is nothing to refuse.
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let port = match first.unwrap().trim().parse::<u16>().unwrap() {
+        0 => return eprintln!("any user may take any port here: not tried"),
+        first => first - 1,
+    };
+    let folder = tempdir().unwrap();
+    fs::create_dir(folder.path().join("data")).unwrap();
+    let listen = format!("127.0.0.1:{port}");
+    let flags = ["--listen", &listen, "--admin-listen", "", "--data", "data"];
+    let said = serve_without_rights(folder.path(), &flags).await;
+    is_refused(&said, &[&listen, "server.listen", "CAP_NET_BIND_SERVICE"]);
 }
 
 /// Writes a certificate and its key.
