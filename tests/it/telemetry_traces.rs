@@ -98,7 +98,8 @@ async fn take(stream: TcpStream) -> Option<Received> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    // Said, so that nothing is sent over a connection that is about to end.
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     stream.write_all(answer).await.ok()?;
     Some((head, ExportTraceServiceRequest::decode(&*body).unwrap()))
 }
