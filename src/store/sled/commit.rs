@@ -1,8 +1,9 @@
 //! Group commit: everybody who waits for the disk waits for the same sync.
 //!
 //! A thread of its own takes all who wait, syncs once, and answers them; those
-//! who come meanwhile are the next batch. No timer gathers larger batches: the
-//! sync that is running is the timer.
+//! who come meanwhile are the next batch. While several share a sync, the next
+//! one begins [`APART`] after it, so that more share that: a sync costs the same
+//! for one and for thirty.
 //!
 //! What may be applied between two syncs is bounded in octets too ([`Room`]).
 //! The engine reuses parts of its file in place, which reaches the disk ahead
@@ -22,12 +23,19 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::store::{Limit, StoreError};
 
 /// For how long a change that nobody waits for may stay unsynced.
 const UNSYNCED_AT_MOST: Duration = Duration::from_secs(1);
+
+/// How far apart syncs begin that several share. Disks that take longer for one
+/// set the pace themselves.
+const APART: Duration = Duration::from_millis(1);
+
+/// How many are several: fewer come too seldom for a wait to gather more.
+const SEVERAL: usize = 3;
 
 /// Octets of changes that may be applied and not yet synced. The engine writes
 /// several octets for one of a change; this is a quarter of its segment.
@@ -271,6 +279,7 @@ impl Shared {
 
     fn run(&self, mut sync: impl FnMut() -> io::Result<()>) {
         while let Some(taken) = self.next_batch() {
+            let (began, shared) = (Instant::now(), taken.waiters.len() >= SEVERAL);
             // After a failure a sync proves nothing of what came before it.
             let well = self.queue().health();
             let result = well.and_then(|()| {
@@ -287,6 +296,9 @@ impl Shared {
                 drop(waiter.place);
                 // Who does not listen any more has no need of the answer.
                 let _ = waiter.answer.send(result.clone());
+            }
+            if shared {
+                thread::sleep(APART.saturating_sub(began.elapsed()));
             }
         }
     }

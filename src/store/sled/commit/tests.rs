@@ -28,6 +28,36 @@ async fn all_who_wait_share_one_sync() {
 }
 
 #[tokio::test]
+async fn syncs_that_several_share_begin_apart() {
+    let (go, gate) = mpsc::channel::<()>();
+    let (begin, begins) = mpsc::channel();
+    let sync = move || {
+        begin.send(Instant::now()).map_err(io::Error::other)?;
+        gate.recv().map_err(io::Error::other)
+    };
+    let committer = Committer::start(sync, 100).unwrap();
+    let commit = || committer.commit(committer.place().unwrap(), None);
+    let first = commit();
+    let several = async {
+        // Come while the first is on its way to the disk.
+        while committer.batch() == 1 {
+            tokio::task::yield_now().await;
+        }
+        let several = futures_util::future::join_all((0..SEVERAL).map(|_| commit()));
+        let release = async { (0..3).for_each(|_| go.send(()).unwrap()) };
+        tokio::join!(several, release).0
+    };
+    let (first, several) = tokio::join!(first, several);
+    assert!(first.is_ok() && several.iter().all(Result::is_ok));
+    commit().await.unwrap();
+    let begins: Vec<_> = begins.try_iter().collect();
+    let [_, shared, next] = begins[..] else {
+        panic!("three syncs: {begins:?}")
+    };
+    assert!(next - shared >= APART, "{begins:?}");
+}
+
+#[tokio::test]
 async fn places_are_bounded_and_come_back() {
     let committer = Committer::start(|| Ok(()), 2).unwrap();
     let (one, _two) = (committer.place().unwrap(), committer.place().unwrap());
