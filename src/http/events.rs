@@ -53,7 +53,7 @@ pub fn reply(monitor: Monitor) -> Response<Events> {
 }
 
 /// The same, which holds the client's place for as long as it goes on.
-pub fn hold(events: Events, place: Option<Place>) -> Events {
+pub fn hold(events: Events, place: Option<Box<Place>>) -> Events {
     match place {
         Some(place) => {
             let held = events.map_frame(move |frame| {

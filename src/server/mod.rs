@@ -36,7 +36,7 @@ use self::door::Door;
 use self::listeners::Listener;
 use self::stop::stop;
 
-pub(crate) use self::peer::{Client, Peer, User};
+pub(crate) use self::peer::{Admitted, Client, Peer, User};
 pub(crate) use self::stop::{Leave, Stopping};
 
 /// A service that listens, and serves once it is [`run`](Server::run).

@@ -38,7 +38,7 @@ pub(crate) struct Peer {
     pub(crate) leave: Leave,
     /// Where the tasks of connections run.
     pub(crate) tasks: TaskTracker,
-    pub(super) admitted: Arc<Admitted>,
+    pub(crate) admitted: Arc<Admitted>,
 }
 
 /// A user of this system.
@@ -56,7 +56,7 @@ pub(crate) struct Client {
     /// Where it is.
     pub(crate) address: IpAddr,
     /// `None` where the connection has one.
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<Box<Place>>,
 }
 
 impl Peer {
@@ -76,7 +76,7 @@ impl Peer {
     pub(crate) fn admit(&self, parts: &request::Parts) -> Result<Client, Error> {
         let (address, is_forwarded) = self.origin(parts);
         let enter = || match is_forwarded {
-            true => enter(&self.site, address).map(Some),
+            true => enter(&self.site, address).map(|place| Some(place.into())),
             false => Ok(None),
         };
         match self.site.admit_peer(address).and_then(|()| enter()) {
@@ -147,7 +147,7 @@ fn enter(site: &Site, address: IpAddr) -> Result<Place, Error> {
 
 /// What an open connection takes; given back when it is dropped, and counted
 /// out last.
-pub(super) struct Admitted {
+pub(crate) struct Admitted {
     _permit: OwnedSemaphorePermit,
     place: OnceLock<Place>,
     _counted: Counted,

@@ -3,17 +3,20 @@
 
 use bugle_protocol::{MessageId, Urgency};
 
-/// For each urgency, the last message up to which all of that urgency have been
-/// sent on this connection. A filter that is raised stops those below it; when
-/// it is lowered again, reading goes on where they stopped, and passes over
-/// what was sent meanwhile. So every message is sent once, and each urgency in
-/// the order of acceptance.
+/// For each urgency, up to which message all of that urgency have been sent on
+/// this connection. A filter that is raised stops those below it; when it is
+/// lowered again, reading goes on where they stopped, and passes over what was
+/// sent meanwhile. So every message is sent once, and each urgency in the order
+/// of acceptance.
 #[derive(Debug)]
 pub(super) struct Cursor {
     min: Urgency,
-    /// By urgency, the lowest first. They only grow, and never fall from one
-    /// to the next: whoever reads a message has read the higher ones as well.
-    sent: [Option<MessageId>; 4],
+    /// Whether the log may hold something to send after it.
+    pub(super) behind: bool,
+    /// By urgency, the lowest first: the first id that has not been sent. They
+    /// only grow, and never fall from one to the next: whoever reads a message
+    /// has read the higher ones as well.
+    next: [u64; 4],
 }
 
 impl Cursor {
@@ -21,7 +24,8 @@ impl Cursor {
     pub(super) const fn new() -> Self {
         Self {
             min: Urgency::VeryLow,
-            sent: [None; 4],
+            behind: true,
+            next: [0; 4],
         }
     }
 
@@ -31,21 +35,23 @@ impl Cursor {
     }
 
     /// Sets the least urgency that is wanted from now on.
-    pub(super) const fn filter(&mut self, min: Urgency) {
+    pub(super) fn filter(&mut self, min: Urgency) {
+        self.behind |= min < self.min;
         self.min = min;
     }
 
     /// The message after which to read on.
-    pub(super) const fn after(&self) -> Option<MessageId> {
-        self.sent[self.min as usize]
+    pub(super) fn after(&self) -> Option<MessageId> {
+        let last = self.next[self.min as usize].checked_sub(1);
+        last.map(MessageId::new)
     }
 
     /// Passes the next message that was read, and says whether it is still to
     /// be sent.
     pub(super) fn pass(&mut self, id: MessageId, urgency: Urgency) -> bool {
-        let is_new = self.sent[urgency as usize] < Some(id);
-        for sent in &mut self.sent[self.min as usize..] {
-            *sent = (*sent).max(Some(id));
+        let is_new = self.next[urgency as usize] <= id.get();
+        for next in &mut self.next[self.min as usize..] {
+            *next = (*next).max(id.get().saturating_add(1));
         }
         is_new
     }

@@ -23,7 +23,8 @@ use super::cursor::Cursor;
 use crate::broadcasts::Followed;
 use crate::clients::{Mail, Registration};
 use crate::config::Config;
-use crate::service::{Handover, PushService};
+use crate::http::Site;
+use crate::service::Handover;
 use crate::store::{Batch, Filter};
 
 /// One read of the log and the frames it becomes: what is in memory at one
@@ -50,31 +51,46 @@ pub fn session_settings(config: &Config) -> SessionSettings {
     }
 }
 
-/// A connection whose handshake is done; `read` is what came after that.
+/// Opens a connection whose handshake is done; `read` is what came after that.
+/// Waits for its hello and answers it. `None` when it has ended before; `stop`
+/// ends it too, and later ones are told through their mailbox.
 pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     io: IO,
     read: Vec<u8>,
-    service: &PushService,
+    site: Arc<Site>,
     settings: Arc<SessionSettings>,
-) -> Connection<'_, IO> {
-    let frame_bytes = service.config().limits.frame_bytes;
+    stop: &CancellationToken,
+) -> Option<(Connection<IO>, Owner)> {
+    let frame_bytes = site.service.config().limits.frame_bytes;
     // The defaults take 128 KiB for each connection, idle or not.
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
         .max_message_size(Some(frame_bytes))
         .max_frame_size(Some(frame_bytes));
-    let socket = WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await;
-    Connection {
-        socket,
+    site.service.metrics().user_agents.inc();
+    let mut connection = Connection {
+        socket: WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await,
         session: Session::new(settings, Instant::now().into_std()),
-        service,
-        since: service.now(),
+        since: site.service.now(),
+        site,
         cursor: Cursor::new(),
-        behind: true,
         accepted: None,
         followed: Followed::default(),
+    };
+    match connection.hello(stop).await {
+        Ok(owner) => Some((connection, owner)),
+        Err(end) => {
+            connection.end(end).await;
+            None
+        }
     }
+}
+
+/// Whose a connection is, and what is told to it.
+pub struct Owner {
+    uaid: Uaid,
+    registration: Registration,
 }
 
 /// What a connection waits for after `hello`.
@@ -90,59 +106,51 @@ enum Event {
 }
 
 /// A user agent that is connected by a WebSocket.
-pub struct Connection<'s, IO> {
+pub struct Connection<IO> {
     socket: WebSocketStream<IO>,
     session: Session,
-    service: &'s PushService,
+    site: Arc<Site>,
     /// When the connection began.
     since: UnixTime,
     cursor: Cursor,
-    /// Whether the log may hold something to send after the cursor.
-    behind: bool,
-    /// When the first of that was accepted, if it came meanwhile.
+    /// When the first of what is after that was accepted, if it came meanwhile.
     accepted: Option<Instant>,
     followed: Followed,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
-    /// Serves the connection until it ends. `stop` ends one that has not said
-    /// hello, later ones are told through their mailbox.
-    pub async fn serve(&mut self, stop: &CancellationToken) {
-        if let End::Close(close) = self.live(stop).await {
-            self.service.metrics().close(&close);
-            tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
-            Box::pin(self.close(&close)).await;
-        }
-    }
-
-    /// The life of a connection, until it ends.
+impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
+    /// Serves the connection until it ends.
     ///
     /// Boxed is what does not wait for long: a future takes as much as its
     /// largest state, and the one in which a connection is idle is the smallest
-    /// of them.
-    async fn live(&mut self, stop: &CancellationToken) -> End {
-        let (uaid, registration) = match Box::pin(self.hello(stop)).await {
-            Ok(connected) => connected,
-            Err(end) => return end,
-        };
-        loop {
-            let may_send = self.behind && self.session.room().is_some();
-            let event = tokio::select! {
-                biased;
-                frame = self.socket.next() => Event::Frame(frame),
-                mail = registration.mail() => Event::Mail(mail),
-                () = ready(()), if may_send => Event::Room,
-                () = sleep_until(self.session.next_timeout().into()) => Event::Timeout,
+    /// of them. An `async fn` would hold its arguments twice.
+    #[expect(clippy::manual_async_fn, reason = "a block takes less memory")]
+    pub fn serve(&mut self, owner: Owner) -> impl Future<Output = ()> + Send
+    where
+        IO: Send,
+    {
+        async move {
+            let end = loop {
+                let may_send = self.cursor.behind && self.session.room().is_some();
+                let event = tokio::select! {
+                    biased;
+                    frame = self.socket.next() => Event::Frame(frame),
+                    mail = owner.registration.mail() => Event::Mail(mail),
+                    () = ready(()), if may_send => Event::Room,
+                    () = sleep_until(self.session.next_timeout().into()) => Event::Timeout,
+                };
+                if let Err(end) = Box::pin(self.handle(owner.uaid, event)).await {
+                    break end;
+                }
             };
-            if let Err(end) = Box::pin(self.handle(uaid, event)).await {
-                return end;
-            }
+            drop(owner);
+            Box::pin(self.end(end)).await;
         }
     }
 
     /// Waits for `hello` and answers it. The mailbox is registered before the
     /// log is first read, so that nothing falls between.
-    async fn hello(&mut self, stop: &CancellationToken) -> Result<(Uaid, Registration), End> {
+    async fn hello(&mut self, stop: &CancellationToken) -> Result<Owner, End> {
         loop {
             let command = tokio::select! {
                 biased;
@@ -154,10 +162,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                 }
             };
             if let Some(Command::Connect { uaid, broadcasts }) = command {
-                let (uaid, registration) = self.service.connect(uaid).await?;
+                let (uaid, registration) = self.site.service.connect(uaid).await?;
                 let news = self.follow(&broadcasts);
                 self.send(&ServerMessage::hello(uaid, news)).await?;
-                return Ok((uaid.digest(), registration));
+                let uaid = uaid.digest();
+                return Ok(Owner { uaid, registration });
             }
         }
     }
@@ -215,11 +224,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             }
             Some(Command::Reply(message)) => self.send(&message).await,
             Some(Command::Nacked) => {
-                self.service.metrics().nacks.inc();
+                self.site.service.metrics().nacks.inc();
                 Ok(())
             }
             Some(Command::Ignored) => {
-                self.service.metrics().ignored.inc();
+                self.site.service.metrics().ignored.inc();
                 Ok(())
             }
             // The session lets hello through only once, and that was answered.
@@ -233,10 +242,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         channel: ChannelId,
         key: Option<PublicKey>,
     ) -> Result<(), End> {
-        let (status, push_endpoint) = match self.service.subscribe(uaid, channel, key).await {
+        let (status, push_endpoint) = match self.site.service.subscribe(uaid, channel, key).await {
             Ok(endpoint) => (200, Some(endpoint)),
             Err(error) => {
-                self.service.metrics().refuse(error.label());
+                self.site.service.metrics().refuse(error.label());
                 (error.user_agent_status(), None)
             }
         };
@@ -250,7 +259,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     }
 
     async fn unsubscribe(&mut self, uaid: Uaid, channel: ChannelId) -> Result<(), End> {
-        let ended = self.service.unsubscribe(uaid, channel).await;
+        let ended = self.site.service.unsubscribe(uaid, channel).await;
         let status = ended.map_or_else(|error| error.user_agent_status(), |()| 200);
         self.send(&ServerMessage::Unregister {
             channel_id: channel.to_string(),
@@ -261,9 +270,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
 
     async fn acknowledge(&mut self, uaid: Uaid, updates: Vec<AckUpdate>) {
         for update in &updates {
-            if let Some(id) = self.service.acknowledge(uaid, update).await {
+            if let Some(id) = self.site.service.acknowledge(uaid, update).await {
                 let in_flight = self.session.settle(id, Instant::now().into_std());
-                in_flight.inspect(|took| self.service.metrics().ack.record(*took));
+                in_flight.inspect(|took| self.site.service.metrics().ack.record(*took));
             }
         }
     }
@@ -271,7 +280,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     /// Sets the least urgency that is sent. What a higher one has held back is
     /// sent now.
     async fn filter(&mut self, min: Urgency) -> Result<(), End> {
-        self.behind |= min < self.cursor.min();
         self.cursor.filter(min);
         self.send(&ServerMessage::Urgency { status: 200 }).await
     }
@@ -279,7 +287,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     /// Follows these broadcasts too, and gives what the user agent lacks of
     /// all that it follows.
     fn follow(&mut self, wanted: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let broadcasts = self.service.broadcasts();
+        let broadcasts = self.site.service.broadcasts();
         self.followed.follow(&broadcasts, wanted);
         self.followed.news(&broadcasts)
     }
@@ -297,7 +305,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             return Err(close.into());
         }
         if mail.log {
-            self.behind = true;
+            self.cursor.behind = true;
             self.accepted = self.accepted.or(mail.since);
         }
         let handover = Handover::now(mail.since);
@@ -305,11 +313,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             if message.urgency >= self.cursor.min() {
                 self.notify(uaid, &message, handover).await?;
             } else {
-                self.service.pass_over(uaid, message.id).await;
+                self.site.service.pass_over(uaid, message.id).await;
             }
         }
         if mail.broadcasts {
-            let news = self.followed.news(&self.service.broadcasts());
+            let news = self.followed.news(&self.site.service.broadcasts());
             self.announce(news).await?;
         }
         Ok(())
@@ -329,12 +337,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
             ..Filter::NONE
         };
         let after = self.cursor.after();
-        let messages = match self.service.pending(uaid, after, filter, batch).await {
+        let messages = match self.site.service.pending(uaid, after, filter, batch).await {
             // All are woken when the store returns.
-            Err(_) if !self.service.store_is_well() => Vec::new(),
+            Err(_) if !self.site.service.store_is_well() => Vec::new(),
             read => read?,
         };
-        self.behind = !messages.is_empty();
+        self.cursor.behind = !messages.is_empty();
         let handover = Handover::now(self.accepted.take());
         for message in &messages {
             if self.cursor.pass(message.id, message.urgency) {
@@ -350,13 +358,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
         message: &PushMessage,
         handover: Handover,
     ) -> Result<(), End> {
-        let version = self.service.version(uaid, message.id);
+        let version = self.site.service.version(uaid, message.id);
         self.send(&ServerMessage::notification(message, version))
             .await?;
         let written = Instant::now();
         self.session
             .sent(message.id, message.size(), written.into_std());
-        self.service
+        self.site
+            .service
             .delivered(message, self.since, handover, written);
         Ok(())
     }
@@ -376,7 +385,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     /// Writes a frame; a peer that does not read for `user_agent.write_timeout`
     /// is given up.
     async fn write(&mut self, frame: Message) -> Result<(), End> {
-        let patience = self.service.config().user_agent.write_timeout;
+        let patience = self.site.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.send(frame)).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(self.stuck()),
@@ -385,7 +394,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
 
     /// Writes what the library has made, within the same time.
     async fn flush(&mut self) -> Result<(), End> {
-        let patience = self.service.config().user_agent.write_timeout;
+        let patience = self.site.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.flush()).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(self.stuck()),
@@ -393,7 +402,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
     }
 
     fn stuck(&self) -> End {
-        self.service.metrics().cut("user_agent.write_timeout");
+        self.site.service.metrics().cut("user_agent.write_timeout");
         End::Lost
     }
 }

@@ -48,10 +48,20 @@ impl From<SocketError> for End {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
+    /// Ends the connection, as far as it has not ended itself.
+    pub(super) async fn end(&mut self, end: End) {
+        if let End::Close(close) = end {
+            self.site.service.metrics().close(&close);
+            tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
+            self.close(&close).await;
+        }
+        self.site.service.metrics().user_agents.dec();
+    }
+
     /// Sends the Close frame and ends TCP without waiting for the peer's:
     /// Firefox does not answer one, and stays until TCP is closed.
-    pub(super) async fn close(&mut self, close: &Close) {
+    async fn close(&mut self, close: &Close) {
         let frame = CloseFrame {
             code: close.code().into(),
             reason: close.to_string().into(),
@@ -66,7 +76,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<'_, IO> {
                 said => said,
             }
         };
-        let patience = self.service.config().user_agent.write_timeout;
+        let patience = self.site.service.config().user_agent.write_timeout;
         if !matches!(timeout(patience, said).await, Ok(Ok(()))) {
             return;
         }
