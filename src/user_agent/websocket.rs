@@ -52,8 +52,8 @@ pub fn session_settings(config: &Config) -> SessionSettings {
 }
 
 /// Opens a connection whose handshake is done; `read` is what came after that.
-/// Waits for its hello and answers it. `None` when it has ended before; `stop`
-/// ends it too, and later ones are told through their mailbox.
+/// Waits for its hello and answers it; `None` when it has ended before. `stop`
+/// ends it until then, and afterwards what its mailbox is told.
 pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     io: IO,
     read: Vec<u8>,

@@ -34,8 +34,9 @@ const UNSYNCED_AT_MOST: Duration = Duration::from_secs(1);
 /// set the pace themselves.
 const APART: Duration = Duration::from_millis(1);
 
-/// How many are several: fewer come too seldom for a wait to gather more.
-const SEVERAL: usize = 3;
+/// How many are several: where fewer come, the wait would gather too few to be
+/// worth it.
+const SEVERAL: usize = 6;
 
 /// Octets of changes that may be applied and not yet synced. The engine writes
 /// several octets for one of a change; this is a quarter of its segment.
