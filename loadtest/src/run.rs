@@ -101,6 +101,21 @@ impl Run {
         self.stopwatch.now()
     }
 
+    /// Signs tokens for so many pushes, in a phase of its own, if each is to have
+    /// one of its own.
+    pub async fn sign_ahead(self: &Arc<Self>, count: u64) {
+        if self.setup.signing == Signing::Fresh {
+            self.phase("sign");
+            let run = Arc::clone(self);
+            let signed = tokio::task::spawn_blocking(move || {
+                let known = (0..run.setup.user_agents).find_map(|one| run.subscriptions.get(one));
+                known.inspect(|to| run.writer.sign_ahead(to, count));
+            });
+            // What is not signed ahead is signed when it is due.
+            let _ = signed.await;
+        }
+    }
+
     /// Takes a sample of each process that is observed.
     pub fn observe(&self) -> Moment {
         let now = self.now();

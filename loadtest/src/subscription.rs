@@ -22,6 +22,9 @@ use crate::ledger::Terms;
 /// For how long VAPID tokens are made out; longer than any run.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(23 * 3600);
 
+/// For how many pushes tokens are signed ahead: some 50 MB.
+pub const MOST_AHEAD: u64 = 200_000;
+
 /// What encryption adds to the contents of a message (RFC 8291 §4): the header,
 /// a delimiter and a tag.
 pub const OVERHEAD: usize = HEADER + 17;
@@ -164,6 +167,8 @@ pub struct Writer {
     /// The token in use, and the origin it is made out to.
     token: Mutex<Option<(String, HeaderValue)>>,
     fresh: AtomicU64,
+    /// Tokens that were signed before they were needed, and their origin.
+    ahead: Mutex<(String, Vec<HeaderValue>)>,
 }
 
 impl Writer {
@@ -179,6 +184,7 @@ impl Writer {
             clock,
             token: Mutex::default(),
             fresh: AtomicU64::new(0),
+            ahead: Mutex::default(),
         }
     }
 
@@ -236,19 +242,42 @@ impl Writer {
         Ok(body)
     }
 
+    /// Signs tokens for so many pushes to a service, at most [`MOST_AHEAD`], so
+    /// that it takes no time when they are due. Blocks. Does nothing where pushes
+    /// need no tokens of their own.
+    pub fn sign_ahead(&self, to: &Subscription, count: u64) {
+        if self.signing == Signing::Fresh {
+            let tokens = (0..count.min(MOST_AHEAD)).filter_map(|_| self.sign_fresh(to));
+            let signed = (origin(to).to_owned(), tokens.collect());
+            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = signed;
+        }
+    }
+
     fn authorization(&self, to: &Subscription) -> Option<HeaderValue> {
         match self.signing {
             Signing::Not => None,
-            Signing::Fresh => {
-                let number = self.fresh.fetch_add(1, Ordering::Relaxed);
-                self.sign(to, Some(&format!("mailto:{number}@load.example")))
-            }
+            Signing::Fresh => self.take_ahead(to).or_else(|| self.sign_fresh(to)),
             Signing::Once => self.token_in_use(to),
         }
     }
 
+    fn take_ahead(&self, to: &Subscription) -> Option<HeaderValue> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let (signed, tokens) = &mut *ahead;
+        if *signed == origin(to) {
+            tokens.pop()
+        } else {
+            None
+        }
+    }
+
+    fn sign_fresh(&self, to: &Subscription) -> Option<HeaderValue> {
+        let number = self.fresh.fetch_add(1, Ordering::Relaxed);
+        self.sign(to, Some(&format!("mailto:{number}@load.example")))
+    }
+
     fn token_in_use(&self, to: &Subscription) -> Option<HeaderValue> {
-        let origin = &to.endpoint[..Position::BeforePath];
+        let origin = origin(to);
         let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         match &*token {
             Some((signed, token)) if signed == origin => Some(token.clone()),
@@ -265,5 +294,30 @@ impl Writer {
         let expires_at = self.clock.now() + TOKEN_LIFETIME;
         let value = self.vapid.authorization(&origin, expires_at, subject);
         HeaderValue::from_str(&value).ok()
+    }
+}
+
+/// The origin of a subscription's endpoint, as far as its text tells.
+fn origin(to: &Subscription) -> &str {
+    &to.endpoint[..Position::BeforePath]
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_push_has_a_token_of_its_own_signed_ahead_or_not() {
+        let writer = Writer::new(Contents::new(1), Signing::Fresh, Clock::system());
+        let one = Subscription::new("http://127.0.0.1:1/push/a", None).unwrap();
+        let elsewhere = Subscription::new("http://127.0.0.1:2/push/a", None).unwrap();
+        writer.sign_ahead(&one, 2);
+        let tokens = [&one, &elsewhere, &one, &one].map(|to| writer.authorization(to).unwrap());
+        assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), 4);
+        // Of those signed ahead none is left, and none went elsewhere.
+        assert_eq!(writer.fresh.load(Ordering::Relaxed), 4);
     }
 }

@@ -124,6 +124,6 @@ fn give_up(until: CancellationToken, after: Duration) -> JoinSet<()> {
     clippy::cast_sign_loss,
     reason = "positive, and what is beyond the most is cut off"
 )]
-fn messages(rate: f64, duration: Duration) -> u64 {
+pub fn messages(rate: f64, duration: Duration) -> u64 {
     ((rate * duration.as_secs_f64()) as u64).clamp(1, MOST_MESSAGES)
 }

@@ -30,6 +30,8 @@ impl Fanout {
     pub(super) async fn play(&self, run: &Arc<Run>) {
         run.phase("connect");
         let held = Held::all(run).await;
+        let pushes = u64::from(run.setup.user_agents) * u64::from(self.rounds);
+        run.sign_ahead(pushes).await;
         for _ in 0..self.rounds {
             run.phase("fanout");
             each_in_turn(run, 1, self.pushing.letter()).await;

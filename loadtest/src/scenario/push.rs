@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::{Common, Pushing, duration, seconds};
 use crate::population::Held;
 use crate::run::Run;
-use crate::traffic::Traffic;
+use crate::traffic::{Traffic, messages};
 
 /// Settings of `push`.
 #[derive(Clone, Debug, Args, Serialize)]
@@ -36,6 +36,7 @@ impl Push {
     pub(super) async fn play(&self, run: &Arc<Run>) {
         run.phase("connect");
         let held = Held::all(run).await;
+        run.sign_ahead(messages(self.rate, self.duration)).await;
         run.phase("push");
         let traffic = Traffic {
             letter: self.pushing.letter(),

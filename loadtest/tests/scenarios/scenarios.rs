@@ -78,6 +78,16 @@ async fn every_way_to_push_is_taken() {
 }
 
 #[tokio::test]
+async fn fresh_tokens_are_signed_before_the_pushes_begin() {
+    let service = Service::start().await;
+    let push = "push -n 5 --rate 100 --duration 500ms --fresh-tokens";
+    let outcome = passes(&format!("{push} {}", service.url)).await;
+    assert_eq!(outcome.messages, all_delivered(50));
+    let phases: Vec<_> = outcome.phases.iter().map(|phase| &phase.name).collect();
+    assert_eq!(phases, ["connect", "sign", "push", "settle", "leave"]);
+}
+
+#[tokio::test]
 async fn fanout_sends_one_message_to_each() {
     let service = Service::start().await;
     let outcome = passes(&format!("fanout -n 20 --rounds 2 {}", service.url)).await;
