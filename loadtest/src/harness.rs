@@ -6,10 +6,11 @@ use std::io::Write;
 use std::{env, fs, io};
 
 use bugle::Clock;
-use bugle::client::ClientError;
+use bugle::client::{ClientError, Dialer, UserAgent};
 use serde_json::Value;
 use tokio::signal;
 use tokio::time::timeout;
+use url::Url;
 
 use crate::machine::Machine;
 use crate::meters::read;
@@ -82,7 +83,8 @@ pub fn play(scenario: &Scenario) -> Result<Outcome, Failure> {
 /// Plays a scenario on this runtime.
 ///
 /// # Errors
-/// When it could not begin.
+/// When it could not begin: also when the service does not let a first user agent
+/// in.
 pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     let common = scenario.common();
     let started_at = Clock::system().now().as_secs();
@@ -91,7 +93,9 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     setup.guard.check(&setup.url)?;
     check_machine(&common.needs(pushing))?;
     let observer = Observer::new(&common.pid)?;
-    let run = Run::new(setup, common.dialer()?, observer);
+    let dialer = common.dialer()?;
+    knock(&dialer, &setup.url).await?;
+    let run = Run::new(setup, dialer, observer);
     let watch = Watch::start(&run, common.time_limit, common.quiet);
 
     let mut faults = Vec::new();
@@ -144,6 +148,16 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
         generator: processes.pop(),
         service,
     })
+}
+
+/// Lets one user agent come and go: what all would meet is told before they try,
+/// again and again.
+async fn knock(dialer: &Dialer, url: &Url) -> Result<(), ClientError> {
+    let mut first = UserAgent::connect(dialer, url).await?;
+    first.hello(None).await?;
+    // However it ends, it was let in.
+    let _ = first.close().await;
+    Ok(())
 }
 
 /// What the run cannot go without; what it may lack is told.

@@ -58,9 +58,21 @@ async fn what_cannot_be_run_ends_with_2() {
         &["connect", "ws://127.0.0.1:1/", "--time-limit", "13h"],
         &["connect", "ws://127.0.0.1:1/", "--pid", "4294967295"],
         &["mixed", "ws://127.0.0.1:1/", "--file", "/nowhere"],
+        &["connect", "ws://127.0.0.1:1/"],
     ] {
         let output = program(arguments).await;
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
     }
+}
+
+#[tokio::test]
+async fn a_service_that_nobody_can_reach_is_told_before_all_try() {
+    let service = Service::start_tls().await;
+    let begun = ["connect", "-n", "1000", "--time-limit", "10m", &service.url];
+    let output = program(&begun).await;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("is not trusted (UnknownIssuer)"), "{said}");
+    assert!(said.contains("by --ca FILE"), "{said}");
 }
