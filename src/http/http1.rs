@@ -202,6 +202,8 @@ fn become_websocket(
             return;
         };
         connection.serve(owner).await;
+        // Only what is closed makes room.
+        drop(connection);
         drop(places);
     }
 }
