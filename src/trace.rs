@@ -251,6 +251,7 @@ mod tests {
     use bugle_protocol::Topic;
 
     use super::*;
+    use crate::store::Origin;
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
 
@@ -272,6 +273,7 @@ mod tests {
             topic: topic.map(|topic| topic.parse::<Topic>().unwrap()),
             content: None,
             receipt: None,
+            origin: Origin::default(),
         };
         if let Some(begun) = trace.begin(UAID, &message, None) {
             trace.accepted(begun, MessageId::new(id), at(id));

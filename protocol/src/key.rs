@@ -2,6 +2,7 @@
 //! and `dh` of message encryption.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use p256::elliptic_curve::sec1::ToSec1Point;
 use subtle::ConstantTimeEq;
@@ -89,6 +90,12 @@ impl PartialEq for PublicKey {
     /// sends.
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Hash for PublicKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

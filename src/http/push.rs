@@ -14,10 +14,12 @@ use tokio::time::Instant;
 
 use super::body::{self, Content};
 use super::{Reply, Site, empty, options, set, text};
+use crate::addresses::network;
 use crate::compat;
 use crate::error::Error;
 use crate::service::Accepted;
 use crate::shares::Who;
+use crate::store::Origin;
 use crate::telemetry::traces::Accept;
 
 /// What the resource takes.
@@ -91,8 +93,12 @@ async fn accept(
         Ttl::ZERO => None,
         _ => Some(share.turn().await?),
     };
+    let origin = Origin {
+        key: key.copied(),
+        network: Some(network(address)),
+    };
     let accepted = service
-        .push(&subscription, push, content, wish, key, span)
+        .push(&subscription, push, content, wish, origin, span)
         .await?;
     needed.for_each(|switch| service.metrics().tolerate(switch));
     Ok(accepted)

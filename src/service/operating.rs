@@ -9,7 +9,7 @@ use bugle_protocol::{
 use super::PushService;
 use crate::clients::Reader;
 use crate::error::Error;
-use crate::store::{Backlog, Subscription};
+use crate::store::{Backlog, Largest, Subscription};
 
 /// What a text names that an operator was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +143,15 @@ impl PushService {
             return Err(Error::NoSubscription);
         }
         self.end_channel(uaid, channel).await
+    }
+
+    /// Who holds most of what is stored: at most `most` of each kind, and never
+    /// more than 1000.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn largest(&self, most: usize) -> Result<Largest, Error> {
+        self.stored(self.store.largest(most).await)
     }
 
     /// Whether a message waits for its user agent.

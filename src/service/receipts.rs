@@ -11,7 +11,7 @@ use super::PushService;
 use crate::clients::Reader;
 use crate::error::Error;
 use crate::random::random;
-use crate::store::{Receipt, ReceiptId, ReceiptStatus};
+use crate::store::{Origin, Receipt, ReceiptId, ReceiptStatus};
 
 /// What a request says about receipts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,7 @@ impl PushService {
         &self,
         wish: Wish,
         ttl: Ttl,
+        origin: Origin,
     ) -> Result<Option<ReceiptSubscriptionId>, Error> {
         let now = self.now();
         let lifetime = self.config.push.receipt_lifetime;
@@ -74,8 +75,9 @@ impl PushService {
         };
         // Longer than this message needs, so that not every push writes it.
         let ends_at = now + self.config.push.max_ttl + lifetime;
-        let put = self.store.put_receipt_subscription(id, ends_at).await;
-        self.stored(put)?;
+        let store = &self.store;
+        let put = store.put_receipt_subscription(id, ends_at, origin, now);
+        self.stored(put.await)?;
         Ok(Some(id))
     }
 

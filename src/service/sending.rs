@@ -1,16 +1,14 @@
 //! What application servers ask for (RFC 8030 §5).
 
 use bugle_protocol::push::PushHeaders;
-use bugle_protocol::{
-    Content, MessageId, MessageUrl, PublicKey, PushEndpoint, PushMessage, Ttl, Uaid,
-};
+use bugle_protocol::{Content, MessageId, MessageUrl, PushEndpoint, PushMessage, Ttl, Uaid};
 use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::PushService;
 use super::receipts::Wish;
 use crate::error::Error;
-use crate::store::{NewMessage, ReceiptStatus, Removal, StoreError, Subscription};
+use crate::store::{NewMessage, Origin, ReceiptStatus, Removal, StoreError, Subscription};
 use crate::telemetry::traces::Accept;
 use crate::trace::Event;
 use crate::verifier::Sender;
@@ -69,7 +67,7 @@ impl PushService {
         }
     }
 
-    /// Takes a message, `signed_by` its sender, in the trace of `span`. When this
+    /// Takes a message from `origin`, in the trace of `span`. When this
     /// returns, the message is safe, or its TTL is 0 and it has been handed to
     /// the user agent or dropped (RFC 8030 §5.2).
     ///
@@ -83,13 +81,13 @@ impl PushService {
         headers: PushHeaders,
         content: Option<Content>,
         wish: Wish,
-        signed_by: Option<&PublicKey>,
+        origin: Origin,
         span: Option<&Accept>,
     ) -> Result<Accepted, Error> {
         let now = self.now();
         let most = Ttl::from_secs(self.config.push.max_ttl.as_secs());
         let ttl = headers.ttl.min(most);
-        let receipt = self.grant(wish, ttl).await?;
+        let receipt = self.grant(wish, ttl, origin).await?;
         let message = NewMessage {
             channel: subscription.channel,
             subscription: subscription.id,
@@ -99,11 +97,12 @@ impl PushService {
             topic: headers.topic,
             receipt,
             content,
+            origin,
         };
         let uaid = subscription.uaid;
         // Only a message that nothing will keep is worth a second copy.
         let live = (ttl == Ttl::ZERO).then(|| message.clone());
-        let traced = self.trace.begin(uaid, &message, signed_by);
+        let traced = self.trace.begin(uaid, &message, origin.key.as_ref());
         let handed = Instant::now();
         let id = self.append(uaid, message).await?;
         if let Some(traced) = traced {

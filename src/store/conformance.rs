@@ -7,6 +7,7 @@
 
 mod broadcasts;
 mod filter;
+mod largest;
 mod limits;
 mod messages;
 mod model;
@@ -19,13 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_protocol::{
-    ChannelId, Content, ContentCoding, MessageId, PushMessage, ReceiptSubscriptionId,
+    ChannelId, Content, ContentCoding, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId,
     SubscriptionId, Uaid, UnixTime, Urgency,
 };
 
 use super::memory::MemoryStore;
 use super::sled::SledStore;
-use super::{Backlog, Batch, Filter, NewMessage, Removal, Store, StoreLimits, Subscription};
+use super::{
+    Backlog, Batch, Filter, NewMessage, Origin, Removal, Store, StoreLimits, Subscription,
+};
 use crate::config::Config;
 
 /// A store, with the folder it is in.
@@ -133,6 +136,7 @@ fn message_for(subscription: &Subscription, body: &str) -> NewMessage {
             body: body.into(),
         }),
         receipt: None,
+        origin: Origin::default(),
     }
 }
 
@@ -146,6 +150,19 @@ fn with_ttl(mut message: NewMessage, millis: u64) -> NewMessage {
     message
 }
 
+/// Where a push came from: 0 is nowhere, an odd number has a key of its own.
+fn origin_of(n: u8) -> Origin {
+    Origin {
+        key: (n % 2 == 1).then(|| PublicKey::from_kept(&[n; 65]).unwrap()),
+        network: (n > 0).then(|| [192, 0, 2, n].into()),
+    }
+}
+
+fn sent_from(mut message: NewMessage, n: u8) -> NewMessage {
+    message.origin = origin_of(n);
+    message
+}
+
 /// With a receipt for that receipt subscription.
 fn awaited(mut message: NewMessage, n: u8) -> NewMessage {
     message.receipt = Some(receipt_subscription(n));
@@ -154,7 +171,8 @@ fn awaited(mut message: NewMessage, n: u8) -> NewMessage {
 
 /// Makes a receipt subscription that lasts for long.
 async fn receipts_of(store: &Arc<dyn Store>, n: u8) {
-    let put = store.put_receipt_subscription(receipt_subscription(n), at(u64::from(u32::MAX)));
+    let (id, ends_at) = (receipt_subscription(n), at(u64::from(u32::MAX)));
+    let put = store.put_receipt_subscription(id, ends_at, Origin::default(), NOW);
     put.await.unwrap();
 }
 

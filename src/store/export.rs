@@ -222,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::client::new_key_pair;
-    use crate::store::{ReceiptId, ReceiptStatus};
+    use crate::store::{Origin, ReceiptId, ReceiptStatus};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
     const RECEIPTS: ReceiptSubscriptionId = ReceiptSubscriptionId::from_bytes([0xf; 16]);
@@ -241,6 +241,7 @@ mod tests {
                 body,
             }),
             receipt: Some(RECEIPTS),
+            origin: Origin::default(),
         }
     }
 

@@ -4,87 +4,20 @@
 //! Pure: no disk, no clock, no lock. Every engine keeps one beside its records
 //! and changes both under the same lock.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bugle_protocol::{
-    MessageId, ReceiptSubscriptionId, SubscriptionId, Topic, Uaid, UnixTime, Urgency,
+    ChannelId, MessageId, PublicKey, PushEndpoint, ReceiptSubscriptionId, SubscriptionId, Uaid,
+    UnixTime, Urgency,
 };
 
+use super::holders::{Amount, Holder, Holders};
+use super::largest::{Held, Largest, Top};
+use super::log::{Entry, Log, TopicKey};
 use super::receipt_logs::Settled;
 use super::{Backlog, Batch, Limit, NewMessage, Removal, StoreLimits, Usage};
-
-/// What a later message of the same subscription and topic replaces
-/// (RFC 8030 §5.4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct TopicKey {
-    subscription: SubscriptionId,
-    topic: Topic,
-}
-
-impl TopicKey {
-    /// `None` for a message without a topic.
-    fn of(message: &NewMessage) -> Option<Self> {
-        message.topic.clone().map(|topic| Self {
-            subscription: message.subscription,
-            topic,
-        })
-    }
-}
-
-/// One stored message.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// Its place in the log.
-    pub(super) id: MessageId,
-    /// From this time on it is not delivered.
-    pub(super) expires_at: UnixTime,
-    /// Goes with its messages.
-    pub(super) subscription: SubscriptionId,
-    /// Octets, as `PushMessage::size` counts them.
-    pub(super) size: u32,
-    /// In how many records the engine keeps it.
-    pub(super) parts: u16,
-    /// Filters delivery (RFC 8030 §5.3).
-    urgency: Urgency,
-    /// Shared with the key of [`Index::topics`].
-    topic: Option<Arc<TopicKey>>,
-}
-
-impl Entry {
-    /// For a message under the id it was given, kept in `parts` records.
-    fn new(id: MessageId, message: &NewMessage, parts: u16) -> Self {
-        Self {
-            id,
-            expires_at: message.expires_at,
-            subscription: message.subscription,
-            size: u32::try_from(message.size()).unwrap_or(u32::MAX),
-            parts,
-            urgency: message.urgency,
-            topic: TopicKey::of(message).map(Arc::new),
-        }
-    }
-
-    /// Whether it may still be delivered (RFC 8030 §5.2).
-    pub(super) fn is_live(&self, now: UnixTime) -> bool {
-        now < self.expires_at
-    }
-}
-
-/// The messages of one user agent.
-#[derive(Debug)]
-struct Log {
-    /// In the order of ids, which only grow.
-    entries: VecDeque<Entry>,
-    /// The sum of their sizes.
-    bytes: u64,
-}
-
-impl Log {
-    fn position(&self, id: MessageId) -> Option<usize> {
-        self.entries.binary_search_by_key(&id, |e| e.id).ok()
-    }
-}
 
 /// A receipt that a message will leave.
 #[derive(Debug)]
@@ -102,6 +35,8 @@ pub(super) struct Index {
     topics: HashMap<Arc<TopicKey>, MessageId>,
     /// Beside the entries, because few messages have one.
     awaited: HashMap<MessageId, Awaited>,
+    /// What senders and addresses have in all logs together.
+    holders: Holders,
     messages: u64,
     bytes: u64,
 }
@@ -124,11 +59,8 @@ impl Index {
         let old = replaced.and_then(|id| self.get(uaid, id));
         let (less, freed) = old.map_or((0, 0), |e| (1, u64::from(e.size)));
         let size = message.size() as u64;
-        let (count, bytes) = self
-            .logs
-            .get(&uaid)
-            .map_or((0, 0), |log| (log.entries.len(), log.bytes));
-        if count - less >= limits.messages_per_user_agent as usize {
+        let Backlog { messages, bytes } = self.backlog(uaid);
+        if messages - less >= u64::from(limits.messages_per_user_agent) {
             return Err(Limit::MessagesPerUserAgent);
         }
         if bytes - freed + size > limits.bytes_per_user_agent {
@@ -147,39 +79,44 @@ impl Index {
     /// Adds a message that is kept in `parts` records; its id is greater than
     /// those already in its log.
     pub(super) fn insert(&mut self, uaid: Uaid, id: MessageId, message: &NewMessage, parts: u16) {
-        let entry = Entry::new(id, message, parts);
         if let Some(by) = message.receipt {
             self.awaited.insert(id, Awaited { by, attempts: 0 });
         }
+        let amount = Amount {
+            items: 1,
+            bytes: message.size() as u64,
+            receipts: u64::from(message.receipt.is_some()),
+        };
+        let charged = self
+            .holders
+            .charge(&message.origin, amount, message.accepted_at);
+        let entry = Entry::new(id, message, parts, charged);
         self.messages += 1;
         self.bytes += u64::from(entry.size);
         self.expiry.insert((entry.expires_at, entry.id), uaid);
         if let Some(key) = &entry.topic {
             self.topics.insert(Arc::clone(key), entry.id);
         }
-        // Most logs hold one message: begin with room for that.
-        let log = self.logs.entry(uaid).or_insert_with(|| Log {
-            entries: VecDeque::with_capacity(1),
-            bytes: 0,
-        });
-        log.bytes += u64::from(entry.size);
-        log.entries.push_back(entry);
+        self.logs.entry(uaid).or_insert_with(Log::new).push(entry);
     }
 
     /// Takes a message out, if it is there.
     pub(super) fn remove(&mut self, uaid: Uaid, id: MessageId) -> Option<Entry> {
         let log = self.logs.get_mut(&uaid)?;
-        let entry = log.entries.remove(log.position(id)?)?;
-        log.bytes -= u64::from(entry.size);
-        if log.entries.is_empty() {
+        let entry = log.remove(id)?;
+        if log.entries().is_empty() {
             self.logs.remove(&uaid);
-        } else if log.entries.len() * 4 < log.entries.capacity() {
-            log.entries.shrink_to(log.entries.len() * 2);
         }
         self.messages -= 1;
         self.bytes -= u64::from(entry.size);
         self.expiry.remove(&(entry.expires_at, id));
-        self.awaited.remove(&id);
+        let awaited = self.awaited.remove(&id);
+        let amount = Amount {
+            items: 1,
+            bytes: u64::from(entry.size),
+            receipts: u64::from(awaited.is_some()),
+        };
+        self.holders.discharge(entry.charged, amount);
         // A successor with the same topic may already stand here.
         if let Some(key) = &entry.topic
             && self.topics.get(key) == Some(&id)
@@ -191,17 +128,14 @@ impl Index {
 
     /// How much a log holds.
     pub(super) fn backlog(&self, uaid: Uaid) -> Backlog {
-        let log = self.logs.get(&uaid);
-        log.map_or(Backlog::default(), |log| Backlog {
-            messages: log.entries.len() as u64,
-            bytes: log.bytes,
-        })
+        self.logs
+            .get(&uaid)
+            .map_or(Backlog::default(), Log::backlog)
     }
 
     /// A message of a log.
     pub(super) fn get(&self, uaid: Uaid, id: MessageId) -> Option<&Entry> {
-        let log = self.logs.get(&uaid)?;
-        log.entries.get(log.position(id)?)
+        self.logs.get(&uaid)?.get(id)
     }
 
     /// The entries of a log above `after` that are live at `now`, at least as
@@ -221,10 +155,9 @@ impl Index {
             bytes: 0,
         };
         log.flat_map(move |log| {
-            let start = log
-                .entries
-                .partition_point(|e| after.is_some_and(|after| e.id <= after));
-            log.entries.range(start..)
+            let entries = log.entries();
+            let start = entries.partition_point(|e| after.is_some_and(|after| e.id <= after));
+            entries.range(start..)
         })
         .filter(move |entry| entry.is_live(now) && entry.urgency >= min)
         .filter(move |entry| subscription.is_none_or(|only| entry.subscription == only))
@@ -243,11 +176,12 @@ impl Index {
         }
     }
 
+    /// All messages, each log in the order of its ids.
     #[cfg(test)]
-    pub(super) fn forget_attempts(&mut self) {
-        for awaited in self.awaited.values_mut() {
-            awaited.attempts = 0;
-        }
+    pub(super) fn all(&self) -> Vec<(Uaid, MessageId, u16)> {
+        let logs = self.logs.iter();
+        let entries = logs.flat_map(|(uaid, log)| log.entries().iter().map(|e| (*uaid, e)));
+        entries.map(|(uaid, e)| (uaid, e.id, e.parts)).collect()
     }
 
     /// How many stored messages but for `id` will leave a receipt.
@@ -280,7 +214,7 @@ impl Index {
         subscription: SubscriptionId,
     ) -> impl Iterator<Item = &Entry> {
         let log = self.logs.get(&uaid).into_iter();
-        log.flat_map(|log| &log.entries)
+        log.flat_map(|log| log.entries())
             .filter(move |entry| entry.subscription == subscription)
     }
 
@@ -290,6 +224,68 @@ impl Index {
         let end = (now, MessageId::new(u64::MAX));
         let expired = self.expiry.range(..=end).take(limit);
         expired.map(|((_, id), uaid)| (*uaid, *id)).collect()
+    }
+
+    /// The largest holders of messages, at most `most` of each kind. `read`
+    /// gives the channel of a message, and when it was accepted.
+    ///
+    /// Looks at every log once.
+    pub(super) fn largest(
+        &self,
+        most: usize,
+        read: impl Fn(Uaid, &Entry) -> Option<(ChannelId, UnixTime)>,
+    ) -> Largest {
+        let (mut user_agents, mut subscriptions) = (Top::new(most), Top::new(most));
+        for (uaid, log) in &self.logs {
+            let held = log.backlog();
+            user_agents.add(held.bytes, (*uaid, log, held));
+            if subscriptions.takes(held.bytes) {
+                for (id, held) in log.by_subscription() {
+                    subscriptions.add(held.bytes, (*uaid, log, id, held));
+                }
+            }
+        }
+        let user_agents = user_agents.into_sorted().filter_map(|(uaid, log, held)| {
+            let (_, since) = read(uaid, log.entries().front()?)?;
+            Some(held.of(uaid, since))
+        });
+        let subscriptions = subscriptions.into_sorted();
+        let subscriptions = subscriptions.filter_map(|(uaid, log, subscription, held)| {
+            let of_it = |entry: &&Entry| entry.subscription == subscription;
+            let (channel, since) = read(uaid, log.entries().iter().find(of_it)?)?;
+            let endpoint = PushEndpoint {
+                uaid,
+                channel,
+                subscription,
+            };
+            Some(held.of(endpoint, since))
+        });
+        let (senders, addresses) = self.largest_holders(most);
+        Largest {
+            user_agents: user_agents.collect(),
+            subscriptions: subscriptions.collect(),
+            senders,
+            addresses,
+            ..Largest::default()
+        }
+    }
+
+    fn largest_holders(&self, most: usize) -> (Vec<Held<PublicKey>>, Vec<Held<IpAddr>>) {
+        let (mut senders, mut addresses) = (Top::new(most), Top::new(most));
+        for (holder, amount, since) in self.holders.iter() {
+            let held = Backlog {
+                messages: amount.items,
+                bytes: amount.bytes,
+            };
+            match holder {
+                Holder::Key(key) => senders.add(held.bytes, held.of(*key, since)),
+                Holder::Network(network) => addresses.add(held.bytes, held.of(*network, since)),
+            }
+        }
+        (
+            senders.into_sorted().collect(),
+            addresses.into_sorted().collect(),
+        )
     }
 
     /// The totals of messages; the other fields are 0.
@@ -305,9 +301,8 @@ impl Index {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use bugle_protocol::ChannelId;
-
     use super::*;
+    use crate::store::Origin;
 
     fn message(expires_at: u64, topic: Option<&str>) -> NewMessage {
         NewMessage {
@@ -319,6 +314,10 @@ mod tests {
             topic: topic.map(|topic| topic.parse().unwrap()),
             content: None,
             receipt: Some(ReceiptSubscriptionId::from_bytes([3; 16])),
+            origin: Origin {
+                key: None,
+                network: Some([192, 0, 2, 1].into()),
+            },
         }
     }
 
@@ -338,7 +337,7 @@ mod tests {
             assert!(index.remove(uaid, id(n)).is_none());
         }
         assert!(index.logs.is_empty() && index.expiry.is_empty() && index.topics.is_empty());
-        assert!(index.awaited.is_empty());
+        assert!(index.awaited.is_empty() && index.holders.iter().next().is_none());
         assert_eq!(index.usage(), Usage::default());
     }
 
@@ -353,23 +352,5 @@ mod tests {
             index.topics.values().collect::<Vec<_>>(),
             [&MessageId::new(2)]
         );
-    }
-
-    #[test]
-    fn an_entry_takes_six_words() {
-        assert!(size_of::<Entry>() <= 48);
-    }
-
-    #[test]
-    fn a_drained_log_gives_its_room_back() {
-        let mut index = Index::default();
-        let uaid = Uaid::from_bytes([7; 16]);
-        for n in 1..=1000 {
-            index.insert(uaid, id(n), &message(10, None), 1);
-        }
-        for n in 1..=990 {
-            index.remove(uaid, id(n));
-        }
-        assert!(index.logs[&uaid].entries.capacity() <= 64);
     }
 }

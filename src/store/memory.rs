@@ -12,8 +12,9 @@ use tokio::sync::watch;
 use super::index::Index;
 use super::receipt_logs::{ReceiptLogs, Settled};
 use super::{
-    Backlog, Batch, BoxFuture, Expired, Filter, Limit, NewMessage, Receipt, ReceiptId,
-    ReceiptStatus, Removal, Removed, Store, StoreError, StoreLimits, Subscription, Usage,
+    Backlog, Batch, BoxFuture, Expired, Filter, Largest, Limit, NewMessage, Origin, Receipt,
+    ReceiptId, ReceiptStatus, Removal, Removed, Store, StoreError, StoreLimits, Subscription,
+    Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
 
@@ -48,10 +49,31 @@ impl MemoryStore {
         }
     }
 
-    /// As after a restart: no message has been given out.
+    /// As after a restart: no message has been given out, and where anything
+    /// came from is forgotten.
     #[cfg(test)]
-    pub(super) fn forget_attempts(&self) {
-        self.state().index.forget_attempts();
+    pub(super) fn forget(&self) {
+        let mut state = self.state();
+        let mut index = Index::default();
+        for (uaid, id, parts) in state.index.all() {
+            let message = state.messages[&id].clone();
+            let subscription = state.subscription(uaid, message.channel);
+            let key = subscription.and_then(|subscription| subscription.vapid_key);
+            let message = NewMessage {
+                channel: message.channel,
+                subscription: message.subscription,
+                accepted_at: message.accepted_at,
+                expires_at: message.expires_at,
+                urgency: message.urgency,
+                topic: message.topic,
+                content: message.content,
+                receipt: message.receipt,
+                origin: Origin { key, network: None },
+            };
+            index.insert(uaid, id, &message, parts);
+        }
+        state.index = index;
+        state.receipts.forget_origins();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -299,12 +321,14 @@ impl Store for MemoryStore {
         &self,
         id: ReceiptSubscriptionId,
         ends_at: UnixTime,
+        origin: Origin,
+        now: UnixTime,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let mut state = self.state();
             let extends = state.receipts.extends(id, ends_at, &self.limits);
             if extends.map_err(StoreError::Full)? {
-                state.receipts.put(id, ends_at);
+                state.receipts.put(id, ends_at, &origin, now);
             }
             Ok(())
         })
@@ -382,6 +406,17 @@ impl Store for MemoryStore {
 
     fn broadcasts(&self) -> Arc<Broadcasts> {
         Arc::clone(&self.state().broadcasts)
+    }
+
+    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let largest = state.index.largest(most, |_, entry| {
+                let message = state.messages.get(&entry.id)?;
+                Some((message.channel, message.accepted_at))
+            });
+            Ok(state.receipts.largest(most, largest, &self.limits))
+        })
     }
 
     fn usage(&self) -> Usage {

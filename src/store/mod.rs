@@ -8,7 +8,10 @@ mod memory;
 mod receipt;
 mod sled;
 
+mod holders;
 mod index;
+mod largest;
+mod log;
 mod receipt_logs;
 
 #[cfg(test)]
@@ -24,6 +27,8 @@ use bugle_protocol::{
     Topic, Uaid, UnixTime, Urgency,
 };
 
+pub use self::holders::{Holder, Origin};
+pub use self::largest::{Held, HeldReceipts, Largest};
 pub use self::limits::StoreLimits;
 use self::memory::MemoryStore;
 pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal, Removed};
@@ -70,6 +75,8 @@ pub struct NewMessage {
     pub content: Option<Content>,
     /// Who is told what became of it (RFC 8030 §5.1).
     pub receipt: Option<ReceiptSubscriptionId>,
+    /// Whose shares of the bounds it counts against; kept in memory alone.
+    pub origin: Origin,
 }
 
 impl NewMessage {
@@ -294,7 +301,8 @@ pub trait Store: Send + Sync + 'static {
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>>;
 
     /// Stores a receipt subscription that ends by itself at `ends_at`. One that
-    /// is there lasts until then, if that is longer.
+    /// is there lasts until then, if that is longer. It counts for `origin`,
+    /// where it does not count for anybody yet.
     ///
     /// # Errors
     /// `Full` when this is one more and over the bound.
@@ -302,6 +310,8 @@ pub trait Store: Send + Sync + 'static {
         &self,
         id: ReceiptSubscriptionId,
         ends_at: UnixTime,
+        origin: Origin,
+        now: UnixTime,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Whether a receipt subscription is there and has not ended at `now`.
@@ -361,6 +371,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// The broadcasts as they are now; cheap enough for every connection.
     fn broadcasts(&self) -> Arc<Broadcasts>;
+
+    /// Who holds most: at most `most` of each kind, and never more than 1000.
+    /// Looks at all there is in memory, so it is for operators alone.
+    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>>;
 
     /// What is held now; cheap enough for every scrape of the metrics.
     fn usage(&self) -> Usage;

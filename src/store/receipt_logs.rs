@@ -7,7 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
-use super::{Limit, NewMessage, Receipt, ReceiptId, ReceiptStatus, StoreError, StoreLimits, Usage};
+use super::holders::{Amount, Charged, Holders};
+use super::largest::{HeldReceipts, Largest, Top};
+use super::{
+    Limit, NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, StoreError, StoreLimits, Usage,
+};
 
 /// The end of a message whose sender wants to know.
 #[derive(Clone, Copy, Debug)]
@@ -32,9 +36,27 @@ struct Log {
     ends_at: UnixTime,
     /// In the order of ids, which only grow.
     receipts: VecDeque<Kept>,
+    /// Whose shares it counts against: who made it.
+    charged: Charged,
 }
 
+/// What one receipt adds to what the maker of its subscription holds.
+const ONE_RECEIPT: Amount = Amount {
+    items: 0,
+    bytes: 0,
+    receipts: 1,
+};
+
 impl Log {
+    /// What it adds to what its maker holds.
+    fn amount(&self) -> Amount {
+        Amount {
+            items: 1,
+            bytes: 0,
+            receipts: self.receipts.len() as u64,
+        }
+    }
+
     fn position(&self, id: ReceiptId) -> Option<usize> {
         self.receipts
             .binary_search_by_key(&id, |kept| kept.receipt.id)
@@ -56,6 +78,8 @@ pub(super) struct ReceiptLogs {
     logs: HashMap<ReceiptSubscriptionId, Log>,
     ends: BTreeSet<(UnixTime, ReceiptSubscriptionId)>,
     expiry: BTreeMap<(UnixTime, ReceiptId), ReceiptSubscriptionId>,
+    /// Who made the subscriptions, with the receipts in them.
+    holders: Holders,
     last_id: u64,
 }
 
@@ -118,12 +142,23 @@ impl ReceiptLogs {
         }
     }
 
-    /// Adds a subscription, or changes its end.
-    pub(super) fn put(&mut self, id: ReceiptSubscriptionId, ends_at: UnixTime) {
+    /// Adds a subscription, or changes its end. One that counts for nobody, as
+    /// after a restart, counts for `origin` from now on.
+    pub(super) fn put(
+        &mut self,
+        id: ReceiptSubscriptionId,
+        ends_at: UnixTime,
+        origin: &Origin,
+        now: UnixTime,
+    ) {
         let log = self.logs.entry(id).or_insert_with(|| Log {
             ends_at,
             receipts: VecDeque::new(),
+            charged: Charged::default(),
         });
+        if log.charged == Charged::default() {
+            log.charged = self.holders.charge(origin, log.amount(), now);
+        }
         self.ends.remove(&(log.ends_at, id));
         log.ends_at = ends_at;
         self.ends.insert((ends_at, id));
@@ -136,6 +171,7 @@ impl ReceiptLogs {
             return false;
         };
         self.ends.remove(&(log.ends_at, id));
+        self.holders.discharge(log.charged, log.amount());
         for kept in log.receipts {
             self.expiry.remove(&(kept.expires_at, kept.receipt.id));
         }
@@ -221,6 +257,7 @@ impl ReceiptLogs {
         self.expiry
             .insert((kept.expires_at, kept.receipt.id), subscription);
         log.receipts.push_back(kept);
+        self.holders.charge_again(log.charged, ONE_RECEIPT);
         true
     }
 
@@ -230,15 +267,18 @@ impl ReceiptLogs {
         subscription: ReceiptSubscriptionId,
         id: ReceiptId,
     ) -> bool {
-        let log = self.logs.get_mut(&subscription);
-        let kept = log.and_then(|log| {
-            let kept = log.receipts.remove(log.position(id)?)?;
-            if log.receipts.len() * 4 < log.receipts.capacity() {
-                log.receipts.shrink_to(log.receipts.len() * 2);
-            }
-            Some(kept)
-        });
-        kept.is_some_and(|kept| self.expiry.remove(&(kept.expires_at, id)).is_some())
+        let Some(log) = self.logs.get_mut(&subscription) else {
+            return false;
+        };
+        let kept = log.position(id).and_then(|at| log.receipts.remove(at));
+        let Some(kept) = kept else {
+            return false;
+        };
+        if log.receipts.len() * 4 < log.receipts.capacity() {
+            log.receipts.shrink_to(log.receipts.len() * 2);
+        }
+        self.holders.discharge(log.charged, ONE_RECEIPT);
+        self.expiry.remove(&(kept.expires_at, id)).is_some()
     }
 
     /// Whether a receipt is there.
@@ -285,6 +325,47 @@ impl ReceiptLogs {
     pub(super) fn ended(&self, now: UnixTime) -> Option<ReceiptSubscriptionId> {
         let (ends_at, id) = self.ends.first()?;
         (*ends_at <= now).then_some(*id)
+    }
+
+    /// As after a restart.
+    #[cfg(test)]
+    pub(super) fn forget_origins(&mut self) {
+        self.holders = Holders::default();
+        for log in self.logs.values_mut() {
+            log.charged = Charged::default();
+        }
+    }
+
+    /// Adds the largest holders of receipts to those of messages. Looks at
+    /// every log once.
+    pub(super) fn largest(&self, most: usize, of: Largest, limits: &StoreLimits) -> Largest {
+        let mut subscriptions = Top::new(most);
+        for (id, log) in &self.logs {
+            if let Some(oldest) = log.receipts.front() {
+                let held = HeldReceipts {
+                    holder: *id,
+                    subscriptions: 1,
+                    receipts: log.receipts.len() as u64,
+                    since: oldest.expires_at.before(limits.receipt_lifetime),
+                };
+                subscriptions.add(held.receipts, held);
+            }
+        }
+        let mut holders = Top::new(most);
+        for (holder, amount, since) in self.holders.iter() {
+            let held = HeldReceipts {
+                holder: *holder,
+                subscriptions: amount.items,
+                receipts: amount.receipts,
+                since,
+            };
+            holders.add(held.subscriptions + held.receipts, held);
+        }
+        Largest {
+            receipt_subscriptions: subscriptions.into_sorted().collect(),
+            receipt_holders: holders.into_sorted().collect(),
+            ..of
+        }
     }
 
     /// The totals of receipts; the other fields are 0.

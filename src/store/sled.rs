@@ -43,8 +43,8 @@ use self::keeper::Keeper;
 use self::space::Space;
 use super::receipt_logs::Settled;
 use super::{
-    Backlog, Batch, BoxFuture, Expired, Filter, NewMessage, Receipt, ReceiptId, ReceiptStatus,
-    Removal, Removed, Store, StoreError, StoreLimits, Subscription, Usage,
+    Backlog, Batch, BoxFuture, Expired, Filter, Largest, NewMessage, Origin, Receipt, ReceiptId,
+    ReceiptStatus, Removal, Removed, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
 use crate::config::StoreConfig;
@@ -196,8 +196,13 @@ impl Store for SledStore {
         &self,
         id: ReceiptSubscriptionId,
         ends_at: UnixTime,
+        origin: Origin,
+        now: UnixTime,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.engine()?.put_receipts(id, ends_at).await })
+        Box::pin(async move {
+            let engine = self.engine()?;
+            engine.put_receipts(id, ends_at, origin, now).await
+        })
     }
 
     fn knows_receipt_subscription(
@@ -266,6 +271,10 @@ impl Store for SledStore {
 
     fn broadcasts(&self) -> Arc<Broadcasts> {
         self.broadcasts.load_full()
+    }
+
+    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>> {
+        Box::pin(async move { self.engine()?.largest(most) })
     }
 
     fn usage(&self) -> Usage {
@@ -349,6 +358,7 @@ mod tests {
                 body: vec![8; 100],
             }),
             receipt: None,
+            origin: Origin::default(),
         }
     }
 

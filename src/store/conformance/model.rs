@@ -39,6 +39,7 @@ pub(super) enum Step {
     PutReceipts {
         to: ReceiptSubscriptionId,
         ends_at: UnixTime,
+        origin: Origin,
     },
     RemoveReceipts {
         to: ReceiptSubscriptionId,
@@ -101,17 +102,24 @@ fn receipts() -> impl Strategy<Value = ReceiptSubscriptionId> {
     (0_u8..3).prop_map(receipt_subscription)
 }
 
+/// Nobody, or one of two addresses; one of them with a key.
+fn origin() -> impl Strategy<Value = Origin> {
+    (0_u8..4).prop_map(origin_of)
+}
+
 fn append() -> impl Strategy<Value = Step> {
     let size = prop_oneof![0_usize..200, 5_000_usize..12_000];
     let receipt = prop::option::weighted(0.8, receipts());
-    (subscription(), 0_u8..4, 0_u64..12, size, urgency(), receipt).prop_map(
-        |(subscription, topic, ttl, size, urgency, receipt)| {
+    let parts = (subscription(), 0_u8..4, 0_u64..12, size, urgency());
+    (parts, receipt, origin()).prop_map(
+        |((subscription, topic, ttl, size, urgency), receipt, origin)| {
             let mut message = with_ttl(message_for(&subscription, &"x".repeat(size)), ttl);
             if topic > 0 {
                 message = with_topic(message, &topic.to_string());
             }
             message.urgency = urgency;
             message.receipt = receipt;
+            message.origin = origin;
             Step::Append {
                 uaid: subscription.uaid,
                 message,
@@ -161,7 +169,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => read(),
         5 => remove(),
         1 => (now(), 0_usize..4).prop_map(|(now, limit)| Step::Expire { now, limit }),
-        5 => (receipts(), now()).prop_map(|(to, ends_at)| Step::PutReceipts { to, ends_at }),
+        5 => (receipts(), now(), origin())
+            .prop_map(|(to, ends_at, origin)| Step::PutReceipts { to, ends_at, origin }),
         1 => receipts().prop_map(|to| Step::RemoveReceipts { to }),
         1 => settle(),
         1 => (receipts(), 0_usize..3).prop_map(|(to, place)| Step::TakeReceipt { to, place }),

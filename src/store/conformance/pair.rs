@@ -86,9 +86,16 @@ impl Pair {
     async fn run_receipts(&self, step: Step) {
         let (memory, sled) = self.stores();
         match step {
-            Step::PutReceipts { to, ends_at } => assert_eq!(
-                sled.put_receipt_subscription(to, ends_at).await,
-                memory.put_receipt_subscription(to, ends_at).await
+            Step::PutReceipts {
+                to,
+                ends_at,
+                origin,
+            } => assert_eq!(
+                sled.put_receipt_subscription(to, ends_at, origin, NOW)
+                    .await,
+                memory
+                    .put_receipt_subscription(to, ends_at, origin, NOW)
+                    .await
             ),
             Step::RemoveReceipts { to } => assert_eq!(
                 sled.remove_receipt_subscription(to).await,
@@ -117,7 +124,7 @@ impl Pair {
     fn reopen(&mut self) {
         self.sled = None;
         self.sled = Some(sled_in(&self.folder, TIGHT));
-        self.memory.forget_attempts();
+        self.memory.forget();
     }
 
     async fn append(&mut self, uaid: Uaid, message: NewMessage) {
@@ -181,6 +188,8 @@ impl Pair {
                 assert!(receipts.eq(expected));
             }
         }
+        let expected = largest(memory).await;
+        assert_eq!(largest(sled).await, expected);
         let mut usage = sled.usage();
         (usage.disk_bytes, usage.free_bytes) = (0, 0);
         assert_eq!(usage, memory.usage());
@@ -195,6 +204,24 @@ impl Pair {
             assert_eq!(read, self.translated(expected.unwrap()));
         }
     }
+}
+
+/// All holders of a store, in an order that is the same for equal ones.
+async fn largest(store: &dyn Store) -> [Vec<String>; 6] {
+    fn sorted(list: &[impl std::fmt::Debug]) -> Vec<String> {
+        let mut list: Vec<_> = list.iter().map(|held| format!("{held:?}")).collect();
+        list.sort();
+        list
+    }
+    let largest = store.largest(100).await.unwrap();
+    [
+        sorted(&largest.user_agents),
+        sorted(&largest.subscriptions),
+        sorted(&largest.senders),
+        sorted(&largest.addresses),
+        sorted(&largest.receipt_subscriptions),
+        sorted(&largest.receipt_holders),
+    ]
 }
 
 async fn receipts_in(store: &dyn Store, to: ReceiptSubscriptionId, now: UnixTime) -> Vec<Receipt> {

@@ -30,11 +30,17 @@ async fn a_receipt_subscription_is_there_until_it_ends_or_is_removed() {
         let id = receipt_subscription(1);
         let knows = async |now| store.knows_receipt_subscription(id, now).await.unwrap();
         assert!(!knows(NOW).await);
-        store.put_receipt_subscription(id, at(100)).await.unwrap();
+        store
+            .put_receipt_subscription(id, at(100), Origin::default(), NOW)
+            .await
+            .unwrap();
         assert!(knows(at(99)).await && !knows(at(100)).await);
         // Lasts longer when asked to, and never less.
         for ends_at in [at(200), at(50)] {
-            store.put_receipt_subscription(id, ends_at).await.unwrap();
+            store
+                .put_receipt_subscription(id, ends_at, Origin::default(), NOW)
+                .await
+                .unwrap();
             assert!(knows(at(199)).await && !knows(at(200)).await);
         }
         assert_eq!(store.usage().receipt_subscriptions, 1);
@@ -57,7 +63,10 @@ async fn a_message_needs_its_receipt_subscription() {
         let unstored = with_ttl(message.clone(), 0);
         assert_eq!(store.append(uaid(1), unstored).await, refused);
         let ended = receipt_subscription(1);
-        store.put_receipt_subscription(ended, NOW).await.unwrap();
+        store
+            .put_receipt_subscription(ended, NOW, Origin::default(), NOW)
+            .await
+            .unwrap();
         assert_eq!(store.append(uaid(1), message.clone()).await, refused);
         assert_eq!(store.usage().messages, 0);
 
@@ -274,7 +283,10 @@ async fn receipts_and_their_subscriptions_expire() {
     each(limits, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let log = receipt_subscription(1);
-        store.put_receipt_subscription(log, at(100)).await.unwrap();
+        store
+            .put_receipt_subscription(log, at(100), Origin::default(), NOW)
+            .await
+            .unwrap();
         for now in [0, 20, 60] {
             let id = append(store, awaited(message_for(&subscription, "x"), 1)).await;
             let removed = store.remove(uaid(1), id, Removal::Delivered, at(now)).await;
@@ -339,7 +351,9 @@ async fn receipts_and_their_subscriptions_are_bounded() {
         let subscription = subscribed(store, 1, 1).await;
         receipts_of(store, 1).await;
         let other = receipt_subscription(2);
-        let refused = store.put_receipt_subscription(other, at(1)).await;
+        let refused = store
+            .put_receipt_subscription(other, at(1), Origin::default(), NOW)
+            .await;
         assert_eq!(refused, Err(StoreError::Full(Limit::ReceiptSubscriptions)));
         receipts_of(store, 1).await;
 

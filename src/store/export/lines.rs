@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Record;
 use crate::broadcasts::Label;
-use crate::store::{NewMessage, Receipt, ReceiptId, ReceiptStatus, Subscription};
+use crate::store::{NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, Subscription};
 
 /// One line. Times are milliseconds since 1970, ids that are random 32 hex
 /// digits, octets base64url without padding.
@@ -172,6 +172,7 @@ impl MessageLine {
                 None => None,
             },
             content: self.content.map(ContentLine::read).transpose()?,
+            origin: Origin::default(),
         };
         let uaid = Uaid::from_bytes(from_hex(&self.uaid)?);
         Ok(Record::Message(uaid, MessageId::new(self.id), message))

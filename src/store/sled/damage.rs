@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::SledStore;
 use crate::broadcasts::Label;
 use crate::config::Config;
-use crate::store::{Batch, Filter, NewMessage, Store, StoreLimits, Subscription};
+use crate::store::{Batch, Filter, NewMessage, Origin, Store, StoreLimits, Subscription};
 
 const NOW: UnixTime = UnixTime::from_secs(5);
 const ALL: Batch = Batch {
@@ -47,6 +47,7 @@ fn message(ua: u8, n: usize) -> NewMessage {
             body: vec![ua; n * 700],
         }),
         receipt: None,
+        origin: Origin::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::changes::Changes;
 use super::engine::{Engine, State};
 use super::keys::{IDS_KEY, message_key, part_keys};
 use super::record::{PART, decode_message, encode, encode_message, read_message};
-use crate::store::{Batch, Filter, NewMessage, StoreError};
+use crate::store::{Batch, Filter, Largest, NewMessage, StoreError};
 
 impl Engine {
     pub(super) async fn append_message(
@@ -154,6 +154,17 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+
+    pub(super) fn largest(&self, most: usize) -> Result<Largest, StoreError> {
+        let state = self.state()?;
+        let largest = state.index.largest(most, |uaid, entry| {
+            let key = message_key(uaid, entry.id);
+            let record = read_message(&self.tree, key, entry.parts).ok()??;
+            let message = decode_message(&record).ok()?;
+            Some((message.channel, message.accepted_at))
+        });
+        Ok(state.receipts.largest(most, largest, &self.limits))
     }
 
     pub(super) fn read_live(

@@ -19,7 +19,7 @@ use super::record::{
     Damaged, decode, decode_receipt, decode_receipt_subscription, decode_subscription, encode,
     encode_message, encode_receipt, encode_subscription,
 };
-use super::recover::{self, is_subscribed};
+use super::recover::{self, subscription_of};
 use super::{broadcasts, scan};
 use crate::store::export::Record;
 use crate::store::receipt_logs::Kept;
@@ -171,7 +171,9 @@ impl Offline {
             let parts = parts?;
             let pieces = parts.len() as u64;
             Ok(match recover::read(&parts) {
-                Ok((uaid, id, message, _)) if is_subscribed(&self.tree, uaid, &message)? => {
+                Ok((uaid, id, message, _))
+                    if subscription_of(&self.tree, uaid, &message)?.is_some() =>
+                {
                     Found::Good(Record::Message(uaid, id, message))
                 }
                 Ok(_) => Found::Damaged("messages without a subscription", pieces),

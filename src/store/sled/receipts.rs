@@ -8,18 +8,20 @@ use super::engine::Engine;
 use super::keys::{receipt_key, receipt_subscription_key};
 use super::record::encode;
 use crate::store::receipt_logs::Settled;
-use crate::store::{ReceiptId, StoreError};
+use crate::store::{Origin, ReceiptId, StoreError};
 
 impl Engine {
     pub(super) async fn put_receipts(
         &self,
         id: ReceiptSubscriptionId,
         ends_at: UnixTime,
+        origin: Origin,
+        now: UnixTime,
     ) -> Result<(), StoreError> {
         self.space.admit()?;
         let place = self.committer.place()?;
         let room = self.committer.room(1, 0).await?;
-        if self.apply_put_receipts(id, ends_at)? {
+        if self.apply_put_receipts(id, ends_at, &origin, now)? {
             self.committer.commit(place, Some(room)).await?;
         }
         Ok(())
@@ -29,6 +31,8 @@ impl Engine {
         &self,
         id: ReceiptSubscriptionId,
         ends_at: UnixTime,
+        origin: &Origin,
+        now: UnixTime,
     ) -> Result<bool, StoreError> {
         let mut state = self.state()?;
         let extends = state.receipts.extends(id, ends_at, &self.limits);
@@ -38,7 +42,7 @@ impl Engine {
         let mut changes = Changes::default();
         changes.insert(&receipt_subscription_key(id), &encode(&ends_at)?);
         self.apply(changes)?;
-        state.receipts.put(id, ends_at);
+        state.receipts.put(id, ends_at, origin, now);
         Ok(true)
     }
 

@@ -15,7 +15,9 @@ use super::keys::{
     MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, parse_subscription_key, part_keys, split_key,
 };
 use crate::store::receipt_logs::Kept;
-use crate::store::{NewMessage, Receipt, ReceiptId, ReceiptStatus, StoreError, Subscription};
+use crate::store::{
+    NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, StoreError, Subscription,
+};
 
 /// The version that a record begins with.
 const VERSION: u8 = 1;
@@ -137,6 +139,7 @@ pub(super) fn decode_message(record: &[u8]) -> Result<NewMessage, Damaged> {
             body: body.to_vec(),
         }),
         receipt,
+        origin: Origin::default(),
     })
 }
 
@@ -269,6 +272,7 @@ mod tests {
                 body: vec![5; 20],
             }),
             receipt: Some(ReceiptSubscriptionId::from_bytes([6; 16])),
+            origin: Origin::default(),
         }
     }
 

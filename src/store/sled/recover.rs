@@ -16,9 +16,9 @@ use super::record::{
 };
 use super::scan;
 use crate::broadcasts::Broadcasts;
-use crate::store::NewMessage;
 use crate::store::index::Index;
 use crate::store::receipt_logs::ReceiptLogs;
+use crate::store::{NewMessage, Origin, Subscription};
 
 /// What the records add up to.
 #[derive(Debug, Default)]
@@ -84,7 +84,8 @@ impl Recovered {
         for item in tree.scan_prefix([RECEIPT_SUBSCRIPTION]) {
             let (key, record) = item?;
             if let Ok((id, ends_at)) = decode_receipt_subscription(&key, &record) {
-                self.receipts.put(id, ends_at);
+                let nobody = Origin::default();
+                self.receipts.put(id, ends_at, &nobody, ends_at);
             } else {
                 self.set_aside(tree, damaged, &key, "a receipt subscription")?;
             }
@@ -139,14 +140,16 @@ impl Recovered {
         damaged: &Tree,
         parts: &[(IVec, IVec)],
     ) -> sled::Result<()> {
-        let Ok((uaid, id, message, count)) = read(parts) else {
+        let Ok((uaid, id, mut message, count)) = read(parts) else {
             for (key, _) in parts {
                 self.set_aside(tree, damaged, key, "a message")?;
             }
             return Ok(());
         };
         self.next_id = self.next_id.max(id.get().saturating_add(1));
-        if is_subscribed(tree, uaid, &message)? {
+        if let Some(subscription) = subscription_of(tree, uaid, &message)? {
+            // Who signed it is not kept; whoever it is has this key.
+            message.origin.key = subscription.vapid_key;
             self.index.insert(uaid, id, &message, count);
         } else {
             for (key, _) in parts {
@@ -168,12 +171,16 @@ pub(super) fn read(parts: &[(IVec, IVec)]) -> Result<(Uaid, MessageId, NewMessag
     Ok((uaid, id, decode_message(&records.concat())?, count))
 }
 
-/// Whether the subscription of a message is there.
-pub(super) fn is_subscribed(tree: &Tree, uaid: Uaid, message: &NewMessage) -> sled::Result<bool> {
+/// The subscription of a message, if it is there.
+pub(super) fn subscription_of(
+    tree: &Tree,
+    uaid: Uaid,
+    message: &NewMessage,
+) -> sled::Result<Option<Subscription>> {
     let key = subscription_key(uaid, message.channel);
     let record = tree.get(key)?;
     let subscription = record.and_then(|record| decode_subscription(&key, &record).ok());
-    Ok(subscription.is_some_and(|found| found.id == message.subscription))
+    Ok(subscription.filter(|found| found.id == message.subscription))
 }
 
 /// Mends the count of a user agent's subscriptions, should it be wrong.
@@ -202,7 +209,7 @@ mod tests {
     use crate::store::sled::changes::Changes;
     use crate::store::sled::keys::{message_key, part_keys, receipt_key, receipt_subscription_key};
     use crate::store::sled::record::{encode_message, encode_receipt, encode_subscription};
-    use crate::store::{Receipt, ReceiptId, ReceiptStatus, Subscription};
+    use crate::store::{Receipt, ReceiptId, ReceiptStatus};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
 
@@ -240,6 +247,7 @@ mod tests {
                 body: vec![7; body],
             }),
             receipt: None,
+            origin: Origin::default(),
         };
         let mut changes = Changes::default();
         let record = encode_message(&message).unwrap();
