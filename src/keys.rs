@@ -1,9 +1,10 @@
 //! Secrets kept in files, made at the first start: the keys that seal endpoints,
 //! needed for as long as an endpoint is to work, and the tokens of the admin API.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -41,12 +42,39 @@ pub enum KeysError {
     Other(PathBuf),
 }
 
-/// Makes a folder that only its owner can look into, unless it is there.
+/// Makes a folder that only its owner can look into, unless it is there. Warns
+/// about one that is there and that other users may enter.
 ///
 /// # Errors
 /// When it can neither be found nor made.
 pub fn make_private_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    warn_if_open(folder, 0o700);
+    Ok(())
+}
+
+/// Warns in the log when users other than the owner may enter a folder or read a
+/// file of secrets, and says how to mend it. `mode` is the mode that it should
+/// have. The mode is not changed here: the folder may be shared on purpose, or be
+/// one that is not only ours, such as a mounted volume.
+fn warn_if_open(path: &Path, mode: u32) {
+    let Ok(found) = fs::metadata(path) else {
+        return;
+    };
+    let open = found.mode() & 0o777 & !mode;
+    let path = path.display();
+    if open & 0o022 != 0 {
+        tracing::error!(
+            "other users may write to {path} (mode {:o}), so they can read and replace the \
+             service's keys and tokens: chmod {mode:o} {path}",
+            found.mode() & 0o777
+        );
+    } else if open & 0o055 != 0 {
+        tracing::warn!(
+            "other users may read {path} (mode {:o}): chmod {mode:o} {path}",
+            found.mode() & 0o777
+        );
+    }
 }
 
 /// Reads the keys, one in each line, the sealing one first. A file that is not
@@ -76,14 +104,18 @@ fn parse(file: &Path, text: &str) -> Result<Keyring, KeysError> {
 }
 
 /// Reads a file of secrets. One that is not there is made, with 32 random
-/// octets in base64url, readable by its owner alone.
+/// octets in base64url, readable by its owner alone. Warns about one that other
+/// users may read.
 ///
 /// # Errors
 /// When it can be neither read nor made.
 pub fn read_or_make(file: &Path) -> io::Result<String> {
-    match std::fs::read_to_string(file) {
+    match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(file),
-        read => read,
+        read => {
+            warn_if_open(file, 0o600);
+            read
+        }
     }
 }
 
@@ -92,7 +124,7 @@ pub fn read_or_make(file: &Path) -> io::Result<String> {
 /// # Errors
 /// When the file cannot be read, or does not hold keys.
 pub fn lines(file: &Path) -> Result<Vec<String>, KeysError> {
-    let text = std::fs::read_to_string(file);
+    let text = fs::read_to_string(file);
     let text = text.map_err(|error| KeysError::File(file.to_owned(), error))?;
     parse(file, &text)?;
     let keys = text.lines().map(str::trim);
@@ -130,21 +162,48 @@ fn make(file: &Path) -> io::Result<String> {
 /// also after a loss of power, sees the old text or the new. When this returns,
 /// the new one is on disk.
 ///
+/// Symbolic links are not followed: the text is written to a new file under a
+/// name that nobody can guess, which then takes the place of whatever `file` was.
+///
 /// # Errors
-/// When it cannot be written.
+/// When it cannot be written. Nothing is left behind then.
 pub fn replace_private(file: &Path, text: &str) -> io::Result<()> {
-    let unfinished = file.with_extension("new");
-    let mut new = OpenOptions::new();
-    let mut new = new
+    let mut name = OsString::from(".");
+    name.push(file.file_name().unwrap_or_default());
+    name.push(format!(".{}.new", URL_SAFE_NO_PAD.encode(random::<12>())));
+    let unfinished = file.with_file_name(name);
+    let written = create_private(&unfinished, text).and_then(|()| fs::rename(&unfinished, file));
+    if written.is_err() {
+        // It may not have been made.
+        let _ = fs::remove_file(&unfinished);
+    }
+    written?;
+    File::open(folder_of(file))?.sync_all()
+}
+
+/// Writes a file that does not exist yet, readable by its owner alone. When this
+/// returns, its text is on disk.
+///
+/// # Errors
+/// `AlreadyExists` when there is something under this name, be it a symbolic
+/// link that leads nowhere; otherwise what the system says.
+pub fn create_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut new = options
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
-        .open(&unfinished)?;
+        .open(file)?;
     new.write_all(text.as_bytes())?;
-    new.sync_all()?;
-    std::fs::rename(&unfinished, file)?;
-    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+    new.sync_all()
+}
+
+/// The folder that a file is in: that of a bare name is the current one.
+fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
 }
 
 #[cfg(test)]
@@ -171,15 +230,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_replaced_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("endpoint-keys");
+        fs::create_dir(&file).unwrap();
+        assert!(replace_private(&file, "text").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(folder_of(Path::new("keys")), Path::new("."));
+        assert_eq!(folder_of(Path::new("/etc/keys")), Path::new("/etc"));
+    }
+
+    #[test]
     fn what_is_no_key_is_refused_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("endpoint-keys");
         let good = URL_SAFE_NO_PAD.encode([7; 32]);
-        std::fs::write(&file, format!("# rotated\n{good}\nshort\n")).unwrap();
+        fs::write(&file, format!("# rotated\n{good}\nshort\n")).unwrap();
         assert!(matches!(load_or_make(&file), Err(KeysError::Line(_, 3))));
-        std::fs::write(&file, "").unwrap();
+        fs::write(&file, "").unwrap();
         assert!(matches!(load_or_make(&file), Err(KeysError::Empty(_))));
-        std::fs::write(&file, format!("{good}\n")).unwrap();
+        fs::write(&file, format!("{good}\n")).unwrap();
         assert!(load_or_make(&file).is_ok());
     }
 }

@@ -1,10 +1,11 @@
 //! Small files of the client commands. What they hold is secret, so only their
 //! owner may read them.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
+
+use crate::keys;
 
 /// No file that is read here is larger, in octets.
 const MAX_FILE: u64 = 1 << 20;
@@ -36,7 +37,7 @@ fn read_bounded(from: impl Read) -> io::Result<String> {
 /// # Errors
 /// When there is one, or it cannot be written.
 pub(super) fn create_private(path: &Path, text: &str) -> io::Result<()> {
-    write_new(path, text).map_err(|error| with_path("cannot write", path, &error))
+    keys::create_private(path, text).map_err(|error| with_path("cannot write", path, &error))
 }
 
 /// Writes a file in one step: whoever reads it sees the old text or the new.
@@ -44,23 +45,7 @@ pub(super) fn create_private(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// When it cannot be written.
 pub(super) fn replace_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let new = path.with_file_name(name);
-    write_new(&new, text)
-        .and_then(|()| fs::rename(&new, path))
-        .map_err(|error| with_path("cannot write", path, &error))
-}
-
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    keys::replace_private(path, text).map_err(|error| with_path("cannot write", path, &error))
 }
 
 fn with_path(what: &str, path: &Path, error: &io::Error) -> io::Error {
@@ -80,6 +65,7 @@ pub(super) fn name(path: &Path) -> String {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
