@@ -11,9 +11,9 @@ use arc_swap::ArcSwap;
 use bugle_protocol::{PublicKey, UnixTime};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
 use crate::error::Error;
+use crate::in_order::InOrder;
 use crate::keys;
 use crate::limits::Limit;
 
@@ -74,10 +74,15 @@ struct Index {
 
 /// The blocks.
 pub struct Blocks {
+    kept: Arc<Kept>,
+    changes: InOrder,
+}
+
+/// The blocks on disk and in memory.
+struct Kept {
     file: PathBuf,
     most: usize,
     index: ArcSwap<Index>,
-    changing: Mutex<()>,
 }
 
 impl Blocks {
@@ -97,11 +102,10 @@ impl Blocks {
             let problem = "it names something that is neither a key nor a range of addresses";
             return Err(BlocksError::Text(file, problem.to_owned()));
         };
+        let index = ArcSwap::from_pointee(index);
         Ok(Self {
-            file,
-            most,
-            index: ArcSwap::from_pointee(index),
-            changing: Mutex::default(),
+            kept: Arc::new(Kept { file, most, index }),
+            changes: InOrder::default(),
         })
     }
 
@@ -110,7 +114,7 @@ impl Blocks {
     /// # Errors
     /// [`Error::BlockedKey`].
     pub fn check_key(&self, key: &PublicKey) -> Result<(), Error> {
-        let index = self.index.load();
+        let index = self.kept.index.load();
         // Almost nobody blocks anyone: no digest of the key is made then.
         if !index.keys.is_empty() && index.keys.contains_key(key.as_bytes()) {
             return Err(Error::BlockedKey);
@@ -123,7 +127,7 @@ impl Blocks {
     /// # Errors
     /// [`Error::BlockedAddress`].
     pub fn check_address(&self, address: IpAddr) -> Result<(), Error> {
-        let index = self.index.load();
+        let index = self.kept.index.load();
         let address = address.to_canonical();
         let blocked = index.prefixes.iter().any(|length| {
             let range = IpNet::new(address, *length);
@@ -136,7 +140,8 @@ impl Blocks {
     }
 
     /// Blocks somebody, and keeps it. When this returns, the block is in force
-    /// and on disk.
+    /// and on disk. A caller that does not wait for that changes nothing about it:
+    /// the change is made whole.
     ///
     /// # Errors
     /// [`Error::Limit`] when there are too many, [`Error::Unavailable`] when
@@ -147,9 +152,9 @@ impl Blocks {
             note: note.to_owned(),
             since: now.as_millis(),
         };
-        self.change(|index| {
+        self.change(move |index, most| {
             index.insert(who, block);
-            if index.len() > self.most {
+            if index.len() > most {
                 return Err(Error::Limit(Limit::Blocks));
             }
             Ok(())
@@ -157,40 +162,50 @@ impl Blocks {
         .await
     }
 
-    /// Blocks somebody no more.
+    /// Blocks somebody no more. As with [`block`](Self::block), the change is made
+    /// whole once this was polled.
     ///
     /// # Errors
     /// [`Error::NoBlock`] when they were not blocked, [`Error::Unavailable`].
     pub async fn unblock(&self, who: Blocked) -> Result<(), Error> {
-        self.change(|index| index.remove(who).ok_or(Error::NoBlock).map(drop))
+        self.change(move |index, _| index.remove(who).ok_or(Error::NoBlock).map(drop))
             .await
     }
 
     /// All of them.
     pub fn list(&self) -> List {
-        self.index.load().list()
+        self.kept.index.load().list()
     }
 
     async fn change(
         &self,
-        change: impl FnOnce(&mut Index) -> Result<(), Error>,
+        change: impl FnOnce(&mut Index, usize) -> Result<(), Error> + Send + 'static,
     ) -> Result<(), Error> {
-        let _changing = self.changing.lock().await;
+        let kept = Arc::clone(&self.kept);
+        let changed = self.changes.run(move || kept.change(change));
+        changed.await.unwrap_or(Err(Error::Unavailable))
+    }
+}
+
+impl Kept {
+    /// Writes the changed list to disk, then puts it in force. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What `change` says, and [`Error::Unavailable`] when the file cannot be
+    /// written; nothing has changed then.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Index, usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut index = Index::clone(&self.index.load());
-        change(&mut index)?;
+        change(&mut index, self.most)?;
         index.prefixes = index.addresses.keys().map(IpNet::prefix_len).collect();
-        let (file, list) = (self.file.clone(), index.list());
-        let written = tokio::task::spawn_blocking(move || {
-            keys::replace_private(&file, &serde_json::to_string_pretty(&list)?)
-        });
-        match written.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let file = self.file.display();
-                tracing::error!(%file, %error, "a block could not be kept");
-                return Err(Error::Unavailable);
-            }
-            Err(_) => return Err(Error::Unavailable),
+        let text = serde_json::to_string_pretty(&index.list()).map_err(io::Error::from);
+        let written = text.and_then(|text| keys::replace_private(&self.file, &text));
+        if let Err(error) = written {
+            let file = self.file.display();
+            tracing::error!(%file, %error, "a block could not be kept");
+            return Err(Error::Unavailable);
         }
         self.index.store(Arc::new(index));
         Ok(())
@@ -264,6 +279,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use bugle_protocol::key_pair::KeyPair;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -328,6 +344,37 @@ mod tests {
         let refused = blocks.block(range("192.0.2.1"), "", NOW).await;
         assert_eq!(refused, Err(Error::Unavailable));
         assert!(!is_blocked(&blocks, "192.0.2.1"));
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_caller_is_gone_is_done_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("blocks.json");
+        let blocks = Blocks::open(file.clone(), 9).unwrap();
+        let mut abandoned = Box::pin(blocks.block(range("192.0.2.1"), "", NOW));
+        assert_eq!(abandoned.as_mut().now_or_never(), None);
+        // Its client closes the connection.
+        drop(abandoned);
+        blocks.block(range("192.0.2.2"), "", NOW).await.unwrap();
+        for blocks in [&blocks, &Blocks::open(file, 9).unwrap()] {
+            assert!(is_blocked(blocks, "192.0.2.1"));
+            assert!(is_blocked(blocks, "192.0.2.2"));
+        }
+    }
+
+    #[tokio::test]
+    async fn changes_are_made_in_the_order_in_which_they_were_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocks = Blocks::open(folder.path().join("blocks.json"), 9).unwrap();
+        for _ in 0..20 {
+            // Boxed, so that they may be polled here and awaited below.
+            let mut block = Box::pin(blocks.block(range("192.0.2.1"), "", NOW));
+            let mut unblock = Box::pin(blocks.unblock(range("192.0.2.1")));
+            assert_eq!(block.as_mut().now_or_never(), None);
+            assert_eq!(unblock.as_mut().now_or_never(), None);
+            assert_eq!(tokio::join!(unblock, block), (Ok(()), Ok(())));
+            assert!(!is_blocked(&blocks, "192.0.2.1"));
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod compat;
 mod error;
 mod expiry;
 mod http;
+mod in_order;
 mod io;
 mod keys;
 mod latency;
