@@ -39,8 +39,14 @@ pub enum Via {
 /// Where a request to the admin API comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remote {
-    /// The admin listener, from there.
-    Address(IpAddr),
+    /// The admin listener.
+    Address {
+        /// The peer of the connection.
+        peer: IpAddr,
+        /// Whom that peer, a trusted proxy, says it stands for. Anyone who can
+        /// connect from the proxy's address can say this.
+        forwarded_for: Option<IpAddr>,
+    },
     /// The unix socket, by this user.
     User(User),
 }
@@ -48,7 +54,16 @@ pub enum Remote {
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(address) => address.to_canonical().fmt(f),
+            Self::Address {
+                peer,
+                forwarded_for,
+            } => {
+                peer.to_canonical().fmt(f)?;
+                match forwarded_for {
+                    Some(client) => write!(f, " (forwarded for {})", client.to_canonical()),
+                    None => Ok(()),
+                }
+            }
             Self::User(user) => write!(f, "uid {}", user.uid),
         }
     }
@@ -169,7 +184,7 @@ impl Access {
     pub fn check_origin(&self, parts: &request::Parts, remote: Remote) -> Result<(), AdminError> {
         let host = authority(parts).ok_or(AdminError::HostName)?;
         // No browser makes a name lead to a unix socket.
-        if matches!(remote, Remote::Address(_)) && !self.is_ours(host.host()) {
+        if matches!(remote, Remote::Address { .. }) && !self.is_ours(host.host()) {
             return Err(AdminError::HostName);
         }
         let Some(origin) = parts.headers.get(ORIGIN) else {
@@ -240,7 +255,10 @@ mod tests {
 
     use super::*;
 
-    const REMOTE: Remote = Remote::Address(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const REMOTE: Remote = Remote::Address {
+        peer: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        forwarded_for: None,
+    };
 
     fn access() -> Access {
         Access {

@@ -132,6 +132,19 @@ impl Admin {
         Access::open(config).map(|access| Self::new(access, log, started_at))
     }
 
+    /// The log of the process.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Refuses a request that a web page of another origin may have sent.
+    ///
+    /// # Errors
+    /// [`AdminError::Origin`], [`AdminError::HostName`].
+    pub fn check_origin(&self, parts: &request::Parts, remote: Remote) -> Result<(), AdminError> {
+        self.access.check_origin(parts, remote)
+    }
+
     /// Ends the streams of the overview, which would go on for ever.
     pub fn end_streams(&self) {
         self.history.end();
@@ -163,7 +176,7 @@ pub async fn route(
     remote: Remote,
 ) -> Result<Answer, Error> {
     if path == "v1/openapi.yaml" {
-        site.admin.access.check_origin(parts, remote)?;
+        site.admin.check_origin(parts, remote)?;
         return get(&parts.method).map(|()| Answer::Reply(description()));
     }
     let caller = site.admin.access.caller(parts, remote)?;

@@ -257,7 +257,11 @@ pub async fn route_admin(
     let path = parts.uri.path();
     let answered = match (path, path.strip_prefix("/admin/")) {
         (_, Some(path)) => admin::route(site, parts, path, content, remote).await,
-        ("/metrics", _) => status::metrics(site, parts).map(Answer::Reply),
+        // A page elsewhere must not read the metrics by DNS rebinding either.
+        ("/metrics", _) => match site.admin.check_origin(parts, remote) {
+            Ok(()) => status::metrics(site, parts).map(Answer::Reply),
+            Err(error) => Err(error.into()),
+        },
         _ => match admin::console::file(path, site.service.public_url()) {
             Some(file) if status::is_get(&parts.method) => Ok(Answer::Reply(file)),
             Some(_) => Err(Error::MethodNotAllowed("GET")),

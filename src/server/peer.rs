@@ -60,10 +60,17 @@ pub(crate) struct Client {
 }
 
 impl Peer {
-    /// Where a request to the admin API comes from.
+    /// Where a request to the admin API comes from: always the peer of the
+    /// connection, besides whom it says that it stands for.
     pub(crate) fn remote(&self, parts: &request::Parts) -> Remote {
-        let origin = || Remote::Address(self.origin(parts).0);
-        self.user.map_or_else(origin, Remote::User)
+        if let Some(user) = self.user {
+            return Remote::User(user);
+        }
+        let (client, is_forwarded) = self.origin(parts);
+        Remote::Address {
+            peer: self.address,
+            forwarded_for: is_forwarded.then_some(client),
+        }
     }
 
     /// Lets a request to the public listener in, by the address of whoever makes

@@ -75,6 +75,25 @@ async fn pages_of_other_origins_are_refused() {
 }
 
 #[tokio::test]
+async fn metrics_are_refused_under_a_host_name_that_is_not_ours() {
+    needs_ours!("its admin listener");
+    let server = Server::start().await;
+    for (host, status) in [
+        ("evil.example", "403"),
+        ("127.0.0.1:1", "200"),
+        ("localhost", "200"),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let reply = http::raw(server.admin(), request.as_bytes()).await;
+        let begin = format!("HTTP/1.1 {status}");
+        assert!(reply.starts_with(begin.as_bytes()), "{host}");
+    }
+    let page = [("origin", "http://evil.example")];
+    let reply = http::http1(server.admin(), "GET", "/metrics", &page, b"").await;
+    assert_eq!(reply.status, 403);
+}
+
+#[tokio::test]
 async fn tokens_are_made_once_for_the_owner_alone() {
     needs_ours!("its data folder");
     use std::os::unix::fs::PermissionsExt;

@@ -429,7 +429,7 @@ async fn a_whole_push_goes_over_the_unix_socket() {
 }
 
 #[tokio::test]
-async fn the_audit_log_has_the_address_of_an_operator_behind_the_proxy() {
+async fn the_audit_log_has_the_address_of_an_operator_behind_the_proxy_too() {
     needs_ours!("its settings");
     let server = server(&[("SERVER__TRUSTED_PROXIES", "127.0.0.1")]).await;
     let bearer = format!("Bearer {}", server.admin_token(Token::Full));
@@ -451,7 +451,29 @@ async fn the_audit_log_has_the_address_of_an_operator_behind_the_proxy() {
     .await;
     assert!(changed.status.is_success(), "{}", changed.text());
     let audit = server.look("audit").await;
-    assert_eq!(audit["entries"][0]["peer"], "192.0.2.7");
+    let peer = "127.0.0.1 (forwarded for 192.0.2.7)";
+    assert_eq!(audit["entries"][0]["peer"], peer);
     // Nor are operators told about what proxies of theirs lack.
     assert_eq!(mistakes(&server, "no_address").await, 0.0);
+}
+
+#[tokio::test]
+async fn the_audit_log_names_the_connection_besides_what_a_proxy_says() {
+    needs_ours!("its admin listener");
+    let server = server(&[("SERVER__TRUSTED_PROXIES", "127.0.0.1")]).await;
+    let bearer = format!("Bearer {}", server.admin_token(Token::Full));
+    let body = br#"{"version":"1"}"#;
+    let path = "/admin/v1/broadcasts/a";
+    let fields = [
+        ("authorization", &*bearer),
+        ("content-type", "application/json"),
+        ("x-forwarded-for", "203.0.113.7"),
+    ];
+    for fields in [&fields[..], &fields[..2]] {
+        let reply = http::http1(server.admin(), "PUT", path, fields, body).await;
+        assert!(reply.status.is_success(), "{}", reply.text());
+    }
+    let entries = server.look("audit").await["entries"].clone();
+    assert_eq!(entries[0]["peer"], "127.0.0.1");
+    assert_eq!(entries[1]["peer"], "127.0.0.1 (forwarded for 203.0.113.7)");
 }
