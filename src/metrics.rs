@@ -37,6 +37,12 @@ pub struct Setting {
     setting: &'static str,
 }
 
+/// A task of the service by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct TaskName {
+    task: &'static str,
+}
+
 /// With which code a user agent acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AckCode {
@@ -157,6 +163,8 @@ metrics! {
     resident_memory_bytes: Gauge = "resident_memory_bytes",
     /// Tasks of the runtime that have not ended
     tasks: Gauge = "tasks",
+    /// Background tasks that ended unasked, which is a bug, and were started again, by name
+    task_restarts: Family<TaskName, Counter> = "task_restarts",
 }
 
 impl Metrics {
@@ -210,6 +218,11 @@ impl Metrics {
     pub fn cut(&self, setting: &'static str) {
         let reason = Reason { reason: setting };
         self.cut.get_or_create(&reason).inc();
+    }
+
+    /// Counts a background task that ended unasked and is started again.
+    pub fn restart(&self, task: &'static str) {
+        self.task_restarts.get_or_create(&TaskName { task }).inc();
     }
 
     /// Counts what shows that something about a proxy is set wrong.

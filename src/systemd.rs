@@ -97,14 +97,17 @@ fn tell(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Says for ever that the service is alive, where the service manager wants to
-/// hear it (`WatchdogSec=`): each time after the store has answered, so that
+/// Within which time the service manager wants to hear that the service is alive
+/// (`WatchdogSec=`); `None` where it does not.
+pub fn watchdog_time() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// Says for ever that the service is alive, more often than every `patience`:
+/// each time after the store has answered, so that
 /// the tasks of this process and the thread of the store have to be alive both.
 /// A store that answers that it fails is alive; a restart would not mend a disk.
-pub async fn watchdog(site: Arc<Site>) {
-    let Some(patience) = sd_notify::watchdog_enabled() else {
-        return;
-    };
+pub async fn watchdog(site: Arc<Site>, patience: Duration) {
     // As sd_watchdog_enabled(3) asks, at half of the time.
     let mut ticks = interval((patience / 2).max(Duration::from_millis(1)));
     loop {

@@ -1,9 +1,9 @@
 //! TLS from certificate files, read anew when they change.
 
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use std::{io, mem};
 
 use arc_swap::ArcSwap;
 use bugle_protocol::UnixTime;
@@ -27,7 +27,12 @@ pub struct Tls {
     cert_file: PathBuf,
     key_file: PathBuf,
     config: ArcSwap<ServerConfig>,
+    /// When the files were changed that were read last.
+    seen: Mutex<Modified>,
 }
+
+/// When the certificate and the key were changed; `None` where nobody knows.
+type Modified = [Option<SystemTime>; 2];
 
 /// Why a certificate or its key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,11 +76,14 @@ impl Tls {
     /// # Errors
     /// When one cannot be read, or they do not make a pair.
     pub fn load(cert_file: PathBuf, key_file: PathBuf) -> Result<Self, TlsError> {
+        // First: what changes while it is read is read again.
+        let seen = Mutex::new(modified(&cert_file, &key_file));
         let config = ArcSwap::new(read(&cert_file, &key_file)?);
         Ok(Self {
             cert_file,
             key_file,
             config,
+            seen,
         })
     }
 
@@ -95,14 +103,11 @@ impl Tls {
     pub async fn watch(&self, period: Duration, metrics: &Metrics) {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen = self.modified();
         loop {
             ticks.tick().await;
-            let modified = self.modified();
-            if modified == seen {
+            if !self.have_changed() {
                 continue;
             }
-            seen = modified;
             match read(&self.cert_file, &self.key_file) {
                 Ok(config) => {
                     self.config.store(config);
@@ -116,9 +121,17 @@ impl Tls {
         }
     }
 
-    fn modified(&self) -> [Option<SystemTime>; 2] {
-        [&self.cert_file, &self.key_file].map(|file| file.metadata().ok()?.modified().ok())
+    /// Whether the files have changed since this was asked last.
+    fn have_changed(&self) -> bool {
+        let now = modified(&self.cert_file, &self.key_file);
+        // Nothing that holds this lock can panic half-way.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::replace(&mut *seen, now) != now
     }
+}
+
+fn modified(cert_file: &Path, key_file: &Path) -> Modified {
+    [cert_file, key_file].map(|file| file.metadata().ok()?.modified().ok())
 }
 
 fn read(cert_file: &PathBuf, key_file: &PathBuf) -> Result<Arc<ServerConfig>, TlsError> {

@@ -44,6 +44,9 @@ pub(super) struct Args {
 }
 
 /// Serves until Ctrl-C or SIGTERM; a second one ends it at once.
+///
+/// # Errors
+/// When the service cannot start, or when a task ends that it cannot do without.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut config = args.config.load()?;
     config.store.without_sync = args.test_without_sync;
@@ -64,6 +67,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         inherited,
         log: log.clone(),
         traces: Traces::default(),
+        watchdog: systemd::watchdog_time(),
     };
     let served = runtime.block_on(serve(config, process));
     runtime.shutdown_timeout(LAST_WORK);
@@ -98,8 +102,16 @@ async fn serve(config: Config, mut process: Process) -> Result<(), Failure> {
     let (log_format, data) = (config.log.format, config.server.data.clone());
     // Within the runtime, which sends them.
     process.traces = Traces::from_environment();
-    let (log, traces) = (process.log.clone(), process.traces.clone());
-    let server = Server::bind_in(config, Clock::system(), process).await?;
+    let traces = process.traces.clone();
+    systemd::status("Opening the data folder");
+    let server = tokio::select! {
+        bound = Server::bind_in(config, Clock::system(), process) => bound?,
+        () = signals.next() => {
+            systemd::stopping("Stopping before the data folder was open");
+            tracing::info!("stopped by a signal before the data folder was open");
+            return Ok(());
+        }
+    };
     let address = server.local_addr()?;
     match log_format {
         // Whoever closed standard output does not want to know.
@@ -122,13 +134,15 @@ async fn serve(config: Config, mut process: Process) -> Result<(), Failure> {
         let _ = stop.send(());
         signals.next().await;
     };
-    tokio::select! {
-        () = server.run(stopped) => {}
-        () = log.count() => {}
-        () = signalled => tracing::warn!("a second signal: what is open is cut"),
-    }
+    let ended = tokio::select! {
+        ended = server.run(stopped) => ended,
+        () = signalled => {
+            tracing::warn!("a second signal: what is open is cut");
+            Ok(())
+        }
+    };
     traces.end().await;
-    Ok(())
+    Ok(ended?)
 }
 
 /// Where it listens, and what to do next.

@@ -23,6 +23,7 @@ use crate::tls::Tls;
 use super::listeners::{From, Listener};
 use super::peer::{Admitted, Peer};
 use super::stop::{Crowd, Leave};
+use super::tasks::Tasks;
 
 /// Lets connections in.
 #[derive(Clone)]
@@ -55,12 +56,18 @@ impl Door {
     /// Accepts from now on, in a task for each listener.
     pub(super) fn open(self, listeners: impl IntoIterator<Item = Listener>) -> Crowd {
         let stop_accepting = CancellationToken::new();
-        let accepting = listeners.into_iter().map(|listener| {
+        let mut accepting = Tasks::default();
+        let name = if self.is_admin {
+            "accept-admin"
+        } else {
+            "accept-public"
+        };
+        for listener in listeners {
             let stop = stop_accepting.clone();
-            tokio::spawn(self.clone().accept(listener, stop))
-        });
+            accepting.require(name, self.clone().accept(listener, stop));
+        }
         Crowd {
-            accepting: accepting.collect(),
+            accepting,
             stop_accepting,
             leave: self.leave,
             tasks: self.tasks,

@@ -1,43 +1,52 @@
-//! The process as a server: listeners, connections and their bounds, and the
-//! way down.
+//! The process as a server: listeners, connections and their bounds, the tasks
+//! that run beside them, and shutdown.
 
 mod door;
 mod listeners;
 mod peer;
+mod start_error;
 mod stop;
+mod tasks;
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bugle_protocol::Keyring;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::access::TokenError;
 use crate::admin::{Admin, history};
-use crate::blocks::{Blocks, BlocksError};
+use crate::blocks::Blocks;
 use crate::config::{Config, FileMode, PublicUrl, SocketOthers};
 use crate::expiry;
 use crate::http::Site;
-use crate::keys::{self, KeysError};
+use crate::keys;
 use crate::service::PushService;
-use crate::store::{self, OpenError};
-use crate::systemd::{self, Inherited, InheritedError};
+use crate::store::{self, Store};
+use crate::systemd::{self, Inherited};
 use crate::telemetry::log::Log;
 use crate::telemetry::traces::Traces;
 use crate::time::Clock;
-use crate::tls::{Tls, TlsError};
+use crate::tls::Tls;
 use crate::user_agent::websocket::session_settings;
 
 use self::door::Door;
 use self::listeners::Listener;
 use self::stop::stop;
+use self::tasks::Tasks;
 
 pub(crate) use self::peer::{Admitted, Client, Peer, User};
+pub use self::start_error::StartError;
 pub(crate) use self::stop::{Leave, Stopping};
+pub use self::tasks::TaskEnded;
 
 /// A service that listens, and serves once it is [`run`](Server::run).
 pub struct Server {
@@ -48,6 +57,7 @@ pub struct Server {
     admin_socket: Option<Listener>,
     tls: Option<Arc<Tls>>,
     connections: Arc<Semaphore>,
+    watchdog: Option<Duration>,
 }
 
 /// What the process around a service has of its own.
@@ -59,59 +69,35 @@ pub struct Process {
     pub log: Log,
     /// Where it sends its traces.
     pub traces: Traces,
+    /// Within which time the service manager wants to hear that it is alive
+    /// (`WatchdogSec=`); `None` where nobody listens.
+    pub watchdog: Option<Duration>,
 }
 
-/// Why a service does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data folder can neither be found nor made.
-    #[error(
-        "cannot make the data folder {}: {}; make it a folder of the user that the service runs \
-         as, or set server.data (--data)", .0.display(), .1
-    )]
-    Data(PathBuf, #[source] io::Error),
-    /// The sealing keys cannot be read.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// The tokens of the admin API cannot be used.
-    #[error(transparent)]
-    AdminToken(#[from] TokenError),
-    /// The blocks cannot be read.
-    #[error(transparent)]
-    Blocks(#[from] BlocksError),
-    /// The store cannot be opened.
-    #[error(transparent)]
-    Store(#[from] OpenError),
-    /// The certificate cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// What the service manager gave cannot be used.
-    #[error(transparent)]
-    Inherited(#[from] InheritedError),
-    /// The unix socket cannot be listened at.
-    #[error("cannot listen at {} ({}): {}", .0.display(), .2, why_not(.1))]
-    Socket(PathBuf, #[source] io::Error, &'static str),
-    /// The address cannot be listened at.
-    #[error("cannot listen at {} ({}): {}", .0, .2, why_not(.1))]
-    Listen(SocketAddr, #[source] io::Error, &'static str),
+/// What the data folder holds, and the configuration it was read by.
+struct Folder {
+    config: Config,
+    store: Arc<dyn Store>,
+    keyring: Keyring,
+    admin: Admin,
+    blocks: Blocks,
 }
 
-/// Why an address or a socket cannot be listened at, and what to do.
-fn why_not(error: &io::Error) -> String {
-    let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program listens there: stop it (`ss -ltnp` names it), or set another one"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "this machine does not have that address; 0.0.0.0 or [::] stands for all it has"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "this user may not: a port under 1024 takes the systemd units or CAP_NET_BIND_SERVICE, \
-             a socket a folder that it may write to"
-        }
-        _ => return error.to_string(),
-    };
-    advice.to_owned()
+impl Folder {
+    /// Reads it, which takes long for a large store. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The first thing that is in the way.
+    fn open(config: Config, log: Log, clock: &Clock) -> Result<Self, StartError> {
+        let blocks = config.server.data.join("blocks.json");
+        Ok(Self {
+            store: store::open(&config)?,
+            keyring: keys::load_or_make(&config.endpoint_keys_file())?,
+            admin: Admin::open(&config, log, clock.now())?,
+            blocks: Blocks::open(blocks, config.admin.blocks)?,
+            config,
+        })
+    }
 }
 
 impl Server {
@@ -125,7 +111,8 @@ impl Server {
     }
 
     /// The same, with what the process around it has. Its sockets stand in for
-    /// `server.listen` and `admin.listen`.
+    /// `server.listen` and `admin.listen`. Dropped before it is ready, it leaves a
+    /// thread that goes on reading the data folder until it has read it.
     ///
     /// # Errors
     /// The first thing that is in the way.
@@ -138,6 +125,7 @@ impl Server {
             inherited,
             log,
             traces,
+            watchdog,
         } = process;
         let data = &config.server.data;
         keys::make_private_folder(data).map_err(|error| StartError::Data(data.clone(), error))?;
@@ -167,13 +155,19 @@ impl Server {
             SocketOthers::ReadOnly => FileMode(0o666),
         };
         let admin_socket = open_unix(config.admin.socket.as_deref(), mode, "admin.socket")?;
-        let store = store::open(&config)?;
-        let keyring = keys::load_or_make(&config.endpoint_keys_file())?;
+        // On a thread of its own, so that a signal is heard meanwhile.
+        let opening = clock.clone();
+        let opened = spawn_blocking(move || Folder::open(config, log, &opening));
+        let Folder {
+            config,
+            store,
+            keyring,
+            admin: api,
+            blocks,
+        } = opened.await??;
         let listening_at = public.local_addr().unwrap_or(config.server.listen);
         let public_url = config.public_url(listening_at);
-        let api = Admin::open(&config, log, clock.now())?;
         let connections = Arc::new(Semaphore::new(config.limits.connections));
-        let blocks = Blocks::open(config.server.data.join("blocks.json"), config.admin.blocks)?;
         let service = PushService::new(config, public_url, store, keyring, blocks, clock, traces);
         let site = Arc::new(Site::new(service, api));
         Ok(Self {
@@ -184,6 +178,7 @@ impl Server {
             admin_socket,
             tls,
             connections,
+            watchdog,
         })
     }
 
@@ -213,9 +208,16 @@ impl Server {
         self.public.is_inherited()
     }
 
-    /// Serves until `shutdown` is ready, or the admin API asks for the end; then
-    /// goes down in the order that `stop.rs` tells.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    /// Serves until `shutdown` is ready, or the admin API asks for the end, or a
+    /// task ends that the service cannot do without; then shuts down in the order
+    /// of `stop.rs`. Dropping the future ends the tasks and closes the listeners at
+    /// once.
+    ///
+    /// # Errors
+    /// [`TaskEnded`] when that is why it stopped. The service is shut down all the
+    /// same when this returns.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), TaskEnded> {
+        let mut tasks = self.start_tasks();
         let Self {
             site,
             public,
@@ -224,35 +226,67 @@ impl Server {
             admin_socket,
             tls,
             connections,
+            ..
         } = self;
-        let config = site.service.config();
         let door = Door {
             site: Arc::clone(&site),
-            settings: Arc::new(session_settings(config)),
-            tls: tls.clone(),
+            settings: Arc::new(session_settings(site.service.config())),
+            tls,
             is_admin: false,
             connections,
             leave: Leave::default(),
             tasks: TaskTracker::new(),
         };
-        let mut background = JoinSet::new();
-        if let Some(tls) = tls {
-            let period = config.tls.check_every;
-            let site = Arc::clone(&site);
-            background.spawn(async move { tls.watch(period, site.service.metrics()).await });
-        }
-        background.spawn(expiry::run(Arc::clone(&site)));
-        let waking = Arc::clone(&site);
-        background.spawn(async move { waking.service.wake_when_store_returns().await });
-        background.spawn(history::run(Arc::clone(&site)));
-        background.spawn(systemd::watchdog(Arc::clone(&site)));
-        let admin = door.for_admin().open(admin.into_iter().chain(admin_socket));
-        let public = door.open([public].into_iter().chain(public_socket));
-        tokio::select! {
-            () = shutdown => {}
-            () = site.stopping.asked() => {}
+        let mut admin = door.for_admin().open(admin.into_iter().chain(admin_socket));
+        let mut public = door.open([public].into_iter().chain(public_socket));
+        let ended = tokio::select! {
+            () = shutdown => Ok(()),
+            () = site.stopping.asked() => Ok(()),
+            ended = tasks.ended() => Err(ended),
+            ended = public.accepting.ended() => Err(ended),
+            ended = admin.accepting.ended() => Err(ended),
+        };
+        if let Err(error) = &ended {
+            tracing::error!(task = error.task, why = %error.why, "a task ended unasked: stopping");
         }
         stop(&site, public, admin).await;
+        ended
+    }
+
+    /// Starts what runs beside the connections.
+    fn start_tasks(&self) -> Tasks {
+        let (site, config) = (&self.site, self.site.service.config());
+        let mut tasks = Tasks::default();
+        // It ends only with the store, and nobody would be woken after a failure.
+        let waking = Arc::clone(site);
+        tasks.require("store-wake-up", async move {
+            waking.service.wake_when_store_returns().await;
+        });
+        // Without it, the service manager would kill a service that works.
+        if let Some(patience) = self.watchdog {
+            tasks.require("watchdog", systemd::watchdog(Arc::clone(site), patience));
+        }
+        // What these do next depends on nothing that they keep: on the store, on
+        // files, on the counters.
+        tasks.restart("expiry", site, expiry::run);
+        tasks.restart("history", site, history::run);
+        tasks.restart("log-summary", site, |site| async move {
+            site.admin.log().count().await;
+        });
+        if let Some(tls) = self.tls.clone() {
+            let period = config.tls.check_every;
+            tasks.restart("certificate-reload", site, move |site| {
+                let tls = Arc::clone(&tls);
+                async move { tls.watch(period, site.service.metrics()).await }
+            });
+        }
+        tasks
+    }
+
+    /// What the routes need.
+    #[cfg(test)]
+    pub(crate) fn site(&self) -> &Arc<Site> {
+        &self.site
     }
 }
 

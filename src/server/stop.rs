@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use bugle_protocol::session::Close;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::Site;
 use crate::systemd;
+
+use super::tasks::Tasks;
 
 /// How long a connection that is told to end may still bring a request: one
 /// that its client sent before it knew.
@@ -73,9 +74,11 @@ pub(crate) struct Leave {
     pub(crate) now: CancellationToken,
 }
 
-/// Listeners and their connections.
+/// Listeners and their connections. Dropped, it closes the listeners and tells
+/// the connections to end.
 pub(super) struct Crowd {
-    pub(super) accepting: Vec<JoinHandle<()>>,
+    /// The acceptors.
+    pub(super) accepting: Tasks,
     pub(super) stop_accepting: CancellationToken,
     pub(super) leave: Leave,
     pub(super) tasks: TaskTracker,
@@ -84,12 +87,9 @@ pub(super) struct Crowd {
 impl Crowd {
     /// Accepts no more, and answers what is asked; what takes longer than
     /// `patience` is to be cut, and counted here.
-    async fn end(self, patience: Duration) -> usize {
+    async fn end(mut self, patience: Duration) -> usize {
         self.stop_accepting.cancel();
-        for accepting in self.accepting {
-            // It ends by the token, or has panicked and accepts nothing either.
-            let _ = accepting.await;
-        }
+        self.accepting.join().await;
         self.leave.soon.cancel();
         self.tasks.close();
         let ended = async {
@@ -101,6 +101,13 @@ impl Crowd {
         // The count is right, whether or not they were in time.
         let _ = timeout(patience, ended).await;
         self.tasks.len()
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.leave.soon.cancel();
+        self.leave.now.cancel();
     }
 }
 

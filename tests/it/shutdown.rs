@@ -1,13 +1,19 @@
 //! The way down, stage by stage (docs/reliability.md, "Restarts").
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use ::http::Request;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::cli::terminate;
 use crate::support::app_server::{Push, encrypted};
 use crate::support::held::{Events, Held};
 use crate::support::http::{self, read};
@@ -156,4 +162,42 @@ async fn the_program_ends_at_once_at_a_second_signal() {
     manager.hears("WATCHDOG=1").await;
     manager.terminate();
     manager.ended().await;
+}
+
+/// Waits until a process reads this FIFO. It reads nothing while the file lives.
+async fn is_read(fifo: &Path) -> File {
+    const O_NONBLOCK: i32 = 0o4000;
+    let opened = async {
+        loop {
+            let mut options = OpenOptions::new();
+            // Fails as long as nobody reads (fifo(7)).
+            match options.write(true).custom_flags(O_NONBLOCK).open(fifo) {
+                Ok(file) => return file,
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, opened).await.expect("it is read")
+}
+
+#[tokio::test]
+async fn sigterm_is_heard_while_the_data_folder_is_being_opened() {
+    needs_ours!("the program");
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys");
+    let made = std::process::Command::new("mkfifo").arg(&keys).status();
+    assert!(made.unwrap().success());
+    let mut program = Command::new(env!("CARGO_BIN_EXE_bugle"));
+    program
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--data", "data"])
+        .env("BUGLE_KEYS__ENDPOINT_KEYS_FILE", &keys)
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .kill_on_drop(true);
+    let mut child = program.spawn().unwrap();
+    let _writer = is_read(&keys).await;
+    terminate(&child);
+    let ended = timeout(PATIENCE, child.wait()).await;
+    assert!(ended.expect("it ends").unwrap().success());
 }

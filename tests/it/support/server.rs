@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bugle::config::Profile;
+use bugle::server::TaskEnded;
 use bugle::{Clock, Config, Server as Bugle};
 use bugle_protocol::UnixTime;
 use tempfile::TempDir;
@@ -41,7 +42,7 @@ pub struct Server {
 enum Running {
     Here {
         stop: Option<oneshot::Sender<()>>,
-        task: JoinHandle<()>,
+        task: JoinHandle<Result<(), TaskEnded>>,
     },
     Program(Mutex<Child>),
 }
@@ -244,14 +245,14 @@ impl Server {
     pub async fn stop(&mut self) {
         self.begin_stop();
         if let Some(Running::Here { task, .. }) = self.running.take() {
-            task.await.unwrap();
+            task.await.unwrap().unwrap();
         }
     }
 
     /// Waits until it has ended by itself.
     pub async fn ended(&mut self) {
         match self.running.take() {
-            Some(Running::Here { stop: _stop, task }) => task.await.unwrap(),
+            Some(Running::Here { stop: _stop, task }) => task.await.unwrap().unwrap(),
             _ => panic!("only a service in this process can be waited for so"),
         }
     }

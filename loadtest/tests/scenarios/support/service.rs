@@ -53,7 +53,7 @@ impl Service {
         let server = Server::bind(config, Clock::system()).await.unwrap();
         let port = server.local_addr().unwrap().port();
         let task = tokio::spawn(async move {
-            server.run(std::future::pending()).await;
+            server.run(std::future::pending()).await.unwrap();
         });
         Self {
             url: format!("{scheme}://{host}:{port}/"),

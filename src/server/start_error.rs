@@ -1,0 +1,68 @@
+//! Why a service does not start, and what to do about it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::admin::access::TokenError;
+use crate::blocks::BlocksError;
+use crate::keys::KeysError;
+use crate::store::OpenError;
+use crate::systemd::InheritedError;
+use crate::tls::TlsError;
+
+/// Why a service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder can neither be found nor made.
+    #[error(
+        "cannot make the data folder {}: {}; make it a folder of the user that the service runs \
+         as, or set server.data (--data)", .0.display(), .1
+    )]
+    Data(PathBuf, #[source] io::Error),
+    /// The sealing keys cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The tokens of the admin API cannot be used.
+    #[error(transparent)]
+    AdminToken(#[from] TokenError),
+    /// The blocks cannot be read.
+    #[error(transparent)]
+    Blocks(#[from] BlocksError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// What reads the data folder panicked.
+    #[error("the data folder could not be read ({0}): report this as a bug")]
+    Panicked(#[from] tokio::task::JoinError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// What the service manager gave cannot be used.
+    #[error(transparent)]
+    Inherited(#[from] InheritedError),
+    /// The unix socket cannot be listened at.
+    #[error("cannot listen at {} ({}): {}", .0.display(), .2, why_not(.1))]
+    Socket(PathBuf, #[source] io::Error, &'static str),
+    /// The address cannot be listened at.
+    #[error("cannot listen at {} ({}): {}", .0, .2, why_not(.1))]
+    Listen(SocketAddr, #[source] io::Error, &'static str),
+}
+
+/// Why an address or a socket cannot be listened at, and what to do.
+fn why_not(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there: stop it (`ss -ltnp` names it), or set another one"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address; 0.0.0.0 or [::] stands for all it has"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "this user may not: a port under 1024 takes the systemd units or CAP_NET_BIND_SERVICE, \
+             a socket a folder that it may write to"
+        }
+        _ => return error.to_string(),
+    };
+    advice.to_owned()
+}

@@ -1,0 +1,138 @@
+//! Supervision of the tasks that run for as long as the service does.
+//!
+//! Each of them either ends the service or is started again when it ends
+//! unasked, by a panic or by a return. It ends the service where a new start of
+//! the task would not make the service whole, so that whatever started the
+//! process starts it again; it is started again where the task keeps no state of
+//! its own, so that nothing is lost by it.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::sleep;
+
+use crate::http::Site;
+
+#[cfg(test)]
+use super::tests::Fault;
+
+/// How long a task that ended unasked stays away before it is started again, so
+/// that one that always panics takes no processor time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A task that the service cannot do without has ended unasked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the task {task} ended unasked ({why}), and the service stopped because it cannot do without \
+     it: start it again, and report this with the log before it as a bug"
+)]
+pub struct TaskEnded {
+    /// Which task it was.
+    pub task: &'static str,
+    /// Whether it returned, or the text of its panic.
+    pub why: String,
+}
+
+/// Tasks that are watched. Dropping it ends them.
+#[derive(Default)]
+pub(super) struct Tasks {
+    running: JoinSet<()>,
+    names: HashMap<Id, &'static str>,
+}
+
+impl Tasks {
+    /// Starts a task that the service cannot do without.
+    pub(super) fn require(
+        &mut self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let handle = self.running.spawn(Fault::of(name).apply(task));
+        self.names.insert(handle.id(), name);
+    }
+
+    /// Starts a task that is started again, and counted, whenever it ends.
+    pub(super) fn restart<F>(
+        &mut self,
+        name: &'static str,
+        site: &Arc<Site>,
+        task: impl Fn(Arc<Site>) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send,
+    {
+        let (site, fault) = (Arc::clone(site), Fault::of(name));
+        let handle = self.running.spawn(async move {
+            loop {
+                let run = fault.apply(async { task(Arc::clone(&site)).await });
+                let why = match AssertUnwindSafe(run).catch_unwind().await {
+                    Ok(()) => RETURNED.to_owned(),
+                    Err(panic) => text_of(&*panic),
+                };
+                tracing::error!(
+                    task = name,
+                    %why,
+                    "a task ended unasked and is started again: report this as a bug"
+                );
+                site.service.metrics().restart(name);
+                sleep(PAUSE).await;
+            }
+        });
+        self.names.insert(handle.id(), name);
+    }
+
+    /// Waits until a task ends that the service cannot do without.
+    pub(super) async fn ended(&mut self) -> TaskEnded {
+        match self.running.join_next_with_id().await {
+            Some(Ok((id, ()))) => self.describe(id, RETURNED.to_owned()),
+            Some(Err(error)) => self.describe(error.id(), reason(error)),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until all have ended, which they do because they were asked to.
+    pub(super) async fn join(&mut self) {
+        while self.running.join_next().await.is_some() {}
+    }
+
+    fn describe(&self, id: Id, why: String) -> TaskEnded {
+        let task = self.names.get(&id).copied().unwrap_or("of no name");
+        TaskEnded { task, why }
+    }
+}
+
+const RETURNED: &str = "it returned";
+
+fn reason(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(panic) => text_of(&*panic),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// What a panic says.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", text.unwrap_or("without a text"))
+}
+
+/// Only a test makes a task end.
+#[cfg(not(test))]
+struct Fault;
+
+#[cfg(not(test))]
+impl Fault {
+    fn of(_name: &'static str) -> Self {
+        Self
+    }
+
+    fn apply<F>(&self, task: F) -> F {
+        task
+    }
+}
