@@ -48,7 +48,10 @@ pub enum KeysError {
 /// # Errors
 /// When it can neither be found nor made.
 pub fn make_private_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     warn_if_open(folder, 0o700);
     Ok(())
 }

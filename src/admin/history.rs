@@ -89,7 +89,7 @@ impl Totals {
     fn refused_since(&self, earlier: &Self) -> Vec<(&'static str, u64)> {
         let refused = self.refused.iter().map(|(reason, count)| {
             let before = earlier.refused.get(reason).copied().unwrap_or(0);
-            (*reason, count - before)
+            (*reason, count.saturating_sub(before))
         });
         refused.filter(|(_, count)| *count > 0).collect()
     }
@@ -132,8 +132,10 @@ impl History {
 
     /// The newest sample; one is taken when there is none yet.
     pub fn newest(&self, service: &PushService) -> Sample {
-        let newest = self.kept().samples.back().copied();
-        newest.unwrap_or_else(|| self.take(service))
+        let mut kept = self.kept();
+        let newest = kept.samples.back().copied();
+        // Under the same lock: of two that find none, one takes it.
+        newest.unwrap_or_else(|| kept.take(service))
     }
 
     /// How many were refused in the last hour, by reason.
@@ -155,12 +157,20 @@ impl History {
         self.goes_on.send_replace(false);
     }
 
-    fn take(&self, service: &PushService) -> Sample {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Nothing that holds this lock can panic half-way.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// Takes a sample. The totals are read under the lock, so that none are kept
+    /// that are older than those of the sample before.
+    fn take(&mut self, service: &PushService) -> Sample {
         let (metrics, usage) = (service.metrics(), service.usage());
         let (now, totals) = (Instant::now(), Totals::of(metrics));
-        let mut kept = self.kept();
-        let (before, since) = (&kept.totals, now - kept.sampled_at);
-        let rate = |now: u64, before: u64| per_second(now - before, since);
+        let (before, since) = (&self.totals, now.duration_since(self.sampled_at));
+        let rate = |now: u64, before: u64| per_second(now.saturating_sub(before), since);
         let refused = totals.refused_since(before);
         let refusals = refused.iter().map(|(_, count)| count).sum();
         let gauge = |value: i64| u64::try_from(value).unwrap_or(0);
@@ -180,19 +190,12 @@ impl History {
             disk_bytes: usage.disk_bytes,
             subscriptions: usage.subscriptions,
         };
-        kept.keep(sample, refused);
-        kept.totals = totals;
-        kept.sampled_at = now;
+        self.keep(sample, refused);
+        self.totals = totals;
+        self.sampled_at = now;
         sample
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Nothing that holds this lock can panic half-way.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Kept {
     fn keep(&mut self, sample: Sample, refused: Vec<(&'static str, u64)>) {
         if self.samples.len() == KEPT {
             self.samples.pop_front();
@@ -215,8 +218,47 @@ pub async fn run(site: Arc<Site>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        history.take(service);
+        history.kept().take(service);
         // Told to all who watch, unless it is over.
         history.goes_on.send_if_modified(|goes_on| *goes_on);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use crate::server::tests::bound;
+
+    #[tokio::test]
+    async fn several_that_want_the_first_sample_get_one() {
+        const AT_ONCE: usize = 8;
+        for _ in 0..20 {
+            let (server, _folder) = bound().await;
+            let (service, history) = (&server.site().service, &server.site().admin.history);
+            let begin = Barrier::new(AT_ONCE);
+            thread::scope(|scope| {
+                for _ in 0..AT_ONCE {
+                    scope.spawn(|| {
+                        begin.wait();
+                        service.metrics().accepted.inc();
+                        history.newest(service);
+                    });
+                }
+            });
+            assert_eq!(history.samples().len(), 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn totals_that_went_back_make_no_rate() {
+        let (server, _folder) = bound().await;
+        let (service, history) = (&server.site().service, &server.site().admin.history);
+        history.kept().totals.accepted = 5;
+        history.kept().totals.refused.insert("limits.requests", 5);
+        let sample = history.newest(service);
+        assert!(sample.accepted_per_second == 0.0 && sample.refused_per_second == 0.0);
+        assert_eq!(history.refused().values().sum::<u64>(), 0);
     }
 }
