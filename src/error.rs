@@ -1,8 +1,11 @@
 //! Every refusal, and the one table from it to what is answered: HTTP status,
 //! errno, words, and the status in a WebSocket message.
 
+mod share;
+
 use std::time::Duration;
 
+use bugle_protocol::UnixTime;
 use bugle_protocol::headers::HeaderError;
 use bugle_protocol::link::LinkError;
 use bugle_protocol::push::BodyError;
@@ -11,7 +14,9 @@ use http::StatusCode;
 
 use crate::admin::AdminError;
 use crate::limits::Limit;
-use crate::store::StoreError;
+use crate::store::{Full, StoreError};
+
+pub use self::share::FullShare;
 
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +152,9 @@ pub enum Error {
     /// A bound is reached.
     #[error("over the limit {}: try again later", .0.setting())]
     Limit(Limit),
+    /// A bound of what is stored is reached, or somebody's share of it.
+    #[error("{0}")]
+    Full(FullShare),
     /// One sender has its share of what a bound allows to all.
     #[error("you hold your share of {}: wait for your other pushes to be answered", .0.setting())]
     Share(Limit),
@@ -220,7 +228,9 @@ impl Error {
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
-            Self::Limit(_) | Self::Share(_) | Self::Rate { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limit(_) | Self::Full(_) | Self::Share(_) | Self::Rate { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -244,7 +254,11 @@ impl Error {
             Self::Header(HeaderError::Topic) => 113,
             Self::Header(HeaderError::Urgency) => 115,
             Self::Header(_) | Self::Body(_) => 110,
-            Self::Limit(_) | Self::Share(_) | Self::Rate { .. } | Self::Unavailable => 201,
+            Self::Limit(_)
+            | Self::Full(_)
+            | Self::Share(_)
+            | Self::Rate { .. }
+            | Self::Unavailable => 201,
             Self::MethodNotAllowed(_)
             | Self::Incomplete
             | Self::BodyTimeout(_)
@@ -305,6 +319,7 @@ impl Error {
             | Self::Token
             | Self::Password
             | Self::Limit(_)
+            | Self::Full(_)
             | Self::Share(_)
             | Self::Rate { .. }
             | Self::KeyRequired => "limit",
@@ -317,6 +332,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Limit(limit) | Self::Share(limit) => Some(limit.retry_after()),
+            Self::Full(share) => Some(Duration::from_secs(whole_secs(share.retry_after()))),
             Self::Rate { wait, .. } => Some(Duration::from_secs(whole_secs(*wait))),
             Self::Unavailable => Some(Duration::from_secs(10)),
             _ => None,
@@ -327,6 +343,7 @@ impl Error {
     pub fn setting(&self) -> Option<&'static str> {
         match self {
             Self::Limit(limit) | Self::Share(limit) => Some(limit.setting()),
+            Self::Full(share) => Some(share.limit().setting()),
             Self::Rate { setting, .. } => Some(setting),
             Self::TooLarge(_) => Some("limits.body_bytes"),
             Self::BodyTimeout(_) => Some("limits.body_timeout"),
@@ -335,6 +352,29 @@ impl Error {
             Self::Token => Some("admission.token"),
             Self::Password => Some("admission.basic"),
             _ => None,
+        }
+    }
+
+    /// Whose share of the setting is full, where it was that.
+    pub fn holder(&self) -> Option<&'static str> {
+        match self {
+            Self::Full(share) => Some(share.holder()),
+            _ => None,
+        }
+    }
+
+    /// What the store said at `now`.
+    pub fn of_store(error: StoreError, now: UnixTime) -> Self {
+        match error {
+            // These wait for the machine or the operator, not for others.
+            StoreError::Full(Full {
+                limit: limit @ (Limit::WaitingForDisk | Limit::FreeSpace | Limit::Broadcasts),
+                ..
+            }) => Self::Limit(limit),
+            StoreError::Full(full) => Self::Full(FullShare::new(full, now)),
+            StoreError::NoSubscription
+            | StoreError::NoReceiptSubscription
+            | StoreError::Unavailable(_) => Self::Unavailable,
         }
     }
 
@@ -355,17 +395,6 @@ fn whole_secs(wait: Duration) -> u64 {
 impl From<Limit> for Error {
     fn from(limit: Limit) -> Self {
         Self::Limit(limit)
-    }
-}
-
-impl From<StoreError> for Error {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Full(limit) => limit.into(),
-            StoreError::NoSubscription
-            | StoreError::NoReceiptSubscription
-            | StoreError::Unavailable(_) => Self::Unavailable,
-        }
     }
 }
 

@@ -51,6 +51,7 @@ fn all() -> Vec<Error> {
         | Token
         | Password
         | Limit(_)
+        | Full(_)
         | Share(_)
         | Rate { .. }
         | KeyRequired
@@ -114,6 +115,10 @@ fn all() -> Vec<Error> {
         Token,
         Password,
         Limit(crate::limits::Limit::Requests),
+        Full(FullShare::new(
+            crate::limits::Limit::StoredBytes.into(),
+            UnixTime::from_secs(0),
+        )),
         Share(crate::limits::Limit::Requests),
         Rate {
             setting: "limits.key_rate",

@@ -339,6 +339,9 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
             body["limit"] = limit.into();
         }
     }
+    if let Some(holder) = error.holder() {
+        body["share"] = holder.into();
+    }
     let mut reply = text("application/json", body.to_string());
     *reply.status_mut() = status;
     match error {
@@ -348,7 +351,7 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
         Error::Password => set(&mut reply, WWW_AUTHENTICATE, PASSWORD),
         Error::Gone(_) => set(&mut reply, CACHE_CONTROL, GONE_FOR_GOOD),
         // RFC 6585 §4.
-        Error::Limit(_) | Error::Share(_) | Error::Rate { .. } => {
+        Error::Limit(_) | Error::Full(_) | Error::Share(_) | Error::Rate { .. } => {
             set(&mut reply, CACHE_CONTROL, "no-store")
         }
         Error::WebSocketVersion => {

@@ -7,8 +7,19 @@ use std::time::Duration;
 
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
+use crate::store::Origin;
+use crate::store::holders::{Amount, Charged, Holders};
+use crate::store::room::Room;
+
 /// For how long an acknowledgement is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What one message adds to what its sender and its address hold.
+const ONE: Amount = Amount {
+    items: 1,
+    bytes: 0,
+    receipts: 0,
+};
 
 /// A message that was handed over, by its user agent and its id.
 pub(super) type Name = (Uaid, MessageId);
@@ -16,8 +27,23 @@ pub(super) type Name = (Uaid, MessageId);
 /// What is waited for.
 #[derive(Default)]
 pub(super) struct Live {
-    waiting: Mutex<HashMap<Name, (ReceiptSubscriptionId, UnixTime)>>,
+    waiting: Mutex<Waiting>,
     most: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: HashMap<Name, Handed>,
+    /// What each sender and each address has of them.
+    holders: Holders,
+}
+
+/// A message that was handed over.
+struct Handed {
+    receipt: ReceiptSubscriptionId,
+    /// Until when its acknowledgement is waited for.
+    until: UnixTime,
+    charged: Charged,
 }
 
 impl Live {
@@ -29,33 +55,101 @@ impl Live {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Name, (ReceiptSubscriptionId, UnixTime)>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // Nothing that holds this lock can panic half way.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the acknowledgement of a message; `false` when there are too
-    /// many already.
-    pub(super) fn add(&self, name: Name, receipt: ReceiptSubscriptionId, now: UnixTime) -> bool {
+    /// Waits for the acknowledgement of a message. `false` when there are too
+    /// many already, or when its sender or its address has more than is left
+    /// free: no other sender's receipt is given up for it.
+    pub(super) fn add(
+        &self,
+        name: Name,
+        receipt: ReceiptSubscriptionId,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> bool {
         let mut waiting = self.waiting();
-        let room = waiting.len() < self.most;
-        if room {
-            waiting.insert(name, (receipt, now + PATIENCE));
+        let used = waiting.messages.len() as u64;
+        let Some(room) = Room::after(self.most as u64, used, 1, 0) else {
+            return false;
+        };
+        let mut holders = origin.holders();
+        if !holders.all(|holder| room.is_for(waiting.holders.held(holder).items)) {
+            return false;
         }
-        room
+        let handed = Handed {
+            receipt,
+            until: now + PATIENCE,
+            charged: waiting.holders.charge(origin, ONE, now),
+        };
+        waiting.messages.insert(name, handed);
+        true
     }
 
     /// The message was acknowledged, or was not handed over after all.
     pub(super) fn take(&self, name: Name) -> Option<ReceiptSubscriptionId> {
-        self.waiting().remove(&name).map(|(receipt, _)| receipt)
+        let mut waiting = self.waiting();
+        let handed = waiting.messages.remove(&name)?;
+        waiting.holders.discharge(handed.charged, ONE);
+        Some(handed.receipt)
     }
 
     /// Those that have waited for too long.
     pub(super) fn given_up(&self, now: UnixTime) -> Vec<(Name, ReceiptSubscriptionId)> {
-        let mut waiting = self.waiting();
-        let given_up = waiting.extract_if(|_, (_, until)| *until <= now);
+        let waiting = &mut *self.waiting();
+        let late = |_: &Name, handed: &mut Handed| handed.until <= now;
+        let mut given_up = Vec::new();
+        for (name, handed) in waiting.messages.extract_if(late) {
+            waiting.holders.discharge(handed.charged, ONE);
+            given_up.push((name, handed.receipt));
+        }
         given_up
-            .map(|(name, (receipt, _))| (name, receipt))
-            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_secs(1000);
+    const RECEIPTS: ReceiptSubscriptionId = ReceiptSubscriptionId::from_bytes([3; 16]);
+
+    fn name(n: u64) -> Name {
+        (Uaid::from_bytes([1; 16]), MessageId::new(n))
+    }
+
+    fn from(n: u8) -> Origin {
+        Origin {
+            key: None,
+            network: Some([192, 0, 2, n].into()),
+        }
+    }
+
+    /// Adds messages until one is not waited for, and says how many were.
+    fn fill(live: &Live, first: u64, origin: &Origin) -> u64 {
+        let add = |n: &u64| live.add(name(first + n), RECEIPTS, origin, NOW);
+        (0..1000).take_while(add).count() as u64
+    }
+
+    #[test]
+    fn one_sender_leaves_room_for_the_receipts_of_others() {
+        let live = Live::new(100);
+        assert_eq!(fill(&live, 0, &from(1)), 50);
+        assert_eq!(fill(&live, 1000, &from(2)), 25);
+        assert_eq!(live.take(name(1001)), Some(RECEIPTS));
+        assert_eq!(fill(&live, 2000, &from(2)), 1);
+        assert!(live.add(name(3000), RECEIPTS, &from(3), NOW));
+    }
+
+    #[test]
+    fn room_comes_back_with_those_that_are_given_up() {
+        let live = Live::new(100);
+        fill(&live, 0, &from(1));
+        assert_eq!(live.given_up(NOW), []);
+        assert_eq!(live.given_up(NOW + PATIENCE).len(), 50);
+        assert_eq!(fill(&live, 0, &from(1)), 50);
+        assert_eq!(live.take(name(99)), None);
     }
 }

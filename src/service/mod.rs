@@ -240,7 +240,7 @@ impl PushService {
                     tracing::error!(%reason, "the store failed");
                 }
             }
-            error.into()
+            Error::of_store(error, self.now())
         })
     }
 }

@@ -120,7 +120,10 @@ impl PushService {
                 self.metrics.store.record(accepted - handed);
                 self.clients.wake(uaid, subscription.channel, accepted);
             }
-            Some(message) => self.hand_over(uaid, message.with_id(id), accepted).await,
+            Some(message) => {
+                let message = message.with_id(id);
+                self.hand_over(uaid, message, &origin, accepted).await;
+            }
         }
         self.metrics.accepted.inc();
         Ok(Accepted {
@@ -139,10 +142,17 @@ impl PushService {
     }
 
     /// Hands a message with TTL 0 to its user agent, or drops it.
-    async fn hand_over(&self, uaid: Uaid, message: PushMessage, accepted: Instant) {
+    async fn hand_over(
+        &self,
+        uaid: Uaid,
+        message: PushMessage,
+        origin: &Origin,
+        accepted: Instant,
+    ) {
         let (name, receipt) = ((uaid, message.id), message.receipt);
         // First, so that no acknowledgement is too early.
-        let waits = receipt.is_some_and(|receipt| self.live.add(name, receipt, self.now()));
+        let add = |receipt| self.live.add(name, receipt, origin, self.now());
+        let waits = receipt.is_some_and(add);
         if !self.clients.offer(uaid, message, accepted) {
             self.metrics.dropped.inc();
             self.note(name.1, Event::Dropped);

@@ -14,6 +14,7 @@ mod model;
 mod pair;
 mod receipts;
 mod reopen;
+mod shares;
 mod subscriptions;
 
 use std::sync::Arc;

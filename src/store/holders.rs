@@ -25,7 +25,7 @@ pub struct Origin {
 
 impl Origin {
     /// All whose share it counts against.
-    pub(super) fn holders(&self) -> impl Iterator<Item = Holder> {
+    pub(crate) fn holders(&self) -> impl Iterator<Item = Holder> {
         let key = self.key.map(Holder::Key);
         key.into_iter().chain(self.network.map(Holder::Network))
     }
@@ -42,13 +42,13 @@ pub enum Holder {
 
 /// How much somebody holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Amount {
+pub(crate) struct Amount {
     /// Stored messages, or receipt subscriptions.
-    pub(super) items: u64,
+    pub(crate) items: u64,
     /// Octets of the messages, as `PushMessage::size` counts them.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// Receipts that the messages will leave, or that the subscriptions hold.
-    pub(super) receipts: u64,
+    pub(crate) receipts: u64,
 }
 
 impl AddAssign for Amount {
@@ -73,14 +73,14 @@ struct Handle(NonZeroU32);
 
 /// To whom one stored thing is charged; eight octets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Charged {
+pub(crate) struct Charged {
     key: Option<Handle>,
     network: Option<Handle>,
 }
 
 /// What every holder holds. One that holds nothing takes no memory.
 #[derive(Debug, Default)]
-pub(super) struct Holders {
+pub(crate) struct Holders {
     handles: HashMap<Arc<Holder>, Handle>,
     /// By handle; `None` where its holder holds nothing any more.
     slots: Vec<Option<Slot>>,
@@ -111,7 +111,7 @@ impl Handle {
 impl Holders {
     /// Charges `amount` to all holders of an origin. `now` is when it was
     /// accepted.
-    pub(super) fn charge(&mut self, origin: &Origin, amount: Amount, now: UnixTime) -> Charged {
+    pub(crate) fn charge(&mut self, origin: &Origin, amount: Amount, now: UnixTime) -> Charged {
         let key = origin.key.map(Holder::Key);
         let network = origin.network.map(Holder::Network);
         Charged {
@@ -152,7 +152,7 @@ impl Holders {
     }
 
     /// Charges more to those who are charged already.
-    pub(super) fn charge_again(&mut self, charged: Charged, amount: Amount) {
+    pub(crate) fn charge_again(&mut self, charged: Charged, amount: Amount) {
         for handle in charged.handles() {
             if let Some(slot) = self.slot(handle) {
                 slot.held += amount;
@@ -161,7 +161,7 @@ impl Holders {
     }
 
     /// Takes back what was charged.
-    pub(super) fn discharge(&mut self, charged: Charged, amount: Amount) {
+    pub(crate) fn discharge(&mut self, charged: Charged, amount: Amount) {
         for handle in charged.handles() {
             let Some(slot) = self.slot(handle) else {
                 continue;
@@ -185,20 +185,20 @@ impl Holders {
     }
 
     /// What a holder holds.
-    pub(super) fn held(&self, holder: Holder) -> Amount {
+    pub(crate) fn held(&self, holder: Holder) -> Amount {
         let handle = self.handles.get(&holder);
         let slot = handle.and_then(|handle| self.slots.get(handle.index())?.as_ref());
         slot.map_or_else(Amount::default, |slot| slot.held)
     }
 
     /// Whether this holder is one of those who are charged.
-    pub(super) fn is_charged(&self, charged: Charged, holder: Holder) -> bool {
+    pub(crate) fn is_charged(&self, charged: Charged, holder: Holder) -> bool {
         let handle = self.handles.get(&holder);
         handle.is_some_and(|handle| charged.handles().any(|it| it == *handle))
     }
 
     /// All holders with what they hold, and since when without a break.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Holder, Amount, UnixTime)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Holder, Amount, UnixTime)> {
         let slots = self.slots.iter().flatten();
         slots.map(|slot| (&*slot.holder, slot.held, slot.since))
     }

@@ -4,6 +4,8 @@
 //! Pure: no disk, no clock, no lock. Every engine keeps one beside its records
 //! and changes both under the same lock.
 
+mod admission;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,11 +15,12 @@ use bugle_protocol::{
     UnixTime, Urgency,
 };
 
+pub(super) use self::admission::AwaitedReceipts;
 use super::holders::{Amount, Holder, Holders};
 use super::largest::{Held, Largest, Top};
 use super::log::{Entry, Log, TopicKey};
 use super::receipt_logs::Settled;
-use super::{Backlog, Batch, Limit, NewMessage, Removal, StoreLimits, Usage};
+use super::{Backlog, Batch, NewMessage, Removal, Usage};
 
 /// A receipt that a message will leave.
 #[derive(Debug)]
@@ -42,36 +45,6 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Which message the new one replaces, if the bounds let it in.
-    ///
-    /// # Errors
-    /// The bound that it would cross, the replaced message counted out.
-    pub(super) fn admit(
-        &self,
-        uaid: Uaid,
-        message: &NewMessage,
-        limits: &StoreLimits,
-    ) -> Result<Option<MessageId>, Limit> {
-        let replaced = self.replaced_by(message);
-        if !message.is_stored() {
-            return Ok(replaced);
-        }
-        let old = replaced.and_then(|id| self.get(uaid, id));
-        let (less, freed) = old.map_or((0, 0), |e| (1, u64::from(e.size)));
-        let size = message.size() as u64;
-        let Backlog { messages, bytes } = self.backlog(uaid);
-        if messages - less >= u64::from(limits.messages_per_user_agent) {
-            return Err(Limit::MessagesPerUserAgent);
-        }
-        if bytes - freed + size > limits.bytes_per_user_agent {
-            return Err(Limit::BytesPerUserAgent);
-        }
-        if self.bytes - freed + size > limits.stored_bytes {
-            return Err(Limit::StoredBytes);
-        }
-        Ok(replaced)
-    }
-
     fn replaced_by(&self, message: &NewMessage) -> Option<MessageId> {
         self.topics.get(&TopicKey::of(message)?).copied()
     }
@@ -182,12 +155,6 @@ impl Index {
         let logs = self.logs.iter();
         let entries = logs.flat_map(|(uaid, log)| log.entries().iter().map(|e| (*uaid, e)));
         entries.map(|(uaid, e)| (uaid, e.id, e.parts)).collect()
-    }
-
-    /// How many stored messages but for `id` will leave a receipt.
-    pub(super) fn awaited_without(&self, id: Option<MessageId>) -> usize {
-        let less = id.is_some_and(|id| self.is_awaited(id));
-        self.awaited.len() - usize::from(less)
     }
 
     /// Whether a message has a receipt subscription.

@@ -88,10 +88,10 @@ impl MemoryStore {
         if old.is_none() {
             let count = state.user_agents.get(&uaid).map_or(0, HashMap::len);
             if count >= self.limits.subscriptions_per_user_agent as usize {
-                return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent));
+                return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent.into()));
             }
             if state.subscriptions >= self.limits.subscriptions {
-                return Err(StoreError::Full(Limit::Subscriptions));
+                return Err(StoreError::Full(Limit::Subscriptions.into()));
             }
             state.subscriptions += 1;
         }
@@ -123,7 +123,7 @@ impl MemoryStore {
             .index
             .admit(uaid, &message, &self.limits)
             .map_err(StoreError::Full)?;
-        let awaited = state.index.awaited_without(replaced);
+        let awaited = state.index.awaited_with(replaced);
         state.receipts.admit(&message, awaited, &self.limits)?;
         state.last_id += 1;
         let id = MessageId::new(state.last_id);
@@ -326,7 +326,7 @@ impl Store for MemoryStore {
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let mut state = self.state();
-            let extends = state.receipts.extends(id, ends_at, &self.limits);
+            let extends = state.receipts.extends(id, ends_at, &origin, &self.limits);
             if extends.map_err(StoreError::Full)? {
                 state.receipts.put(id, ends_at, &origin, now);
             }
@@ -397,7 +397,7 @@ impl Store for MemoryStore {
             let current = &mut self.state().broadcasts;
             let had = current.has(&id);
             if version.is_some() && !had && current.len() >= self.limits.broadcasts {
-                return Err(StoreError::Full(Limit::Broadcasts));
+                return Err(StoreError::Full(Limit::Broadcasts.into()));
             }
             *current = current.with(id, version).into();
             Ok(had)

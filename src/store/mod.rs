@@ -8,11 +8,13 @@ mod memory;
 mod receipt;
 mod sled;
 
-mod holders;
+mod full;
+pub(crate) mod holders;
 mod index;
 mod largest;
 mod log;
 mod receipt_logs;
+pub(crate) mod room;
 
 #[cfg(test)]
 mod conformance;
@@ -27,6 +29,7 @@ use bugle_protocol::{
     Topic, Uaid, UnixTime, Urgency,
 };
 
+pub use self::full::{Full, Whose};
 pub use self::holders::{Holder, Origin};
 pub use self::largest::{Held, HeldReceipts, Largest};
 pub use self::limits::StoreLimits;
@@ -185,9 +188,10 @@ pub enum StoreError {
     /// The receipt subscription is not there, or has ended.
     #[error("no such receipt subscription")]
     NoReceiptSubscription,
-    /// The change would go over a bound; nothing was changed.
-    #[error("over the limit {}", .0.setting())]
-    Full(Limit),
+    /// The change would go over a bound, or over somebody's share of one;
+    /// nothing was changed.
+    #[error("over the limit {}", .0.limit.setting())]
+    Full(Full),
     /// The engine cannot do it now. What was asked may or may not have been
     /// done, and is not promised.
     #[error("the store is unavailable: {0}")]
@@ -254,8 +258,11 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// `NoSubscription` when the channel's subscription is gone or another
-    /// one; `NoReceiptSubscription` when the receipt's is; `Full` when a bound would be crossed, the replaced message counted
-    /// out.
+    /// one; `NoReceiptSubscription` when the receipt's is; `Full` when a bound
+    /// would be crossed, the replaced message counted out, or when somebody
+    /// would hold more of it than is left free: of the bounds of a user agent
+    /// the subscription, of the bound of all the user agent, the key or the
+    /// network of the message's origin.
     fn append(
         &self,
         uaid: Uaid,
@@ -305,7 +312,8 @@ pub trait Store: Send + Sync + 'static {
     /// where it does not count for anybody yet.
     ///
     /// # Errors
-    /// `Full` when this is one more and over the bound.
+    /// `Full` when this is one more and over the bound, or when the key or the
+    /// network of the origin would hold more of it than is left free.
     fn put_receipt_subscription(
         &self,
         id: ReceiptSubscriptionId,

@@ -418,7 +418,7 @@ mod tests {
         let store = store(&folder).await;
         let engine = store.engine().unwrap();
         let places = (engine.committer.place(), engine.committer.place());
-        let full = StoreError::Full(Limit::WaitingForDisk);
+        let full = StoreError::Full(Limit::WaitingForDisk.into());
         assert_eq!(store.append(UAID, message(1)).await, Err(full.clone()));
         let removed = store.remove_subscription(UAID, CHANNEL, NOW).await;
         assert_eq!(removed, Err(full));

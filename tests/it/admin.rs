@@ -122,7 +122,7 @@ async fn the_overview_counts_what_happens() {
     needs_ours!("its admin listener");
     let server = Server::start_with(|config| {
         config.admin.sample_every = Duration::from_millis(20);
-        config.limits.messages_per_user_agent = 2;
+        config.limits.messages_per_user_agent = 3;
     })
     .await;
     let mut user_agent = UserAgent::connect(&server).await;

@@ -39,7 +39,7 @@ fn assert_over(reply: &Reply, setting: &str) {
 async fn rfc8030_8_4_a_rfc8030_8_4_b_rfc8030_8_4_c_messages_that_wait_for_a_user_agent_are_limited()
 {
     needs_ours!("its settings");
-    let server = Server::start_with(|config| config.limits.messages_per_user_agent = 3).await;
+    let server = Server::start_with(|config| config.limits.messages_per_user_agent = 5).await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
     let push = Push::to(&server, &endpoint).text("x");
@@ -62,8 +62,8 @@ async fn octets_that_wait_are_limited_for_one_and_for_all() {
         ("limits.stored_bytes", false),
     ] {
         let server = Server::start_with(|config| match one {
-            true => config.limits.bytes_per_user_agent = 10_000,
-            false => config.limits.stored_bytes = 10_000,
+            true => config.limits.bytes_per_user_agent = 20_000,
+            false => config.limits.stored_bytes = 20_000,
         })
         .await;
         let endpoint = UserAgent::connect(&server)

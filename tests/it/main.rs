@@ -58,6 +58,7 @@ mod restarts;
 mod shutdown;
 mod status;
 mod store_commands;
+mod stored_shares;
 mod storm;
 mod strangers;
 mod subscribe;

@@ -168,7 +168,7 @@ async fn user_agents_come_from_many_addresses() {
 
 #[tokio::test]
 async fn a_full_service_is_told_and_is_no_fault() {
-    let service = Service::start_with(|config| config.limits.messages_per_user_agent = 2).await;
+    let service = Service::start_with(|config| config.limits.messages_per_user_agent = 3).await;
     let offline = "offline -n 3 --messages 4 --retries 0";
     let outcome = passes(&format!("{offline} {}", service.url)).await;
     assert_eq!(

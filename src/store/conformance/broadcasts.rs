@@ -46,7 +46,7 @@ async fn their_number_is_bounded() {
     each(limits, async |store| {
         set(store, "a", Some("1")).await.unwrap();
         set(store, "b", Some("1")).await.unwrap();
-        let full = Err(StoreError::Full(Limit::Broadcasts));
+        let full = Err(StoreError::Full(Limit::Broadcasts.into()));
         assert_eq!(set(store, "c", Some("1")).await, full);
         assert_eq!(set(store, "c", None).await, Ok(false));
         assert_eq!(set(store, "a", Some("2")).await, Ok(true));

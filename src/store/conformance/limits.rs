@@ -1,7 +1,7 @@
 //! Bounds: each is kept, and a change that would cross one changes nothing.
 
 use super::*;
-use crate::store::{Limit, StoreError};
+use crate::store::{Full, Limit, StoreError, Whose};
 
 /// What a message without content takes.
 const SIZE: u64 = 128;
@@ -25,7 +25,7 @@ async fn subscriptions_are_bounded() {
             let subscription = subscription_of(ua, ch, life);
             store.put_subscription(subscription, NOW).await
         };
-        let full = |limit| Err(StoreError::Full(limit));
+        let full = |limit: Limit| Err(StoreError::Full(limit.into()));
         assert!(put(1, 1, 0).await.is_ok());
         assert!(put(1, 2, 0).await.is_ok());
         assert_eq!(put(1, 3, 0).await, full(Limit::SubscriptionsPerUserAgent));
@@ -41,8 +41,17 @@ async fn subscriptions_are_bounded() {
     .await;
 }
 
-/// Fills a store with three messages under `limits`, and looks at the fourth.
-async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit) {
+/// The share of a bound that is full until the messages of these tests expire.
+const fn full(limit: Limit, whose: Whose) -> StoreError {
+    StoreError::Full(Full {
+        limit,
+        whose,
+        until: Some(UnixTime::from_millis(NOW.as_millis() + 60_000)),
+    })
+}
+
+/// Fills half of a bound of six with three messages, and looks at the fourth.
+async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit, whose: Whose) {
     each(limits, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let mut ids = Vec::new();
@@ -53,7 +62,7 @@ async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit) {
         let refused = store
             .append(uaid(1), with_topic(empty(&subscription), "d"))
             .await;
-        assert_eq!(refused, Err(StoreError::Full(limit)));
+        assert_eq!(refused, Err(full(limit, whose)));
         assert_eq!(pending_ids(store, 1).await, ids);
 
         // What is not stored, and what replaces, is not one more.
@@ -73,28 +82,28 @@ async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit) {
 #[tokio::test]
 async fn messages_of_a_user_agent_are_bounded() {
     let limits = StoreLimits {
-        messages_per_user_agent: 3,
+        messages_per_user_agent: 6,
         ..ROOMY
     };
-    the_fourth_is_refused(limits, Limit::MessagesPerUserAgent).await;
+    the_fourth_is_refused(limits, Limit::MessagesPerUserAgent, Whose::Subscription).await;
 }
 
 #[tokio::test]
 async fn octets_of_a_user_agent_are_bounded() {
     let limits = StoreLimits {
-        bytes_per_user_agent: 3 * SIZE,
+        bytes_per_user_agent: 6 * SIZE,
         ..ROOMY
     };
-    the_fourth_is_refused(limits, Limit::BytesPerUserAgent).await;
+    the_fourth_is_refused(limits, Limit::BytesPerUserAgent, Whose::Subscription).await;
 }
 
 #[tokio::test]
 async fn octets_of_all_are_bounded() {
     let limits = StoreLimits {
-        stored_bytes: 3 * SIZE,
+        stored_bytes: 6 * SIZE,
         ..ROOMY
     };
-    the_fourth_is_refused(limits, Limit::StoredBytes).await;
+    the_fourth_is_refused(limits, Limit::StoredBytes, Whose::UserAgent).await;
 }
 
 #[tokio::test]
@@ -108,7 +117,10 @@ async fn a_full_user_agent_hinders_no_other() {
             let subscription = subscribed(store, ua, 1).await;
             store.append(uaid(ua), empty(&subscription)).await.unwrap();
             let refused = store.append(uaid(ua), empty(&subscription)).await;
-            assert_eq!(refused, Err(StoreError::Full(Limit::MessagesPerUserAgent)));
+            assert_eq!(
+                refused,
+                Err(full(Limit::MessagesPerUserAgent, Whose::UserAgent))
+            );
         }
         // Room comes back with the subscription.
         let new = subscription_of(2, 1, 1);
@@ -130,7 +142,10 @@ async fn a_message_over_the_bound_is_refused_also_when_it_replaces() {
         let small = store.append(uaid(1), small).await.unwrap();
         let large = with_topic(message_for(&subscription, &"x".repeat(129)), "t");
         let refused = store.append(uaid(1), large).await;
-        assert_eq!(refused, Err(StoreError::Full(Limit::BytesPerUserAgent)));
+        assert_eq!(
+            refused,
+            Err(full(Limit::BytesPerUserAgent, Whose::UserAgent))
+        );
         assert_eq!(pending_ids(store, 1).await, [small]);
     })
     .await;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::ReceiptStatus::{self, Delivered, Failed};
-use crate::store::{Limit, Receipt, ReceiptId, StoreError};
+use crate::store::{Full, Limit, Receipt, ReceiptId, StoreError, Whose};
 
 /// What is told of a message.
 type Told = (MessageId, ReceiptStatus);
@@ -354,7 +354,15 @@ async fn receipts_and_their_subscriptions_are_bounded() {
         let refused = store
             .put_receipt_subscription(other, at(1), Origin::default(), NOW)
             .await;
-        assert_eq!(refused, Err(StoreError::Full(Limit::ReceiptSubscriptions)));
+        let until = Some(at(u64::from(u32::MAX)));
+        let full = |limit, until| {
+            StoreError::Full(Full {
+                limit,
+                whose: Whose::All,
+                until,
+            })
+        };
+        assert_eq!(refused, Err(full(Limit::ReceiptSubscriptions, until)));
         receipts_of(store, 1).await;
 
         let message = with_topic(awaited(message_for(&subscription, "x"), 1), "t");
@@ -365,7 +373,8 @@ async fn receipts_and_their_subscriptions_are_bounded() {
         let second = append(store, message.clone()).await;
         let third = awaited(message_for(&subscription, "x"), 1);
         let refused = store.append(uaid(1), third.clone()).await;
-        assert_eq!(refused, Err(StoreError::Full(Limit::Receipts)));
+        let until = Some(NOW + ROOMY.receipt_lifetime);
+        assert_eq!(refused, Err(full(Limit::Receipts, until)));
         append(store, message_for(&subscription, "no receipt")).await;
         acked(store, 1, second).await;
         let told = receipts(store, 1).await;

@@ -32,7 +32,7 @@ impl Engine {
         let current = self.broadcasts.load();
         let had = current.has(&id);
         if version.is_some() && !had && current.len() >= self.limits.broadcasts {
-            return Err(StoreError::Full(Limit::Broadcasts));
+            return Err(StoreError::Full(Limit::Broadcasts.into()));
         }
         let mut changes = Changes::default();
         let key = broadcast_key(&id);

@@ -156,7 +156,7 @@ impl Committer {
         self.health()?;
         match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => Ok(place),
-            Err(TryAcquireError::NoPermits) => Err(StoreError::Full(Limit::WaitingForDisk)),
+            Err(TryAcquireError::NoPermits) => Err(StoreError::Full(Limit::WaitingForDisk.into())),
             Err(TryAcquireError::Closed) => Err(ended()),
         }
     }

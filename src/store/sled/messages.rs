@@ -50,7 +50,7 @@ impl Engine {
             .ok_or(StoreError::NoSubscription)?;
         let replaced = state.index.admit(uaid, message, &self.limits);
         let replaced = replaced.map_err(StoreError::Full)?;
-        let awaited = state.index.awaited_without(replaced);
+        let awaited = state.index.awaited_with(replaced);
         state.receipts.admit(message, awaited, &self.limits)?;
         let Some(id) = self.take_id(&mut state)? else {
             return Ok(None);

@@ -35,7 +35,7 @@ impl Engine {
         now: UnixTime,
     ) -> Result<bool, StoreError> {
         let mut state = self.state()?;
-        let extends = state.receipts.extends(id, ends_at, &self.limits);
+        let extends = state.receipts.extends(id, ends_at, origin, &self.limits);
         if !extends.map_err(StoreError::Full)? {
             return Ok(false);
         }

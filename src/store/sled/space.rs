@@ -60,7 +60,7 @@ impl Space {
     /// `Full` when less is free than is to be kept free.
     pub(super) fn admit(&self) -> Result<(), StoreError> {
         if self.free() < self.reserve {
-            return Err(StoreError::Full(Limit::FreeSpace));
+            return Err(StoreError::Full(Limit::FreeSpace.into()));
         }
         Ok(())
     }
@@ -97,7 +97,10 @@ mod tests {
         assert_eq!(roomy.admit(), Ok(()));
         let cramped = Space::of(folder.path(), u64::MAX);
         cramped.look();
-        assert_eq!(cramped.admit(), Err(StoreError::Full(Limit::FreeSpace)));
+        assert_eq!(
+            cramped.admit(),
+            Err(StoreError::Full(Limit::FreeSpace.into()))
+        );
     }
 
     #[test]

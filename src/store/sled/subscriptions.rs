@@ -115,10 +115,10 @@ impl Engine {
         }
         let count = self.subscription_count(uaid)?;
         if count >= self.limits.subscriptions_per_user_agent {
-            return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent));
+            return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent.into()));
         }
         if state.subscriptions >= self.limits.subscriptions {
-            return Err(StoreError::Full(Limit::Subscriptions));
+            return Err(StoreError::Full(Limit::Subscriptions.into()));
         }
         changes.insert(&user_agent_key(uaid), &encode(&(count + 1))?);
         self.apply(changes)?;

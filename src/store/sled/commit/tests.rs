@@ -63,7 +63,7 @@ async fn places_are_bounded_and_come_back() {
     let (one, _two) = (committer.place().unwrap(), committer.place().unwrap());
     assert_eq!(
         committer.place().unwrap_err(),
-        StoreError::Full(Limit::WaitingForDisk)
+        StoreError::Full(Limit::WaitingForDisk.into())
     );
     committer.commit(one, None).await.unwrap();
     let free = committer.free_place().await.unwrap();

@@ -1,0 +1,173 @@
+//! The words for a bound that is full: whose share of it, and when there is
+//! room.
+
+use std::fmt;
+use std::time::Duration;
+
+use bugle_protocol::UnixTime;
+
+use crate::limits::Limit;
+use crate::store::{Full, Whose};
+
+/// A sender is not asked to come back sooner.
+const SOONEST: Duration = Duration::from_secs(10);
+
+/// Nor later, though nothing may expire until then: there is room sooner when
+/// messages are acknowledged.
+const LATEST: Duration = Duration::from_secs(3600);
+
+/// A bound of which somebody holds as much as they may, as the one who is
+/// refused reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FullShare {
+    limit: Limit,
+    whose: Whose,
+    /// Until something expires, where that is known.
+    wait: Option<Duration>,
+}
+
+impl FullShare {
+    /// What the store said, at `now`.
+    pub fn new(full: Full, now: UnixTime) -> Self {
+        Self {
+            limit: full.limit,
+            whose: full.whose,
+            wait: full.until.map(|until| until.since(now)),
+        }
+    }
+
+    /// The bound.
+    pub const fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// Whose share of it is full, in one word.
+    pub const fn holder(&self) -> &'static str {
+        match self.whose {
+            Whose::All => "all",
+            Whose::Subscription => "subscription",
+            Whose::UserAgent => "user_agent",
+            Whose::Sender => "sender",
+            Whose::Address => "address",
+        }
+    }
+
+    /// When it makes sense to try again: when something expires, but within
+    /// bounds.
+    pub fn retry_after(&self) -> Duration {
+        match self.wait {
+            Some(wait) => wait.clamp(SOONEST, LATEST),
+            None => self.limit.retry_after(),
+        }
+    }
+
+    /// What makes room, and what needs none.
+    const fn cure(&self) -> (&'static str, &'static str) {
+        match self.limit {
+            Limit::MessagesPerUserAgent | Limit::BytesPerUserAgent => (
+                "its user agent acknowledges messages, or they expire",
+                "a message with TTL 0, and one that replaces another by its Topic, are taken \
+                 meanwhile",
+            ),
+            Limit::StoredBytes => (
+                "messages are acknowledged, or expire",
+                "a message with TTL 0, and one that replaces another by its Topic, are taken \
+                 meanwhile",
+            ),
+            Limit::Receipts => (
+                "receipts are taken by a GET of their receipt subscription, or expire",
+                "pushes without Prefer: respond-async are taken meanwhile",
+            ),
+            Limit::ReceiptSubscriptions => (
+                "receipt subscriptions are deleted, or end",
+                "use one for many pushes, by a Link header (RFC 8030 §5.1)",
+            ),
+            _ => ("subscriptions end", "what is subscribed stays so"),
+        }
+    }
+}
+
+impl fmt::Display for FullShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let holder = match (self.whose, self.limit) {
+            (Whose::All, _) => "all together have reached",
+            (Whose::Subscription, _) => "this subscription holds its share of",
+            (Whose::UserAgent, Limit::StoredBytes) => "this user agent holds its share of",
+            (Whose::UserAgent, _) => "this user agent holds all of",
+            (Whose::Sender, _) => "this application server key holds its share of",
+            (Whose::Address, _) => "this address holds its share of",
+        };
+        let (room, meanwhile) = self.cure();
+        let setting = self.limit.setting();
+        write!(f, "{holder} {setting}: there is room when {room}")?;
+        if let Some(wait) = self.wait {
+            write!(f, ", which is in {} at the latest", Rough(wait))?;
+        }
+        write!(f, "; {meanwhile}")
+    }
+}
+
+/// A time in words, in its largest unit, rounded up.
+struct Rough(Duration);
+
+impl fmt::Display for Rough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 3] = [(86_400, "d"), (3600, "h"), (60, "min")];
+        let secs = self.0.as_millis().div_ceil(1000);
+        let unit = UNITS.iter().find(|(unit, _)| secs >= u128::from(2 * unit));
+        let (unit, name) = unit.copied().unwrap_or((1, "s"));
+        write!(f, "{} {name}", secs.div_ceil(u128::from(unit)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(limit: Limit, whose: Whose, wait: Option<u64>) -> FullShare {
+        let now = UnixTime::from_secs(1000);
+        let until = wait.map(|wait| now + Duration::from_secs(wait));
+        let full = Full {
+            limit,
+            whose,
+            until,
+        };
+        FullShare::new(full, now)
+    }
+
+    #[test]
+    fn it_says_whose_share_is_full_and_when_there_is_room() {
+        let full = share(
+            Limit::MessagesPerUserAgent,
+            Whose::Subscription,
+            Some(2_500_000),
+        );
+        assert_eq!(
+            full.to_string(),
+            "this subscription holds its share of limits.messages_per_user_agent: there is room \
+             when its user agent acknowledges messages, or they expire, which is in 29 d at the \
+             latest; a message with TTL 0, and one that replaces another by its Topic, are taken \
+             meanwhile"
+        );
+        assert_eq!(full.holder(), "subscription");
+    }
+
+    #[test]
+    fn times_are_rounded_up_in_their_unit() {
+        let words = [0, 1, 119, 120, 121, 7200, 172_800].map(|secs| {
+            let rough = Rough(Duration::from_secs(secs));
+            rough.to_string()
+        });
+        let expected = ["0 s", "1 s", "119 s", "2 min", "3 min", "2 h", "2 d"];
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn nobody_is_sent_away_for_long_nor_asked_back_at_once() {
+        let after = |wait| share(Limit::StoredBytes, Whose::Sender, wait).retry_after();
+        assert_eq!(after(Some(0)), SOONEST);
+        assert_eq!(after(Some(99)), Duration::from_secs(99));
+        assert_eq!(after(Some(2_500_000)), LATEST);
+        assert_eq!(after(None), Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,122 @@
+//! The rule by which a bound is shared.
+
+/// What a change would leave free of a bound.
+///
+/// A holder may take more while it holds no more than would still be free (the
+/// rule of switches that share their buffer: Choudhury and Hahn, "Dynamic queue
+/// length thresholds", 1998). One holder alone gets half of a bound, and
+/// whoever holds nothing is refused only when nothing is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    left: u64,
+    used: u64,
+    grows: bool,
+}
+
+impl Room {
+    /// What is left of `bound`, of which `used` is in use, when `more` is taken
+    /// and `freed` is given back in the same step. `None` when that goes over
+    /// the bound. A change that gives back what it takes always has room.
+    pub(crate) fn after(bound: u64, used: u64, more: u64, freed: u64) -> Option<Self> {
+        let grows = more > freed;
+        let used = used.saturating_sub(freed).saturating_add(more);
+        let left = bound.checked_sub(used);
+        if grows && left.is_none() {
+            return None;
+        }
+        Some(Self {
+            left: left.unwrap_or(0),
+            used,
+            grows,
+        })
+    }
+
+    /// Whether there is so much that it is for everybody, whatever they hold.
+    pub(crate) fn is_for_all(self) -> bool {
+        !self.grows || self.used <= self.left
+    }
+
+    /// Whether a holder may make the change, who holds `held` without what is
+    /// given back.
+    pub(crate) fn is_for(self, held: u64) -> bool {
+        !self.grows || held <= self.left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes units for a holder until it is refused.
+    fn fill(bound: u64, held: &mut [u64], who: usize) {
+        while Room::after(bound, held.iter().sum(), 1, 0).is_some_and(|it| it.is_for(held[who])) {
+            held[who] += 1;
+        }
+    }
+
+    #[test]
+    fn one_alone_gets_half_the_next_half_of_the_rest() {
+        let mut held = [0; 3];
+        for who in 0..3 {
+            fill(120, &mut held, who);
+        }
+        assert_eq!(held, [60, 30, 15]);
+        // Once the first has given back, the others get more.
+        held[0] = 0;
+        fill(120, &mut held, 1);
+        assert_eq!(held, [0, 53, 15]);
+    }
+
+    #[test]
+    fn what_takes_no_more_than_it_gives_back_has_room_also_over_a_lowered_bound() {
+        let room = Room::after(10, 20, 3, 3);
+        assert!(room.is_some_and(|room| room.is_for_all() && room.is_for(20)));
+        assert_eq!(Room::after(10, 20, 4, 3), None);
+    }
+
+    proptest! {
+        /// Any holders take and give back in any order.
+        #[test]
+        fn the_bound_is_kept_and_only_those_above_what_is_free_are_refused(
+            bound in 1_u64..200,
+            steps in prop::collection::vec((0_usize..6, 1_u64..12, any::<bool>()), 1..300),
+        ) {
+            let mut held = [0_u64; 6];
+            for (who, amount, gives_back) in steps {
+                if gives_back {
+                    held[who] = held[who].saturating_sub(amount);
+                    continue;
+                }
+                let used: u64 = held.iter().sum();
+                let room = Room::after(bound, used, amount, 0);
+                if room.is_some_and(|room| room.is_for_all()) {
+                    prop_assert!(held.iter().all(|it| room.is_some_and(|room| room.is_for(*it))));
+                }
+                match room {
+                    Some(room) if room.is_for(held[who]) => held[who] += amount,
+                    // Somebody who holds less is let in where this one is not.
+                    Some(_) => prop_assert!(held[who] > bound - used - amount),
+                    None => prop_assert!(used + amount > bound),
+                }
+                prop_assert!(held.iter().sum::<u64>() <= bound);
+            }
+        }
+
+        /// Against hogs that take whatever they get, whoever holds nothing
+        /// still finds room.
+        #[test]
+        fn hogs_never_fill_a_bound(bound in 64_u64..100_000, hogs in 1_usize..6) {
+            let mut held = vec![0; hogs + 1];
+            for _ in 0..3 {
+                for hog in 0..hogs {
+                    fill(bound, &mut held, hog);
+                }
+            }
+            let free = bound - held.iter().sum::<u64>();
+            prop_assert!(free >= bound >> hogs, "{held:?}");
+            prop_assert!(Room::after(bound, bound - free, 1, 0).is_some_and(|it| it.is_for(0)));
+        }
+    }
+}

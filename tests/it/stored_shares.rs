@@ -1,0 +1,256 @@
+//! Shares of what is stored: a stranger who takes all they can get refuses
+//! nobody but themselves.
+//!
+//! Addresses are those of clients behind a trusted proxy.
+
+use bugle::Config;
+use bugle_protocol::key_pair::KeyPair;
+use serde_json::Value;
+
+use crate::support::app_server::{Push, key_pair};
+use crate::support::http::Reply;
+use crate::support::server::Server;
+use crate::support::subject::needs_ours;
+use crate::support::subscriber::{Subscription, link};
+use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
+
+const RECEIPT: &str = "urn:ietf:params:push:receipt";
+
+/// The client that everything of the stranger comes from.
+const STRANGER: &str = "203.0.113.66";
+
+/// A service that takes the word of the proxy in front of it.
+async fn behind_a_proxy(change: impl FnOnce(&mut Config)) -> Server {
+    let settings = [("BUGLE_SERVER__TRUSTED_PROXIES".into(), "127.0.0.0/8".into())];
+    let behind = Config::load(None, settings, &[]).unwrap();
+    Server::start_with(|config| {
+        config.server.trusted_proxies = behind.server.trusted_proxies;
+        change(config);
+    })
+    .await
+}
+
+/// The client with this number.
+fn client(n: usize) -> String {
+    format!("198.51.100.{n}")
+}
+
+fn push<'s>(server: &'s Server, to: &str, client: &str) -> Push<'s> {
+    let push = Push::to(server, to).header("x-forwarded-for", client);
+    push.text(&"x".repeat(1000))
+}
+
+/// What an honest sender has: a key, an address and a user agent.
+struct Honest {
+    keys: KeyPair,
+    made: Subscription,
+}
+
+impl Honest {
+    async fn new(server: &Server) -> Self {
+        Self {
+            keys: key_pair(90),
+            made: Subscription::new(server).await,
+        }
+    }
+
+    /// A push that must be accepted.
+    async fn push(&self, server: &Server) {
+        let push = push(server, &self.made.push, "192.0.2.1");
+        push.signed(&self.keys).accepted().await;
+    }
+}
+
+/// What a refusal says: the setting, whose share of it is full, and the words.
+fn refusal(reply: &Reply) -> (String, String, String) {
+    assert_eq!(
+        (reply.status.as_u16(), reply.errno()),
+        (429, 201),
+        "{reply:?}"
+    );
+    let retry: u64 = reply.header("retry-after").parse().unwrap();
+    assert!((1..=3600).contains(&retry), "{retry}");
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
+    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    (text("setting"), text("share"), text("message"))
+}
+
+#[tokio::test]
+async fn one_site_cannot_starve_the_others_of_the_same_user_agent() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| config.limits.messages_per_user_agent = 40).await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let site = user_agent.register(CHANNEL, None).await;
+    let other = user_agent.register(CHANNEL_2, None).await;
+    user_agent.leave(&server).await;
+    let hog = Push::to(&server, &site).ttl(2_592_000).text("x");
+    for _ in 0..20 {
+        hog.accepted().await;
+    }
+    let refused = hog.send().await;
+    let (setting, share, message) = refusal(&refused);
+    assert_eq!(setting, "limits.messages_per_user_agent");
+    assert_eq!(share, "subscription");
+    assert!(
+        message.starts_with("this subscription holds its share of"),
+        "{message}"
+    );
+    assert!(
+        message.contains("which is in 30 d at the latest"),
+        "{message}"
+    );
+    assert_eq!(refused.header("retry-after"), "3600");
+    // The other site of the same browser, for as long as the first is full.
+    for _ in 0..10 {
+        assert_eq!(hog.send().await.status, 429);
+        Push::to(&server, &other).text("x").accepted().await;
+    }
+}
+
+/// A stranger sends until they are refused, and goes on while an honest sender
+/// pushes: the stranger alone is refused. `stranger` gives their `n`th push.
+async fn fill_the_store<'s>(server: &'s Server, share: &str, stranger: impl Fn(usize) -> Push<'s>) {
+    let honest = Honest::new(server).await;
+    let mut taken = 0;
+    let refused = loop {
+        honest.push_while(server, taken).await;
+        let reply = stranger(taken).send().await;
+        if reply.status != 201 {
+            break reply;
+        }
+        taken += 1;
+        assert!(taken < 200, "the stranger is never refused");
+    };
+    let (setting, whose, message) = refusal(&refused);
+    assert_eq!(
+        (setting.as_str(), whose.as_str()),
+        ("limits.stored_bytes", share)
+    );
+    assert!(taken > 20, "{taken}: {message}");
+    for n in 0..8 {
+        assert_eq!(stranger(taken + n).send().await.status, 429);
+        honest.push(server).await;
+    }
+}
+
+impl Honest {
+    /// A push now and then.
+    async fn push_while(&self, server: &Server, n: usize) {
+        if n.is_multiple_of(10) {
+            self.push(server).await;
+        }
+    }
+}
+
+const STORED: u64 = 100_000;
+
+async fn subscriptions(server: &Server, n: usize) -> Vec<Subscription> {
+    let mut made = Vec::new();
+    for _ in 0..n {
+        made.push(Subscription::new(server).await);
+    }
+    made
+}
+
+#[tokio::test]
+async fn one_key_fills_its_share_of_the_store_and_no_more() {
+    needs_ours!("its settings");
+    let server = behind_a_proxy(|config| config.limits.stored_bytes = STORED).await;
+    let to = subscriptions(&server, 8).await;
+    let keys = key_pair(1);
+    fill_the_store(&server, "sender", |n| {
+        push(&server, &to[n % to.len()].push, &client(n % 200)).signed(&keys)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_keys_of_one_address_fill_its_share_of_the_store_and_no_more() {
+    needs_ours!("its settings");
+    let server = behind_a_proxy(|config| config.limits.stored_bytes = STORED).await;
+    let to = subscriptions(&server, 8).await;
+    let keys: Vec<_> = (1..30).map(key_pair).collect();
+    fill_the_store(&server, "address", |n| {
+        push(&server, &to[n % to.len()].push, STRANGER).signed(&keys[n % keys.len()])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_unsigned_counts_for_its_address() {
+    needs_ours!("its settings");
+    let server = behind_a_proxy(|config| config.limits.stored_bytes = STORED).await;
+    let to = subscriptions(&server, 8).await;
+    fill_the_store(&server, "address", |n| {
+        push(&server, &to[n % to.len()].push, STRANGER)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_user_agent_fills_its_share_of_the_store_and_no_more() {
+    needs_ours!("its settings");
+    let server = behind_a_proxy(|config| config.limits.stored_bytes = STORED).await;
+    let first = Subscription::new(&server).await;
+    let mut to = vec![first.clone()];
+    for _ in 0..7 {
+        to.push(first.another(&server).await);
+    }
+    let keys: Vec<_> = (1..30).map(key_pair).collect();
+    fill_the_store(&server, "user_agent", |n| {
+        let push = push(&server, &to[n % to.len()].push, &client(n % 200));
+        push.signed(&keys[n % keys.len()])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn receipt_subscriptions_of_one_address_leave_room_for_others() {
+    needs_ours!("its settings");
+    let server = behind_a_proxy(|config| config.limits.receipt_subscriptions = 20).await;
+    let made = Subscription::new(&server).await;
+    let wish = |client: &str| {
+        let push = Push::to(&server, &made.push).header("x-forwarded-for", client);
+        push.header("prefer", "respond-async")
+    };
+    for _ in 0..10 {
+        assert_eq!(wish(STRANGER).send().await.status, 202);
+    }
+    for n in 0..5 {
+        let (setting, share, message) = refusal(&wish(STRANGER).send().await);
+        assert_eq!(setting, "limits.receipt_subscriptions");
+        assert_eq!(share, "address");
+        assert!(message.contains("use one for many pushes"), "{message}");
+        assert_eq!(wish(&client(n)).send().await.status, 202);
+    }
+}
+
+#[tokio::test]
+async fn receipts_of_one_key_leave_room_for_others() {
+    needs_ours!("its settings");
+    let server = behind_a_proxy(|config| config.limits.receipts = 20).await;
+    let made = Subscription::new(&server).await;
+    let keys = key_pair(1);
+    let wish = || Push::to(&server, &made.push).header("prefer", "respond-async");
+    let first = wish().signed(&keys).send().await;
+    let receipts = link(&first, RECEIPT).unwrap();
+    let again = |n: usize| {
+        let push = wish().signed(&keys).header("x-forwarded-for", &client(n));
+        push.header("link", &format!("<{receipts}>; rel=\"{RECEIPT}\""))
+    };
+    for n in 0..9 {
+        assert_eq!(again(n).send().await.status, 202);
+    }
+    let (setting, share, _) = refusal(&again(99).send().await);
+    assert_eq!(
+        (setting.as_str(), share.as_str()),
+        ("limits.receipts", "sender")
+    );
+    for _ in 0..5 {
+        let push = wish().header("x-forwarded-for", "192.0.2.1");
+        assert_eq!(push.signed(&key_pair(2)).send().await.status, 202);
+        assert_eq!(again(99).send().await.status, 429);
+    }
+    // A push without a receipt is another matter.
+    Push::to(&server, &made.push).signed(&keys).accepted().await;
+}
