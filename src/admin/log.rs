@@ -21,7 +21,7 @@ pub(super) async fn resource(request: Request<'_, impl Content>) -> Result<Reply
     let (site, caller) = (request.site, request.caller);
     let (log, configured) = (&site.admin.log, &site.service.config().log.filter);
     match request.parts.method {
-        Method::GET => Ok(json_reply(&json!({
+        Method::GET | Method::HEAD => Ok(json_reply(&json!({
             "filter": log.filter().as_ref().unwrap_or(configured),
             "configured": configured,
         }))),
@@ -35,6 +35,6 @@ pub(super) async fn resource(request: Request<'_, impl Content>) -> Result<Reply
             site.admin.audit.note(&caller, "setLog", &subject, now);
             Ok(done())
         }
-        _ => Err(Error::MethodNotAllowed("GET, PUT")),
+        _ => Err(Error::MethodNotAllowed("GET, HEAD, PUT")),
     }
 }

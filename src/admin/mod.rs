@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::{Config, NotAFilter};
 use crate::error::Error;
 use crate::http::body::{self, Content};
-use crate::http::{Answer, Reply, Site};
+use crate::http::{Answer, Reply, Site, events, status};
 use crate::telemetry::log::Log;
 
 use self::access::{Access, Caller, Remote};
@@ -188,6 +188,11 @@ pub async fn route(
     };
     if path == "v1/overview/stream" {
         get(&parts.method)?;
+        if parts.method == Method::HEAD {
+            let mut header = Reply::new(Full::default());
+            events::describe(header.headers_mut());
+            return Ok(Answer::Reply(header));
+        }
         let place = site.admin.admit_stream()?;
         return Ok(Answer::Stream(overview::stream(site, place)));
     }
@@ -250,18 +255,17 @@ impl<C: Content> Request<'_, C> {
 }
 
 fn get(method: &Method) -> Result<(), Error> {
-    method_is(method, Method::GET, "GET")
+    allow(status::is_get(method), status::GET)
 }
 
 fn post(method: &Method) -> Result<(), Error> {
-    method_is(method, Method::POST, "POST")
+    allow(method == Method::POST, "POST")
 }
 
-fn method_is(method: &Method, wanted: Method, allow: &'static str) -> Result<(), Error> {
-    if *method == wanted {
-        Ok(())
-    } else {
-        Err(Error::MethodNotAllowed(allow))
+fn allow(is_one: bool, methods: &'static str) -> Result<(), Error> {
+    match is_one {
+        true => Ok(()),
+        false => Err(Error::MethodNotAllowed(methods)),
     }
 }
 

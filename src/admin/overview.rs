@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use futures_util::stream::unfold;
 use http::Response;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::history::Sample;
-use crate::http::{Events, Site};
+use crate::http::{Events, Site, events as event_stream};
 
 /// What the overview shows.
 #[derive(Debug, Serialize)]
@@ -163,8 +162,6 @@ pub fn stream(site: &Arc<Site>, place: OwnedSemaphorePermit) -> Response<Events>
         Some((Ok(frame), (site, samples, place)))
     });
     let mut reply = Response::new(StreamBody::new(events).boxed_unsync());
-    let headers = reply.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    event_stream::describe(reply.headers_mut());
     reply
 }

@@ -12,13 +12,13 @@ use futures_util::StreamExt;
 use futures_util::future::ready;
 use futures_util::stream::{once, unfold};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Map, Value, json};
 
-use super::message;
+use super::{message, share, subscription};
 use crate::addresses::Place;
 use crate::random::random;
 use crate::service::PushService;
@@ -46,10 +46,18 @@ pub fn reply(monitor: Monitor) -> Response<Events> {
         }
     });
     let mut reply = Response::new(StreamBody::new(first.chain(events)).boxed_unsync());
-    let headers = reply.headers_mut();
+    describe(reply.headers_mut());
+    share(&mut reply, subscription::METHODS);
+    reply
+}
+
+/// The header fields of an event stream. `X-Accel-Buffering` has nginx, and
+/// others that know it, pass each event on as it comes.
+pub fn describe(headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
+    let unbuffered = HeaderName::from_static("x-accel-buffering");
+    headers.insert(unbuffered, HeaderValue::from_static("no"));
 }
 
 /// The same, which holds the client's place for as long as it goes on.

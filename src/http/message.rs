@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::store::ReceiptStatus;
 
 /// What the resource takes.
-pub(super) const METHODS: &str = "GET, DELETE, OPTIONS";
+pub(super) const METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 
 /// Answers a request to a message resource. To know its URL is to be allowed
 /// to read and to withdraw the message (RFC 8030 §8.3).

@@ -38,17 +38,17 @@ use self::subscription::Held;
 pub use self::events::Events;
 
 pub mod body;
+pub mod events;
 pub mod http1;
 pub mod http2;
+pub mod status;
 
-mod events;
 mod handshake;
 mod message;
 mod patient;
 mod promises;
 mod push;
 mod pushed;
-mod status;
 mod subscription;
 mod watched;
 
@@ -264,7 +264,7 @@ pub async fn route_admin(
         },
         _ => match admin::console::file(path, site.service.public_url()) {
             Some(file) if status::is_get(&parts.method) => Ok(Answer::Reply(file)),
-            Some(_) => Err(Error::MethodNotAllowed("GET")),
+            Some(_) => Err(Error::MethodNotAllowed(status::GET)),
             None => {
                 let page = status::page(site, &parts.method, path).await;
                 page.map(Answer::Reply)
@@ -291,7 +291,7 @@ pub fn text(content_type: &'static str, text: impl Into<Bytes>) -> Reply {
 }
 
 /// Sets a header to a text that we made.
-pub fn set(reply: &mut Reply, name: HeaderName, value: impl ToString) {
+pub fn set<B>(reply: &mut Response<B>, name: HeaderName, value: impl ToString) {
     // What we make is visible ASCII; a sender's text is checked where it is read.
     if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
         reply.headers_mut().insert(name, value);
@@ -299,7 +299,7 @@ pub fn set(reply: &mut Reply, name: HeaderName, value: impl ToString) {
 }
 
 /// Lets pages of any origin call a resource and read its replies (WS-AS-1).
-fn share(reply: &mut Reply, methods: &'static str) {
+fn share<B>(reply: &mut Response<B>, methods: &'static str) {
     const READABLE: &str = "Location, Link, TTL, Retry-After, WWW-Authenticate";
     // Named one by one: `*` does not cover Authorization.
     const TAKEN: &str = "Content-Type, TTL, Urgency, Topic, Authorization, Content-Encoding, \

@@ -23,7 +23,7 @@ use crate::store::Origin;
 use crate::telemetry::traces::Accept;
 
 /// What the resource takes.
-pub(super) const METHODS: &str = "GET, POST, OPTIONS";
+pub(super) const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 /// Answers a request to a push resource.
 pub(super) async fn resource(
@@ -36,7 +36,9 @@ pub(super) async fn resource(
     match parts.method {
         Method::POST => post(site, address, &parts.headers, token, content).await,
         // Discovery for UnifiedPush (UPL-1), the same for every token.
-        Method::GET => Ok(text("application/json", r#"{"unifiedpush":{"version":1}}"#)),
+        Method::GET | Method::HEAD => {
+            Ok(text("application/json", r#"{"unifiedpush":{"version":1}}"#))
+        }
         Method::OPTIONS => Ok(options(METHODS)),
         _ => Err(Error::MethodNotAllowed(METHODS)),
     }

@@ -11,13 +11,16 @@ use crate::telemetry::exposition::Format;
 
 pub(super) const JSON: &str = "application/json";
 
+/// What a page takes.
+pub const GET: &str = "GET, HEAD";
+
 /// Answers a request for a page by its path.
 pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Reply, Error> {
     let get = |reply| {
         if is_get(method) {
             Ok(reply)
         } else {
-            Err(Error::MethodNotAllowed("GET"))
+            Err(Error::MethodNotAllowed(GET))
         }
     };
     match path {
@@ -45,11 +48,12 @@ pub(super) fn metrics(site: &Site, parts: &request::Parts) -> Result<Reply, Erro
         let metrics = format.of(site.service.metrics_text());
         Ok(text(format.content_type(), metrics))
     } else {
-        Err(Error::MethodNotAllowed("GET"))
+        Err(Error::MethodNotAllowed(GET))
     }
 }
 
-pub(super) fn is_get(method: &Method) -> bool {
+/// Whether a method reads: HEAD is answered wherever GET is (RFC 9110 §9.1).
+pub fn is_get(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 

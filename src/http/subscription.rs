@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 use serde::Deserialize;
 
 use super::body::{self, Content};
-use super::{Answer, Reply, Site, TakesPushes, empty, options, set};
+use super::{Answer, Reply, Site, TakesPushes, empty, events, options, set};
 use crate::clients::Reader;
 use crate::error::Error;
 use crate::store::Filter;
@@ -25,7 +25,7 @@ pub(super) const ENTRANCE: &str = "/subscribe";
 /// What it takes.
 pub(super) const SUBSCRIBE_METHODS: &str = "POST, OPTIONS";
 /// What a subscription, a set and a receipt subscription take.
-pub(super) const METHODS: &str = "GET, DELETE, OPTIONS";
+pub(super) const METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 
 /// The media type of a restricted subscription (RFC 8292 §4.1).
 const OPTIONS: &str = "application/webpush-options+json";
@@ -104,7 +104,7 @@ pub(super) async fn held(
     }
     let service = &site.service;
     match (&parts.method, resource) {
-        (&Method::GET, resource) => monitor(site, parts, resource).await,
+        (&Method::GET | &Method::HEAD, resource) => monitor(site, parts, resource).await,
         (&Method::DELETE, resource) => {
             match resource {
                 Held::Subscription(token) => service.end_subscription(token).await?,
@@ -120,7 +120,8 @@ pub(super) async fn held(
 
 /// Begins to monitor: by server pushes where the connection takes them, or by
 /// events (`Accept: text/event-stream`) for those who cannot take any.
-/// Who can be told in neither way ends no GET that is held.
+/// A client that accepts neither is refused before it supersedes a monitor. HEAD
+/// is answered with the header alone, and neither supersedes nor reads anything.
 async fn monitor(
     site: &Arc<Site>,
     parts: &request::Parts,
@@ -151,6 +152,14 @@ async fn monitor(
     }
     if !by_pushes && !by_events {
         return Err(Error::ServerPush);
+    }
+    if parts.method == Method::HEAD {
+        let mut reply = empty(StatusCode::NO_CONTENT);
+        if by_events {
+            *reply.status_mut() = StatusCode::OK;
+            events::describe(reply.headers_mut());
+        }
+        return Ok(Answer::Reply(reply));
     }
     let monitor = Monitor::new(site, reader, filter, waits)?;
     Ok(match by_events {

@@ -36,6 +36,7 @@ mod expiry;
 mod fairness;
 mod files;
 mod first_hour;
+mod head;
 mod hello;
 mod hostile_http1;
 mod hostile_http2;

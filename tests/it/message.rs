@@ -144,6 +144,6 @@ async fn http_b_other_methods_are_405() {
     let reply = ask(&server, "POST", &url).await;
     assert_eq!(
         (reply.status.as_u16(), reply.header("allow")),
-        (405, "GET, DELETE, OPTIONS")
+        (405, "GET, HEAD, DELETE, OPTIONS")
     );
 }

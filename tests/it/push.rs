@@ -391,7 +391,7 @@ async fn rfc8030_8_3_b_http_b_what_is_no_endpoint_is_404_and_other_methods_405()
     let put = ask(&server, "PUT", &endpoint).await;
     assert_eq!(
         (put.status.as_u16(), put.header("allow")),
-        (405, "GET, POST, OPTIONS")
+        (405, "GET, HEAD, POST, OPTIONS")
     );
 }
 

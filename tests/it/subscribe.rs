@@ -196,8 +196,8 @@ async fn rfc8030_8_3_b_http_b_resources_of_one_kind_are_not_those_of_another() {
     }
     for (url, allow) in [
         (format!("{}/subscribe", server.origin()), "POST, OPTIONS"),
-        (made.url.clone(), "GET, DELETE, OPTIONS"),
-        (made.set.clone(), "GET, DELETE, OPTIONS"),
+        (made.url.clone(), "GET, HEAD, DELETE, OPTIONS"),
+        (made.set.clone(), "GET, HEAD, DELETE, OPTIONS"),
     ] {
         let reply = ask(&server, "PUT", &url).await;
         assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, allow));

@@ -44,7 +44,7 @@ async fn the_filter_is_shown_and_set_by_who_may() {
     let reply = server.operate("POST", "log", &filter).await;
     assert_eq!(
         (reply.status.as_u16(), reply.header("allow")),
-        (405, "GET, PUT")
+        (405, "GET, HEAD, PUT")
     );
 }
 

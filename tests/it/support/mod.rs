@@ -6,6 +6,7 @@ pub mod disk;
 pub mod frames;
 pub mod held;
 pub mod http;
+pub mod kept;
 pub mod model;
 pub mod scene;
 pub mod secrets;

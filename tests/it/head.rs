@@ -1,0 +1,126 @@
+//! HEAD is answered wherever GET is, as GET is and without a body (RFC 9110
+//! §9.3.2).
+
+use crate::support::admin::Token;
+use crate::support::app_server::Push;
+use crate::support::http::Version::{Http1, Http2};
+use crate::support::http::{Reply, send};
+use crate::support::kept::Kept;
+use crate::support::server::Server;
+use crate::support::subject::needs_ours;
+use crate::support::subscriber::Subscription;
+
+const EVENTS: (&str, &str) = ("accept", "text/event-stream");
+
+/// The answers to HEAD and to GET are alike; gives the first.
+async fn alike(authority: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
+    let mut last = None;
+    for version in [Http1, Http2] {
+        let get = send(version, authority, "GET", path, fields, b"").await;
+        let head = send(version, authority, "HEAD", path, fields, b"").await;
+        assert_eq!(head.status, get.status, "{version:?} {path}");
+        assert_eq!(head.body.len(), 0, "{version:?} {path}");
+        for name in ["content-type", "allow", "cache-control"] {
+            assert_eq!(head.header(name), get.header(name), "{version:?} {path}");
+        }
+        last = Some(head);
+    }
+    last.unwrap()
+}
+
+#[tokio::test]
+async fn pages_and_resources_answer_head_as_they_answer_get() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let message = Push::to(&server, &made.push).accepted().await;
+    let path = |url: &str| url.strip_prefix(&server.origin()).unwrap().to_owned();
+    let host = server.authority();
+    for page in ["/", "/errors", "/health", "/ready", "/version", "/none"] {
+        alike(host, page, &[]).await;
+    }
+    for resource in [&made.push, &message] {
+        assert_eq!(alike(host, &path(resource), &[]).await.status, 200);
+    }
+    let over = send(Http1, host, "POST", "/health", &[], b"").await;
+    assert_eq!(
+        (over.status.as_u16(), over.header("allow")),
+        (405, "GET, HEAD")
+    );
+}
+
+#[tokio::test]
+async fn the_admin_listener_answers_head_too() {
+    needs_ours!("its admin API");
+    let server = Server::start().await;
+    let bearer = format!("Bearer {}", server.admin_token(Token::Read));
+    let fields = [("authorization", &*bearer)];
+    for path in [
+        "/",
+        "/console/api.js",
+        "/health",
+        "/metrics",
+        "/admin/v1/openapi.yaml",
+        "/admin/v1/session",
+        "/admin/v1/overview",
+        "/admin/v1/history",
+        "/admin/v1/audit",
+        "/admin/v1/blocks",
+        "/admin/v1/broadcasts",
+        "/admin/v1/log",
+    ] {
+        assert_eq!(
+            alike(server.admin(), path, &fields).await.status,
+            200,
+            "{path}"
+        );
+    }
+    let stream = "/admin/v1/overview/stream";
+    for version in [Http1, Http2] {
+        let head = send(version, server.admin(), "HEAD", stream, &fields, b"").await;
+        assert_eq!(head.header("content-type"), "text/event-stream");
+    }
+}
+
+#[tokio::test]
+async fn head_of_what_can_be_held_holds_nothing() {
+    needs_ours!("its metrics");
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let host = server.authority();
+    let path = made.url.strip_prefix(&server.origin()).unwrap();
+    let mut held = Kept::open(host).await;
+    let get = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n");
+    held.write(get).await;
+    held.read_to(b"retry: ").await;
+    for (version, fields, status) in [
+        (Http1, &[EVENTS][..], 200),
+        (Http2, &[EVENTS], 200),
+        (Http1, &[], 400),
+        (Http2, &[], 204),
+    ] {
+        let head = send(version, host, "HEAD", path, fields, b"").await;
+        assert_eq!(head.status.as_u16(), status, "{version:?} {fields:?}");
+        assert_eq!(head.body.len(), 0, "{version:?} {fields:?}");
+        let gone = send(version, host, "HEAD", "/subscription/x", fields, b"").await;
+        assert_eq!(gone.status, 404, "{version:?} {fields:?}");
+    }
+    // The one that was there before was not superseded.
+    Push::to(&server, &made.push).ttl(0).accepted().await;
+    held.read_to(b"event: message").await;
+}
+
+#[tokio::test]
+async fn event_streams_tell_proxies_not_to_buffer_them() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let host = server.authority();
+    let path = made.url.strip_prefix(&server.origin()).unwrap();
+    let mut held = Kept::open(host).await;
+    let get = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n");
+    held.write(get).await;
+    let answer = held.answer().await;
+    assert_eq!(answer.header("x-accel-buffering"), "no");
+    // A page may read them (WS-AS-1), and something comes at once.
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    held.read_to(b"retry: ").await;
+}
