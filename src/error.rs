@@ -96,6 +96,9 @@ pub enum Error {
     /// A body that took too long.
     #[error("the body did not arrive within {} s (limits.body_timeout): send it again", .0.as_secs())]
     BodyTimeout(Duration),
+    /// More header fields than are read.
+    #[error("a request has at most {0} header fields")]
+    HeaderFields(usize),
     /// A request over HTTP/1.1 without a Host field, or with several
     /// (RFC 9112 §3.2).
     #[error("a request needs one Host field")]
@@ -226,6 +229,7 @@ impl Error {
             },
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::HeaderFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::Limit(_) | Self::Full(_) | Self::Share(_) | Self::Rate { .. } => {
@@ -262,6 +266,7 @@ impl Error {
             Self::MethodNotAllowed(_)
             | Self::Incomplete
             | Self::BodyTimeout(_)
+            | Self::HeaderFields(_)
             | Self::Host
             | Self::TransferCoding
             | Self::WebSocketVersion
@@ -303,6 +308,7 @@ impl Error {
             Self::Header(_) => "header",
             Self::Body(_) => "body",
             Self::Incomplete => "incomplete",
+            Self::HeaderFields(_) => "header_fields",
             Self::Host => "host",
             Self::TransferCoding => "transfer_coding",
             Self::WebSocketVersion | Self::Handshake(_) => "handshake",

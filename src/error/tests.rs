@@ -36,6 +36,7 @@ fn all() -> Vec<Error> {
         | TooLarge(_)
         | Incomplete
         | BodyTimeout(_)
+        | HeaderFields(_)
         | Host
         | TransferCoding
         | WebSocketVersion
@@ -89,6 +90,7 @@ fn all() -> Vec<Error> {
         TooLarge(4096),
         Incomplete,
         BodyTimeout(Duration::ZERO),
+        HeaderFields(100),
         Host,
         TransferCoding,
         WebSocketVersion,

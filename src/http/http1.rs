@@ -104,7 +104,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let mut place = None;
     let answer = if let Err(doubt) = is_plain(&parts) {
-        let mut reply = peer.site.refuse(&doubt);
+        let mut reply = peer.site.refuse_early(&parts, &doubt);
         set(&mut reply, CONNECTION, "close");
         Answer::Reply(reply)
     } else if peer.is_admin {
@@ -124,7 +124,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
                 place = client.place;
                 answer
             }
-            Err(error) => Answer::Reply(peer.site.refuse(&error)),
+            Err(error) => Answer::Reply(peer.site.refuse_early(&parts, &error)),
         }
     };
     match answer {

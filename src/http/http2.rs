@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::patient::{Patient, is_stuck};
 use super::watched::{Seen, Watched};
-use super::{Answer, TakesPushes, events, handshake, pushed, route, route_admin};
+use super::{Answer, HEADER_FIELDS, TakesPushes, events, handshake, pushed, route, route_admin};
 use crate::config::{Limits, UserAgentConfig};
 use crate::error::Error;
 use crate::io::Io;
@@ -165,7 +165,9 @@ impl Exchange {
         let (site, content) = (&self.peer.site, Incoming(body));
         // Held until all is sent.
         let _place;
-        let answer = if self.peer.is_admin {
+        let answer = if parts.headers.len() > HEADER_FIELDS {
+            Answer::Reply(site.refuse_early(&parts, &Error::HeaderFields(HEADER_FIELDS)))
+        } else if self.peer.is_admin {
             route_admin(site, &parts, content, self.peer.remote(&parts)).await
         } else {
             match self.peer.admit(&parts) {
@@ -178,7 +180,7 @@ impl Exchange {
                     _place = client.place;
                     answer
                 }
-                Err(error) => Answer::Reply(site.refuse(&error)),
+                Err(error) => Answer::Reply(site.refuse_early(&parts, &error)),
             }
         };
         let sent = match answer {

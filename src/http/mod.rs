@@ -95,6 +95,10 @@ pub struct Site {
     user_agents: Arc<Semaphore>,
 }
 
+/// The most header fields of a request over HTTP/2: as many as hyper reads of one
+/// over HTTP/1.1.
+const HEADER_FIELDS: usize = 100;
+
 /// The longest URL that means anything here has a token of 86 characters.
 const LONGEST_PATH: usize = 256;
 
@@ -181,11 +185,36 @@ impl Site {
         most - self.user_agents.available_permits()
     }
 
+    /// Refuses a request to the public listener before its route is known, in a
+    /// way that pages of other origins can read where the route could be.
+    fn refuse_early(&self, parts: &request::Parts, error: &Error) -> Reply {
+        let mut reply = self.refuse(error);
+        if let Some(methods) = methods(self, parts.uri.path()) {
+            share(&mut reply, methods);
+        }
+        reply
+    }
+
     /// Counts a refusal and says it.
     pub fn refuse(&self, error: &Error) -> Reply {
         self.service.metrics().refuse(error.label());
         tracing::debug!(status = error.status().as_u16(), reason = %error, "refused");
         refusal(error, &self.service.public_url().url("/errors"))
+    }
+}
+
+/// The methods of the resource at a path of the public listener, as `Allow` and
+/// CORS name them; `None` for a page, which no page of another origin calls.
+fn methods(site: &Site, path: &str) -> Option<&'static str> {
+    if site.admission.entrance(path) == Some(subscription::ENTRANCE) {
+        return Some(subscription::SUBSCRIBE_METHODS);
+    }
+    let (kind, _) = path.strip_prefix('/').unwrap_or(path).split_once('/')?;
+    match kind {
+        "push" => Some(push::METHODS),
+        "message" => Some(message::METHODS),
+        "subscription" | "subscription-set" | "receipt-subscription" => Some(subscription::METHODS),
+        _ => None,
     }
 }
 
@@ -198,53 +227,42 @@ pub async fn route(
 ) -> Answer {
     let path = parts.uri.path();
     let entrance = site.admission.entrance(path);
-    let (answered, methods) = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
-        _ if path.len() > LONGEST_PATH => (Err(Error::NotFound), None),
+    let answered = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
+        _ if path.len() > LONGEST_PATH => Err(Error::NotFound),
         _ if entrance == Some(subscription::ENTRANCE) => {
             let subscribed = subscription::subscribe(site, address, parts, content).await;
-            (
-                subscribed.map(Answer::Reply),
-                Some(subscription::SUBSCRIBE_METHODS),
-            )
+            subscribed.map(Answer::Reply)
         }
         Some(("push", token)) => {
             let pushed = push::resource(site, address, parts, token, content).await;
-            (pushed.map(Answer::Reply), Some(push::METHODS))
+            pushed.map(Answer::Reply)
         }
         Some(("message", token)) => {
             let message = message::resource(site, parts, token).await;
-            (message.map(Answer::Reply), Some(message::METHODS))
+            message.map(Answer::Reply)
         }
         Some(("subscription", token)) => {
-            held(site, address, parts, Held::Subscription(token)).await
+            subscription::held(site, address, parts, Held::Subscription(token)).await
         }
-        Some(("subscription-set", token)) => held(site, address, parts, Held::Set(token)).await,
+        Some(("subscription-set", token)) => {
+            subscription::held(site, address, parts, Held::Set(token)).await
+        }
         Some(("receipt-subscription", token)) => {
-            held(site, address, parts, Held::Receipts(token)).await
+            subscription::held(site, address, parts, Held::Receipts(token)).await
         }
         _ => {
             let page = status::page(site, &parts.method, path).await;
-            (page.map(Answer::Reply), None)
+            page.map(Answer::Reply)
         }
     };
     let answer = answered.unwrap_or_else(|error| Answer::Reply(site.refuse(&error)));
-    match (answer, methods) {
+    match (answer, methods(site, path)) {
         (Answer::Reply(mut reply), Some(methods)) => {
             share(&mut reply, methods);
             Answer::Reply(reply)
         }
         (answer, _) => answer,
     }
-}
-
-async fn held(
-    site: &Arc<Site>,
-    address: IpAddr,
-    parts: &request::Parts,
-    resource: Held<'_>,
-) -> (Result<Answer, Error>, Option<&'static str>) {
-    let answered = subscription::held(site, address, parts, resource).await;
-    (answered, Some(subscription::METHODS))
 }
 
 /// Answers a request to the admin listener.

@@ -1,7 +1,11 @@
 //! Pages that push by `fetch` (WS-AS-1).
 
 use crate::support::app_server::{Push, ask};
+use crate::support::http::Version::{Http1, Http2};
+use crate::support::kept::Kept;
 use crate::support::server::Server;
+use crate::support::subject::needs_ours;
+use crate::support::subscriber::Subscription;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 #[tokio::test]
@@ -44,4 +48,44 @@ async fn ws_as_1_pages_may_push_and_read_the_reply() {
                 .contains("Location")
         );
     }
+}
+
+#[tokio::test]
+async fn ws_as_1_pages_may_read_what_is_refused_before_the_route() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.address_rate = 1;
+        config.limits.address_burst = 4;
+    })
+    .await;
+    let made = Subscription::new(&server).await;
+    let host = server.authority();
+    let mut kept = Kept::open(host).await;
+    kept.write(format!(
+        "POST /push/x HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"
+    ))
+    .await;
+    let answer = kept.answer().await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    let push = Push::to(&server, &made.push).ttl(0);
+    for version in [Http1, Http2] {
+        let mut refused = push.clone().over(version).send().await;
+        while refused.status == 201 {
+            refused = push.clone().over(version).send().await;
+        }
+        assert_eq!(refused.status, 429, "{version:?}");
+        assert_eq!(refused.header("access-control-allow-origin"), "*");
+        let exposed = refused.header("access-control-expose-headers");
+        assert!(exposed.contains("Retry-After"), "{exposed}");
+    }
+}
+
+#[tokio::test]
+async fn ws_as_1_pages_may_read_a_refusal_at_a_path_that_is_too_long() {
+    let server = Server::start().await;
+    let url = format!("{}/push/{}", server.origin(), "x".repeat(300));
+    let refused = ask(&server, "POST", &url).await;
+    assert_eq!(refused.status, 404);
+    assert_eq!(refused.header("access-control-allow-origin"), "*");
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::app_server::{Push, ask, encrypted};
-use crate::support::http::Reply;
+use crate::support::http::{self, Reply, Version};
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
@@ -277,4 +277,24 @@ async fn a_user_agent_that_does_not_read_is_let_go() {
     let mut again = UserAgent::reconnect(&server, &user_agent.uaid).await;
     again.notification().await;
     again.say(json!({})).await;
+}
+
+#[tokio::test]
+async fn more_header_fields_than_are_read_are_431() {
+    let server = Server::start().await;
+    let fields = |count| vec![("x-field", "y"); count];
+    for (version, count, status) in [
+        // One is the Host field.
+        (Version::Http1, 99, 200),
+        (Version::Http1, 100, 431),
+        (Version::Http2, 100, 200),
+        (Version::Http2, 101, 431),
+    ] {
+        let host = server.authority();
+        let reply = http::send(version, host, "GET", "/health", &fields(count), b"").await;
+        assert_eq!(reply.status.as_u16(), status, "{version:?} {count}");
+        if (version, status) == (Version::Http2, 431) {
+            assert_eq!(reply.errno(), 999);
+        }
+    }
 }
