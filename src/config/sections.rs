@@ -325,6 +325,13 @@ pub struct Limits {
         deserialize_with = "size::deserialize::<4096, _, _>"
     )]
     pub body_bytes: usize,
+    /// Bytes that are read and dropped after the last answer of an HTTP/1.1
+    /// connection, from 4 KiB.
+    #[serde(
+        serialize_with = "size::serialize",
+        deserialize_with = "size::deserialize::<{ 4 << 10 }, _, _>"
+    )]
+    pub discard_bytes: usize,
     /// Octets of a WebSocket message from a user agent, from 4 KiB.
     #[serde(
         serialize_with = "size::serialize",

@@ -2,7 +2,6 @@
 //! request to a WebSocket.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,9 +19,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::events::{self, Events};
+use super::hang_up::{HangUp, Streaming};
 use super::patient::{Patient, is_stuck};
-use super::{Answer, Reply, handshake, route, route_admin, set};
+use super::unread::{Unread, linger};
+use super::{Answer, Reply, handshake, route, route_admin};
 use crate::addresses::Place;
+use crate::config::Limits;
 use crate::error::Error;
 use crate::io::Io;
 use crate::metrics::Metrics;
@@ -41,18 +43,18 @@ type Body = Either<Full<Bytes>, Events>;
 pub async fn serve(io: Io, peer: Peer) {
     let limits = &peer.site.service.config().limits;
     let is_last = AtomicBool::new(false);
-    let connection = Builder::new()
-        .timer(TokioTimer::new())
-        // Runs from the end of one request to the end of the next one's header.
-        .header_read_timeout(limits.idle_timeout)
-        .max_buf_size(limits.header_bytes)
+    let streaming = Streaming::default();
+    let io = HangUp::new(Patient::new(io, limits.body_timeout), streaming.clone());
+    let mut connection = settings(limits)
         .serve_connection(
-            TokioIo::new(Patient::new(io, limits.body_timeout)),
+            TokioIo::new(io),
             service_fn(|request| {
-                let (peer, is_last) = (peer.clone(), &is_last);
+                let (peer, is_last, streaming) = (peer.clone(), &is_last, &streaming);
                 async move {
-                    let mut reply = answer(request, peer).await;
-                    if is_last.load(Ordering::Relaxed) {
+                    streaming.set(false);
+                    let (mut reply, is_whole) = answer(request, peer).await;
+                    streaming.set(matches!(reply.body(), Either::Right(_)));
+                    if !is_whole || is_last.load(Ordering::Relaxed) {
                         end_with(&mut reply);
                     }
                     Ok::<_, Infallible>(reply)
@@ -60,16 +62,15 @@ pub async fn serve(io: Io, peer: Peer) {
             }),
         )
         .with_upgrades();
-    let mut connection = pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => ended,
         () = peer.leave.soon.cancelled() => {
             is_last.store(true, Ordering::Relaxed);
             tokio::select! {
-                ended = connection.as_mut() => ended,
+                ended = &mut connection => ended,
                 () = peer.leave.now.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+                    std::pin::Pin::new(&mut connection).graceful_shutdown();
+                    (&mut connection).await
                 }
             }
         }
@@ -77,6 +78,39 @@ pub async fn serve(io: Io, peer: Peer) {
     if let Err(error) = ended {
         count(&error, peer.site.service.metrics());
         tracing::debug!(%error, "HTTP/1.1 connection ended");
+        if !error.is_parse() {
+            // There is no answer that could be lost.
+            return;
+        }
+    }
+    if let Some(parts) = connection.into_parts() {
+        close(parts.io.into_inner(), &peer).await;
+    }
+}
+
+/// The bounds that hyper keeps.
+fn settings(limits: &Limits) -> Builder {
+    let mut settings = Builder::new();
+    settings
+        .timer(TokioTimer::new())
+        // Runs from the end of one request to the end of the next one's header.
+        .header_read_timeout(limits.idle_timeout)
+        .max_buf_size(limits.header_bytes)
+        // A client that has shut down its write side gets its answer.
+        .half_close(true);
+    settings
+}
+
+/// Closes a connection in stages, so that its last answer arrives (RFC 9112
+/// §9.6); hyper has shut down the write side.
+async fn close(io: HangUp<Patient<Io>>, peer: &Peer) {
+    let service = &peer.site.service;
+    tokio::select! {
+        biased;
+        is_cut = linger(io, &service.config().limits) => if is_cut {
+            service.metrics().cut("limits.discard_bytes");
+        },
+        () = peer.leave.now.cancelled() => {}
     }
 }
 
@@ -99,16 +133,21 @@ fn count(error: &hyper::Error, metrics: &Metrics) {
     }
 }
 
-async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
+/// Answers a request. The answer comes with whether the request was read whole,
+/// so that another can follow it on the connection.
+async fn answer(mut request: Request<Incoming>, peer: Peer) -> (Response<Body>, bool) {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    if let Err(doubt) = is_plain(&parts) {
+        return (
+            peer.site.refuse_early(&parts, &doubt).map(Either::Left),
+            false,
+        );
+    }
+    let mut body = Unread::new(body);
     let mut place = None;
-    let answer = if let Err(doubt) = is_plain(&parts) {
-        let mut reply = peer.site.refuse_early(&parts, &doubt);
-        set(&mut reply, CONNECTION, "close");
-        Answer::Reply(reply)
-    } else if peer.is_admin {
-        route_admin(&peer.site, &parts, body, peer.remote(&parts)).await
+    let answer = if peer.is_admin {
+        route_admin(&peer.site, &parts, &mut body, peer.remote(&parts)).await
     } else {
         match peer.admit(&parts) {
             Ok(_) if handshake::is_cut(&parts, &peer.site.admission) => {
@@ -120,14 +159,14 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
                 Answer::Reply(opened.unwrap_or_else(|error| peer.site.refuse(&error)))
             }
             Ok(client) => {
-                let answer = route(&peer.site, client.address, &parts, body).await;
+                let answer = route(&peer.site, client.address, &parts, &mut body).await;
                 place = client.place;
                 answer
             }
             Err(error) => Answer::Reply(peer.site.refuse_early(&parts, &error)),
         }
     };
-    match answer {
+    let reply = match answer {
         Answer::Reply(reply) => reply.map(Either::Left),
         Answer::Events(monitor) => events::reply(monitor)
             .map(|body| events::hold(body, place))
@@ -135,7 +174,11 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> Response<Body> {
         Answer::Stream(reply) => reply.map(Either::Right),
         // HTTP/1.1 has none, and says so by no `TakesPushes`.
         Answer::Pushes(_) => peer.site.refuse(&Error::ServerPush).map(Either::Left),
-    }
+    };
+    let limits = &peer.site.service.config().limits;
+    let is_whole = reply.status() == StatusCode::SWITCHING_PROTOCOLS
+        || body.discard(&parts.headers, limits).await;
+    (reply, is_whole)
 }
 
 /// Whether all on the way agree on whom the request is for (RFC 9112 §3.2; of
@@ -212,8 +255,8 @@ fn become_websocket(
 /// That is copied, since it is a slice of a buffer of 8 KiB, which would stay
 /// for as long as the WebSocket does.
 fn take_over(upgraded: Upgraded) -> Option<(Io, Vec<u8>)> {
-    let parts = upgraded.downcast::<TokioIo<Patient<Io>>>().ok()?;
-    let io = parts.io.into_inner().into_inner();
+    let parts = upgraded.downcast::<TokioIo<HangUp<Patient<Io>>>>().ok()?;
+    let io = parts.io.into_inner().into_inner().into_inner();
     Some((io, parts.read_buf.to_vec()))
 }
 

@@ -44,12 +44,14 @@ pub mod http2;
 pub mod status;
 
 mod handshake;
+mod hang_up;
 mod message;
 mod patient;
 mod promises;
 mod push;
 mod pushed;
 mod subscription;
+mod unread;
 mod watched;
 
 /// A response as every engine can send it.
