@@ -17,6 +17,9 @@
 mod authority;
 mod client;
 mod http;
+mod kept;
+#[path = "../real_clients/kept.rs"]
+mod kept_senders;
 mod pass_through;
 #[path = "../real_clients/process.rs"]
 #[allow(dead_code, reason = "a part of it is used here")]

@@ -1,7 +1,8 @@
 //! The service with the clients that people really use: Firefox as the user
 //! agent, and as application servers npm's web-push and PyPI's pywebpush; and
-//! RFC 8030 with HTTP clients that know nothing of push: Node's, nghttp, curl; and
-//! its console in Chromium and Firefox.
+//! RFC 8030 with HTTP clients that know nothing of push: Node's, nghttp, curl; HTTP
+//! libraries of five languages that keep their connections; and its console in
+//! Chromium and Firefox.
 //!
 //! `./test real-clients` installs what this needs and runs it; a plain
 //! `cargo test` leaves it out. Every test starts its own service, browser
@@ -21,6 +22,7 @@ mod console;
 mod delivery;
 mod examples;
 mod firefox;
+mod kept;
 mod marionette;
 mod process;
 mod profile;
@@ -30,6 +32,7 @@ mod rfc8030;
 #[path = "../it/support/secrets.rs"]
 mod secrets;
 mod senders;
+mod senders_kept;
 mod service;
 mod site;
 mod stage;
