@@ -85,8 +85,8 @@ struct Count {
 impl Count {
     fn add(&mut self, record: &Record) {
         match record {
-            Record::EndpointKeys(_) | Record::NextId(_) => {}
-            Record::Subscription(_) => self.subscriptions += 1,
+            Record::EndpointKeys(_) | Record::NextId(_) | Record::Days(_) => {}
+            Record::Subscription(..) => self.subscriptions += 1,
             Record::ReceiptSubscription(..) => self.receipt_subscriptions += 1,
             Record::Broadcast(..) => self.broadcasts += 1,
             Record::Message(..) => self.messages += 1,

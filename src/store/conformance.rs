@@ -16,6 +16,7 @@ mod receipts;
 mod reopen;
 mod shares;
 mod subscriptions;
+mod unused;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The export format, version 1: what a store holds, as text that any program
+//! The export format, version 2: what a store holds, as text that any program
 //! can read (`docs/export-format.md`).
 //!
 //! One record a line, read and written one at a time. Each line begins with the
@@ -15,11 +15,14 @@ use crc32fast::Hasher;
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use self::lines::Line;
+use super::days::{Day, Days};
 use super::{NewMessage, Receipt, Subscription};
 use crate::broadcasts::Label;
 
-/// The version that is written, and the only one that is read.
-const VERSION: u32 = 1;
+/// The version that is written.
+const VERSION: u32 = 2;
+/// Version 1 does not say when anything was used, and is otherwise the same.
+const OLDEST: u32 = 1;
 
 /// The longest line that is read or written, in octets: more than a message of
 /// the largest body that the store takes.
@@ -35,8 +38,11 @@ pub enum Record {
     EndpointKeys(Vec<String>),
     /// All ids of messages that were ever given out are below this one.
     NextId(MessageId),
-    /// A subscription.
-    Subscription(Subscription),
+    /// The count of days of service.
+    Days(Days),
+    /// A subscription, and the last day that is noted on which a message for it
+    /// was accepted or its user agent connected.
+    Subscription(Subscription, Option<Day>),
     /// A receipt subscription, and when it ends.
     ReceiptSubscription(ReceiptSubscriptionId, UnixTime),
     /// A broadcast and its version.
@@ -57,9 +63,7 @@ pub enum ExportError {
     #[error("this is not an export of a store: its first line is another")]
     NotAnExport,
     /// A later version wrote it.
-    #[error(
-        "the export has version {0}, and this program reads version {VERSION}: use a later one"
-    )]
+    #[error("the export has version {0}, and this program reads up to {VERSION}: use a later one")]
     Newer(u32),
     /// A checksum does not fit.
     #[error("line {0} of the export is not what was written: take another copy of it")]
@@ -145,7 +149,7 @@ impl<R: BufRead> ExportReader<R> {
         };
         match reader.line() {
             Ok(line) => match line.version() {
-                Some(VERSION) => Ok(reader),
+                Some(OLDEST..=VERSION) => Ok(reader),
                 Some(other) => Err(ExportError::Newer(other)),
                 None => Err(ExportError::NotAnExport),
             },
@@ -260,12 +264,16 @@ mod tests {
         vec![
             Record::EndpointKeys(vec!["k".to_owned()]),
             Record::NextId(MessageId::new(9)),
-            Record::Subscription(Subscription {
-                uaid: UAID,
-                channel: ChannelId::from_bytes([2; 16]),
-                id: SubscriptionId::from_bytes([3; 16]),
-                vapid_key: Some(key.public_key()),
-            }),
+            Record::Days(Days::begin(UnixTime::from_secs(100 * 24 * 3600))),
+            Record::Subscription(
+                Subscription {
+                    uaid: UAID,
+                    channel: ChannelId::from_bytes([2; 16]),
+                    id: SubscriptionId::from_bytes([3; 16]),
+                    vapid_key: Some(key.public_key()),
+                },
+                Some(Day(4)),
+            ),
             Record::ReceiptSubscription(RECEIPTS, UnixTime::from_millis(u64::MAX)),
             Record::Broadcast(Label::new("a b").unwrap(), Label::new("\"").unwrap()),
             Record::Message(UAID, MessageId::new(7), message(None, None)),
@@ -302,7 +310,7 @@ mod tests {
         assert_eq!(read(&export).unwrap(), records);
         let first = export.split(|octet| *octet == b'\n').next().unwrap();
         let (_, first) = first.split_at(CHECKSUM + 1);
-        let head = r#"{"export":{"version":1,"written_at":1000}}"#;
+        let head = r#"{"export":{"version":2,"written_at":1000}}"#;
         assert_eq!(str::from_utf8(first).unwrap(), head);
     }
 
@@ -325,10 +333,10 @@ mod tests {
         let export = written(&records());
         let lines: Vec<_> = export.split_inclusive(|octet| *octet == b'\n').collect();
         let mut moved = lines.clone();
-        moved.swap(3, 4);
+        moved.swap(4, 5);
         assert!(matches!(
             read(&moved.concat()),
-            Err(ExportError::Damaged(4))
+            Err(ExportError::Damaged(5))
         ));
         let repeated = [&lines[..4], &lines[3..]].concat().concat();
         assert!(matches!(read(&repeated), Err(ExportError::Damaged(5))));
@@ -340,9 +348,30 @@ mod tests {
     fn other_files_and_versions_are_refused() {
         assert!(matches!(read(b""), Err(ExportError::NotAnExport)));
         assert!(matches!(read(b"{}\n"), Err(ExportError::NotAnExport)));
-        let text = br#"{"export":{"version":2,"written_at":0}}"#;
-        let newer = format!("{:08x} ", crc32fast::hash(text));
-        let newer = [newer.as_bytes(), text, b"\n"].concat();
-        assert!(matches!(read(&newer), Err(ExportError::Newer(2))));
+        let newer = r#"{"export":{"version":3,"written_at":0}}"#;
+        assert!(matches!(read(&lines(&[newer])), Err(ExportError::Newer(3))));
+    }
+
+    #[test]
+    fn version_1_does_not_say_when_a_subscription_was_used() {
+        let subscription = concat!(
+            r#"{"subscription":{"uaid":"01010101010101010101010101010101","#,
+            r#""channel":"02020202-0202-0202-0202-020202020202","#,
+            r#""id":"03030303030303030303030303030303","vapid_key":null}}"#
+        );
+        let head = r#"{"export":{"version":1,"written_at":0}}"#;
+        let old = lines(&[head, subscription, r#"{"end":{"records":1}}"#]);
+        let read = read(&old).unwrap();
+        assert!(matches!(read[..], [Record::Subscription(_, None)]));
+    }
+
+    /// An export of these lines.
+    fn lines(texts: &[&str]) -> Vec<u8> {
+        let mut checksum = Hasher::new();
+        let lines = texts.iter().map(|text| {
+            checksum.update(text.as_bytes());
+            format!("{:08x} {text}\n", checksum.clone().finalize())
+        });
+        lines.collect::<String>().into_bytes()
     }
 }

@@ -1,7 +1,9 @@
 //! The engine that forgets: all in memory. The reference for the others, and
 //! what tests run on.
 
-use std::collections::HashMap;
+mod unused;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bugle_protocol::{
@@ -9,6 +11,7 @@ use bugle_protocol::{
 };
 use tokio::sync::watch;
 
+use super::days::{Day, Days, Pass, Sweep, Unused};
 use super::index::Index;
 use super::receipt_logs::{ReceiptLogs, Settled};
 use super::{
@@ -33,9 +36,20 @@ struct State {
     receipts: ReceiptLogs,
     last_id: u64,
     subscriptions: u64,
-    user_agents: HashMap<Uaid, HashMap<ChannelId, Subscription>>,
+    user_agents: BTreeMap<Uaid, UserAgent>,
+    days: Option<Days>,
+    pass: Pass,
     messages: HashMap<MessageId, PushMessage>,
     broadcasts: Arc<Broadcasts>,
+}
+
+/// A user agent that has a subscription.
+#[derive(Debug, Default)]
+struct UserAgent {
+    /// When it was last noted as connected.
+    connected: Option<Day>,
+    /// When a message was last noted, with each.
+    channels: BTreeMap<ChannelId, (Subscription, Option<Day>)>,
 }
 
 impl MemoryStore {
@@ -50,7 +64,7 @@ impl MemoryStore {
     }
 
     /// As after a restart: no message has been given out, and where anything
-    /// came from is forgotten.
+    /// came from is forgotten. The search for unused user agents begins anew.
     #[cfg(test)]
     pub(super) fn forget(&self) {
         let mut state = self.state();
@@ -74,6 +88,7 @@ impl MemoryStore {
         }
         state.index = index;
         state.receipts.forget_origins();
+        state.pass = Pass::default();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -86,7 +101,8 @@ impl MemoryStore {
         let mut state = self.state();
         let old = state.subscription(uaid, channel).map(|s| s.id);
         if old.is_none() {
-            let count = state.user_agents.get(&uaid).map_or(0, HashMap::len);
+            let user_agent = state.user_agents.get(&uaid);
+            let count = user_agent.map_or(0, |it| it.channels.len());
             if count >= self.limits.subscriptions_per_user_agent as usize {
                 return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent.into()));
             }
@@ -95,17 +111,21 @@ impl MemoryStore {
             }
             state.subscriptions += 1;
         }
-        let channels = state.user_agents.entry(uaid).or_default();
-        channels.insert(channel, subscription);
+        let today = state.days.map(|days| days.today);
+        let user_agent = state.user_agents.entry(uaid).or_default();
+        user_agent.channels.insert(channel, (subscription, today));
+        if old.is_none() {
+            user_agent.connected = today;
+        }
         let messages = old.map_or(Vec::new(), |old| state.messages_of(uaid, old));
         Ok(self.remove_all(&mut state, &messages, Removal::GivenUp, now))
     }
 
     fn unsubscribe(&self, uaid: Uaid, channel: ChannelId, now: UnixTime) -> Option<Removed> {
         let mut state = self.state();
-        let channels = state.user_agents.get_mut(&uaid)?;
-        let removed = channels.remove(&channel)?;
-        if channels.is_empty() {
+        let user_agent = state.user_agents.get_mut(&uaid)?;
+        let (removed, _) = user_agent.channels.remove(&channel)?;
+        if user_agent.channels.is_empty() {
             state.user_agents.remove(&uaid);
         }
         state.subscriptions -= 1;
@@ -130,6 +150,7 @@ impl MemoryStore {
         if let Some(replaced) = replaced {
             state.remove_message(uaid, replaced);
         }
+        state.note_received(uaid, message.channel);
         if message.is_stored() {
             state.index.insert(uaid, id, &message, 1);
             state.messages.insert(id, message.with_id(id));
@@ -212,7 +233,8 @@ impl MemoryStore {
 
 impl State {
     fn subscription(&self, uaid: Uaid, channel: ChannelId) -> Option<&Subscription> {
-        self.user_agents.get(&uaid)?.get(&channel)
+        let (subscription, _) = self.user_agents.get(&uaid)?.channels.get(&channel)?;
+        Some(subscription)
     }
 
     fn messages_of(&self, uaid: Uaid, subscription: SubscriptionId) -> Vec<(Uaid, MessageId)> {
@@ -254,11 +276,21 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.state().user_agents.contains_key(&uaid)) })
     }
 
+    fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state().note_connected(uaid)) })
+    }
+
+    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
+        Box::pin(async move { Ok(self.pass_over(&sweep)) })
+    }
+
     fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>> {
         Box::pin(async move {
             let state = self.state();
             let channels = state.user_agents.get(&uaid).into_iter();
-            Ok(channels.flat_map(|of_one| of_one.keys().copied()).collect())
+            Ok(channels
+                .flat_map(|it| it.channels.keys().copied())
+                .collect())
         })
     }
 

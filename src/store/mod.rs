@@ -3,6 +3,7 @@
 
 pub mod export;
 
+mod days;
 mod limits;
 mod memory;
 mod receipt;
@@ -29,6 +30,7 @@ use bugle_protocol::{
     Topic, Uaid, UnixTime, Urgency,
 };
 
+pub use self::days::{Sweep, Unused};
 pub use self::full::{Full, Whose};
 pub use self::holders::{Holder, Origin};
 pub use self::largest::{Held, HeldReceipts, Largest};
@@ -236,6 +238,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether the user agent has a subscription.
     fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// The same; one that has is noted as connected today. The note is durable
+    /// like [`remove`](Store::remove), and left out while it cannot be written.
+    fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Counts the days of service, and ends user agents with all their subscriptions:
+    /// those that were neither [connected](Store::connected) nor sent a message
+    /// for so many days that [`append`](Store::append) took. A use stands for
+    /// those of the week after it, so that some end a week later. Durable like
+    /// [`remove`](Store::remove).
+    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>>;
 
     /// The channels of all subscriptions of a user agent.
     fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>>;

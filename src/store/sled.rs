@@ -29,6 +29,7 @@ mod scan;
 mod space;
 mod subscriptions;
 mod unsynced;
+mod unused;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use tokio::sync::watch;
 use self::engine::{Engine, Lasting};
 use self::keeper::Keeper;
 use self::space::Space;
+use super::days::{Sweep, Unused};
 use super::receipt_logs::Settled;
 use super::{
     Backlog, Batch, BoxFuture, Expired, Filter, Largest, NewMessage, Origin, Receipt, ReceiptId,
@@ -134,7 +136,15 @@ impl Store for SledStore {
     }
 
     fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.engine()?.subscription_count(uaid)? > 0) })
+        Box::pin(async move { Ok(self.engine()?.user_agent(uaid)?.is_some()) })
+    }
+
+    fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { self.engine()?.connected(uaid) })
+    }
+
+    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
+        Box::pin(async move { self.engine()?.end_unused(sweep).await })
     }
 
     fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>> {

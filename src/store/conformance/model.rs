@@ -54,6 +54,18 @@ pub(super) enum Step {
         to: ReceiptSubscriptionId,
         place: usize,
     },
+    /// A use of a user agent.
+    Connected {
+        ua: u8,
+    },
+    /// The service runs on another day, `later` dates after the last, when
+    /// `connected` is there.
+    Unused {
+        later: u64,
+        days: u32,
+        limit: usize,
+        connected: Option<u8>,
+    },
     Reopen,
 }
 
@@ -161,6 +173,18 @@ fn settle() -> impl Strategy<Value = Step> {
     })
 }
 
+fn unused() -> impl Strategy<Value = Step> {
+    let connected = prop::option::weighted(0.2, 0_u8..3);
+    (0_u64..3, 0_u32..3, 0_usize..8, connected).prop_map(|(later, days, limit, connected)| {
+        Step::Unused {
+            later,
+            days,
+            limit,
+            connected,
+        }
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => subscription().prop_map(Step::Put),
@@ -174,6 +198,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => receipts().prop_map(|to| Step::RemoveReceipts { to }),
         1 => settle(),
         1 => (receipts(), 0_usize..3).prop_map(|(to, place)| Step::TakeReceipt { to, place }),
+        2 => (0_u8..3).prop_map(|ua| Step::Connected { ua }),
+        10 => unused(),
         2 => Just(Step::Reopen),
     ]
 }

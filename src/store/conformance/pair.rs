@@ -2,7 +2,7 @@
 
 use super::model::{Step, TIGHT};
 use super::*;
-use crate::store::{Receipt, StoreError};
+use crate::store::{Receipt, StoreError, Sweep};
 
 /// A message, under the ids that both stores gave it.
 #[derive(Clone, Copy)]
@@ -18,6 +18,8 @@ pub(super) struct Pair {
     sled: Option<SledStore>,
     folder: tempfile::TempDir,
     known: Vec<Known>,
+    /// In days after [`NOW`].
+    date: u64,
 }
 
 impl Pair {
@@ -28,6 +30,7 @@ impl Pair {
             sled: Some(sled_in(&folder, TIGHT)),
             folder,
             known: Vec::new(),
+            date: 0,
         }
     }
 
@@ -79,6 +82,28 @@ impl Pair {
                 sled.expire(now, limit).await,
                 memory.expire(now, limit).await
             ),
+            Step::Connected { ua } => assert_eq!(
+                sled.connected(uaid(ua)).await,
+                memory.connected(uaid(ua)).await
+            ),
+            Step::Unused {
+                later,
+                days,
+                limit,
+                connected,
+            } => {
+                self.date += later;
+                let (memory, sled) = self.stores();
+                let sweep = Sweep {
+                    now: at(self.date * 24 * 3600 * 1000),
+                    unused_days: Some(days),
+                    limit,
+                    is_connected: &|ua, _| connected.is_some_and(|there| ua == uaid(there)),
+                };
+                assert_eq!(sled.end_unused(sweep).await, memory.end_unused(sweep).await);
+                // Until the disk has it, sled does not say that they are gone.
+                sled.flush().await.unwrap();
+            }
             receipts => self.run_receipts(receipts).await,
         }
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Record;
 use crate::broadcasts::Label;
+use crate::store::days::{Day, Days};
 use crate::store::{NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, Subscription};
 
 /// One line. Times are milliseconds since 1970, ids that are random 32 hex
@@ -20,6 +21,7 @@ pub(super) enum Line {
     Export { version: u32, written_at: UnixTime },
     EndpointKeys(Vec<String>),
     NextId(u64),
+    Days { today: Day, date: u32 },
     Subscription(SubscriptionLine),
     ReceiptSubscription { id: String, ends_at: UnixTime },
     Broadcast { id: String, version: String },
@@ -35,6 +37,9 @@ pub(super) struct SubscriptionLine {
     channel: ChannelId,
     id: String,
     vapid_key: Option<String>,
+    /// Not in version 1.
+    #[serde(default)]
+    used_on: Option<Day>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -107,11 +112,16 @@ impl From<&Record> for Line {
         match record {
             Record::EndpointKeys(keys) => Self::EndpointKeys(keys.clone()),
             Record::NextId(id) => Self::NextId(id.get()),
-            Record::Subscription(subscription) => Self::Subscription(SubscriptionLine {
+            Record::Days(days) => Self::Days {
+                today: days.today,
+                date: days.date,
+            },
+            Record::Subscription(subscription, used) => Self::Subscription(SubscriptionLine {
                 uaid: hex(subscription.uaid.as_bytes()),
                 channel: subscription.channel,
                 id: hex(subscription.id.as_bytes()),
                 vapid_key: subscription.vapid_key.map(|key| octets(key.as_bytes())),
+                used_on: *used,
             }),
             Record::ReceiptSubscription(id, ends_at) => Self::ReceiptSubscription {
                 id: hex(id.as_bytes()),
@@ -133,6 +143,21 @@ impl From<&Record> for Line {
                 expires_at: *expires_at,
             }),
         }
+    }
+}
+
+impl SubscriptionLine {
+    fn read(self) -> Result<Record, String> {
+        let subscription = Subscription {
+            uaid: Uaid::from_bytes(from_hex(&self.uaid)?),
+            channel: self.channel,
+            id: SubscriptionId::from_bytes(from_hex(&self.id)?),
+            vapid_key: match self.vapid_key {
+                Some(key) => Some(PublicKey::from_bytes(&from_octets(&key)?).map_err(said)?),
+                None => None,
+            },
+        };
+        Ok(Record::Subscription(subscription, self.used_on))
     }
 }
 
@@ -223,15 +248,8 @@ impl TryFrom<Line> for Record {
         Ok(match line {
             Line::EndpointKeys(keys) => Self::EndpointKeys(keys),
             Line::NextId(id) => Self::NextId(MessageId::new(id)),
-            Line::Subscription(line) => Self::Subscription(Subscription {
-                uaid: Uaid::from_bytes(from_hex(&line.uaid)?),
-                channel: line.channel,
-                id: SubscriptionId::from_bytes(from_hex(&line.id)?),
-                vapid_key: match line.vapid_key {
-                    Some(key) => Some(PublicKey::from_bytes(&from_octets(&key)?).map_err(said)?),
-                    None => None,
-                },
-            }),
+            Line::Days { today, date } => Self::Days(Days { today, date }),
+            Line::Subscription(line) => line.read()?,
             Line::ReceiptSubscription { id, ends_at } => {
                 let id = ReceiptSubscriptionId::from_bytes(from_hex(&id)?);
                 Self::ReceiptSubscription(id, ends_at)

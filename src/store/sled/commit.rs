@@ -188,6 +188,12 @@ impl Committer {
         room.map_err(|_| ended())
     }
 
+    /// Leave to change `keys` keys with small records, if there is room now.
+    pub(super) fn room_now(&self, keys: u32) -> Option<Room> {
+        let cost = keys.saturating_mul(u32::try_from(KEY_COST).unwrap_or(u32::MAX));
+        Arc::clone(&self.bytes).try_acquire_many_owned(cost).ok()
+    }
+
     /// Waits until all that was applied before the call is durable; `room` is
     /// what that took.
     ///

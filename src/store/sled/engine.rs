@@ -20,6 +20,7 @@ use super::space::Space;
 use super::unsynced::Unsynced;
 use crate::broadcasts::Broadcasts;
 use crate::config::StoreConfig;
+use crate::store::days::{Days, Pass};
 use crate::store::index::Index;
 use crate::store::receipt_logs::ReceiptLogs;
 use crate::store::{StoreError, StoreLimits, Usage};
@@ -53,6 +54,10 @@ pub(super) struct State {
     pub(super) unsynced: Unsynced,
     pub(super) subscriptions: u64,
     pub(super) damaged: u64,
+    /// `None` until the first day is counted.
+    pub(super) days: Option<Days>,
+    /// How far the search for unused user agents is.
+    pub(super) pass: Pass,
 }
 
 /// The numbers that a reader's cursor may have seen: what is given out after
@@ -110,6 +115,8 @@ impl Engine {
                 unsynced: Unsynced::default(),
                 subscriptions: recovered.subscriptions,
                 damaged: recovered.damaged,
+                days: recovered.days,
+                pass: Pass::default(),
             }),
             keys: Mutex::new(recovered.left),
             broadcasts: Arc::clone(&lasting.broadcasts),

@@ -3,13 +3,14 @@
 //! | key | record |
 //! |---|---|
 //! | `s` uaid channel | the subscription |
-//! | `u` uaid | how many subscriptions it has |
+//! | `u` uaid | how many subscriptions it has, and when it was last connected |
 //! | `m` uaid id | a message, or its first part |
 //! | `m` uaid id part | a further part of it |
 //! | `b` id | the version of a broadcast |
 //! | `R` receipt subscription | when it ends |
 //! | `r` receipt subscription, id | a receipt |
 //! | `!ids` | the bound below which message ids are reserved |
+//! | `!days` | the count of days of service |
 //!
 //! Numbers in keys are big endian, so that a log lies in the order of its ids,
 //! each message's parts behind it.
@@ -22,6 +23,8 @@ use crate::store::ReceiptId;
 
 /// Key of the record of reserved ids.
 pub(super) const IDS_KEY: &[u8] = b"!ids";
+/// Key of the record of the days of service.
+pub(super) const DAYS_KEY: &[u8] = b"!days";
 /// First octet of a subscription's key.
 pub(super) const SUBSCRIPTION: u8 = b's';
 /// First octet of a message's key.
@@ -32,7 +35,8 @@ pub(super) const BROADCAST: u8 = b'b';
 pub(super) const RECEIPT_SUBSCRIPTION: u8 = b'R';
 /// First octet of a receipt's key.
 pub(super) const RECEIPT: u8 = b'r';
-const USER_AGENT: u8 = b'u';
+/// First octet of a user agent's key.
+pub(super) const USER_AGENT: u8 = b'u';
 
 /// The key of a message, or of its first part.
 pub(super) type MessageKey = [u8; 25];
@@ -101,6 +105,14 @@ pub(super) fn parse_subscription_key(key: &[u8]) -> Result<(Uaid, ChannelId), Da
     let (uaid, channel) = split_key(key, SUBSCRIPTION)?;
     let channel = channel.try_into().map_err(|_| Damaged)?;
     Ok((Uaid::from_bytes(uaid), ChannelId::from_bytes(channel)))
+}
+
+/// Which user agent a key names.
+pub(super) fn parse_user_agent_key(key: &[u8]) -> Result<Uaid, Damaged> {
+    match split_key(key, USER_AGENT)? {
+        (uaid, []) => Ok(Uaid::from_bytes(uaid)),
+        _ => Err(Damaged),
+    }
 }
 
 /// Which message a key of 25 octets names.

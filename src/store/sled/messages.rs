@@ -3,6 +3,7 @@
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 
 use super::changes::Changes;
+use super::commit::Room;
 use super::engine::{Engine, State};
 use super::keys::{IDS_KEY, message_key, part_keys};
 use super::record::{PART, decode_message, encode, encode_message, read_message};
@@ -21,12 +22,14 @@ impl Engine {
             (None, Vec::new())
         };
         let keys = record.len().div_ceil(PART) + usize::from(message.topic.is_some());
-        let room = self.committer.room(keys, record.len()).await?;
+        let mut room = self.committer.room(keys, record.len()).await?;
         loop {
-            if let Some(id) = self.apply_append(uaid, &message, &record)? {
+            if let Some((id, noted)) = self.apply_append(uaid, &message, &record)? {
+                let is_changed = keys > 0 || noted.is_some();
+                noted.into_iter().for_each(|noted| room.merge(noted));
                 if let Some(place) = place {
                     self.committer.commit(place, Some(room)).await?;
-                } else if keys > 0 {
+                } else if is_changed {
                     self.committer.commit_later(Some(room));
                 }
                 return Ok(id);
@@ -37,16 +40,18 @@ impl Engine {
         }
     }
 
-    /// `None` when no id may be given out before the next sync.
+    /// The message's id, and what noting the use of its subscription took, if
+    /// that was due. `None` when no id may be given out before the next sync.
     fn apply_append(
         &self,
         uaid: Uaid,
         message: &NewMessage,
         record: &[u8],
-    ) -> Result<Option<MessageId>, StoreError> {
+    ) -> Result<Option<(MessageId, Option<Room>)>, StoreError> {
         let mut state = self.state()?;
-        self.read_subscription(uaid, message.channel)?
-            .filter(|found| found.id == message.subscription)
+        let known = self
+            .read_used_subscription(uaid, message.channel)?
+            .filter(|(found, _)| found.id == message.subscription)
             .ok_or(StoreError::NoSubscription)?;
         let replaced = state.index.admit(uaid, message, &self.limits);
         let replaced = replaced.map_err(StoreError::Full)?;
@@ -63,6 +68,7 @@ impl Engine {
         if let Some(replaced) = replaced.and_then(|id| state.index.get(uaid, id)) {
             changes.remove_message(message_key(uaid, replaced.id), replaced.parts);
         }
+        let noted = self.note_received(&state, known, &mut changes)?;
         self.apply(changes)?;
         if let Some(replaced) = replaced {
             state.index.remove(uaid, replaced);
@@ -70,7 +76,7 @@ impl Engine {
         if message.is_stored() {
             state.index.insert(uaid, id, message, parts);
         }
-        Ok(Some(id))
+        Ok(Some((id, noted)))
     }
 
     fn take_id(&self, state: &mut State) -> Result<Option<MessageId>, StoreError> {

@@ -11,16 +11,18 @@ use sled::{Db, IVec, Tree};
 use super::changes::Changes;
 use super::contents::{self, Contents, KeySum};
 use super::keys::{
-    BROADCAST, IDS_KEY, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, broadcast_key, message_key,
-    receipt_key, receipt_subscription_key, subscription_key, user_agent_key,
+    BROADCAST, DAYS_KEY, IDS_KEY, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, broadcast_key,
+    message_key, receipt_key, receipt_subscription_key, subscription_key, user_agent_key,
 };
 use super::open::{self, OpenError};
 use super::record::{
-    Damaged, decode, decode_receipt, decode_receipt_subscription, decode_subscription, encode,
-    encode_message, encode_receipt, encode_subscription,
+    Damaged, UserAgent, decode, decode_receipt, decode_receipt_subscription, decode_subscription,
+    decode_user_agent, encode, encode_message, encode_receipt, encode_subscription,
+    encode_user_agent,
 };
 use super::recover::{self, subscription_of};
 use super::{broadcasts, scan};
+use crate::store::days::Day;
 use crate::store::export::Record;
 use crate::store::receipt_logs::Kept;
 use crate::store::{NewMessage, StoreError};
@@ -139,7 +141,8 @@ impl Offline {
     /// When it cannot be read.
     pub fn is_empty(&self) -> Result<bool, OpenError> {
         for item in self.tree.iter().keys() {
-            if *item.map_err(|error| self.failed(error))? != *IDS_KEY {
+            let key = item.map_err(|error| self.failed(error))?;
+            if ![IDS_KEY, DAYS_KEY].contains(&&*key) {
                 return Ok(false);
             }
         }
@@ -149,10 +152,13 @@ impl Offline {
     /// All records, in the order of an export.
     pub fn records(&self) -> impl Iterator<Item = Result<Found, OpenError>> {
         let next_id = [self.next_id()].into_iter();
+        let days = self.days().transpose().into_iter();
         let of = |kind: u8| self.tree.scan_prefix([kind]);
         let subscriptions = of(SUBSCRIPTION).map(|item| {
             read(item, "subscriptions", |key, record| {
-                decode_subscription(key, record).map(Record::Subscription)
+                let (subscription, used) = decode_subscription(key, record)?;
+                let used = used.max(self.connected(subscription.uaid));
+                Ok(Record::Subscription(subscription, used))
             })
         });
         let receipt_subscriptions = of(RECEIPT_SUBSCRIPTION).map(|item| {
@@ -194,6 +200,7 @@ impl Offline {
             })
         });
         next_id
+            .chain(days)
             .chain(subscriptions)
             .chain(receipt_subscriptions)
             .chain(broadcasts)
@@ -211,6 +218,21 @@ impl Offline {
         })
     }
 
+    fn days(&self) -> sled::Result<Option<Found>> {
+        let record = self.tree.get(DAYS_KEY)?;
+        Ok(record.map(|record| match decode(&record) {
+            Ok(days) => Found::Good(Record::Days(days)),
+            Err(Damaged) => Found::Damaged("counts of days", 1),
+        }))
+    }
+
+    /// When a user agent was last connected. Each of its subscriptions says so
+    /// in an export: they end together.
+    fn connected(&self, uaid: Uaid) -> Option<Day> {
+        let record = self.tree.get(user_agent_key(uaid)).ok()??;
+        decode_user_agent(&record).ok()?.connected
+    }
+
     /// Writes a record that goes with those before it.
     ///
     /// # Errors
@@ -220,14 +242,19 @@ impl Offline {
         let (key, value) = match record {
             Record::EndpointKeys(_) => return Ok(()),
             Record::NextId(id) => (IDS_KEY.to_vec(), encode(&id.get())?),
-            Record::Subscription(subscription) => {
+            Record::Days(days) => (DAYS_KEY.to_vec(), encode(days)?),
+            Record::Subscription(subscription, used) => {
                 let count_key = user_agent_key(subscription.uaid);
-                let count = self.get(&count_key)?;
-                let count = count.map_or(Ok(0), |record| decode::<u32>(&record));
-                let count = count.unwrap_or(0).saturating_add(1);
-                changes.insert(&count_key, &encode(&count)?);
+                let counted = self.get(&count_key)?;
+                let counted = counted.and_then(|record| decode_user_agent(&record).ok());
+                let count = counted.map_or(0, |counted| counted.subscriptions);
+                let user_agent = UserAgent {
+                    subscriptions: count.saturating_add(1),
+                    connected: None,
+                };
+                changes.insert(&count_key, &encode_user_agent(&user_agent)?);
                 let key = subscription_key(subscription.uaid, subscription.channel);
-                (key.to_vec(), encode_subscription(subscription)?)
+                (key.to_vec(), encode_subscription(subscription, *used)?)
             }
             Record::ReceiptSubscription(id, ends_at) => {
                 (receipt_subscription_key(*id).to_vec(), encode(ends_at)?)
@@ -246,7 +273,7 @@ impl Offline {
                 (key.to_vec(), encode_receipt(&kept)?)
             }
         };
-        if !matches!(record, Record::NextId(_)) {
+        if !matches!(record, Record::NextId(_) | Record::Days(_)) {
             self.must_be_new(&key)?;
         }
         changes.insert(&key, &value);
@@ -262,7 +289,7 @@ impl Offline {
         let key = subscription_key(uaid, message.channel);
         let subscription = self.get(&key)?;
         let subscription = subscription.and_then(|record| decode_subscription(&key, &record).ok());
-        if subscription.is_none_or(|found| found.id != message.subscription) {
+        if subscription.is_none_or(|(found, _)| found.id != message.subscription) {
             return Err(InsertError::Refused("its subscription is not there"));
         }
         let next = self.get(IDS_KEY)?;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -16,9 +17,10 @@ use super::record::{decode, encode};
 use super::recover::{Recovered, recover};
 
 /// The format of the folder that this version reads and writes.
-const FORMAT: u32 = 2;
-/// Knew no receipts, and is otherwise the same.
-const FORMAT_WITHOUT_RECEIPTS: u32 = 1;
+const FORMAT: u32 = 3;
+/// Format 1 knew no receipts, and 2 no days of use. Their records are read as
+/// they are.
+const OLDER_FORMATS: RangeInclusive<u32> = 1..=2;
 /// In the engine's default tree, which every format has.
 const FORMAT_KEY: &[u8] = b"format";
 const TREE: &str = "bugle.v1";
@@ -189,7 +191,7 @@ fn check_format(path: &Path, db: &Db) -> Result<(), OpenError> {
     match db.get(FORMAT_KEY).map_err(failed)? {
         Some(record) => match decode::<u32>(&record) {
             Ok(FORMAT) => Ok(()),
-            Ok(FORMAT_WITHOUT_RECEIPTS) => write_format(path, db),
+            Ok(older) if OLDER_FORMATS.contains(&older) => write_format(path, db),
             Ok(found) => Err(OpenError::Newer {
                 path: path.to_owned(),
                 found,
@@ -315,8 +317,8 @@ mod tests {
         assert!(matches!(
             error,
             OpenError::Newer {
-                found: 3,
-                known: 2,
+                found: 4,
+                known: 3,
                 ..
             }
         ));
@@ -328,15 +330,17 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_receipts_gets_the_new_format() {
-        let folder = tempfile::tempdir().unwrap();
-        let db = open(folder.path(), CACHE).unwrap().db;
-        db.insert(FORMAT_KEY, encode(&1_u32).unwrap()).unwrap();
-        db.flush().unwrap();
-        drop(db);
-        let db = open(folder.path(), CACHE).unwrap().db;
-        let format = db.get(FORMAT_KEY).unwrap().unwrap();
-        assert_eq!(decode::<u32>(&format), Ok(2));
+    fn a_folder_of_an_older_format_gets_the_new_one() {
+        for older in OLDER_FORMATS {
+            let folder = tempfile::tempdir().unwrap();
+            let db = open(folder.path(), CACHE).unwrap().db;
+            db.insert(FORMAT_KEY, encode(&older).unwrap()).unwrap();
+            db.flush().unwrap();
+            drop(db);
+            let db = open(folder.path(), CACHE).unwrap().db;
+            let format = db.get(FORMAT_KEY).unwrap().unwrap();
+            assert_eq!(decode::<u32>(&format), Ok(FORMAT));
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A record is `[version][CRC-32 of the rest][the rest]`, and the rest is in
 //! postcard, followed by the body where there is one. Version 2 of a message
-//! says who gets its receipt; the other records have version 1.
+//! says who gets its receipt; version 2 of a subscription and of a user agent
+//! says when it was last used. The other records have version 1.
 
 use bugle_protocol::{
     ChannelId, Content, ContentCoding, MessageId, PublicKey, ReceiptSubscriptionId, SubscriptionId,
@@ -14,6 +15,7 @@ use sled::Tree;
 use super::keys::{
     MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, parse_subscription_key, part_keys, split_key,
 };
+use crate::store::days::Day;
 use crate::store::receipt_logs::Kept;
 use crate::store::{
     NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, StoreError, Subscription,
@@ -23,6 +25,8 @@ use crate::store::{
 const VERSION: u8 = 1;
 /// The version of a message that can have a receipt.
 const VERSION_WITH_RECEIPT: u8 = 2;
+/// The version of what says when it was last used.
+const VERSION_WITH_USE: u8 = 2;
 /// Version and checksum.
 const HEAD: usize = 5;
 /// Octets of a message in one record. The engine writes a page of more than a
@@ -38,6 +42,15 @@ pub(super) struct Damaged;
 struct SubscriptionRecord {
     id: SubscriptionId,
     vapid_key: Option<Vec<u8>>,
+}
+
+/// What is kept of a user agent that has a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct UserAgent {
+    /// How many it has.
+    pub(super) subscriptions: u32,
+    /// When it was last noted as connected.
+    pub(super) connected: Option<Day>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,25 +79,55 @@ struct ReceiptRecord {
     expires_at: UnixTime,
 }
 
-pub(super) fn encode_subscription(subscription: &Subscription) -> Result<Vec<u8>, StoreError> {
+/// The record of a subscription for which a message was last noted as accepted
+/// on the day `used`.
+pub(super) fn encode_subscription(
+    subscription: &Subscription,
+    used: Option<Day>,
+) -> Result<Vec<u8>, StoreError> {
     let record = SubscriptionRecord {
         id: subscription.id,
         vapid_key: subscription.vapid_key.map(|key| key.as_bytes().to_vec()),
     };
-    encode(&record)
+    encode_as(VERSION_WITH_USE, &(record, used), &[])
 }
 
-pub(super) fn decode_subscription(key: &[u8], record: &[u8]) -> Result<Subscription, Damaged> {
+/// Version 1 does not say when it was used.
+pub(super) fn decode_subscription(
+    key: &[u8],
+    record: &[u8],
+) -> Result<(Subscription, Option<Day>), Damaged> {
     let (uaid, channel) = parse_subscription_key(key)?;
-    let record: SubscriptionRecord = decode(record)?;
+    let (record, used): (SubscriptionRecord, _) = match open(record)? {
+        (VERSION, rest) => (take(rest)?.0, None),
+        (VERSION_WITH_USE, rest) => take(rest)?.0,
+        _ => return Err(Damaged),
+    };
     // Under the checksum of the record.
     let key = record.vapid_key.map(|key| PublicKey::from_kept(&key));
-    Ok(Subscription {
+    let subscription = Subscription {
         uaid,
         channel,
         id: record.id,
         vapid_key: key.transpose().map_err(|_| Damaged)?,
-    })
+    };
+    Ok((subscription, used))
+}
+
+pub(super) fn encode_user_agent(user_agent: &UserAgent) -> Result<Vec<u8>, StoreError> {
+    encode_as(VERSION_WITH_USE, user_agent, &[])
+}
+
+/// Version 1 is the number of subscriptions alone.
+pub(super) fn decode_user_agent(record: &[u8]) -> Result<UserAgent, Damaged> {
+    match open(record)? {
+        (VERSION, rest) => Ok(UserAgent {
+            subscriptions: take(rest)?.0,
+            connected: None,
+        }),
+        (VERSION_WITH_USE, rest) => take(rest).map(|(user_agent, _)| user_agent),
+        _ => Err(Damaged),
+    }
 }
 
 impl MessageRecord {
@@ -298,6 +341,35 @@ mod tests {
             Some(b"body".into())
         );
         assert_eq!((read.receipt, read.topic), (None, message.topic));
+    }
+
+    #[test]
+    fn subscriptions_and_user_agents_of_version_1_do_not_say_when_they_were_used() {
+        let key = crate::store::sled::keys::subscription_key(
+            Uaid::from_bytes([1; 16]),
+            ChannelId::from_bytes([2; 16]),
+        );
+        let old = SubscriptionRecord {
+            id: SubscriptionId::from_bytes([3; 16]),
+            vapid_key: None,
+        };
+        let (subscription, used) = decode_subscription(&key, &encode(&old).unwrap()).unwrap();
+        assert_eq!((subscription.id, used), (old.id, None));
+        let new = encode_subscription(&subscription, Some(Day(9))).unwrap();
+        assert_eq!(
+            decode_subscription(&key, &new),
+            Ok((subscription, Some(Day(9))))
+        );
+
+        let mut user_agent = UserAgent {
+            subscriptions: 300,
+            connected: None,
+        };
+        let old = encode(&300_u32).unwrap();
+        assert_eq!(decode_user_agent(&old), Ok(user_agent));
+        user_agent.connected = Some(Day(9));
+        let new = encode_user_agent(&user_agent).unwrap();
+        assert_eq!(decode_user_agent(&new), Ok(user_agent));
     }
 
     #[test]

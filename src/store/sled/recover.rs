@@ -7,15 +7,16 @@ use sled::{IVec, Tree};
 use super::broadcasts::read_all;
 use super::contents::KeySum;
 use super::keys::{
-    MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, parse_message_key,
+    DAYS_KEY, MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, parse_message_key,
     parse_subscription_key, subscription_key, user_agent_key,
 };
 use super::record::{
-    Damaged, decode, decode_message, decode_receipt, decode_receipt_subscription,
-    decode_subscription, encode,
+    Damaged, UserAgent, decode, decode_message, decode_receipt, decode_receipt_subscription,
+    decode_subscription, decode_user_agent, encode_user_agent,
 };
 use super::scan;
 use crate::broadcasts::Broadcasts;
+use crate::store::days::Days;
 use crate::store::index::Index;
 use crate::store::receipt_logs::ReceiptLogs;
 use crate::store::{NewMessage, Origin, Subscription};
@@ -27,6 +28,9 @@ pub(super) struct Recovered {
     pub(super) broadcasts: Broadcasts,
     pub(super) receipts: ReceiptLogs,
     pub(super) subscriptions: u64,
+    /// `None` before the first was counted, or when the count was damaged: it
+    /// begins anew then, which ends nothing too early.
+    pub(super) days: Option<Days>,
     /// Records that were set aside, now or earlier.
     pub(super) damaged: u64,
     /// Greater than the id of every message found.
@@ -49,6 +53,7 @@ pub(super) fn recover(tree: &Tree, damaged: &Tree) -> sled::Result<Recovered> {
         left: if bad == 0 { seen } else { KeySum::of(tree)? },
         ..Recovered::default()
     };
+    found.read_days(tree, damaged)?;
     found.read_receipts(tree, damaged)?;
     found.read_subscriptions(tree, damaged)?;
     found.read_messages(tree, damaged)?;
@@ -77,6 +82,16 @@ impl Recovered {
         set_aside(tree, damaged, key, what)?;
         self.left.remove(key);
         self.damaged += 1;
+        Ok(())
+    }
+
+    fn read_days(&mut self, tree: &Tree, damaged: &Tree) -> sled::Result<()> {
+        if let Some(record) = tree.get(DAYS_KEY)? {
+            self.days = decode(&record).ok();
+            if self.days.is_none() {
+                self.set_aside(tree, damaged, DAYS_KEY, "the count of days")?;
+            }
+        }
         Ok(())
     }
 
@@ -180,20 +195,25 @@ pub(super) fn subscription_of(
     let key = subscription_key(uaid, message.channel);
     let record = tree.get(key)?;
     let subscription = record.and_then(|record| decode_subscription(&key, &record).ok());
-    Ok(subscription.filter(|found| found.id == message.subscription))
+    let found = subscription.map(|(found, _)| found);
+    Ok(found.filter(|found| found.id == message.subscription))
 }
 
 /// Mends the count of a user agent's subscriptions, should it be wrong.
 fn check_count(tree: &Tree, uaid: Uaid, count: u32) -> sled::Result<()> {
     let key = user_agent_key(uaid);
     let stored = tree.get(key)?;
-    let stored = stored.and_then(|record| decode::<u32>(&record).ok());
-    if stored.unwrap_or(0) == count {
+    let stored = stored.and_then(|record| decode_user_agent(&record).ok());
+    if stored.map_or(0, |stored| stored.subscriptions) == count {
         return Ok(());
     }
+    let mended = UserAgent {
+        subscriptions: count,
+        connected: stored.and_then(|stored| stored.connected),
+    };
     if count == 0 {
         tree.remove(key)?;
-    } else if let Ok(record) = encode(&count) {
+    } else if let Ok(record) = encode_user_agent(&mended) {
         tree.insert(key, record)?;
     }
     Ok(())
@@ -208,7 +228,7 @@ mod tests {
     use crate::store::receipt_logs::Kept;
     use crate::store::sled::changes::Changes;
     use crate::store::sled::keys::{message_key, part_keys, receipt_key, receipt_subscription_key};
-    use crate::store::sled::record::{encode_message, encode_receipt, encode_subscription};
+    use crate::store::sled::record::{encode, encode_message, encode_receipt, encode_subscription};
     use crate::store::{Receipt, ReceiptId, ReceiptStatus};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
@@ -228,7 +248,7 @@ mod tests {
             id: SubscriptionId::from_bytes(*channel.as_bytes()),
             vapid_key: None,
         };
-        let record = encode_subscription(&subscription).unwrap();
+        let record = encode_subscription(&subscription, None).unwrap();
         tree.insert(subscription_key(UAID, channel), record)
             .unwrap();
     }
@@ -259,7 +279,8 @@ mod tests {
 
     fn count(tree: &Tree) -> Option<u32> {
         let record = tree.get(user_agent_key(UAID)).unwrap()?;
-        decode(&record).ok()
+        let record = decode_user_agent(&record).ok();
+        record.map(|user_agent| user_agent.subscriptions)
     }
 
     #[test]

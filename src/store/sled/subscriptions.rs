@@ -7,8 +7,10 @@ use super::commit::Room;
 use super::engine::{Engine, State};
 use super::keys::{subscription_key, subscriptions_prefix, user_agent_key};
 use super::record::{
-    Damaged, decode, decode_subscription, encode, encode_subscription, unavailable,
+    Damaged, UserAgent, decode_subscription, decode_user_agent, encode_subscription,
+    encode_user_agent, unavailable,
 };
+use crate::store::days::Day;
 use crate::store::{Limit, Removal, Removed, StoreError, Subscription};
 
 impl Engine {
@@ -33,7 +35,7 @@ impl Engine {
     }
 
     /// Notes that a subscription was changed, under the lock of the change.
-    fn changed(&self, state: &mut State, uaid: Uaid, channel: ChannelId) {
+    pub(super) fn changed(&self, state: &mut State, uaid: Uaid, channel: ChannelId) {
         let is_durable = |batch| self.committer.is_durable(batch);
         let batch = self.committer.batch();
         state.unsynced.note((uaid, channel), batch, is_durable);
@@ -44,12 +46,22 @@ impl Engine {
         uaid: Uaid,
         channel: ChannelId,
     ) -> Result<Option<Subscription>, StoreError> {
+        let read = self.read_used_subscription(uaid, channel);
+        read.map(|found| found.map(|(subscription, _)| subscription))
+    }
+
+    /// A subscription, and when a message for it was last noted.
+    pub(super) fn read_used_subscription(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+    ) -> Result<Option<(Subscription, Option<Day>)>, StoreError> {
         let key = subscription_key(uaid, channel);
         let Some(record) = self.get(key)? else {
             return Ok(None);
         };
         match decode_subscription(&key, &record) {
-            Ok(subscription) => Ok(Some(subscription)),
+            Ok(found) => Ok(Some(found)),
             Err(Damaged) => Err(StoreError::Unavailable(
                 "the record of a subscription is damaged; a restart sets it aside".to_owned(),
             )),
@@ -71,10 +83,20 @@ impl Engine {
         .collect()
     }
 
-    pub(super) fn subscription_count(&self, uaid: Uaid) -> Result<u32, StoreError> {
-        let record = self.get(user_agent_key(uaid))?;
-        let count = record.and_then(|record| decode(&record).ok());
-        Ok(count.unwrap_or(0))
+    /// What is kept of a user agent; `None` when it has no subscription.
+    ///
+    /// # Errors
+    /// `Unavailable` also when its record is damaged: it is not to look unknown.
+    pub(super) fn user_agent(&self, uaid: Uaid) -> Result<Option<UserAgent>, StoreError> {
+        let Some(record) = self.get(user_agent_key(uaid))? else {
+            return Ok(None);
+        };
+        match decode_user_agent(&record) {
+            Ok(found) => Ok((found.subscriptions > 0).then_some(found)),
+            Err(Damaged) => Err(StoreError::Unavailable(
+                "the record of a user agent is damaged; a restart mends it".to_owned(),
+            )),
+        }
     }
 
     pub(super) async fn put(
@@ -103,9 +125,10 @@ impl Engine {
     fn apply_put(&self, subscription: &Subscription, now: UnixTime) -> Result<Removed, StoreError> {
         let (uaid, channel) = (subscription.uaid, subscription.channel);
         let mut changes = Changes::default();
-        let record = encode_subscription(subscription)?;
-        changes.insert(&subscription_key(uaid, channel), &record);
         let mut state = self.state()?;
+        let today = state.days.map(|days| days.today);
+        let record = encode_subscription(subscription, today)?;
+        changes.insert(&subscription_key(uaid, channel), &record);
         if let Some(old) = self.read_subscription(uaid, channel)? {
             let messages = state.messages_of(&old);
             let removed =
@@ -113,14 +136,19 @@ impl Engine {
             self.changed(&mut state, uaid, channel);
             return Ok(removed);
         }
-        let count = self.subscription_count(uaid)?;
+        let known = self.user_agent(uaid)?;
+        let count = known.map_or(0, |known| known.subscriptions);
         if count >= self.limits.subscriptions_per_user_agent {
             return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent.into()));
         }
         if state.subscriptions >= self.limits.subscriptions {
             return Err(StoreError::Full(Limit::Subscriptions.into()));
         }
-        changes.insert(&user_agent_key(uaid), &encode(&(count + 1))?);
+        let user_agent = UserAgent {
+            subscriptions: count + 1,
+            connected: today,
+        };
+        changes.insert(&user_agent_key(uaid), &encode_user_agent(&user_agent)?);
         self.apply(changes)?;
         self.changed(&mut state, uaid, channel);
         state.subscriptions += 1;
@@ -154,9 +182,12 @@ impl Engine {
         };
         let mut changes = Changes::default();
         changes.remove(&subscription_key(uaid, channel));
-        match self.subscription_count(uaid)?.saturating_sub(1) {
-            0 => changes.remove(&user_agent_key(uaid)),
-            count => changes.insert(&user_agent_key(uaid), &encode(&count)?),
+        match self.user_agent(uaid)? {
+            Some(mut left) if left.subscriptions > 1 => {
+                left.subscriptions -= 1;
+                changes.insert(&user_agent_key(uaid), &encode_user_agent(&left)?);
+            }
+            _ => changes.remove(&user_agent_key(uaid)),
         }
         let messages = state.messages_of(&old);
         let removed = self.apply_removal(&mut state, &messages, Removal::GivenUp, now, changes)?;
@@ -167,7 +198,7 @@ impl Engine {
 }
 
 impl State {
-    fn messages_of(&self, subscription: &Subscription) -> Vec<(Uaid, MessageId)> {
+    pub(super) fn messages_of(&self, subscription: &Subscription) -> Vec<(Uaid, MessageId)> {
         let uaid = subscription.uaid;
         let entries = self.index.of_subscription(uaid, subscription.id);
         entries.map(|entry| (uaid, entry.id)).collect()

@@ -1,0 +1,195 @@
+//! User agents that nobody uses end, as a whole and not before their time.
+
+use super::reopen::reopened;
+use super::*;
+use crate::store::days::NOTED_EVERY;
+use crate::store::{Sweep, Unused};
+
+const DAY: u64 = 24 * 3600 * 1000;
+
+/// Days after which what is unused ends, in these tests.
+const MOST: u32 = 30;
+
+fn nobody(_: Uaid, _: &[ChannelId]) -> bool {
+    false
+}
+
+/// The sweep of a date, counted from [`NOW`].
+fn on(date: u64) -> Sweep<'static> {
+    Sweep {
+        now: at(date * DAY),
+        unused_days: Some(MOST),
+        limit: 1000,
+        is_connected: &nobody,
+    }
+}
+
+async fn end(store: &Arc<dyn Store>, sweep: Sweep<'_>) -> Unused {
+    store.end_unused(sweep).await.unwrap()
+}
+
+/// Runs the service on these dates, and says on which of them user agents
+/// ended.
+async fn run(store: &Arc<dyn Store>, dates: impl Iterator<Item = u64>) -> Vec<(u64, Uaid)> {
+    let mut all = Vec::new();
+    for date in dates {
+        let unused = end(store, on(date)).await;
+        all.extend(unused.ended.into_iter().map(|(uaid, _)| (date, uaid)));
+    }
+    all
+}
+
+/// When a use of that date is forgotten.
+fn forgotten(date: u64) -> u64 {
+    date + u64::from(MOST + NOTED_EVERY)
+}
+
+#[tokio::test]
+async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
+    each(ROOMY, async |store| {
+        assert_eq!(end(store, on(0)).await, Unused::default());
+        let (kept, unused) = (subscribed(store, 1, 1).await, subscribed(store, 2, 1).await);
+        subscribed(store, 2, 2).await;
+        receipts_of(store, 1).await;
+        let mut waiting = awaited(message_for(&unused, "x"), 1);
+        waiting.expires_at = at(DAY * 1000);
+        store.append(uaid(2), waiting).await.unwrap();
+        let ended = run(store, 1..forgotten(0)).await;
+        assert_eq!(ended, []);
+        assert_eq!(store.connected(uaid(1)).await, Ok(true));
+        let ended = end(store, on(forgotten(0))).await;
+        assert_eq!(ended.user_agents, 1);
+        assert_eq!(ended.ended, [1, 2].map(|ch| (uaid(2), channel(ch))));
+        assert_eq!(ended.wake, [receipt_subscription(1)]);
+        // Until the disk has it, sled does not say that they are gone.
+        store.flush().await.unwrap();
+        assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
+        assert_eq!(store.connected(uaid(2)).await, Ok(false));
+        assert_eq!(store.channels(uaid(2)).await, Ok(Vec::new()));
+        let usage = store.usage();
+        assert_eq!((usage.subscriptions, usage.messages), (1, 0));
+        let late = store.append(uaid(2), message_for(&unused, "x")).await;
+        assert!(late.is_err());
+        store
+            .append(uaid(1), message_for(&kept, "x"))
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_for_one_subscription_keeps_all_of_its_user_agent() {
+    each(ROOMY, async |store| {
+        end(store, on(0)).await;
+        let (one, _) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
+        subscribed(store, 2, 1).await;
+        run(store, 1..20).await;
+        let unstored = with_ttl(message_for(&one, "x"), 0);
+        store.append(uaid(1), unstored).await.unwrap();
+        let ended = run(store, 20..200).await;
+        let one = (forgotten(0), uaid(2));
+        let both = (forgotten(19), uaid(1));
+        assert_eq!(ended, [one, both, both]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_connected_stays_and_is_noted_as_used() {
+    each(ROOMY, async |store| {
+        end(store, on(0)).await;
+        for ua in 1..=2 {
+            subscribed(store, ua, 1).await;
+        }
+        let is_connected =
+            |ua: Uaid, channels: &[ChannelId]| ua == uaid(1) || channels.contains(&channel(1));
+        for date in 1..200 {
+            let sweep = Sweep {
+                is_connected: &is_connected,
+                ..on(date)
+            };
+            assert_eq!(end(store, sweep).await, Unused::default());
+        }
+        // One was seen as a whole each day; of the other nothing is known but
+        // that a channel was read when it was to end.
+        let ended = run(store, 200..400).await;
+        assert_eq!(ended[0], (200, uaid(2)));
+        let last = forgotten(199) - u64::from(NOTED_EVERY);
+        assert!(ended[1].0 >= last && ended[1].1 == uaid(1), "{ended:?}");
+        assert_eq!(ended.len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn days_without_the_service_and_jumps_of_the_clock_do_not_count() {
+    each(ROOMY, async |store| {
+        end(store, on(0)).await;
+        subscribed(store, 1, 1).await;
+        let dates = [1000, 1000, 2, 3000, 2, 4000].into_iter();
+        assert_eq!(run(store, dates).await, []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_ends_where_that_is_switched_off() {
+    each(ROOMY, async |store| {
+        subscribed(store, 1, 1).await;
+        for date in 0..100 {
+            let sweep = Sweep {
+                unused_days: None,
+                ..on(date)
+            };
+            assert_eq!(end(store, sweep).await, Unused::default());
+        }
+        assert!(store.knows(uaid(1)).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_step_takes_no_more_than_its_limit_and_the_next_goes_on() {
+    each(ROOMY, async |store| {
+        end(store, on(0)).await;
+        for ua in 1..=20 {
+            subscribed(store, ua, 1).await;
+        }
+        run(store, 1..forgotten(0)).await;
+        let step = Sweep {
+            limit: 6,
+            ..on(forgotten(0))
+        };
+        let mut steps = Vec::new();
+        for _ in 0..8 {
+            steps.push(end(store, step).await.ended.len());
+        }
+        // One that is ended counts as looked at and as ended.
+        assert_eq!(steps, [3, 3, 3, 3, 3, 3, 2, 0]);
+        assert_eq!(store.usage().subscriptions, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_noted_survives_a_restart() {
+    let engine = open_sled(ROOMY);
+    end(&engine.store, on(0)).await;
+    for ua in 1..=3 {
+        subscribed(&engine.store, ua, 1).await;
+    }
+    run(&engine.store, 1..20).await;
+    engine.store.connected(uaid(1)).await.unwrap();
+    let message = message_for(&subscription_of(2, 1, 0), "x");
+    engine.store.append(uaid(2), message).await.unwrap();
+    let mut engine = reopened(engine);
+    let mut ended = Vec::new();
+    for date in (20..100).step_by(10) {
+        ended.extend(run(&engine.store, date..date + 10).await);
+        engine = reopened(engine);
+    }
+    let later = forgotten(19);
+    let expected = [(forgotten(0), uaid(3)), (later, uaid(1)), (later, uaid(2))];
+    assert_eq!(ended, expected);
+}

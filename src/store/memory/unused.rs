@@ -1,0 +1,93 @@
+//! When user agents and subscriptions are used, and the end of those that are
+//! not used any more.
+
+use std::ops::Bound::{Excluded, Unbounded};
+
+use bugle_protocol::{ChannelId, Uaid};
+
+use super::{MemoryStore, State, UserAgent};
+use crate::store::Removal;
+use crate::store::days::{Days, Sweep, Unused};
+
+impl UserAgent {
+    fn is_unused(&self, days: Days, most: u32) -> bool {
+        let received = self.channels.values().filter_map(|(_, used)| *used).max();
+        days.is_unused(received.max(self.connected), most)
+    }
+}
+
+impl State {
+    /// Whether a user agent has a subscription. If so, it is noted as connected.
+    pub(super) fn note_connected(&mut self, uaid: Uaid) -> bool {
+        let Some(user_agent) = self.user_agents.get_mut(&uaid) else {
+            return false;
+        };
+        if let Some(days) = self.days.filter(|days| days.is_due(user_agent.connected)) {
+            user_agent.connected = Some(days.today);
+        }
+        true
+    }
+
+    /// Notes that a message for a subscription is accepted.
+    pub(super) fn note_received(&mut self, uaid: Uaid, channel: ChannelId) {
+        let user_agent = self.user_agents.get_mut(&uaid);
+        let known = user_agent.and_then(|it| it.channels.get_mut(&channel));
+        if let (Some((_, used)), Some(days)) = (known, self.days)
+            && days.is_due(*used)
+        {
+            *used = Some(days.today);
+        }
+    }
+}
+
+impl MemoryStore {
+    /// Counts the day, and goes on with today's pass over all user agents.
+    pub(super) fn pass_over(&self, sweep: &Sweep<'_>) -> Unused {
+        let mut state = self.state();
+        let begun = state.days.unwrap_or(Days::begin(sweep.now));
+        let days = begun.at(sweep.now).unwrap_or(begun);
+        state.days = Some(days);
+        let (mut unused, mut left) = (Unused::default(), sweep.limit);
+        let Some(most) = sweep.unused_days else {
+            return unused;
+        };
+        while left > 0 && !state.pass.is_done(days.today) {
+            let from = state.pass.after.map_or(Unbounded, Excluded);
+            let next = state.user_agents.range((from, Unbounded)).next();
+            let next = next.map(|(uaid, user_agent)| (*uaid, user_agent.is_unused(days, most)));
+            state.pass.go_on(next.map(|(uaid, _)| uaid), days.today);
+            let Some((uaid, is_unused)) = next else { break };
+            left -= 1;
+            if (sweep.is_connected)(uaid, &[]) {
+                state.note_connected(uaid);
+            } else if is_unused {
+                let ended = self.end_if_absent(&mut state, uaid, sweep);
+                left = left.saturating_sub(ended.ended.len());
+                unused.add(ended);
+            }
+        }
+        unused
+    }
+
+    /// Ends a user agent, unless somebody reads one of its channels.
+    fn end_if_absent(&self, state: &mut State, uaid: Uaid, sweep: &Sweep<'_>) -> Unused {
+        let channels = state.user_agents.get(&uaid).map(|it| it.channels.clone());
+        let channels = channels.unwrap_or_default();
+        let names: Vec<ChannelId> = channels.keys().copied().collect();
+        if (sweep.is_connected)(uaid, &names) {
+            return Unused::default();
+        }
+        let lives = channels.values().map(|(it, _)| it.id);
+        let messages: Vec<_> = lives
+            .flat_map(|life| state.messages_of(uaid, life))
+            .collect();
+        state.user_agents.remove(&uaid);
+        state.subscriptions -= names.len() as u64;
+        let removed = self.remove_all(state, &messages, Removal::GivenUp, sweep.now);
+        Unused {
+            user_agents: 1,
+            ended: names.into_iter().map(|channel| (uaid, channel)).collect(),
+            wake: removed.wake,
+        }
+    }
+}

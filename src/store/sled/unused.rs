@@ -1,0 +1,350 @@
+//! When user agents and subscriptions are used, and the end of those that are
+//! not used any more.
+//!
+//! A user agent is used while it connects, and while messages are accepted for
+//! any of its subscriptions. It ends as a whole: were only some of its
+//! subscriptions ended, it would be known at its next hello and not subscribe
+//! them anew.
+
+use std::ops::Bound::{Excluded, Included};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bugle_protocol::{MessageId, Uaid, UnixTime};
+
+use super::changes::Changes;
+use super::commit::Room;
+use super::engine::{Engine, State};
+use super::keys::{
+    DAYS_KEY, USER_AGENT, parse_user_agent_key, subscription_key, subscriptions_prefix,
+    user_agent_key,
+};
+use super::record::{
+    Damaged, UserAgent, decode_subscription, decode_user_agent, encode, encode_subscription,
+    encode_user_agent, unavailable,
+};
+use crate::store::days::{Day, Days, Sweep, Unused};
+use crate::store::{Removal, Removed, StoreError, Subscription};
+
+/// How many user agents are read before other tasks have a turn.
+const AT_ONCE: usize = 64;
+
+impl Engine {
+    /// Whether a user agent has a subscription. If so, it is noted as connected.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be read. That the note cannot be written is
+    /// no error: the next connection writes it.
+    pub(super) fn connected(&self, uaid: Uaid) -> Result<bool, StoreError> {
+        let Some(found) = self.user_agent(uaid)? else {
+            return Ok(false);
+        };
+        // A failure is logged and counted where it is noticed.
+        let _ = self.note_connected(uaid, &found);
+        Ok(true)
+    }
+
+    fn note_connected(&self, uaid: Uaid, found: &UserAgent) -> Result<(), StoreError> {
+        let state = self.state()?;
+        let Some(days) = state.days.filter(|days| days.is_due(found.connected)) else {
+            return Ok(());
+        };
+        self.committer.health()?;
+        // What it has may have changed before the lock was held.
+        let Some(mut found) = self.user_agent(uaid)? else {
+            return Ok(());
+        };
+        let Some(room) = self.committer.room_now(1) else {
+            return Ok(());
+        };
+        found.connected = Some(days.today);
+        let mut changes = Changes::default();
+        changes.insert(&user_agent_key(uaid), &encode_user_agent(&found)?);
+        self.apply(changes)?;
+        drop(state);
+        self.committer.commit_later(Some(room));
+        Ok(())
+    }
+
+    /// Adds to the changes of an append that its subscription is used, if that
+    /// is due and there is room for it.
+    pub(super) fn note_received(
+        &self,
+        state: &State,
+        (subscription, used): (Subscription, Option<Day>),
+        changes: &mut Changes,
+    ) -> Result<Option<Room>, StoreError> {
+        let due = state.days.filter(|days| days.is_due(used));
+        // A message with TTL 0 is taken while the disk takes nothing.
+        let Some(days) = due.filter(|_| self.committer.health().is_ok()) else {
+            return Ok(None);
+        };
+        let room = self.committer.room_now(1);
+        if room.is_some() {
+            let key = subscription_key(subscription.uaid, subscription.channel);
+            let record = encode_subscription(&subscription, Some(days.today))?;
+            changes.insert(&key, &record);
+        }
+        Ok(room)
+    }
+
+    /// Counts the day, and goes on with today's pass over all user agents.
+    pub(super) async fn end_unused(&self, sweep: Sweep<'_>) -> Result<Unused, StoreError> {
+        let days = self.count_days(sweep.now).await?;
+        let (mut unused, mut left) = (Unused::default(), sweep.limit);
+        let Some(most) = sweep.unused_days else {
+            return Ok(unused);
+        };
+        while left > 0 && !self.state()?.pass.is_done(days.today) {
+            let after = self.state()?.pass.after;
+            let mut last = None;
+            for (uaid, user_agent) in self.read_user_agents(after, AT_ONCE)? {
+                if left == 0 {
+                    break;
+                }
+                (left, last) = (left - 1, Some(uaid));
+                // One that cannot be read is left to the next start.
+                let Ok(user_agent) = user_agent else { continue };
+                if (sweep.is_connected)(uaid, &[]) {
+                    self.note_connected(uaid, &user_agent)?;
+                } else if days.is_unused(user_agent.connected, most) {
+                    let ended = self.end_if_unused(uaid, most, &sweep).await?;
+                    left = left.saturating_sub(ended.ended.len());
+                    unused.add(ended);
+                }
+            }
+            self.state()?.pass.go_on(last, days.today);
+            tokio::task::yield_now().await;
+        }
+        Ok(unused)
+    }
+
+    /// The count of days as it is now.
+    async fn count_days(&self, now: UnixTime) -> Result<Days, StoreError> {
+        let before = self.state()?.days;
+        if let Some(days) = before
+            && days.at(now).is_none()
+        {
+            return Ok(days);
+        }
+        let room = self.committer.room(1, 0).await?;
+        let days = before.map_or(Days::begin(now), |days| days.at(now).unwrap_or(days));
+        let mut changes = Changes::default();
+        changes.insert(DAYS_KEY, &encode(&days)?);
+        let mut state = self.state()?;
+        self.apply(changes)?;
+        state.days = Some(days);
+        drop(state);
+        self.committer.commit_later(Some(room));
+        Ok(days)
+    }
+
+    /// Ends a user agent whose last connection is long ago, unless messages
+    /// were accepted for it since, or somebody reads one of its channels.
+    async fn end_if_unused(
+        &self,
+        uaid: Uaid,
+        most: u32,
+        sweep: &Sweep<'_>,
+    ) -> Result<Unused, StoreError> {
+        let keys = {
+            let state = self.state()?;
+            let Some(used) = self.unused(&state, uaid, most)? else {
+                return Ok(Unused::default());
+            };
+            let channels: Vec<_> = used.iter().map(|it| it.channel).collect();
+            if (sweep.is_connected)(uaid, &channels) {
+                return Ok(Unused::default());
+            }
+            1 + used.len() + state.keys_of(&state.messages_of_all(&used))
+        };
+        let room = self.committer.room(keys, 0).await?;
+        let Some((ended, removed)) = self.apply_end_unused(uaid, most, sweep.now)? else {
+            return Ok(Unused::default());
+        };
+        self.committer.commit_later(Some(room));
+        Ok(Unused {
+            user_agents: 1,
+            ended: ended.iter().map(|it| (uaid, it.channel)).collect(),
+            wake: removed.wake,
+        })
+    }
+
+    fn apply_end_unused(
+        &self,
+        uaid: Uaid,
+        most: u32,
+        now: UnixTime,
+    ) -> Result<Option<(Vec<Subscription>, Removed)>, StoreError> {
+        let mut state = self.state()?;
+        // It may have been used since: who connects notes that under this
+        // lock, and only then reads a log.
+        let Some(ended) = self.unused(&state, uaid, most)? else {
+            return Ok(None);
+        };
+        let mut changes = Changes::default();
+        changes.remove(&user_agent_key(uaid));
+        for it in &ended {
+            changes.remove(&subscription_key(uaid, it.channel));
+        }
+        let messages = state.messages_of_all(&ended);
+        let removed = self.apply_removal(&mut state, &messages, Removal::GivenUp, now, changes)?;
+        for it in &ended {
+            self.changed(&mut state, uaid, it.channel);
+        }
+        state.subscriptions -= ended.len() as u64;
+        Ok(Some((ended, removed)))
+    }
+
+    /// All subscriptions of a user agent that is unused; `None` when it is
+    /// used, or when a record is damaged that may say so.
+    fn unused(
+        &self,
+        state: &State,
+        uaid: Uaid,
+        most: u32,
+    ) -> Result<Option<Vec<Subscription>>, StoreError> {
+        let Some(user_agent) = self.user_agent(uaid)? else {
+            return Ok(None);
+        };
+        let used: Result<Vec<_>, Damaged> = self.scan(|| {
+            let items = self.tree.scan_prefix(subscriptions_prefix(uaid));
+            items
+                .map(|item| item.map(|(key, record)| decode_subscription(&key, &record)))
+                .collect()
+        })?;
+        let Ok(used) = used else { return Ok(None) };
+        let received = used.iter().filter_map(|(_, used)| *used).max();
+        let last = received.max(user_agent.connected);
+        let is_unused = state.days.is_some_and(|days| days.is_unused(last, most));
+        Ok(is_unused.then(|| used.into_iter().map(|(it, _)| it).collect()))
+    }
+
+    /// Up to `limit` user agents behind `after`, in the order of their keys.
+    fn read_user_agents(
+        &self,
+        after: Option<Uaid>,
+        limit: usize,
+    ) -> Result<Vec<(Uaid, Result<UserAgent, Damaged>)>, StoreError> {
+        let from = after.map_or(Included(vec![USER_AGENT]), |after| {
+            Excluded(user_agent_key(after).to_vec())
+        });
+        let range = (from, Excluded(vec![USER_AGENT + 1]));
+        self.scan(|| {
+            let items = self.tree.range(range).take(limit);
+            let found = items.filter_map(|item| match item {
+                Ok((key, record)) => {
+                    let uaid = parse_user_agent_key(&key).ok()?;
+                    Some(Ok((uaid, decode_user_agent(&record))))
+                }
+                Err(error) => Some(Err(error)),
+            });
+            found.collect()
+        })
+    }
+
+    /// Reads several records.
+    fn scan<T>(&self, read: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+        match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(read) => read.map_err(|error| unavailable(&error)),
+            Err(_) => Err(StoreError::Unavailable(
+                "the engine panicked in a read".to_owned(),
+            )),
+        }
+    }
+}
+
+impl State {
+    fn messages_of_all(&self, subscriptions: &[Subscription]) -> Vec<(Uaid, MessageId)> {
+        let each = subscriptions.iter();
+        each.flat_map(|it| self.messages_of(it)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::path::Path;
+
+    use bugle_protocol::{ChannelId, SubscriptionId};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::store::sled::SledStore;
+    use crate::store::sled::open::open_trees;
+    use crate::store::{Store, StoreLimits};
+
+    const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
+    const DAY: u64 = 24 * 3600;
+
+    const fn uaid(n: u8) -> Uaid {
+        Uaid::from_bytes([n; 16])
+    }
+
+    /// Writes what the version before days of use has written: user agents
+    /// with a subscription each, and the format.
+    fn old_store(path: &Path) {
+        let (db, tree, _) = open_trees(path, 1 << 20).unwrap();
+        db.insert(b"format", encode(&2_u32).unwrap()).unwrap();
+        for n in 1..=2 {
+            let life = SubscriptionId::from_bytes([n; 16]);
+            let record = encode(&(life, None::<Vec<u8>>)).unwrap();
+            let key = subscription_key(uaid(n), CHANNEL);
+            tree.insert(key, record).unwrap();
+            let count = encode(&1_u32).unwrap();
+            tree.insert(user_agent_key(uaid(n)), count).unwrap();
+        }
+        db.flush().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_an_older_version_has_written_counts_as_used_when_it_is_first_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        old_store(folder.path());
+        let config = Config::default();
+        let limits = StoreLimits::from(&config);
+        let store = SledStore::open(folder.path(), &config.store, limits).unwrap();
+        assert_eq!(store.usage().subscriptions, 2);
+        let mut ended = Vec::new();
+        for day in 0..60 {
+            if day == 10 {
+                assert_eq!(store.connected(uaid(1)).await, Ok(true));
+            }
+            let sweep = Sweep {
+                now: UnixTime::from_secs((20_000 + day) * DAY),
+                unused_days: Some(30),
+                limit: 10,
+                is_connected: &|_, _| false,
+            };
+            let unused = store.end_unused(sweep).await.unwrap();
+            ended.extend(unused.ended.iter().map(|(uaid, _)| (day, *uaid)));
+        }
+        // Noted before the last of those days was counted.
+        assert_eq!(ended, [(37, uaid(2)), (46, uaid(1))]);
+    }
+
+    #[tokio::test]
+    async fn a_user_agent_with_a_damaged_record_is_neither_unknown_nor_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        old_store(folder.path());
+        let config = Config::default();
+        let limits = StoreLimits::from(&config);
+        let store = SledStore::open(folder.path(), &config.store, limits).unwrap();
+        let tree = store.engine().unwrap().tree.clone();
+        let key = subscription_key(uaid(1), CHANNEL);
+        tree.insert(key, b"not what it was").unwrap();
+        tree.insert(user_agent_key(uaid(2)), b"not what it was")
+            .unwrap();
+        for day in 0..60 {
+            let sweep = Sweep {
+                now: UnixTime::from_secs((20_000 + day) * DAY),
+                unused_days: Some(30),
+                limit: 10,
+                is_connected: &|_, _| false,
+            };
+            let unused = store.end_unused(sweep).await.unwrap();
+            assert_eq!(unused, Unused::default());
+        }
+        let unknown = store.connected(uaid(2)).await;
+        assert!(matches!(unknown, Err(StoreError::Unavailable(_))));
+    }
+}
