@@ -1,6 +1,7 @@
 //! The sweep that takes expired messages off the disk (RFC 8030 §5.2). They
 //! are never delivered anyway; this gives their space back. So it does for the
-//! buckets of [`rates`](crate::rates).
+//! buckets of [`rates`](crate::rates). Subscriptions that nobody uses end here
+//! too.
 
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ pub async fn run(site: Arc<Site>) {
         while service.expire().await.is_ok_and(|more| more) {
             tokio::task::yield_now().await;
         }
+        // One step each time: nobody waits for the end of what is unused. A
+        // failure of the store is counted and logged there.
+        let _ = service.end_unused().await;
         site.rates.sweep();
     }
 }

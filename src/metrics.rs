@@ -114,6 +114,8 @@ metrics! {
     acknowledged: Family<AckCode, Counter> = "messages_acknowledged",
     /// Push messages whose TTL ran out in the store
     expired: Counter = "messages_expired",
+    /// Subscriptions ended because nobody used them for expiry.unused
+    unused: Counter = "subscriptions_unused",
     /// Push messages with TTL 0 for which no user agent was there
     dropped: Counter = "messages_dropped",
     /// Requests and registrations refused, by reason

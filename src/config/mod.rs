@@ -5,6 +5,7 @@
 //! unknown key or a value that cannot be is refused, never guessed at.
 
 mod admission;
+mod expiry;
 mod log;
 mod public_url;
 mod sections;
@@ -25,11 +26,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use admission::{AdmissionConfig, Networks};
+pub use expiry::ExpiryConfig;
 pub use log::{LogConfig, LogFilter, LogFormat, NotAFilter};
 pub use public_url::{NotAnOrigin, PublicUrl};
 pub use sections::{
-    AdminConfig, CompatConfig, ExpiryConfig, GoneStatus, HostNames, KeysConfig, Limits, Profile,
-    PushConfig, SocketOthers, StoreConfig, StoreEngine, TlsConfig, TraceConfig, UserAgentConfig,
+    AdminConfig, CompatConfig, GoneStatus, HostNames, KeysConfig, Limits, Profile, PushConfig,
+    SocketOthers, StoreConfig, StoreEngine, TlsConfig, TraceConfig, UserAgentConfig,
 };
 pub use server::{FileMode, ForwardedHeader, ServerConfig};
 pub use sources::{ConfigError, Setting};
@@ -64,7 +66,7 @@ pub struct Config {
     pub limits: Limits,
     /// What is remembered of single messages.
     pub trace: TraceConfig,
-    /// When expired messages are removed.
+    /// When expired messages are removed, and unused subscriptions end.
     pub expiry: ExpiryConfig,
     /// What is written to standard error.
     pub log: LogConfig,
@@ -149,6 +151,13 @@ impl Config {
             return Err(ConfigError::Conflict(
                 "server.proxy_protocol needs server.trusted_proxies or server.socket: a PROXY \
                  header is taken from those alone",
+            ));
+        }
+        let unused = self.expiry.unused;
+        if !unused.is_zero() && unused < self.push.max_ttl {
+            return Err(ConfigError::Conflict(
+                "expiry.unused is less than push.max_ttl, so that messages would end before their \
+                 time: set it to as much at least, or to \"0s\"",
             ));
         }
         Ok(())

@@ -429,12 +429,3 @@ pub struct TraceConfig {
     #[serde(deserialize_with = "count_or_zero")]
     pub messages: usize,
 }
-
-/// `[expiry]`: when expired messages are removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExpiryConfig {
-    /// From one sweep to the next.
-    #[serde(with = "duration")]
-    pub every: Duration,
-}

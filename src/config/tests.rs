@@ -351,3 +351,17 @@ proptest! {
         prop_assert_eq!(sources::parse(&printed).unwrap(), config, "{}", printed);
     }
 }
+
+#[test]
+fn what_is_unused_outlives_every_message() {
+    let days = |text: &str| from_file(text).map(|config| config.expiry.unused_days());
+    assert_eq!(days("[expiry]\nunused = \"30d\"").unwrap(), Some(30));
+    assert_eq!(days("[expiry]\nunused = \"0s\"").unwrap(), None);
+    let short = "[push]\nmax_ttl = \"60s\"\n[expiry]\nunused = \"61s\"";
+    assert_eq!(days(short).unwrap(), Some(1));
+    let error = days("[expiry]\nunused = \"29d\"").unwrap_err();
+    assert!(
+        error.contains("expiry.unused is less than push.max_ttl"),
+        "{error}"
+    );
+}

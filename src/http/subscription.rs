@@ -137,6 +137,7 @@ async fn monitor(
         Held::Receipts(token) => Reader::Receipts(service.receipt_subscription(token).await?),
         Held::Subscription(token) => {
             let subscription = service.subscription(token).await?;
+            service.note_connected(subscription.uaid).await?;
             filter.channel = Some(subscription.channel);
             Reader::Channel(subscription.uaid, subscription.channel)
         }

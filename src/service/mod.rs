@@ -8,6 +8,7 @@ mod receipts;
 mod receiving;
 mod sending;
 mod subscribing;
+mod unused;
 
 use std::sync::Arc;
 

@@ -38,7 +38,7 @@ impl PushService {
     /// known is served while the store can be read.
     pub async fn connect(&self, uaid: Option<WireUaid>) -> Result<(WireUaid, Registration), Error> {
         let uaid = match uaid {
-            Some(uaid) if self.stored(self.store.knows(uaid.digest()).await)? => uaid,
+            Some(uaid) if self.stored(self.store.connected(uaid.digest()).await)? => uaid,
             _ => {
                 self.stored(self.store.health())?;
                 WireUaid::from_bytes(random())

@@ -118,14 +118,15 @@ impl PushService {
         same.ok_or(Error::NotFound)
     }
 
-    /// The user agent whose set a token names.
+    /// The user agent whose set a token names, which only that user agent
+    /// knows: it is noted as connected.
     ///
     /// # Errors
     /// [`Error::NotFound`] when it has no subscription (any more).
     pub async fn set(&self, token: &str) -> Result<Uaid, Error> {
         let set = SubscriptionSetUrl::open(&self.keyring, token);
         let SubscriptionSetUrl(uaid) = set.map_err(|_| Error::NotFound)?;
-        match self.stored(self.store.knows(uaid).await)? {
+        match self.stored(self.store.connected(uaid).await)? {
             true => Ok(uaid),
             false => Err(Error::NotFound),
         }

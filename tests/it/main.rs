@@ -69,6 +69,7 @@ mod telemetry_log;
 mod telemetry_metrics;
 mod telemetry_traces;
 mod tls;
+mod unused;
 mod urgency;
 mod vapid;
 mod vapid_token;

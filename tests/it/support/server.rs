@@ -263,6 +263,13 @@ impl Server {
         self.run().await;
     }
 
+    /// The same, with a time in which it does not run.
+    pub async fn restart_after(&mut self, time: Duration) {
+        self.stop().await;
+        self.clock.advance(time);
+        self.run().await;
+    }
+
     /// Moves its clock.
     pub fn advance(&self, by: Duration) {
         assert!(self.running.is_some(), "only our clock can be moved");
