@@ -78,7 +78,11 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
                 idle_at = Instant::now() + limits.handshake_timeout;
                 if !connection.has_streams() {
                     ending = true;
-                    connection.graceful_shutdown();
+                    // Not `graceful_shutdown`, which asks for the answer to a
+                    // PING after its GOAWAY: some clients take that for an
+                    // error (python-h2). This GOAWAY names the last stream, so
+                    // a request that crosses it may be sent again.
+                    connection.abrupt_shutdown(Reason::NO_ERROR);
                 }
             }
         }
@@ -88,9 +92,18 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
 /// What the client is told of our bounds.
 fn settings(limits: &Limits) -> Builder {
     let header_bytes = u32::try_from(limits.header_bytes).unwrap_or(u32::MAX);
+    let streams = limits.http2_streams as usize;
     let mut settings = Builder::new();
     settings
         .max_concurrent_streams(limits.http2_streams)
+        // A client may cancel all its requests at once, and make as many more
+        // before the first are looked at. The crate's own bound is 20.
+        .max_pending_accept_reset_streams(2 * streams)
+        // Streams that are remembered, for a second, after they were refused
+        // before their body was there. The rest of a body that comes for one
+        // that is forgotten counts towards the end of the connection. The
+        // crate's own bound is 50.
+        .max_concurrent_reset_streams(4 * streams)
         .max_header_list_size(header_bytes);
     settings
 }

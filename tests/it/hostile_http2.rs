@@ -22,6 +22,7 @@ const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
@@ -190,4 +191,67 @@ async fn half_headers_on_many_connections_are_bounded() {
         }
     };
     siege.withstands(hold).await;
+}
+
+#[tokio::test]
+async fn a_client_may_cancel_all_its_requests_at_once() {
+    let server = Server::start().await;
+    for path in ["/push/x", "/health"] {
+        let mut stream = begun(&server, &[]).await;
+        // All that it may have, nearly as many again, then one that it waits for.
+        let mut octets = resets(path, 0..128);
+        octets.extend(resets(path, 128..250));
+        let head = http2_head(GET, "/health", &[]);
+        octets.extend(http2(HEADERS, END_HEADERS | END_STREAM, 513, &head));
+        stream.write_all(&octets).await.unwrap();
+        let answered = timeout(PATIENCE, frame_of(&mut stream, HEADERS, 513)).await;
+        answered.expect("the last is answered");
+    }
+}
+
+/// Reads until a frame of this kind and stream comes; there must be no GOAWAY.
+async fn frame_of(stream: &mut TcpStream, kind: u8, of: u32) {
+    loop {
+        let (found, on, payload) = next_frame(stream).await;
+        assert_ne!(found, GOAWAY, "{}", String::from_utf8_lossy(&payload));
+        if (found, on) == (kind, of) {
+            return;
+        }
+    }
+}
+
+async fn next_frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut header = [0; 9];
+    stream.read_exact(&mut header).await.unwrap();
+    let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+    let on = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut payload).await.unwrap();
+    (header[3], on, payload)
+}
+
+#[tokio::test]
+async fn rfc9113_6_8_an_idle_connection_ends_by_goaway_and_no_ping() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.idle_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut stream = begun(&server, &[]).await;
+    let head = http2_head(GET, "/health", &[]);
+    let ask = http2(HEADERS, END_HEADERS | END_STREAM, 1, &head);
+    stream.write_all(&ask).await.unwrap();
+    let goaway = async {
+        loop {
+            let (kind, _, payload) = next_frame(&mut stream).await;
+            assert_ne!(kind, PING, "python-h2 takes it for an error after GOAWAY");
+            if kind == GOAWAY {
+                return payload;
+            }
+        }
+    };
+    let payload = timeout(PATIENCE, goaway).await.expect("GOAWAY comes");
+    // The last stream, and NO_ERROR.
+    assert_eq!(payload, [0, 0, 0, 1, 0, 0, 0, 0]);
+    assert!(drain(&mut stream).await.is_empty(), "nothing after it");
 }
