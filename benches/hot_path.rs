@@ -13,7 +13,7 @@ use bugle::verifier::Verifier;
 use bugle_protocol::encryption::UserAgentKeys;
 use bugle_protocol::push::PushHeaders;
 use bugle_protocol::session::{Session, SessionSettings};
-use bugle_protocol::vapid::Audience;
+use bugle_protocol::vapid::{Audience, VapidError};
 use bugle_protocol::websocket::ServerMessage;
 use bugle_protocol::{
     ChannelId, Content, ContentCoding, KeyPair, Keyring, MessageId, MessageUrl, PushEndpoint,
@@ -94,16 +94,21 @@ fn verify(criterion: &mut Criterion) {
     let minute = Duration::from_secs(60);
     let verifier = |capacity| Verifier::new(audience(), Tolerances::NONE, minute, capacity);
     let (metrics, headers) = (Metrics::default(), headers(3600));
+    let admit = || Ok::<_, VapidError>(());
     criterion.bench_function("verify a token, cold", |bencher| {
         bencher.iter_batched(
             || verifier(16),
-            |verifier| verifier.verify(&headers, NOW, &metrics).unwrap(),
+            |verifier| verifier.verify(&headers, NOW, &metrics, admit).unwrap(),
             BatchSize::SmallInput,
         );
     });
     let verifier = verifier(1024);
     criterion.bench_function("verify a token, warm", |bencher| {
-        bencher.iter(|| verifier.verify(black_box(&headers), NOW, &metrics).unwrap());
+        bencher.iter(|| {
+            verifier
+                .verify(black_box(&headers), NOW, &metrics, admit)
+                .unwrap()
+        });
     });
 }
 

@@ -27,6 +27,7 @@ mod clients;
 mod compat;
 mod error;
 mod expiry;
+mod failures;
 mod http;
 mod in_order;
 mod io;

@@ -23,6 +23,7 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use crate::addresses;
 use crate::config::Limits;
 use crate::error::Error;
+use crate::failures::{Checks, Failures};
 use crate::time::Clock;
 
 /// The rates that are limited; those set to 0 are not.
@@ -30,6 +31,7 @@ pub struct Rates {
     keys: Option<Buckets<[u8; 65]>>,
     subscriptions: Option<Buckets<SubscriptionId>>,
     addresses: Option<Buckets<IpAddr>>,
+    failures: Option<Failures>,
 }
 
 impl Rates {
@@ -58,6 +60,7 @@ impl Rates {
                 most,
                 clock,
             ),
+            failures: Failures::new(limits, clock),
         }
     }
 
@@ -82,8 +85,16 @@ impl Rates {
         take(self.subscriptions.as_ref(), || to)
     }
 
+    /// The checks of signatures that an address asks for.
+    pub fn checks(&self, from: IpAddr) -> Checks<'_> {
+        Checks::new(self.failures.as_ref(), from)
+    }
+
     /// Forgets buckets that are full again.
     pub fn sweep(&self) {
+        if let Some(failures) = &self.failures {
+            failures.sweep();
+        }
         if let Some(keys) = &self.keys {
             keys.limiter.retain_recent();
         }

@@ -47,19 +47,21 @@ impl Verifier {
         }
     }
 
-    /// Who signed the request; `None` when it carries no VAPID.
+    /// Who signed the request; `None` when it carries no VAPID. A signature that
+    /// is not known to be good is checked if `admit` lets it.
     ///
     /// # Errors
-    /// When it carries VAPID that is not valid (RFC 8292 §4.2).
-    pub fn verify(
+    /// When it carries VAPID that is not valid (RFC 8292 §4.2); that of `admit`.
+    pub fn verify<E: From<VapidError>>(
         &self,
         headers: &HeaderMap,
         now: UnixTime,
         metrics: &Metrics,
-    ) -> Result<Option<Sender>, VapidError> {
+        admit: impl FnOnce() -> Result<(), E>,
+    ) -> Result<Option<Sender>, E> {
         let unread = Credentials::digest_unread(headers);
         if let Some(known) = unread.and_then(|digest| self.known.get(&digest)) {
-            return self.vouch(&known, false, now, metrics).map(Some);
+            return Ok(Some(self.vouch(&known, false, now, metrics)?));
         }
         let Some(credentials) = Credentials::parse(headers, &self.tolerances)? else {
             return Ok(None);
@@ -69,8 +71,9 @@ impl Verifier {
         if unread.is_none()
             && let Some(known) = self.known.get(&digest)
         {
-            return self.vouch(&known, is_legacy, now, metrics).map(Some);
+            return Ok(Some(self.vouch(&known, is_legacy, now, metrics)?));
         }
+        admit()?;
         metrics.signatures.inc();
         let mut verified =
             credentials.verify(&self.audience, &self.tolerances, self.leeway, now)?;

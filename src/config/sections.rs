@@ -366,6 +366,13 @@ pub struct Limits {
     /// Requests from one address that may come at once.
     #[serde(deserialize_with = "count")]
     pub address_burst: u32,
+    /// Failed checks of VAPID signatures a second from one address; 0 for no
+    /// limit.
+    #[serde(deserialize_with = "count_or_zero")]
+    pub failed_signature_rate: u32,
+    /// Failed checks from one address that may come at once.
+    #[serde(deserialize_with = "count")]
+    pub failed_signature_burst: u32,
     /// Keys, subscriptions and addresses, each so many, whose rate is
     /// remembered.
     #[serde(deserialize_with = "count")]

@@ -80,7 +80,8 @@ async fn accept(
     let _request = site.admit_request()?;
 
     let subscription = service.endpoint(token).await?;
-    let sender = service.authenticate(&subscription, headers)?;
+    let checks = site.rates.checks(address);
+    let sender = service.authenticate(&subscription, headers, checks)?;
     let key = sender.as_ref().map(|sender| &sender.key);
     site.rates.push(key, subscription.id)?;
     let share = site.admit_sender(Who::new(key, address))?;

@@ -1,6 +1,7 @@
 //! What application servers ask for (RFC 8030 §5).
 
 use bugle_protocol::push::PushHeaders;
+use bugle_protocol::vapid::VapidError;
 use bugle_protocol::{Content, MessageId, MessageUrl, PushEndpoint, PushMessage, Ttl, Uaid};
 use http::HeaderMap;
 use tokio::time::Instant;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 use super::PushService;
 use super::receipts::Wish;
 use crate::error::Error;
+use crate::failures::Checks;
 use crate::store::{NewMessage, Origin, ReceiptStatus, Removal, StoreError, Subscription};
 use crate::telemetry::traces::Accept;
 use crate::trace::Event;
@@ -50,13 +52,22 @@ impl PushService {
     ///
     /// # Errors
     /// [`Error::Unauthorized`], [`Error::OtherKey`], [`Error::Vapid`],
-    /// [`Error::BlockedKey`].
+    /// [`Error::BlockedKey`]; [`Error::Rate`] when too many `checks` of the
+    /// client's address have failed.
     pub fn authenticate(
         &self,
         subscription: &Subscription,
         headers: &HeaderMap,
+        checks: Checks<'_>,
     ) -> Result<Option<Sender>, Error> {
-        let sender = self.verifier.verify(headers, self.now(), &self.metrics)?;
+        let admit = || checks.admit();
+        let verified = self
+            .verifier
+            .verify(headers, self.now(), &self.metrics, admit);
+        if let Err(Error::Vapid(VapidError::Signature)) = verified {
+            checks.failed();
+        }
+        let sender = verified?;
         if let Some(sender) = &sender {
             self.blocks.check_key(&sender.key)?;
         }
