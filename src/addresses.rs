@@ -1,9 +1,6 @@
-//! Whose an address is, and how many connections it has.
+//! Whose an address is.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
-
-use dashmap::DashMap;
 
 /// What counts as one peer: an IPv4 address, or of IPv6 the network that one
 /// customer usually gets, /64.
@@ -11,41 +8,6 @@ pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
         address => address,
-    }
-}
-
-/// How many connections each peer has, by [`network`]; of a client behind a
-/// proxy, how many requests and WebSockets.
-#[derive(Default)]
-pub struct Addresses(DashMap<IpAddr, usize>);
-
-/// One connection's place among those of its address.
-pub struct Place {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
-}
-
-impl Addresses {
-    /// A place, unless the address has `most` already; 0 is no bound.
-    pub fn enter(addresses: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
-        let address = network(address);
-        let mut open = addresses.0.entry(address).or_default();
-        if most != 0 && *open >= most {
-            return None;
-        }
-        *open += 1;
-        Some(Place {
-            addresses: Arc::clone(addresses),
-            address,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let addresses = &self.addresses.0;
-        addresses.alter(&self.address, |_, open| open - 1);
-        addresses.remove_if(&self.address, |_, open| *open == 0);
     }
 }
 

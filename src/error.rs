@@ -13,7 +13,7 @@ use bugle_protocol::vapid::VapidError;
 use http::StatusCode;
 
 use crate::admin::AdminError;
-use crate::limits::Limit;
+use crate::limits::{Holder, Limit};
 use crate::store::{Full, StoreError};
 
 pub use self::share::FullShare;
@@ -158,9 +158,14 @@ pub enum Error {
     /// A bound of what is stored is reached, or somebody's share of it.
     #[error("{0}")]
     Full(FullShare),
-    /// One sender has its share of what a bound allows to all.
-    #[error("you hold your share of {}: wait for your other pushes to be answered", .0.setting())]
-    Share(Limit),
+    /// One holder has its share of what a bound allows to all.
+    #[error("{holder} holds its share of {}: try again when one of its others has ended", .limit.setting())]
+    Share {
+        /// The bound that all share.
+        limit: Limit,
+        /// Whose share is full.
+        holder: Holder,
+    },
     /// Too many requests in too short a time.
     #[error("more requests than {setting} allows: try again in {} s", whole_secs(*wait))]
     Rate {
@@ -232,7 +237,7 @@ impl Error {
             Self::HeaderFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
-            Self::Limit(_) | Self::Full(_) | Self::Share(_) | Self::Rate { .. } => {
+            Self::Limit(_) | Self::Full(_) | Self::Share { .. } | Self::Rate { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -260,7 +265,7 @@ impl Error {
             Self::Header(_) | Self::Body(_) => 110,
             Self::Limit(_)
             | Self::Full(_)
-            | Self::Share(_)
+            | Self::Share { .. }
             | Self::Rate { .. }
             | Self::Unavailable => 201,
             Self::MethodNotAllowed(_)
@@ -326,7 +331,7 @@ impl Error {
             | Self::Password
             | Self::Limit(_)
             | Self::Full(_)
-            | Self::Share(_)
+            | Self::Share { .. }
             | Self::Rate { .. }
             | Self::KeyRequired => "limit",
             Self::Unavailable => "unavailable",
@@ -337,7 +342,7 @@ impl Error {
     /// §8.4).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Limit(limit) | Self::Share(limit) => Some(limit.retry_after()),
+            Self::Limit(limit) | Self::Share { limit, .. } => Some(limit.retry_after()),
             Self::Full(share) => Some(Duration::from_secs(whole_secs(share.retry_after()))),
             Self::Rate { wait, .. } => Some(Duration::from_secs(whole_secs(*wait))),
             Self::Unavailable => Some(Duration::from_secs(10)),
@@ -348,7 +353,7 @@ impl Error {
     /// The setting that drew the line, where it was one.
     pub fn setting(&self) -> Option<&'static str> {
         match self {
-            Self::Limit(limit) | Self::Share(limit) => Some(limit.setting()),
+            Self::Limit(limit) | Self::Share { limit, .. } => Some(limit.setting()),
             Self::Full(share) => Some(share.limit().setting()),
             Self::Rate { setting, .. } => Some(setting),
             Self::TooLarge(_) => Some("limits.body_bytes"),
@@ -365,6 +370,7 @@ impl Error {
     pub fn holder(&self) -> Option<&'static str> {
         match self {
             Self::Full(share) => Some(share.holder()),
+            Self::Share { holder, .. } => Some(holder.word()),
             _ => None,
         }
     }

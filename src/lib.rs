@@ -43,6 +43,7 @@ mod store;
 mod telemetry;
 mod tls;
 mod trace;
+mod turns;
 mod user_agent;
 
 pub use config::Config;

@@ -1,11 +1,16 @@
 //! The bounds over which something is refused. `docs/limits.md` lists them with
 //! all others.
 
+use std::fmt;
 use std::time::Duration;
 
 /// A bound that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
+    /// `limits.connections`
+    Connections,
+    /// `limits.bodies`
+    Bodies,
     /// `limits.requests`
     Requests,
     /// `limits.pushes_at_once`
@@ -42,6 +47,8 @@ impl Limit {
     /// The name of the setting.
     pub const fn setting(self) -> &'static str {
         match self {
+            Self::Connections => "limits.connections",
+            Self::Bodies => "limits.bodies",
             Self::Requests => "limits.requests",
             Self::PushesAtOnce => "limits.pushes_at_once",
             Self::UserAgents => "limits.user_agents",
@@ -64,9 +71,37 @@ impl Limit {
     /// is stored stays for longer.
     pub const fn retry_after(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Requests | Self::PushesAtOnce | Self::WaitingForDisk => 1,
-            Self::UserAgents | Self::ConnectionsPerAddress => 10,
+            Self::Bodies | Self::Requests | Self::PushesAtOnce | Self::WaitingForDisk => 1,
+            Self::Connections | Self::UserAgents | Self::ConnectionsPerAddress => 10,
             _ => 60,
+        })
+    }
+}
+
+/// Who holds a share of a bound, in the words of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The address of the client, or the IPv6 /64 that it is in.
+    Address,
+    /// The application server, by its VAPID key.
+    Key,
+}
+
+impl Holder {
+    /// In one word, as a refusal's `share` says it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Key => "sender",
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Address => "this address",
+            Self::Key => "this application server key",
         })
     }
 }

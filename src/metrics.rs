@@ -84,6 +84,8 @@ metrics! {
     connections: Gauge = "connections",
     /// Requests in progress now
     requests: Gauge = "requests",
+    /// Requests whose body is still arriving now
+    bodies: Gauge = "bodies",
     /// What the gauges of the same names may be at most, by setting
     limits: Family<Setting, Gauge> = "limit",
     /// User agents that are connected by WebSocket now
@@ -177,6 +179,7 @@ impl Metrics {
             ("limits.connections", limits.connections as u64),
             ("limits.user_agents", limits.user_agents as u64),
             ("limits.requests", limits.requests as u64),
+            ("limits.bodies", limits.bodies as u64),
             ("limits.subscriptions", limits.subscriptions),
             ("limits.stored_bytes", limits.stored_bytes),
             ("limits.receipts", limits.receipts),

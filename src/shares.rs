@@ -1,123 +1,166 @@
-//! What one sender may hold at a time, so that nobody waits for one who sends
-//! much.
+//! Bounds that all share, and what one holder may have of each.
 //!
-//! A sender may have as many requests in progress as places are free (the rule
-//! of switches that share their buffer: Choudhury and Hahn, "Dynamic queue
-//! length thresholds", 1998). One alone gets half of all places, two a third
-//! each, and some are always free for who comes next. Of its requests, so many
-//! are stored at one time as `limits.pushes_at_once` says, and the others wait
-//! their turn: its queue is its own. Whoever does not send much meets neither
-//! bound, and there is nothing to configure for it.
+//! One holder may have as many places as are free (the rule of switches that
+//! share their buffer: Choudhury and Hahn, "Dynamic queue length thresholds",
+//! 1998). One alone gets half of all places, two get a third each, and some are
+//! always free for the next. A holder that takes little meets no bound but the
+//! one for all, and there is nothing to configure for it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bugle_protocol::PublicKey;
 use dashmap::DashMap;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::addresses::network;
 use crate::error::Error;
-use crate::limits::Limit;
+use crate::limits::{Holder, Limit};
 
-/// For how long a request waits its turn. Senders wait for an answer not much
-/// longer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Whose share a push counts against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Whose share a place counts against.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
-    /// The application server that has signed it.
-    Key([u8; 65]),
-    /// Nobody has signed it: the peer it came from.
-    Peer(IpAddr),
+    /// The application server that has signed the request.
+    Key(Arc<[u8; 65]>),
+    /// The peer it came from, by its [`network`].
+    Address(IpAddr),
 }
 
 impl Who {
-    /// The sender of a push that came from `address`.
-    pub fn new(key: Option<&PublicKey>, address: IpAddr) -> Self {
-        match key {
-            Some(key) => Self::Key(*key.as_bytes()),
-            None => Self::Peer(network(address)),
+    /// The application server with this key.
+    pub fn key(key: &PublicKey) -> Self {
+        Self::Key(Arc::new(*key.as_bytes()))
+    }
+
+    /// The peer at this address.
+    pub fn address(address: IpAddr) -> Self {
+        Self::Address(network(address))
+    }
+
+    /// What it is called in a refusal.
+    pub const fn holder(&self) -> Holder {
+        match self {
+            Self::Key(_) => Holder::Key,
+            Self::Address(_) => Holder::Address,
         }
     }
 }
 
-/// What each sender holds. Those who hold nothing take no memory.
-pub struct Shares {
-    holders: DashMap<Who, Holder>,
-    at_once: usize,
+/// The places of one bound, and who holds them. A holder without a place takes
+/// no memory.
+pub struct Pool {
+    limit: Limit,
+    most: usize,
+    places: Arc<Semaphore>,
+    holders: DashMap<Who, usize>,
 }
 
-struct Holder {
-    requests: usize,
-    turns: Arc<Semaphore>,
+/// A place, and the shares that it counts against. Dropped, it is free again.
+pub struct Place {
+    // The shares first: what is free is never counted as held.
+    _shares: [Option<Share>; 2],
+    _permit: OwnedSemaphorePermit,
 }
 
-/// A place of a request in progress among those of its sender.
-pub struct Share<'s> {
-    shares: &'s Shares,
+/// One more place in the share of a holder, until it is dropped.
+pub struct Share {
+    pool: Arc<Pool>,
     who: Who,
-    turns: Arc<Semaphore>,
 }
 
-impl Shares {
-    /// Nobody holds anything; of one sender, `at_once` requests have their turn
-    /// at a time.
-    pub fn new(at_once: usize) -> Self {
-        Self {
+impl Pool {
+    /// All `most` places of `limit` are free.
+    pub fn new(limit: Limit, most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            most,
+            places: Arc::new(Semaphore::new(most)),
             holders: DashMap::new(),
-            at_once,
-        }
-    }
-
-    /// One more request of a sender, of which `free` more can be in progress.
-    ///
-    /// # Errors
-    /// [`Error::Share`] when the sender holds as many already.
-    pub fn enter(&self, who: Who, free: usize) -> Result<Share<'_>, Error> {
-        let turns = {
-            let mut holder = self.holders.entry(who).or_insert_with(|| Holder {
-                requests: 0,
-                turns: Arc::new(Semaphore::new(self.at_once)),
-            });
-            // The first is always let in: it has a place already.
-            if holder.requests > 0 && holder.requests >= free {
-                return Err(Error::Share(Limit::Requests));
-            }
-            holder.requests += 1;
-            Arc::clone(&holder.turns)
-        };
-        Ok(Share {
-            shares: self,
-            who,
-            turns,
         })
     }
-}
 
-impl Share<'_> {
-    /// Waits for a turn, which lasts until what is returned is dropped.
+    /// A place that counts against the share of each of `holders`.
     ///
     /// # Errors
-    /// [`Error::Share`] when it does not come in time.
-    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
-        match timeout(PATIENCE, self.turns.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            // It is never closed.
-            Ok(Err(_)) | Err(_) => Err(Error::Share(Limit::PushesAtOnce)),
+    /// [`Error::Limit`] when no place is free, [`Error::Share`] when a holder
+    /// has as many as are free. Nothing is held then.
+    pub fn enter(self: &Arc<Self>, holders: [Option<Who>; 2]) -> Result<Place, Error> {
+        let permit = Arc::clone(&self.places).try_acquire_owned();
+        let permit = permit.map_err(|_| Error::Limit(self.limit))?;
+        let [one, other] = holders;
+        let share = |who| self.share(who).map_err(|holder| self.full(holder));
+        // Should the second be refused, the first is given back.
+        let one = one.map(share).transpose()?;
+        let other = other.map(share).transpose()?;
+        Ok(Place {
+            _shares: [one, other],
+            _permit: permit,
+        })
+    }
+
+    /// Waits for a place that counts against no share yet. `None` never comes:
+    /// the places are not closed.
+    pub async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// A place that counts against no share yet, if one is free.
+    pub fn try_wait(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Counts a place that its caller has already against the share of a holder.
+    ///
+    /// # Errors
+    /// The holder, when it has as many as are free. The first is always let in:
+    /// it has its place.
+    pub fn share(self: &Arc<Self>, who: Who) -> Result<Share, Holder> {
+        self.share_of(who, self.free())
+    }
+
+    /// The same under a bound of `most`, which is at least 1, in place of what
+    /// is free.
+    ///
+    /// # Errors
+    /// The holder, when it has `most`.
+    pub fn share_of(self: &Arc<Self>, who: Who, most: usize) -> Result<Share, Holder> {
+        let mut held = self.holders.entry(who.clone()).or_default();
+        if *held > 0 && *held >= most {
+            return Err(who.holder());
         }
+        *held += 1;
+        Ok(Share {
+            pool: Arc::clone(self),
+            who,
+        })
+    }
+
+    /// How many places are free.
+    pub fn free(&self) -> usize {
+        self.places.available_permits()
+    }
+
+    /// How many places are taken.
+    pub fn taken(&self) -> usize {
+        self.most - self.free()
+    }
+
+    /// How many places there are.
+    pub const fn most(&self) -> usize {
+        self.most
+    }
+
+    fn full(&self, holder: Holder) -> Error {
+        let limit = self.limit;
+        Error::Share { limit, holder }
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for Share {
     fn drop(&mut self) {
-        let holders = &self.shares.holders;
-        holders.remove_if_mut(&self.who, |_, holder| {
-            holder.requests -= 1;
-            holder.requests == 0
+        self.pool.holders.remove_if_mut(&self.who, |_, held| {
+            *held -= 1;
+            *held == 0
         });
     }
 }
@@ -125,95 +168,72 @@ impl Drop for Share<'_> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
-    use std::cell::Cell;
-
-    use futures_util::stream::FuturesUnordered;
-    use futures_util::{FutureExt, StreamExt};
-    use tokio::sync::Notify;
-    use tokio::task::unconstrained;
+    use std::iter;
 
     use super::*;
 
-    const HOG: Who = Who::Key([1; 65]);
-    const OTHER: Who = Who::Key([2; 65]);
+    fn key(of: u8) -> Who {
+        Who::Key(Arc::new([of; 65]))
+    }
 
-    /// As many shares as are given to a sender, of so many places.
-    fn fill(shares: &Shares, who: Who, places: usize, taken: usize) -> Vec<Share<'_>> {
-        let mut held = Vec::new();
-        while let Ok(share) = shares.enter(who, (places - taken).saturating_sub(held.len() + 1)) {
-            held.push(share);
-        }
-        held
+    fn peer(last: u8) -> Who {
+        Who::address([192, 0, 2, last].into())
+    }
+
+    fn fill(pool: &Arc<Pool>, holders: [Option<Who>; 2]) -> Vec<Place> {
+        iter::from_fn(|| pool.enter(holders.clone()).ok()).collect()
     }
 
     #[test]
     fn one_gets_half_two_a_third_each_and_some_stay_free() {
-        let shares = Shares::new(1);
-        let hog = fill(&shares, HOG, 120, 0);
+        let pool = Pool::new(Limit::Requests, 120);
+        let hog = fill(&pool, [Some(key(1)), None]);
         assert_eq!(hog.len(), 60);
-        let other = fill(&shares, OTHER, 120, 60);
+        let other = fill(&pool, [Some(key(2)), None]);
         assert_eq!(other.len(), 30, "at once; more as the first goes");
         drop(hog);
-        assert!(shares.enter(HOG, 0).is_ok(), "a first one is never refused");
+        assert_eq!(pool.taken(), 30);
         drop(other);
-        assert!(shares.holders.is_empty());
+        assert_eq!(pool.taken(), 0);
+        assert!(pool.holders.is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_queue_is_its_own() {
-        let shares = Shares::new(2);
-        let hog: Vec<_> = (0..3).map(|_| shares.enter(HOG, 100).unwrap()).collect();
-        let first = hog[0].turn().await.unwrap();
-        let _second = hog[1].turn().await.unwrap();
-        let other = shares.enter(OTHER, 100).unwrap();
-        drop(other.turn().await.unwrap());
-        assert_eq!(
-            hog[2].turn().await.unwrap_err(),
-            Error::Share(Limit::PushesAtOnce),
-            "after a time of waiting"
-        );
-        drop(first);
-        drop(hog[2].turn().await.unwrap());
-    }
-
-    /// A disk that syncs when it is told: whoever has a turn then is served.
-    /// Says in which sync each was served.
-    async fn served(shares: &Shares, queue: &[Who]) -> Vec<(Who, usize)> {
-        let sync = Notify::new();
-        let syncs = Cell::new(0);
-        let mut pushes: FuturesUnordered<_> = queue
-            .iter()
-            .map(|who| async {
-                let share = shares.enter(*who, usize::MAX).unwrap();
-                let _turn = share.turn().await.unwrap();
-                sync.notified().await;
-                (*who, syncs.get())
-            })
+    #[test]
+    fn many_keys_of_one_address_have_one_share() {
+        let pool = Pool::new(Limit::Requests, 120);
+        let held: Vec<_> = (0..120)
+            .map_while(|of| pool.enter([Some(key(of)), Some(peer(1))]).ok())
             .collect();
-        let mut served = Vec::new();
-        while !pushes.is_empty() {
-            // All who can have a turn take it, and none is served yet.
-            assert!(pushes.next().now_or_never().is_none());
-            syncs.set(syncs.get() + 1);
-            sync.notify_waiters();
-            while let Some(Some(push)) = pushes.next().now_or_never() {
-                served.push(push);
-            }
-        }
-        served
+        assert_eq!(held.len(), 60);
+        let refused = pool.enter([Some(key(200)), Some(peer(1))]).err().unwrap();
+        let (limit, holder) = (Limit::Requests, Holder::Address);
+        assert_eq!(refused, Error::Share { limit, holder });
+        assert_eq!(pool.taken(), 60, "a refusal holds nothing");
+        assert!(!pool.holders.contains_key(&key(200)));
+        pool.enter([Some(key(200)), Some(peer(2))]).unwrap();
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_hundred_times_the_share_delays_nobody_else() {
-        let others: Vec<_> = (2..12).map(|key| Who::Key([key; 65])).collect();
-        let shares = Shares::new(4);
-        let mut queue = vec![HOG; 100];
-        queue.extend(&others);
-        let served = unconstrained(served(&shares, &queue)).await;
-        assert_eq!(served.len(), 110);
-        let first: Vec<_> = served.iter().filter(|(_, sync)| *sync == 1).collect();
-        assert!(others.iter().all(|who| first.contains(&&(*who, 1))));
-        assert_eq!(first.len(), 4 + others.len(), "the hog has its four turns");
-        assert_eq!(served.last(), Some(&(HOG, 25)), "and waits behind itself");
+    #[test]
+    fn the_last_place_is_for_whoever_has_none() {
+        let pool = Pool::new(Limit::UserAgents, 2);
+        let _one = pool.enter([Some(peer(1)), None]).unwrap();
+        let two = pool.enter([Some(peer(2)), None]).unwrap();
+        let refused = pool.enter([Some(peer(3)), None]).err().unwrap();
+        assert_eq!(refused, Error::Limit(Limit::UserAgents));
+        drop(two);
+        pool.enter([Some(peer(3)), None]).unwrap();
+    }
+
+    #[test]
+    fn customers_of_one_network_have_one_share() {
+        let pool = Pool::new(Limit::Connections, 8);
+        let at = |address: &str| Who::address(address.parse().unwrap());
+        let one = pool.share_of(at("2001:db8::1"), 1).ok();
+        assert!(one.is_some());
+        assert_eq!(
+            pool.share_of(at("2001:db8::2"), 1).err(),
+            Some(Holder::Address)
+        );
+        assert!(pool.share_of(at("2001:db8:0:1::1"), 1).is_ok());
     }
 }

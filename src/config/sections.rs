@@ -299,7 +299,8 @@ pub struct Limits {
     /// User agents that are connected by WebSocket at one time.
     #[serde(deserialize_with = "count")]
     pub user_agents: usize,
-    /// Open connections from one address; 0 for no limit.
+    /// Open connections from one address; 0 for no limit and no share by
+    /// address.
     #[serde(deserialize_with = "count_or_zero")]
     pub connections_per_address: usize,
     /// From accept to the end of the TLS handshake and the first octets; of
@@ -344,6 +345,9 @@ pub struct Limits {
     /// Requests in progress on all connections.
     #[serde(deserialize_with = "count")]
     pub requests: usize,
+    /// Requests on all connections whose body is still arriving.
+    #[serde(deserialize_with = "count")]
+    pub bodies: usize,
     /// Pushes of one sender that are stored at one time.
     #[serde(deserialize_with = "count")]
     pub pushes_at_once: usize,

@@ -53,7 +53,7 @@ fn all() -> Vec<Error> {
         | Password
         | Limit(_)
         | Full(_)
-        | Share(_)
+        | Share { .. }
         | Rate { .. }
         | KeyRequired
         | Unavailable => {}
@@ -121,7 +121,10 @@ fn all() -> Vec<Error> {
             crate::limits::Limit::StoredBytes.into(),
             UnixTime::from_secs(0),
         )),
-        Share(crate::limits::Limit::Requests),
+        Share {
+            limit: crate::limits::Limit::Requests,
+            holder: Holder::Address,
+        },
         Rate {
             setting: "limits.key_rate",
             wait: Duration::ZERO,

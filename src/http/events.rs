@@ -19,9 +19,9 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Map, Value, json};
 
 use super::{message, share, subscription};
-use crate::addresses::Place;
 use crate::random::random;
 use crate::service::PushService;
+use crate::shares::Share;
 use crate::user_agent::monitor::{Item, Monitor, Next};
 
 /// A body that goes on.
@@ -61,7 +61,7 @@ pub fn describe(headers: &mut HeaderMap) {
 }
 
 /// The same, which holds the client's place for as long as it goes on.
-pub fn hold(events: Events, place: Option<Box<Place>>) -> Events {
+pub fn hold(events: Events, place: Option<Box<Share>>) -> Events {
     match place {
         Some(place) => {
             let held = events.map_frame(move |frame| {

@@ -16,25 +16,24 @@ use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::events::{self, Events};
 use super::hang_up::{HangUp, Streaming};
 use super::patient::{Patient, is_stuck};
 use super::unread::{Unread, linger};
 use super::{Answer, Reply, handshake, route, route_admin};
-use crate::addresses::Place;
 use crate::config::Limits;
 use crate::error::Error;
 use crate::io::Io;
 use crate::metrics::Metrics;
 use crate::proxies::Mistake;
 use crate::server::{Admitted, Client, Peer};
+use crate::shares::{Place, Share};
 use crate::user_agent::websocket;
 
 /// What a WebSocket holds for as long as it lasts: its place among user agents,
 /// that of a client behind a proxy, and that of the connection.
-type Places = (OwnedSemaphorePermit, Option<Box<Place>>, Arc<Admitted>);
+type Places = (Box<Place>, Option<Box<Share>>, Arc<Admitted>);
 
 /// A reply at once, or events as they come.
 type Body = Either<Full<Bytes>, Events>;
@@ -42,7 +41,7 @@ type Body = Either<Full<Bytes>, Events>;
 /// Serves a connection until it ends or has become a WebSocket.
 pub async fn serve(io: Io, peer: Peer) {
     let limits = &peer.site.service.config().limits;
-    let is_last = AtomicBool::new(false);
+    let is_last = AtomicBool::new(peer.is_refused());
     let streaming = Streaming::default();
     let io = HangUp::new(Patient::new(io, limits.body_timeout), streaming.clone());
     let mut connection = settings(limits)
@@ -212,7 +211,7 @@ fn open(
     admission.check(parts, client.address, handshake::ENTRANCE)?;
     let reply = handshake::accept(&parts.headers)?;
     let places = (
-        peer.site.admit_user_agent()?,
+        peer.site.admit_user_agent(client.address)?,
         client.place,
         peer.admitted.clone(),
     );

@@ -5,6 +5,7 @@ use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, SendPushedResponse, SendResponse};
@@ -26,6 +27,9 @@ use crate::io::Io;
 use crate::proxies::Mistake;
 use crate::server::Peer;
 use crate::user_agent::monitor::{Monitor, Next};
+
+/// How long a connection that is refused rests after its last request.
+const REFUSED_REST: Duration = Duration::from_millis(200);
 
 /// Serves a connection until it ends.
 pub async fn serve(io: Io, peer: Peer) {
@@ -53,6 +57,10 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
     };
     let config = &peer.site.service.config().user_agent;
     let mut silence = pin!(silence(connection.ping_pong(), config));
+    let rest = match peer.is_refused() {
+        true => REFUSED_REST,
+        false => limits.idle_timeout,
+    };
     let mut idle_at = Instant::now() + limits.idle_timeout;
     let mut ending = false;
     loop {
@@ -60,7 +68,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
             accepted = connection.accept() => {
                 let Some(accepted) = accepted else { return Ok(()) };
                 let (request, respond) = accepted?;
-                idle_at = Instant::now() + limits.idle_timeout;
+                idle_at = Instant::now() + rest;
                 exchanges.begin(request, respond);
             }
             () = peer.leave.soon.cancelled(), if !ending => {
@@ -75,7 +83,7 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
                 if ending && !connection.has_streams() {
                     return Ok(());
                 }
-                idle_at = Instant::now() + limits.handshake_timeout;
+                idle_at = Instant::now() + rest.min(limits.handshake_timeout);
                 if !connection.has_streams() {
                     ending = true;
                     // Not `graceful_shutdown`, which asks for the answer to a

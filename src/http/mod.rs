@@ -15,9 +15,7 @@ use http::header::{
 use http::{Response, StatusCode, request};
 use http_body_util::Full;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::addresses::Addresses;
 use crate::admin::access::Remote;
 use crate::admin::{self, Admin, AdminError};
 use crate::admission::Admission;
@@ -29,10 +27,11 @@ use crate::random::random;
 use crate::rates::Rates;
 use crate::server::Stopping;
 use crate::service::PushService;
-use crate::shares::{Share, Shares, Who};
+use crate::shares::{Place, Pool};
 use crate::user_agent::monitor::Monitor;
 
 use self::body::Content;
+use self::places::Places;
 use self::subscription::Held;
 
 pub use self::events::Events;
@@ -47,6 +46,7 @@ mod handshake;
 mod hang_up;
 mod message;
 mod patient;
+mod places;
 mod promises;
 mod push;
 mod pushed;
@@ -89,12 +89,11 @@ pub struct Site {
     pub proxies: Proxies,
     /// What is told of those that are not as they have to be.
     pub mistakes: Mistakes,
-    /// How many connections each peer has.
-    pub addresses: Arc<Addresses>,
-    /// What each application server holds.
-    shares: Shares,
-    requests: Semaphore,
-    user_agents: Arc<Semaphore>,
+    /// The connections to the public listener. Of the clients of a trusted
+    /// proxy, their requests and WebSockets count in their shares.
+    pub connections: Arc<Pool>,
+    /// The places of requests and user agents.
+    places: Places,
 }
 
 /// The most header fields of a request over HTTP/2: as many as hyper reads of one
@@ -113,10 +112,9 @@ impl Site {
             server,
             ..
         } = service.config();
-        let requests = Semaphore::new(limits.requests);
-        let user_agents = Arc::new(Semaphore::new(limits.user_agents));
+        let connections = Pool::new(Limit::Connections, limits.connections);
+        let places = Places::new(limits);
         let rates = Rates::new(limits, service.clock());
-        let shares = Shares::new(limits.pushes_at_once);
         let admission = Admission::new(admission);
         let proxies = Proxies::new(server);
         let mistakes = Mistakes::new(service.clock());
@@ -128,10 +126,8 @@ impl Site {
             rates,
             proxies,
             mistakes,
-            addresses: Arc::default(),
-            shares,
-            requests,
-            user_agents,
+            connections,
+            places,
         }
     }
 
@@ -142,49 +138,6 @@ impl Site {
     pub fn admit_peer(&self, address: IpAddr) -> Result<(), Error> {
         self.service.blocks().check_address(address)?;
         self.rates.request(address)
-    }
-
-    /// A place for one more request in progress.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] when there is none.
-    pub fn admit_request(&self) -> Result<SemaphorePermit<'_>, Error> {
-        let place = self.requests.try_acquire();
-        place.map_err(|_| Error::Limit(Limit::Requests))
-    }
-
-    /// A place for a request of a sender among those of its own, besides that
-    /// of [`admit_request`](Self::admit_request).
-    ///
-    /// # Errors
-    /// [`Error::Share`] when it holds as many as are free.
-    pub fn admit_sender(&self, sender: Who) -> Result<Share<'_>, Error> {
-        self.shares.enter(sender, self.requests.available_permits())
-    }
-
-    /// A place for one more connected user agent.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] when there is none, [`Error::Unavailable`] on the way
-    /// down.
-    pub fn admit_user_agent(&self) -> Result<OwnedSemaphorePermit, Error> {
-        if self.stopping.is_closing() {
-            return Err(Error::Unavailable);
-        }
-        let place = Arc::clone(&self.user_agents).try_acquire_owned();
-        place.map_err(|_| Error::Limit(Limit::UserAgents))
-    }
-
-    /// How many requests are in progress.
-    pub fn in_progress(&self) -> usize {
-        let most = self.service.config().limits.requests;
-        most - self.requests.available_permits()
-    }
-
-    /// How many places of connected user agents are taken.
-    pub fn connected(&self) -> usize {
-        let most = self.service.config().limits.user_agents;
-        most - self.user_agents.available_permits()
     }
 
     /// Refuses a request to the public listener before its route is known, in a
@@ -228,34 +181,10 @@ pub async fn route(
     content: impl Content,
 ) -> Answer {
     let path = parts.uri.path();
-    let entrance = site.admission.entrance(path);
-    let answered = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
+    let answered = match site.begin(path, address) {
         _ if path.len() > LONGEST_PATH => Err(Error::NotFound),
-        _ if entrance == Some(subscription::ENTRANCE) => {
-            let subscribed = subscription::subscribe(site, address, parts, content).await;
-            subscribed.map(Answer::Reply)
-        }
-        Some(("push", token)) => {
-            let pushed = push::resource(site, address, parts, token, content).await;
-            pushed.map(Answer::Reply)
-        }
-        Some(("message", token)) => {
-            let message = message::resource(site, parts, token).await;
-            message.map(Answer::Reply)
-        }
-        Some(("subscription", token)) => {
-            subscription::held(site, address, parts, Held::Subscription(token)).await
-        }
-        Some(("subscription-set", token)) => {
-            subscription::held(site, address, parts, Held::Set(token)).await
-        }
-        Some(("receipt-subscription", token)) => {
-            subscription::held(site, address, parts, Held::Receipts(token)).await
-        }
-        _ => {
-            let page = status::page(site, &parts.method, path).await;
-            page.map(Answer::Reply)
-        }
+        Ok(begun) => answer(site, address, parts, content, begun).await,
+        Err(error) => Err(error),
     };
     let answer = answered.unwrap_or_else(|error| Answer::Reply(site.refuse(&error)));
     match (answer, methods(site, path)) {
@@ -265,6 +194,39 @@ pub async fn route(
         }
         (answer, _) => answer,
     }
+}
+
+/// Answers a request that has `begun`: it holds a place until it is answered,
+/// or gives that back while its body arrives.
+async fn answer(
+    site: &Arc<Site>,
+    address: IpAddr,
+    parts: &request::Parts,
+    content: impl Content,
+    begun: Option<Place>,
+) -> Result<Answer, Error> {
+    let path = parts.uri.path();
+    let entrance = site.admission.entrance(path);
+    let reply = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
+        _ if entrance == Some(subscription::ENTRANCE) => {
+            subscription::subscribe(site, address, parts, content, begun).await?
+        }
+        Some(("push", token)) => {
+            push::resource(site, address, parts, token, content, begun).await?
+        }
+        Some(("message", token)) => message::resource(site, parts, token).await?,
+        Some(("subscription", token)) => {
+            return subscription::held(site, address, parts, Held::Subscription(token)).await;
+        }
+        Some(("subscription-set", token)) => {
+            return subscription::held(site, address, parts, Held::Set(token)).await;
+        }
+        Some(("receipt-subscription", token)) => {
+            return subscription::held(site, address, parts, Held::Receipts(token)).await;
+        }
+        _ => status::page(site, &parts.method, path).await?,
+    };
+    Ok(Answer::Reply(reply))
 }
 
 /// Answers a request to the admin listener.
@@ -371,7 +333,7 @@ fn refusal(error: &Error, more_info: &str) -> Reply {
         Error::Password => set(&mut reply, WWW_AUTHENTICATE, PASSWORD),
         Error::Gone(_) => set(&mut reply, CACHE_CONTROL, GONE_FOR_GOOD),
         // RFC 6585 §4.
-        Error::Limit(_) | Error::Full(_) | Error::Share(_) | Error::Rate { .. } => {
+        Error::Limit(_) | Error::Full(_) | Error::Share { .. } | Error::Rate { .. } => {
             set(&mut reply, CACHE_CONTROL, "no-store")
         }
         Error::WebSocketVersion => {

@@ -18,7 +18,7 @@ use crate::addresses::network;
 use crate::compat;
 use crate::error::Error;
 use crate::service::Accepted;
-use crate::shares::Who;
+use crate::shares::Place;
 use crate::store::Origin;
 use crate::telemetry::traces::Accept;
 
@@ -32,9 +32,10 @@ pub(super) async fn resource(
     parts: &request::Parts,
     token: &str,
     content: impl Content,
+    begun: Option<Place>,
 ) -> Result<Reply, Error> {
     match parts.method {
-        Method::POST => post(site, address, &parts.headers, token, content).await,
+        Method::POST => post(site, address, &parts.headers, token, content, begun).await,
         // Discovery for UnifiedPush (UPL-1), the same for every token.
         Method::GET | Method::HEAD => {
             Ok(text("application/json", r#"{"unifiedpush":{"version":1}}"#))
@@ -51,10 +52,16 @@ async fn post(
     headers: &HeaderMap,
     token: &str,
     content: impl Content,
+    begun: Option<Place>,
 ) -> Result<Reply, Error> {
     let (began, service) = (Instant::now(), &site.service);
     let span = service.traces().accept(headers, began, || service.now());
-    let accepted = accept(site, address, headers, token, content, span.as_deref()).await;
+    let request = Request {
+        address,
+        headers,
+        token,
+    };
+    let accepted = accept(site, request, content, begun, span.as_deref()).await;
     let reply = accepted.map(|accepted| {
         service.metrics().accept.record(began.elapsed());
         created(accepted)
@@ -65,40 +72,49 @@ async fn post(
     reply
 }
 
+/// A push at its beginning.
+struct Request<'r> {
+    address: IpAddr,
+    headers: &'r HeaderMap,
+    token: &'r str,
+}
+
 /// Whoever may not send here learns nothing about headers and bodies, and those
 /// who may need not send a body in vain (V-14).
+///
+/// The place in which the request has `begun` is given back while its body
+/// arrives, which takes as long as the client likes.
 async fn accept(
     site: &Site,
-    address: IpAddr,
-    headers: &HeaderMap,
-    token: &str,
+    request: Request<'_>,
     content: impl Content,
+    begun: Option<Place>,
     span: Option<&Accept>,
 ) -> Result<Accepted, Error> {
-    let service = &site.service;
-    let limits = &service.config().limits;
-    let _request = site.admit_request()?;
-
-    let subscription = service.endpoint(token).await?;
-    let checks = site.rates.checks(address);
+    let (service, headers) = (&site.service, request.headers);
+    let subscription = service.endpoint(request.token).await?;
+    let checks = site.rates.checks(request.address);
     let sender = service.authenticate(&subscription, headers, checks)?;
     let key = sender.as_ref().map(|sender| &sender.key);
     site.rates.push(key, subscription.id)?;
-    let share = site.admit_sender(Who::new(key, address))?;
     let tolerances = &service.compat().tolerances;
     let push = PushHeaders::parse(headers, tolerances)?;
     let wish = service.receipt_wish(headers).await?;
-    let body = body::read(headers, content, limits).await?;
+    let arriving = site.admit_body(key, request.address)?;
+    drop(begun);
+    let body = body::read(headers, content, &service.config().limits).await?;
     let content = push.content(body, key, tolerances)?;
+    let _request = site.admit_push(key, request.address)?;
+    drop(arriving);
     let needed = compat::needed(sender.as_ref(), &push, content.as_ref());
     // What is not stored waits for nothing.
     let _turn = match push.ttl {
         Ttl::ZERO => None,
-        _ => Some(share.turn().await?),
+        _ => Some(site.turn(key, request.address).await?),
     };
     let origin = Origin {
         key: key.copied(),
-        network: Some(network(address)),
+        network: Some(network(request.address)),
     };
     let accepted = service
         .push(&subscription, push, content, wish, origin, span)

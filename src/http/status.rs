@@ -14,6 +14,14 @@ pub(super) const JSON: &str = "application/json";
 /// What a page takes.
 pub const GET: &str = "GET, HEAD";
 
+/// The paths at which the process says that it answers.
+const HEALTH: [&str; 2] = ["/health", "/__lbheartbeat__"];
+
+/// Whether a path asks for no more than whether the process answers.
+pub(super) fn is_health(path: &str) -> bool {
+    HEALTH.contains(&path)
+}
+
 /// Answers a request for a page by its path.
 pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Reply, Error> {
     let get = |reply| {
@@ -30,7 +38,7 @@ pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Rep
             include_str!("../../docs/errors.md"),
         )),
         // The process answers: do not restart it.
-        "/health" | "/__lbheartbeat__" => get(text(JSON, r#"{"status":"ok"}"#)),
+        _ if is_health(path) => get(text(JSON, r#"{"status":"ok"}"#)),
         // It can do its work: send traffic here.
         "/ready" | "/__heartbeat__" => get(ready(site).await),
         "/version" | "/__version__" => get(text(JSON, version())),
@@ -43,8 +51,10 @@ pub(super) fn metrics(site: &Site, parts: &request::Parts) -> Result<Reply, Erro
     if is_get(&parts.method) {
         let accept = parts.headers.get(ACCEPT);
         let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
-        let in_progress = i64::try_from(site.in_progress()).unwrap_or(i64::MAX);
-        site.service.metrics().requests.set(in_progress);
+        let count = |places| i64::try_from(places).unwrap_or(i64::MAX);
+        let counters = site.service.metrics();
+        counters.requests.set(count(site.in_progress()));
+        counters.bodies.set(count(site.arriving()));
         let metrics = format.of(site.service.metrics_text());
         Ok(text(format.content_type(), metrics))
     } else {

@@ -16,6 +16,7 @@ use super::body::{self, Content};
 use super::{Answer, Reply, Site, TakesPushes, empty, events, options, set};
 use crate::clients::Reader;
 use crate::error::Error;
+use crate::shares::Place;
 use crate::store::Filter;
 use crate::user_agent::monitor::Monitor;
 
@@ -44,17 +45,24 @@ pub(super) async fn subscribe(
     address: IpAddr,
     parts: &request::Parts,
     content: impl Content,
+    begun: Option<Place>,
 ) -> Result<Reply, Error> {
     match parts.method {
         Method::POST => site.admission.check(parts, address, ENTRANCE)?,
         Method::OPTIONS => return Ok(options(SUBSCRIBE_METHODS)),
         _ => return Err(Error::MethodNotAllowed(SUBSCRIBE_METHODS)),
     }
-    let _request = site.admit_request()?;
-    let limits = &site.service.config().limits;
-    let vapid_key = match is_options(&parts.headers) {
-        true => vapid_key(&body::read(&parts.headers, content, limits).await?)?,
-        false => None,
+    let (vapid_key, _request) = match is_options(&parts.headers) {
+        true => {
+            let arriving = site.admit_body(None, address)?;
+            drop(begun);
+            let limits = &site.service.config().limits;
+            let options = body::read(&parts.headers, content, limits).await?;
+            let place = site.admit_request(address)?;
+            drop(arriving);
+            (vapid_key(&options)?, Some(place))
+        }
+        false => (None, begun),
     };
     let in_set = link::find(&parts.headers, link::SET)?;
     let made = site
@@ -104,7 +112,7 @@ pub(super) async fn held(
     }
     let service = &site.service;
     match (&parts.method, resource) {
-        (&Method::GET | &Method::HEAD, resource) => monitor(site, parts, resource).await,
+        (&Method::GET | &Method::HEAD, resource) => monitor(site, address, parts, resource).await,
         (&Method::DELETE, resource) => {
             match resource {
                 Held::Subscription(token) => service.end_subscription(token).await?,
@@ -124,6 +132,7 @@ pub(super) async fn held(
 /// is answered with the header alone, and neither supersedes nor reads anything.
 async fn monitor(
     site: &Arc<Site>,
+    address: IpAddr,
     parts: &request::Parts,
     resource: Held<'_>,
 ) -> Result<Answer, Error> {
@@ -162,7 +171,7 @@ async fn monitor(
         }
         return Ok(Answer::Reply(reply));
     }
-    let monitor = Monitor::new(site, reader, filter, waits)?;
+    let monitor = Monitor::new(site, address, reader, filter, waits)?;
     Ok(match by_events {
         true => Answer::Events(monitor),
         false => Answer::Pushes(monitor),

@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use bugle_protocol::session::SessionSettings;
 use futures_util::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::unconstrained;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::error::Error;
 use crate::http::{Site, http1, http2};
 use crate::io::{Io, Socket};
+use crate::limits::Limit;
 use crate::proxies::header::{self, Unread};
 use crate::proxies::{Mistake, ON_THIS_MACHINE};
+use crate::shares::Pool;
 use crate::tls::Tls;
 
 use super::listeners::{From, Listener};
@@ -32,7 +33,7 @@ pub(super) struct Door {
     pub(super) settings: Arc<SessionSettings>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) is_admin: bool,
-    pub(super) connections: Arc<Semaphore>,
+    pub(super) connections: Arc<Pool>,
     pub(super) leave: Leave,
     pub(super) tasks: TaskTracker,
 }
@@ -47,7 +48,7 @@ impl Door {
             settings: Arc::clone(&self.settings),
             tls: None,
             is_admin: true,
-            connections: Arc::new(Semaphore::new(connections)),
+            connections: Pool::new(Limit::Connections, connections),
             leave: Leave::default(),
             tasks: TaskTracker::new(),
         }
@@ -86,8 +87,8 @@ impl Door {
             return;
         }
         // These would be refused by the system, although they came in time.
-        while let (Ok(permit), Some(Ok((socket, from)))) = (
-            Arc::clone(&self.connections).try_acquire_owned(),
+        while let (Some(permit), Some(Ok((socket, from)))) = (
+            self.connections.try_wait(),
             unconstrained(listener.accept()).now_or_never(),
         ) {
             self.admit(socket, from, permit);
@@ -97,7 +98,7 @@ impl Door {
     async fn accept_all(&self, listener: &Listener) {
         const OUT_OF_HANDLES: Duration = Duration::from_millis(100);
         loop {
-            let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else {
+            let Some(permit) = self.connections.wait().await else {
                 return;
             };
             match listener.accept().await {
@@ -110,34 +111,42 @@ impl Door {
         }
     }
 
-    /// Serves a connection, unless its address has too many.
+    /// Serves a connection. One that its address has too many of is served too,
+    /// to say so, while room is left for others.
     fn admit(&self, socket: Socket, from: From, permit: OwnedSemaphorePermit) {
         let (address, user) = match from {
             From::Address(address) => (address, None),
             From::User(user) => (ON_THIS_MACHINE, Some(user)),
         };
-        let peer = Peer {
+        let mut peer = Peer {
             site: Arc::clone(&self.site),
             address,
             is_proxy: user.is_some() || self.site.proxies.trust(address),
             user,
             is_admin: self.is_admin,
             settings: Arc::clone(&self.settings),
+            over: None,
             leave: self.leave.clone(),
             tasks: self.tasks.clone(),
             admitted: Arc::new(Admitted::new(&self.site, permit)),
         };
-        match peer.enter() {
-            Ok(()) => drop(self.tasks.spawn(serve(socket, self.tls.clone(), peer))),
-            Err(error) => refuse(&peer, &error),
+        peer.enter();
+        match peer.is_cut() {
+            true => cut(&peer),
+            false => drop(self.tasks.spawn(serve(socket, self.tls.clone(), peer))),
         }
     }
 }
 
-/// Counts a connection that is closed without a word.
-fn refuse(peer: &Peer, error: &Error) {
-    peer.site.service.metrics().refuse(error.label());
-    tracing::debug!(reason = %error, "a connection was refused");
+/// Counts a connection that is one more than its address may have and is closed
+/// without an answer, or before it has taken its answer.
+fn cut(peer: &Peer) {
+    let setting = "limits.connections_per_address";
+    peer.site.service.metrics().cut(setting);
+    tracing::debug!(
+        setting,
+        "a connection was closed that its address has no room for"
+    );
 }
 
 /// Why a connection ended before its first request.
@@ -147,8 +156,8 @@ enum NotOpened {
     Io(#[from] io::Error),
     #[error(transparent)]
     Mistake(#[from] Mistake),
-    #[error(transparent)]
-    Refused(#[from] Error),
+    #[error("its address has too many, and there is no room to say so")]
+    Cut,
 }
 
 /// Finds out which protocol a connection speaks, and serves it.
@@ -160,18 +169,31 @@ async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer) {
         () = leave.cancelled() => return,
     };
     match opened {
-        Ok(Ok((io, true))) => http2::serve(io, peer).await,
-        Ok(Ok((io, false))) => http1::serve(io, peer).await,
+        Ok(Ok((io, is_http2))) if peer.is_refused() => {
+            // It is in no share: it ends soon, whatever its client does.
+            let told = timeout(2 * patience, speak(io, is_http2, peer.clone())).await;
+            if told.is_err() {
+                cut(&peer);
+            }
+        }
+        Ok(Ok((io, is_http2))) => speak(io, is_http2, peer).await,
         Ok(Err(NotOpened::Io(error))) => {
             tracing::debug!(%error, "a connection ended before its first request");
         }
         Ok(Err(NotOpened::Mistake(mistake))) => peer.see(mistake),
-        Ok(Err(NotOpened::Refused(error))) => refuse(&peer, &error),
+        Ok(Err(NotOpened::Cut)) => cut(&peer),
         Err(_) => {
             let setting = "limits.handshake_timeout";
             peer.site.service.metrics().cut(setting);
             tracing::debug!(setting, "a connection took too long to begin");
         }
+    }
+}
+
+async fn speak(io: Io, is_http2: bool, peer: Peer) {
+    match is_http2 {
+        true => http2::serve(io, peer).await,
+        false => http1::serve(io, peer).await,
     }
 }
 
@@ -186,7 +208,12 @@ async fn open(
     let is_announced = peer.site.service.config().server.proxy_protocol;
     if is_announced && peer.is_proxy && !peer.is_admin {
         match header::read(&mut socket).await {
-            Ok(Some(client)) => peer.stand_for(client)?,
+            Ok(Some(client)) => {
+                peer.stand_for(client);
+                if peer.is_cut() {
+                    return Err(NotOpened::Cut);
+                }
+            }
             Ok(None) => {}
             Err(Unread::Missing) => return Err(Mistake::NoHeader.into()),
             Err(Unread::Malformed) => return Err(Mistake::BadHeader.into()),

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_protocol::Keyring;
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
 
@@ -56,7 +55,6 @@ pub struct Server {
     admin: Option<Listener>,
     admin_socket: Option<Listener>,
     tls: Option<Arc<Tls>>,
-    connections: Arc<Semaphore>,
     watchdog: Option<Duration>,
 }
 
@@ -167,7 +165,6 @@ impl Server {
         } = opened.await??;
         let listening_at = public.local_addr().unwrap_or(config.server.listen);
         let public_url = config.public_url(listening_at);
-        let connections = Arc::new(Semaphore::new(config.limits.connections));
         let service = PushService::new(config, public_url, store, keyring, blocks, clock, traces);
         let site = Arc::new(Site::new(service, api));
         Ok(Self {
@@ -177,7 +174,6 @@ impl Server {
             admin,
             admin_socket,
             tls,
-            connections,
             watchdog,
         })
     }
@@ -225,7 +221,6 @@ impl Server {
             admin,
             admin_socket,
             tls,
-            connections,
             ..
         } = self;
         let door = Door {
@@ -233,7 +228,7 @@ impl Server {
             settings: Arc::new(session_settings(site.service.config())),
             tls,
             is_admin: false,
-            connections,
+            connections: Arc::clone(&site.connections),
             leave: Leave::default(),
             tasks: TaskTracker::new(),
         };

@@ -10,13 +10,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
 use super::stop::Leave;
-use crate::addresses::{Addresses, Place};
 use crate::admin::access::Remote;
 use crate::config::ForwardedHeader;
 use crate::error::Error;
 use crate::http::Site;
-use crate::limits::Limit;
+use crate::limits::{Holder, Limit};
 use crate::proxies::Mistake;
+use crate::shares::{Share, Who};
 
 /// What serves a connection needs to know of it. The connection counts as open
 /// until the last clone is gone.
@@ -34,6 +34,9 @@ pub(crate) struct Peer {
     pub(crate) is_admin: bool,
     /// The times and bounds of a WebSocket session.
     pub(crate) settings: Arc<SessionSettings>,
+    /// The bound over which its address is with this connection: each request
+    /// is refused, and then the connection ends.
+    pub(super) over: Option<Limit>,
     /// Tells it to end.
     pub(crate) leave: Leave,
     /// Where the tasks of connections run.
@@ -56,7 +59,7 @@ pub(crate) struct Client {
     /// Where it is.
     pub(crate) address: IpAddr,
     /// `None` where the connection has one.
-    pub(crate) place: Option<Box<Place>>,
+    pub(crate) place: Option<Box<Share>>,
 }
 
 impl Peer {
@@ -77,13 +80,16 @@ impl Peer {
     /// it.
     ///
     /// # Errors
-    /// [`Error::BlockedAddress`], [`Error::Rate`]; [`Error::Limit`] when a client
-    /// behind a proxy has as many requests and WebSockets as one address may have
-    /// connections.
+    /// [`Error::BlockedAddress`], [`Error::Rate`]; [`Error::Share`] when the
+    /// connection is one more than its address may have, or a client behind a
+    /// proxy has as many requests and WebSockets as that.
     pub(crate) fn admit(&self, parts: &request::Parts) -> Result<Client, Error> {
+        if let Some(limit) = self.over {
+            return Err(full(limit));
+        }
         let (address, is_forwarded) = self.origin(parts);
         let enter = || match is_forwarded {
-            true => enter(&self.site, address).map(|place| Some(place.into())),
+            true => self.forwarded(address),
             false => Ok(None),
         };
         match self.site.admit_peer(address).and_then(|()| enter()) {
@@ -120,43 +126,85 @@ impl Peer {
             .see(mistake, self.address, self.is_proxy, metrics);
     }
 
-    /// The proxy at the other end says that the connection is that of a client
-    /// there.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] when that address has too many.
-    pub(super) fn stand_for(&mut self, client: IpAddr) -> Result<(), Error> {
-        self.address = client;
-        self.is_proxy = self.site.proxies.trust(client);
-        self.enter()
+    /// Takes the place of a client behind a trusted proxy, whose requests and
+    /// WebSockets count as connections do elsewhere.
+    fn forwarded(&self, address: IpAddr) -> Result<Option<Box<Share>>, Error> {
+        let most = self.most();
+        let share = |who| self.site.connections.share_of(who, most);
+        let share = self.site.peer(address).map(share).transpose();
+        let share = share.map_err(|_| full(Limit::ConnectionsPerAddress))?;
+        Ok(share.map(Box::new))
     }
 
-    /// Takes the connection's place among those of its address. A proxy has as
-    /// many as it needs: its clients are counted one by one.
-    ///
-    /// # Errors
-    /// [`Error::Limit`]
-    pub(super) fn enter(&self) -> Result<(), Error> {
-        if !self.is_proxy && !self.is_admin {
-            let place = enter(&self.site, self.address)?;
-            // It has none yet: a peer stands for one client at most.
-            let _ = self.admitted.place.set(place);
+    /// The proxy at the other end says that the connection is that of a client
+    /// there.
+    pub(super) fn stand_for(&mut self, client: IpAddr) {
+        self.address = client;
+        self.is_proxy = self.site.proxies.trust(client);
+        self.enter();
+    }
+
+    /// Counts the connection among those of its address; one too many is
+    /// [refused](Self::is_refused). A proxy has as many as it needs: its clients
+    /// are counted one by one.
+    pub(super) fn enter(&mut self) {
+        if self.is_proxy || self.is_admin {
+            return;
         }
-        Ok(())
+        let Some(who) = self.site.peer(self.address) else {
+            return;
+        };
+        match self.share(who) {
+            // It has none yet: a peer stands for one client at most.
+            Ok(share) => drop(self.admitted.share.set(share)),
+            Err(limit) => self.over = Some(limit),
+        }
+    }
+
+    fn share(&self, who: Who) -> Result<Share, Limit> {
+        let connections = &self.site.connections;
+        let (most, free) = (self.most(), connections.free());
+        let share = connections.share_of(who, most.min(free));
+        share.map_err(|_| match most > free {
+            true => Limit::Connections,
+            false => Limit::ConnectionsPerAddress,
+        })
+    }
+
+    fn most(&self) -> usize {
+        self.site.service.config().limits.connections_per_address
+    }
+
+    /// Whether the connection is one more than its address may have. Each of its
+    /// requests is answered 429, and the answer to the first one over HTTP/1.1
+    /// is the last.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.over.is_some()
+    }
+
+    /// Whether it is closed without an answer: refusals take handles too, and
+    /// must not take those of other addresses.
+    pub(super) fn is_cut(&self) -> bool {
+        let connections = &self.site.connections;
+        self.is_refused() && connections.free() <= connections.most() / KEPT_FREE
     }
 }
 
-fn enter(site: &Site, address: IpAddr) -> Result<Place, Error> {
-    let most = site.service.config().limits.connections_per_address;
-    let place = Addresses::enter(&site.addresses, address, most);
-    place.ok_or(Error::Limit(Limit::ConnectionsPerAddress))
+/// The part of all connections that stays free of refusals: as long as more are
+/// free, one that its address may not have is answered before it ends.
+const KEPT_FREE: usize = 4;
+
+/// What an address is told that has its share of the connections.
+fn full(limit: Limit) -> Error {
+    let holder = Holder::Address;
+    Error::Share { limit, holder }
 }
 
 /// What an open connection takes; given back when it is dropped, and counted
 /// out last.
 pub(crate) struct Admitted {
     _permit: OwnedSemaphorePermit,
-    place: OnceLock<Place>,
+    share: OnceLock<Share>,
     _counted: Counted,
 }
 
@@ -165,7 +213,7 @@ impl Admitted {
         site.service.metrics().connections.inc();
         Self {
             _permit: permit,
-            place: OnceLock::new(),
+            share: OnceLock::new(),
             _counted: Counted(Arc::clone(site)),
         }
     }

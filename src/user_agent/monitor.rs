@@ -5,18 +5,19 @@
 //! events in the body) is the HTTP side's business.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bugle_protocol::session::Close;
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 use http::StatusCode;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clients::{Mail, Reader, Registration};
 use crate::error::Error;
 use crate::http::Site;
 use crate::service::Handover;
+use crate::shares::Place;
 use crate::store::{Batch, Filter, Receipt, ReceiptId};
 
 /// One read of the log.
@@ -70,7 +71,7 @@ pub struct Monitor {
     /// When it began.
     since: UnixTime,
     ends_at: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: Box<Place>,
 }
 
 impl Drop for Monitor {
@@ -80,19 +81,21 @@ impl Drop for Monitor {
 }
 
 impl Monitor {
-    /// Reads the log of `reader` from the beginning. An older held GET on it is
+    /// Reads the log of `reader` from the beginning, for a client at `address`. An older held GET on it is
     /// told to end. `waits` is whether it stays once everything is told.
     ///
     /// # Errors
-    /// [`Error::Limit`] when too many are connected.
+    /// [`Error::Limit`] when too many are connected, [`Error::Share`] when too
+    /// many of them are at `address`.
     pub fn new(
         site: &Arc<Site>,
+        address: IpAddr,
         reader: Reader,
         filter: Filter,
         waits: bool,
     ) -> Result<Self, Error> {
         // First: one that is refused is not to end another.
-        let place = site.admit_user_agent()?;
+        let place = site.admit_user_agent(address)?;
         let registration = site.service.register(reader);
         site.service.metrics().monitors.inc();
         let lifetime = site.service.config().user_agent.monitor_lifetime;

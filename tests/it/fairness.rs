@@ -12,7 +12,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, PATIENCE, UserAgent};
 
-/// A push over HTTP/1.1 whose body has yet to come: it is in progress.
+/// A push over HTTP/1.1 whose body has yet to come.
 async fn begin(server: &Server, endpoint: &str, signed: Option<&str>) -> TcpStream {
     let path = endpoint.strip_prefix(&server.origin()).unwrap();
     let length = encrypted("x").len();
@@ -40,7 +40,7 @@ async fn end(mut stream: TcpStream) -> String {
 async fn who_holds_half_of_the_places_is_refused_and_others_are_served() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
-        config.limits.requests = 12;
+        config.limits.bodies = 12;
         config.limits.body_timeout = Duration::from_secs(60);
     })
     .await;
@@ -52,16 +52,19 @@ async fn who_holds_half_of_the_places_is_refused_and_others_are_served() {
     let mut held = Vec::new();
     for _ in 0..6 {
         held.push(begin(&server, &to_hog, Some(&signed)).await);
-        server
-            .await_metric("bugle_requests", held.len() as f64)
-            .await;
+        server.await_metric("bugle_bodies", held.len() as f64).await;
     }
     let push = Push::to(&server, &to_hog).text("x");
     let refused = push.clone().signed(&hog).send().await;
     assert_eq!((refused.status.as_u16(), refused.errno()), (429, 201));
     assert_eq!(refused.header("retry-after"), "1");
     let body: Value = serde_json::from_slice(&refused.body).unwrap();
-    assert_eq!(body["setting"], "limits.requests", "{body}");
+    assert_eq!(body["setting"], "limits.bodies", "{body}");
+    let message = body["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("this application server key holds its share"),
+        "{body}"
+    );
     // However often it asks, the others find room: with a key, and without.
     for _ in 0..20 {
         assert_eq!(push.clone().signed(&hog).send().await.status, 429);
@@ -79,16 +82,16 @@ async fn who_holds_half_of_the_places_is_refused_and_others_are_served() {
 async fn senders_without_a_signature_are_told_apart_by_their_address() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
-        config.limits.requests = 4;
+        config.limits.bodies = 4;
         config.limits.body_timeout = Duration::from_secs(60);
     })
     .await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
     let one = begin(&server, &endpoint, None).await;
-    server.await_metric("bugle_requests", 1.0).await;
+    server.await_metric("bugle_bodies", 1.0).await;
     let two = begin(&server, &endpoint, None).await;
-    server.await_metric("bugle_requests", 2.0).await;
+    server.await_metric("bugle_bodies", 2.0).await;
     let push = Push::to(&server, &endpoint).text("x");
     assert_eq!(push.send().await.status, 429);
     push.clone().signed(&key_pair(1)).accepted().await;

@@ -123,10 +123,20 @@ async fn ws_t_6_connections_of_one_address_are_limited() {
     let server = Server::start_with(|config| config.limits.connections_per_address = 2).await;
     let mut first = UserAgent::connect(&server).await;
     let _second = UserAgent::connect(&server).await;
-    let mut third = TcpStream::connect(server.authority()).await.unwrap();
-    let mut octets = Vec::new();
-    third.read_to_end(&mut octets).await.unwrap_or_default();
-    assert!(octets.is_empty(), "closed without a word");
+    assert_eq!(UserAgent::try_silent(&server).await.unwrap_err(), 429);
+    for version in [Version::Http1, Version::Http2] {
+        let refused = http::send(version, server.authority(), "GET", "/version", &[], b"").await;
+        assert_over(&refused, "limits.connections_per_address");
+        let body: Value = serde_json::from_slice(&refused.body).unwrap();
+        let message = body["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("this address holds its share"),
+            "{body}"
+        );
+        if version == Version::Http1 {
+            assert_eq!(refused.header("connection"), "close");
+        }
+    }
     first.hears_nothing().await;
     drop(first);
     // The second one, and the one that asks.

@@ -281,7 +281,11 @@ async fn the_proxy_protocol_says_where_a_connection_comes_from() {
     stream.write_all(VERSION_2).await.unwrap();
     let first = websocket(stream, &[]).await.unwrap();
     let answer = exchange(connect().await, &[inside, ask.as_bytes()]).await;
-    assert_eq!(answer, "");
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    assert!(
+        answer.contains("limits.connections_per_address"),
+        "{answer}"
+    );
     drop(first);
     server.await_metric("bugle_user_agents", 0.0).await;
     // HTTP/2 by prior knowledge.

@@ -4,7 +4,7 @@
 use std::pin::pin;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::app_server::{Push, decrypted};
 use super::server::Server;
@@ -83,10 +83,29 @@ pub async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.authority()).await.unwrap()
 }
 
+/// A connection to the public listener from another address of this machine,
+/// 127.9.9.x.
+pub async fn connect_from(server: &Server, last: u8) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 9, 9, last], 0).into()).unwrap();
+    let to = server.authority().parse().unwrap();
+    socket.connect(to).await.unwrap()
+}
+
 /// A WebSocket's connection, the handshake done with these fields more, and
 /// what the service answered.
 pub async fn upgrade(server: &Server, fields: &str) -> (TcpStream, String) {
-    let mut stream = connect(server).await;
+    let (stream, answer) = upgrade_on(connect(server).await, server, fields).await;
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    (stream, answer)
+}
+
+/// The same on this connection, whatever the service answers.
+pub async fn upgrade_on(
+    mut stream: TcpStream,
+    server: &Server,
+    fields: &str,
+) -> (TcpStream, String) {
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -98,7 +117,6 @@ pub async fn upgrade(server: &Server, fields: &str) -> (TcpStream, String) {
     while !answer.ends_with("\r\n\r\n") {
         answer.push(stream.read_u8().await.unwrap().into());
     }
-    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
     (stream, answer)
 }
 

@@ -1,0 +1,179 @@
+//! The turns in which the pushes of one sender are stored, so that nobody waits
+//! for a sender that sends much: its queue is its own.
+//!
+//! At most `limits.pushes_at_once` pushes of a sender are stored at one time, and
+//! its others wait for a turn.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::error::Error;
+use crate::limits::Limit;
+use crate::shares::Who;
+
+/// How long a push waits for its turn. Senders wait for an answer not much
+/// longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The queue of each sender. A sender without a push takes no memory.
+pub struct Turns {
+    queues: DashMap<Who, Queue>,
+    at_once: usize,
+}
+
+struct Queue {
+    /// Pushes that wait or have their turn.
+    pushes: usize,
+    turns: Arc<Semaphore>,
+}
+
+/// A push's turn, until it is dropped.
+pub struct Turn<'t> {
+    _permit: OwnedSemaphorePermit,
+    _queued: Queued<'t>,
+}
+
+/// A push in the queue of its sender.
+struct Queued<'t> {
+    turns: &'t Turns,
+    who: Who,
+}
+
+impl Turns {
+    /// Of each sender, `at_once` pushes have their turn at a time.
+    pub fn new(at_once: usize) -> Self {
+        Self {
+            queues: DashMap::new(),
+            at_once,
+        }
+    }
+
+    /// Waits for a turn. Cancellation-safe: a caller that goes leaves the queue.
+    ///
+    /// # Errors
+    /// [`Error::Share`] when it does not come in time.
+    pub async fn take(&self, who: Who) -> Result<Turn<'_>, Error> {
+        let holder = who.holder();
+        let (turns, queued) = self.queue(who);
+        match timeout(PATIENCE, turns.acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Turn {
+                _permit: permit,
+                _queued: queued,
+            }),
+            // It is never closed.
+            Ok(Err(_)) | Err(_) => Err(Error::Share {
+                limit: Limit::PushesAtOnce,
+                holder,
+            }),
+        }
+    }
+
+    fn queue(&self, who: Who) -> (Arc<Semaphore>, Queued<'_>) {
+        let turns = {
+            let mut queue = self.queues.entry(who.clone()).or_insert_with(|| Queue {
+                pushes: 0,
+                turns: Arc::new(Semaphore::new(self.at_once)),
+            });
+            queue.pushes += 1;
+            Arc::clone(&queue.turns)
+        };
+        (turns, Queued { turns: self, who })
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.turns.queues.remove_if_mut(&self.who, |_, queue| {
+            queue.pushes -= 1;
+            queue.pushes == 0
+        });
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use std::cell::Cell;
+
+    use futures_util::stream::FuturesUnordered;
+    use futures_util::{FutureExt, StreamExt};
+    use tokio::sync::Notify;
+    use tokio::task::unconstrained;
+
+    use super::*;
+    use crate::limits::Holder;
+
+    fn key(of: u8) -> Who {
+        Who::Key(Arc::new([of; 65]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_its_own() {
+        let turns = Turns::new(2);
+        let first = turns.take(key(1)).await.unwrap();
+        let _second = turns.take(key(1)).await.unwrap();
+        drop(turns.take(key(2)).await.unwrap());
+        let late = turns.take(key(1)).await.err();
+        let (limit, holder) = (Limit::PushesAtOnce, Holder::Key);
+        assert_eq!(
+            late,
+            Some(Error::Share { limit, holder }),
+            "after a time of waiting"
+        );
+        drop(first);
+        drop(turns.take(key(1)).await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_has_left_is_forgotten() {
+        let turns = Turns::new(1);
+        let held = turns.take(key(1)).await.unwrap();
+        assert!(turns.take(key(1)).now_or_never().is_none());
+        drop(held);
+        assert!(turns.queues.is_empty());
+    }
+
+    /// A disk that syncs when it is told: whoever has a turn then is served.
+    /// Says in which sync each was served.
+    async fn served(turns: &Turns, queue: &[Who]) -> Vec<(Who, usize)> {
+        let sync = Notify::new();
+        let syncs = Cell::new(0);
+        let mut pushes: FuturesUnordered<_> = queue
+            .iter()
+            .map(|who| async {
+                let _turn = turns.take(who.clone()).await.unwrap();
+                sync.notified().await;
+                (who.clone(), syncs.get())
+            })
+            .collect();
+        let mut served = Vec::new();
+        while !pushes.is_empty() {
+            // All who can have a turn take it, and none is served yet.
+            assert!(pushes.next().now_or_never().is_none());
+            syncs.set(syncs.get() + 1);
+            sync.notify_waiters();
+            while let Some(Some(push)) = pushes.next().now_or_never() {
+                served.push(push);
+            }
+        }
+        served
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_times_the_share_delays_nobody_else() {
+        let (hog, others) = (key(1), (2..12).map(key).collect::<Vec<_>>());
+        let turns = Turns::new(4);
+        let mut queue = vec![hog.clone(); 100];
+        queue.extend(others.clone());
+        let served = unconstrained(served(&turns, &queue)).await;
+        assert_eq!(served.len(), 110);
+        let first: Vec<_> = served.iter().filter(|(_, sync)| *sync == 1).collect();
+        assert!(others.iter().all(|who| first.contains(&&(who.clone(), 1))));
+        assert_eq!(first.len(), 4 + others.len(), "the hog has its four turns");
+        assert_eq!(served.last(), Some(&(hog, 25)), "and waits behind itself");
+    }
+}

@@ -1,0 +1,324 @@
+//! Strangers who hold what all share: places of requests by bodies that never
+//! end, places of user agents by held GETs. They come from an address of their
+//! own, and honest clients beside them are refused nothing.
+
+use bugle_protocol::UnixTime;
+use bugle_protocol::key_pair::KeyPair;
+use futures_util::FutureExt;
+use h2::client::{Builder, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::{Request, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::app_server::{Push, ask, decrypted, encrypted, key_pair};
+use crate::support::disk::{Fault, FaultyDisk};
+use crate::support::held::Held;
+use crate::support::http::read;
+use crate::support::server::Server;
+use crate::support::siege::{connect_from, upgrade_on};
+use crate::support::subject::needs_ours;
+use crate::support::subscriber::Subscription;
+use crate::support::user_agent::{CHANNEL, CHANNEL_2, PATIENCE, UserAgent};
+
+/// Where the stranger comes from.
+const STRANGER: u8 = 1;
+
+/// A stranger's connection, which asks for one thing after the other.
+struct Stranger {
+    client: SendRequest<bytes::Bytes>,
+    /// Requests whose body never ends, and their answers if there are any.
+    unfinished: Vec<(h2::client::ResponseFuture, SendStream<bytes::Bytes>)>,
+}
+
+impl Stranger {
+    async fn at(server: &Server) -> Self {
+        let stream = connect_from(server, STRANGER).await;
+        let (client, connection) = Builder::new().handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        Self {
+            client: client.ready().await.unwrap(),
+            unfinished: Vec::new(),
+        }
+    }
+
+    /// Begins a request, whose body ends if `whole`.
+    async fn ask(&mut self, request: Request<()>, whole: bool) {
+        let client = self.client.clone().ready().await.unwrap();
+        self.client = client;
+        let asked = self.client.send_request(request, whole).unwrap();
+        self.unfinished.push(asked);
+    }
+
+    /// The refusals that have come so far: each is 429 and names whose share is
+    /// full. Waits for one at least.
+    async fn refusals(&mut self, setting: &str) -> usize {
+        let mut count = 0;
+        let all = std::mem::take(&mut self.unfinished);
+        for (mut answer, body) in all {
+            match (&mut answer).now_or_never() {
+                None => self.unfinished.push((answer, body)),
+                Some(answer) => {
+                    assert_refused(answer.unwrap(), setting).await;
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+}
+
+async fn assert_refused(answer: http::Response<RecvStream>, setting: &str) {
+    let reply = read(answer).await;
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{reply:?}");
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
+    assert_eq!(body["setting"], setting);
+    assert_eq!(body["share"], "address");
+    let message = body["message"].as_str().unwrap();
+    assert!(message.starts_with("this address holds"), "{message}");
+}
+
+/// An honest application server, its user agent, and one that subscribes.
+async fn serves_honest_clients(server: &Server) {
+    let mut user_agent = UserAgent::connect(server).await;
+    let signed = user_agent.register(CHANNEL, None).await;
+    let unsigned = user_agent.register(CHANNEL_2, None).await;
+    let keys = key_pair(1);
+    for round in 0..20 {
+        let text = round.to_string();
+        let push = Push::to(server, &signed).text(&text).signed(&keys);
+        push.accepted().await;
+        let notification = user_agent.notification().await;
+        assert_eq!(decrypted(&notification.data()), text);
+        user_agent.ack(&notification).await;
+        Push::to(server, &unsigned).ttl(0).accepted().await;
+        let notification = user_agent.notification().await;
+        user_agent.ack(&notification).await;
+    }
+    let made = Subscription::new(server).await;
+    let mut held = Held::get(server, &made.url, &[]).await;
+    Push::to(server, &made.push).text("held").accepted().await;
+    held.push().await.unwrap();
+}
+
+/// Waits until the service has seen at least so many requests without an end.
+async fn await_bodies(server: &Server, count: f64) {
+    server
+        .await_that("bugle_bodies", |bodies| bodies >= count)
+        .await;
+}
+
+#[tokio::test]
+async fn subscribe_requests_that_never_end_refuse_nobody_else() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.connections_per_address = 1000;
+        config.limits.requests = 256;
+        config.limits.bodies = 256;
+        // Longer than the test takes on a machine with other things to do.
+        config.limits.body_timeout = 8 * PATIENCE;
+    })
+    .await;
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        let mut stranger = Stranger::at(&server).await;
+        for _ in 0..100 {
+            let ask = Request::post(format!("http://{}/subscribe", server.authority()))
+                .header("content-type", "application/webpush-options+json");
+            stranger.ask(ask.body(()).unwrap(), false).await;
+        }
+        strangers.push(stranger);
+    }
+    await_bodies(&server, 128.0).await;
+    serves_honest_clients(&server).await;
+    assert_eq!(server.metric("bugle_bodies").await, 128.0, "half of all");
+    let mut refused = 0;
+    for stranger in &mut strangers {
+        refused += stranger.refusals("limits.bodies").await;
+    }
+    assert_eq!(refused, 300 - 128);
+}
+
+#[tokio::test]
+async fn pushes_by_many_keys_that_never_end_refuse_nobody_else() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.connections_per_address = 1000;
+        config.limits.requests = 256;
+        config.limits.bodies = 256;
+        // Longer than the test takes on a machine with other things to do.
+        config.limits.body_timeout = 8 * PATIENCE;
+    })
+    .await;
+    let mut victim = UserAgent::connect(&server).await;
+    let endpoint = victim.register(CHANNEL, None).await;
+    let mut strangers = Vec::new();
+    let expires_at = UnixTime::from_secs(server.now() + 3600);
+    for part in 0..3_u8 {
+        let mut stranger = Stranger::at(&server).await;
+        for nth in 1..=100 {
+            let mut seed = [7; 32];
+            (seed[0], seed[1]) = (part, nth);
+            let keys = KeyPair::from_bytes(&seed).unwrap();
+            let token = keys.sign(&server.origin(), expires_at, None);
+            let key = keys.public_key().to_base64url();
+            let ask = Request::post(&endpoint)
+                .header("ttl", "60")
+                .header("content-encoding", "aes128gcm")
+                .header("authorization", format!("vapid t={token}, k={key}"));
+            stranger.ask(ask.body(()).unwrap(), false).await;
+        }
+        strangers.push(stranger);
+    }
+    await_bodies(&server, 128.0).await;
+    serves_honest_clients(&server).await;
+    let mut refused = 0;
+    for stranger in &mut strangers {
+        refused += stranger.refusals("limits.bodies").await;
+    }
+    assert_eq!(refused, 300 - 128);
+}
+
+#[tokio::test]
+async fn held_gets_and_websockets_of_one_address_refuse_nobody_else() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.connections_per_address = 1000;
+        config.limits.user_agents = 64;
+    })
+    .await;
+    let mut stranger = Stranger::at(&server).await;
+    for _ in 0..40 {
+        // Each of its own: a second GET of the same would end the first.
+        let made = Subscription::new(&server).await;
+        let ask = Request::get(&made.url).body(()).unwrap();
+        stranger.ask(ask, true).await;
+    }
+    server.await_metric("bugle_monitors", 32.0).await;
+    serves_honest_clients(&server).await;
+    assert_eq!(stranger.refusals("limits.user_agents").await, 8);
+    // It has its share, whichever way it asks for more.
+    let refused = websocket_status(connect_from(&server, STRANGER).await, &server).await;
+    assert_eq!(refused, "HTTP/1.1 429");
+    let neighbour = websocket_status(connect_from(&server, STRANGER + 1).await, &server).await;
+    assert_eq!(neighbour, "HTTP/1.1 101");
+}
+
+async fn websocket_status(stream: TcpStream, server: &Server) -> String {
+    let answer = timeout(PATIENCE, upgrade_on(stream, server, "")).await;
+    answer.expect("an answer").1[..12].to_owned()
+}
+
+#[tokio::test]
+async fn failed_signatures_of_one_address_cost_nobody_else() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.failed_signature_rate = 1;
+        config.limits.failed_signature_burst = 5;
+    })
+    .await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let push = Push::to(&server, &endpoint);
+    let known = push.clone().signed(&key_pair(1));
+    known.accepted().await;
+    // Signed by another key than it names.
+    let forged = |nth: u8| {
+        let right = push.clone().signed(&key_pair(100 + nth));
+        let (token, _) = right.authorization().split_once(',').unwrap();
+        let other = key_pair(2).public_key().to_base64url();
+        push.clone()
+            .header("authorization", &format!("{token}, k={other}"))
+    };
+    for nth in 0..5 {
+        assert_eq!(forged(nth).send().await.status, 403);
+    }
+    let checked = server.metric("bugle_vapid_signatures_checked_total").await;
+    let refused = forged(6).send().await;
+    assert_eq!((refused.status.as_u16(), refused.errno()), (429, 201));
+    assert_eq!(refused.header("retry-after"), "1");
+    let body: Value = serde_json::from_slice(&refused.body).unwrap();
+    assert_eq!(body["setting"], "limits.failed_signature_rate");
+    // One that is known to be good needs no check.
+    known.accepted().await;
+    assert_eq!(
+        server.metric("bugle_vapid_signatures_checked_total").await,
+        checked
+    );
+    // Elsewhere a new one is checked.
+    let elsewhere = connect_from(&server, STRANGER).await;
+    let fresh = push.clone().signed(&key_pair(3));
+    let (client, connection) = h2::client::handshake(elsewhere).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let ask = Request::post(&endpoint)
+        .header("ttl", "60")
+        .header("content-encoding", "aes128gcm")
+        .header("authorization", fresh.authorization());
+    let (answer, mut body) = client.send_request(ask.body(()).unwrap(), false).unwrap();
+    body.send_data(encrypted("x").into(), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 201);
+    // The bucket fills again.
+    server.advance(std::time::Duration::from_secs(1));
+    assert_eq!(forged(6).send().await.status, 403);
+}
+
+/// What a request for each kind of resource is answered, but for its body.
+async fn statuses(server: &Server, requests: &[(&str, String)]) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for (method, url) in requests {
+        statuses.push(ask(server, method, url).await.status.as_u16());
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn every_request_but_one_for_health_takes_a_place() {
+    needs_ours!("the program");
+    let disk = FaultyDisk::new();
+    let environment = disk.environment();
+    let server = Server::start_program_in(environment, Some(&disk.data()), |config| {
+        config.limits.requests = 1;
+    })
+    .await;
+    let endpoint = UserAgent::connect(&server)
+        .await
+        .register(CHANNEL, None)
+        .await;
+    let push = Push::to(&server, &endpoint).text("x");
+    let message = push.accepted().await;
+    let made = Subscription::new(&server).await;
+    let page = |path: &str| format!("{}{path}", server.origin());
+    let requests = [
+        ("GET", message.clone()),
+        ("DELETE", message),
+        ("GET", made.url.clone()),
+        ("DELETE", made.url),
+        ("GET", made.set.clone()),
+        ("DELETE", made.set),
+        ("GET", endpoint.clone()),
+        ("OPTIONS", endpoint.clone()),
+        ("POST", endpoint.clone()),
+        ("POST", page("/subscribe")),
+        ("GET", page("/")),
+        ("GET", page("/version")),
+        ("GET", page("/nothing")),
+    ];
+    let health = [("GET", page("/health")), ("GET", page("/__lbheartbeat__"))];
+    // The one place is taken by a push that waits for the disk.
+    disk.fails(Fault::None, Fault::Stall);
+    let look = async {
+        server.await_metric("bugle_requests", 1.0).await;
+        let seen = (
+            statuses(&server, &requests).await,
+            statuses(&server, &health).await,
+        );
+        disk.fails(Fault::None, Fault::None);
+        seen
+    };
+    let (stalled, (refused, healthy)) = tokio::join!(push.send(), look);
+    assert_eq!(stalled.status, 201, "it took no longer than a commit may");
+    assert_eq!(refused, [429; 13]);
+    assert_eq!(healthy, [200; 2]);
+}
