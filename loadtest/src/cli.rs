@@ -17,6 +17,7 @@ use crate::preflight::Needs;
 use crate::report::Report;
 use crate::run::Setup;
 use crate::scenario::Scenario;
+use crate::siege::Siege;
 use crate::soak::Soak;
 use crate::subscription::{Letter, Signing};
 use crate::target::Guard;
@@ -49,6 +50,9 @@ pub enum Command {
     /// An hour of coming and going, after which a service must hold what it
     /// held before
     Soak(Soak),
+    /// Pushes while strangers take what all share, and says what honest clients
+    /// were refused
+    Siege(Siege),
     /// Makes a page with plots of one or several results
     Report(Report),
 }

@@ -14,7 +14,7 @@
 //! [`faults`] are runs of their own kind: they start the service themselves and
 //! kill it, and hold what it accepted against what comes afterwards. A [`soak`]
 //! is an hour of coming and going, after which a service must hold what it held
-//! before. [`report`] makes a page of results; [`preflight`] and [`target`] say
+//! before. A [`siege`] lets strangers take what all share meanwhile. [`report`] makes a page of results; [`preflight`] and [`target`] say
 //! what cannot be loaded, and what must not.
 
 pub mod cli;
@@ -36,6 +36,7 @@ pub mod run;
 pub mod scenario;
 pub mod schedule;
 pub mod sender;
+pub mod siege;
 pub mod soak;
 pub mod subscription;
 pub mod target;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use bugle_load::cli::{Cli, Command};
-use bugle_load::{faults, harness, report, soak};
+use bugle_load::{faults, harness, report, siege, soak};
 use clap::Parser;
 
 /// Something was missing or wrong.
@@ -24,6 +24,12 @@ fn main() -> ExitCode {
             let outcome = soak::play(&soak);
             outcome.map_or_else(unusable, |outcome| {
                 told(outcome.to_string(), outcome.passed)
+            })
+        }
+        Command::Siege(siege) => {
+            let outcome = siege::play(&siege);
+            outcome.map_or_else(unusable, |outcome| {
+                told(outcome.to_string(), outcome.passed())
             })
         }
         Command::Report(report) => {

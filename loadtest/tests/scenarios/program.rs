@@ -50,6 +50,34 @@ async fn a_run_that_fails_ends_with_1_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_siege_refuses_no_honest_client_and_says_what_it_took_them() {
+    let service = Service::start().await;
+    let file = service.folder.path().join("sieges.json");
+    let out = file.to_str().unwrap();
+    let siege = [
+        "siege",
+        "--kind",
+        "subscribes",
+        "--duration",
+        "2s",
+        "-n",
+        "5",
+    ];
+    let honest = ["--rate", "20", "--senders", "4", "--prepared", "--quiet"];
+    let output = program(&[&siege[..], &honest, &["--out", out, &service.url]].concat()).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    for line in ["none ", "subscribes "] {
+        let line = printed.lines().find(|printed| printed.starts_with(line));
+        let words: Vec<_> = line.unwrap().split_whitespace().collect();
+        assert_eq!(words[1..4], ["40", "0", "passed"], "{printed}");
+    }
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(written["sieges"]["subscribes"]["messages"]["delivered"], 40);
+}
+
+#[tokio::test]
 async fn what_cannot_be_run_ends_with_2() {
     for arguments in [
         &["connect", "ws://127.0.0.1:1/", "--ca", "/nowhere"][..],

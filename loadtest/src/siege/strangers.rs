@@ -1,0 +1,288 @@
+//! What strangers do. Each keeps up its siege until it is dropped, and takes
+//! whatever the service answers.
+
+use std::fmt;
+use std::future::pending;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bugle::Clock;
+use bugle::client::{
+    ClientError, Dialer, Http2Connection, UserAgent, new_channel_id, new_key_pair,
+};
+use bugle_protocol::UnixTime;
+use bugle_protocol::websocket::ClientMessage;
+use bytes::Bytes;
+use clap::ValueEnum;
+use http::Request;
+use http::header::LOCATION;
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::sleep;
+use url::{Position, Url};
+
+use super::frames::{self, Head};
+use crate::cli::Common;
+
+/// Requests of one HTTP/2 connection, and of all.
+const STREAMS: u32 = 128;
+
+/// Connections with so many requests each, which filled every place of
+/// requests before bodies had places of their own.
+const CONNECTIONS: usize = 17;
+
+/// Connections with so many held GETs each.
+const HOLDERS: usize = 72;
+
+/// Connections that are opened without end; their number at one time.
+const OPENED: usize = 9000;
+
+/// How long a stranger waits that is not let in.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a siege takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum Kind {
+    /// 17 connections with 128 requests to subscribe each, whose bodies never end
+    Subscribes,
+    /// As many pushes, each signed by a key of its own, whose bodies never end
+    Pushes,
+    /// 72 connections with 128 held GETs each
+    Gets,
+    /// 9,000 connections at one time
+    Connections,
+    /// Pushes whose signature is wrong, as fast as 16 connections send them
+    Signatures,
+    /// 16 WebSockets that never pause
+    Websockets,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
+/// Strangers before a service.
+pub(super) struct Strangers {
+    kind: Kind,
+    dialer: Dialer,
+    websocket: Url,
+    http: Url,
+    /// What is asked for, prepared ahead: signing takes time.
+    heads: OnceLock<Arc<Vec<Head>>>,
+}
+
+impl Strangers {
+    /// Strangers at `address`.
+    ///
+    /// # Errors
+    /// When the certificates cannot be read.
+    pub(super) fn new(kind: Kind, common: &Common, address: IpAddr) -> Result<Self, ClientError> {
+        let mut http = common.url.clone();
+        let scheme = if common.url.scheme() == "wss" {
+            "https"
+        } else {
+            "http"
+        };
+        // Between special schemes that is possible.
+        let _ = http.set_scheme(scheme);
+        Ok(Self {
+            kind,
+            dialer: Dialer::new(common.ca.as_deref())?.connect_from(vec![address]),
+            websocket: common.url.clone(),
+            http,
+            heads: OnceLock::new(),
+        })
+    }
+
+    /// Makes what has to be there before the siege.
+    pub(super) async fn prepare(&self) {
+        let heads = match self.kind {
+            Kind::Subscribes => vec![self.subscribe()],
+            Kind::Pushes => self.pushes(CONNECTIONS * STREAMS as usize, false).await,
+            Kind::Signatures => self.pushes(1, true).await,
+            Kind::Gets => self.gets().await,
+            Kind::Connections | Kind::Websockets => Vec::new(),
+        };
+        // It is prepared once.
+        let _ = self.heads.set(Arc::new(heads));
+    }
+
+    /// Goes on until it is dropped.
+    pub(super) async fn besiege(&self) {
+        let heads = self.heads.get().cloned().unwrap_or_default();
+        let mut strangers = JoinSet::new();
+        let count = match self.kind {
+            Kind::Subscribes | Kind::Pushes => CONNECTIONS,
+            Kind::Gets => HOLDERS,
+            Kind::Connections => OPENED,
+            Kind::Signatures | Kind::Websockets => 16,
+        };
+        for nth in 0..count {
+            let (kind, dialer, heads) = (self.kind, self.dialer.clone(), Arc::clone(&heads));
+            let (http, websocket) = (self.http.clone(), self.websocket.clone());
+            strangers.spawn(async move {
+                loop {
+                    // However it ended: there is another.
+                    let _ = match kind {
+                        Kind::Websockets => flood(&dialer, &websocket).await,
+                        Kind::Connections => hold(&dialer, &http).await,
+                        _ => ask(&dialer, &http, kind, &heads, nth).await,
+                    };
+                    sleep(PAUSE).await;
+                }
+            });
+        }
+        pending::<()>().await;
+        drop(strangers);
+    }
+
+    fn head(&self, method: &'static str, path: &str) -> Head {
+        Head {
+            method,
+            is_tls: self.http.scheme() == "https",
+            authority: self.http[Position::BeforeHost..Position::AfterPort].to_owned(),
+            path: path.to_owned(),
+            fields: Vec::new(),
+        }
+    }
+
+    fn subscribe(&self) -> Head {
+        let mut head = self.head("POST", "/subscribe");
+        let options = "application/webpush-options+json".to_owned();
+        head.fields.push(("content-type", options));
+        head
+    }
+
+    /// Pushes to a subscription of their own, each signed by another key; by a
+    /// wrong one if `forged`.
+    async fn pushes(&self, count: usize, forged: bool) -> Vec<Head> {
+        let Ok(endpoint) = self.endpoint().await else {
+            return Vec::new();
+        };
+        let expires_at = UnixTime::from_secs(Clock::system().now().as_secs() + 12 * 3600);
+        let origin = &endpoint[..Position::BeforePath];
+        let signed = (0..count).map(|_| {
+            let keys = new_key_pair();
+            let token = keys.sign(origin, expires_at, None);
+            let named = if forged { new_key_pair() } else { keys };
+            let key = named.public_key().to_base64url();
+            let mut head = self.head("POST", endpoint.path());
+            head.fields.extend([
+                ("ttl", "60".to_owned()),
+                ("content-encoding", "aes128gcm".to_owned()),
+                ("authorization", format!("vapid t={token}, k={key}")),
+            ]);
+            head
+        });
+        signed.collect()
+    }
+
+    async fn endpoint(&self) -> Result<Url, ClientError> {
+        let mut user_agent = UserAgent::connect(&self.dialer, &self.websocket).await?;
+        user_agent.hello(None).await?;
+        let endpoint = user_agent.register(new_channel_id(), None).await?;
+        Url::parse(&endpoint).map_err(|error| ClientError::Url {
+            url: endpoint,
+            problem: error.to_string(),
+        })
+    }
+
+    /// GETs of subscriptions, each of its own: a second GET would end the first.
+    async fn gets(&self) -> Vec<Head> {
+        let mut made = JoinSet::new();
+        for _ in 0..HOLDERS {
+            made.spawn(subscriptions(self.dialer.clone(), self.http.clone()));
+        }
+        let paths = made.join_all().await.into_iter().flatten().flatten();
+        paths.map(|path| self.head("GET", &path)).collect()
+    }
+}
+
+/// Makes as many subscriptions as one connection can hold GETs of, and gives
+/// their paths.
+async fn subscriptions(dialer: Dialer, url: Url) -> Result<Vec<String>, ClientError> {
+    let stranger = Http2Connection::open(&dialer, url.as_str()).await?;
+    let entrance = format!("{}/subscribe", &url[..Position::BeforePath]);
+    let mut paths = Vec::new();
+    for _ in 0..STREAMS {
+        let request = Request::post(&entrance).body(Bytes::new());
+        let request = request.map_err(|error| ClientError::Protocol(error.to_string()))?;
+        let answer = stranger.send("subscribe", request).await?;
+        let made = answer.headers().get(LOCATION);
+        let made = made.and_then(|made| Url::parse(made.to_str().ok()?).ok());
+        paths.extend(made.map(|made| made.path().to_owned()));
+    }
+    Ok(paths)
+}
+
+/// Asks on one connection, and asks again for what has been answered.
+async fn ask(
+    dialer: &Dialer,
+    url: &Url,
+    kind: Kind,
+    heads: &[Head],
+    nth: usize,
+) -> Result<(), ClientError> {
+    if heads.is_empty() {
+        return Err(ClientError::Protocol("nothing was prepared".to_owned()));
+    }
+    let stream = dialer.dial_http2(url).await?;
+    let (answers, mut requests) = tokio::io::split(stream);
+    let mut answers = tokio::spawn(read_all(answers));
+    let asking = async {
+        requests.write_all(&frames::begin()).await?;
+        let mut own = heads.iter().cycle().skip(nth * STREAMS as usize);
+        let mut stream = 1;
+        loop {
+            let mut asked = Vec::new();
+            for head in own.by_ref().take(STREAMS as usize) {
+                let whole = matches!(kind, Kind::Gets | Kind::Signatures);
+                asked.extend(head.on(stream, whole));
+                stream += 2;
+            }
+            requests.write_all(&asked).await?;
+            requests.flush().await?;
+            match kind {
+                Kind::Signatures => yield_now().await,
+                // Those that are held stay; those that were given up come again.
+                _ => sleep(Duration::from_secs(2)).await,
+            }
+        }
+    };
+    let failed: std::io::Result<()> = tokio::select! {
+        failed = asking => failed,
+        _ = &mut answers => Ok(()),
+    };
+    answers.abort();
+    failed.map_err(|error| ClientError::Protocol(error.to_string()))
+}
+
+/// Opens a connection, asks once, and keeps it for as long as the service does.
+async fn hold(dialer: &Dialer, url: &Url) -> Result<(), ClientError> {
+    let mut stream = dialer.dial(url).await?;
+    let ask = b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let asked = stream.write_all(ask).await;
+    asked.map_err(|error| ClientError::Protocol(error.to_string()))?;
+    read_all(stream).await;
+    Ok(())
+}
+
+/// Says what means nothing, without a pause.
+async fn flood(dialer: &Dialer, url: &Url) -> Result<(), ClientError> {
+    let mut user_agent = UserAgent::connect(dialer, url).await?;
+    user_agent.hello(None).await?;
+    loop {
+        user_agent.send(&ClientMessage::Ping).await?;
+        yield_now().await;
+    }
+}
+
+async fn read_all(mut from: impl AsyncRead + Unpin) {
+    let mut octets = vec![0; 16 << 10];
+    while from.read(&mut octets).await.is_ok_and(|read| read > 0) {}
+}
