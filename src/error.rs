@@ -5,7 +5,6 @@ mod share;
 
 use std::time::Duration;
 
-use bugle_protocol::UnixTime;
 use bugle_protocol::headers::HeaderError;
 use bugle_protocol::link::LinkError;
 use bugle_protocol::push::BodyError;
@@ -14,7 +13,6 @@ use http::StatusCode;
 
 use crate::admin::AdminError;
 use crate::limits::{Holder, Limit};
-use crate::store::{Full, StoreError};
 
 pub use self::share::FullShare;
 
@@ -372,21 +370,6 @@ impl Error {
             Self::Full(share) => Some(share.holder()),
             Self::Share { holder, .. } => Some(holder.word()),
             _ => None,
-        }
-    }
-
-    /// What the store said at `now`.
-    pub fn of_store(error: StoreError, now: UnixTime) -> Self {
-        match error {
-            // These wait for the machine or the operator, not for others.
-            StoreError::Full(Full {
-                limit: limit @ (Limit::WaitingForDisk | Limit::FreeSpace | Limit::Broadcasts),
-                ..
-            }) => Self::Limit(limit),
-            StoreError::Full(full) => Self::Full(FullShare::new(full, now)),
-            StoreError::NoSubscription
-            | StoreError::NoReceiptSubscription
-            | StoreError::Unavailable(_) => Self::Unavailable,
         }
     }
 

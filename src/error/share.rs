@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bugle_protocol::UnixTime;
 
+use super::Error;
 use crate::limits::Limit;
-use crate::store::{Full, Whose};
+use crate::store::{Full, StoreError, Whose};
 
 /// A sender is not asked to come back sooner.
 const SOONEST: Duration = Duration::from_secs(10);
@@ -15,6 +16,23 @@ const SOONEST: Duration = Duration::from_secs(10);
 /// Nor later, though nothing may expire until then: there is room sooner when
 /// messages are acknowledged.
 const LATEST: Duration = Duration::from_secs(3600);
+
+impl Error {
+    /// What the store said at `now`.
+    pub fn of_store(error: StoreError, now: UnixTime) -> Self {
+        match error {
+            // These wait for the machine or the operator, not for others.
+            StoreError::Full(Full {
+                limit: limit @ (Limit::WaitingForDisk | Limit::FreeSpace | Limit::Broadcasts),
+                ..
+            }) => Self::Limit(limit),
+            StoreError::Full(full) => Self::Full(FullShare::new(full, now)),
+            StoreError::NoSubscription
+            | StoreError::NoReceiptSubscription
+            | StoreError::Unavailable(_) => Self::Unavailable,
+        }
+    }
+}
 
 /// A bound of which somebody holds as much as they may, as the one who is
 /// refused reads it.

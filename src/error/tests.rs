@@ -119,7 +119,7 @@ fn all() -> Vec<Error> {
         Limit(crate::limits::Limit::Requests),
         Full(FullShare::new(
             crate::limits::Limit::StoredBytes.into(),
-            UnixTime::from_secs(0),
+            bugle_protocol::UnixTime::from_secs(0),
         )),
         Share {
             limit: crate::limits::Limit::Requests,

@@ -2,6 +2,7 @@
 //! request to a WebSocket.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -218,7 +219,8 @@ fn open(
     if !handshake::is_for(peer.site.service.public_url(), parts) {
         peer.see(Mistake::OtherHost);
     }
-    peer.tasks.spawn(become_websocket(upgrade, peer, places));
+    peer.tasks
+        .spawn(become_websocket(upgrade, peer, client.address, places));
     Ok(reply)
 }
 
@@ -229,6 +231,7 @@ fn open(
 fn become_websocket(
     upgrade: OnUpgrade,
     peer: &Peer,
+    address: IpAddr,
     places: Places,
 ) -> impl Future<Output = ()> + Send + use<> {
     let (site, settings) = (Arc::clone(&peer.site), Arc::clone(&peer.settings));
@@ -236,7 +239,7 @@ fn become_websocket(
     // Of what it takes to open one, nothing is kept.
     let opening = Box::pin(async move {
         let (io, read) = upgrade.await.ok().and_then(take_over)?;
-        websocket::open(io, read, site, settings, &stop).await
+        websocket::open(io, read, site, settings, address, &stop).await
     });
     async move {
         // A pattern of `if let` would be held until the end.
@@ -264,7 +267,7 @@ mod tests {
     use super::*;
 
     /// Octets of a future that a function makes, without making one.
-    fn size<F>(_: impl Fn(OnUpgrade, &Peer, Places) -> F) -> usize {
+    fn size<F>(_: impl Fn(OnUpgrade, &Peer, IpAddr, Places) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -67,7 +67,7 @@ pub(super) async fn subscribe(
     let in_set = link::find(&parts.headers, link::SET)?;
     let made = site
         .service
-        .subscribe_in_set(in_set.as_deref(), vapid_key)
+        .subscribe_in_set(in_set.as_deref(), vapid_key, address)
         .await?;
     let mut reply = empty(StatusCode::CREATED);
     set(&mut reply, LOCATION, made.subscription);
@@ -115,8 +115,8 @@ pub(super) async fn held(
         (&Method::GET | &Method::HEAD, resource) => monitor(site, address, parts, resource).await,
         (&Method::DELETE, resource) => {
             match resource {
-                Held::Subscription(token) => service.end_subscription(token).await?,
-                Held::Set(token) => service.end_set(token).await?,
+                Held::Subscription(token) => service.end_subscription(token, address).await?,
+                Held::Set(token) => service.end_set(token, address).await?,
                 Held::Receipts(token) => service.end_receipts(token).await?,
             }
             Ok(Answer::Reply(empty(StatusCode::NO_CONTENT)))

@@ -7,6 +7,7 @@ mod live;
 mod receipts;
 mod receiving;
 mod sending;
+mod subscribers;
 mod subscribing;
 mod unused;
 
@@ -28,6 +29,7 @@ use crate::trace::{Event, Trace};
 use crate::verifier::Verifier;
 
 use self::live::Live;
+use self::subscribers::Subscribers;
 
 pub use self::receiving::Handover;
 pub use self::sending::Accepted;
@@ -40,6 +42,7 @@ pub struct PushService {
     keyring: Keyring,
     verifier: Verifier,
     live: Live,
+    subscribers: Subscribers,
     public_url: PublicUrl,
     config: Config,
     compat: Compat,
@@ -70,6 +73,7 @@ impl PushService {
         );
         let clients = Clients::new(config.limits.live_queue);
         let live = Live::new(config.limits.live_receipts);
+        let subscribers = Subscribers::new(config.limits.subscriptions);
         let metrics = Metrics::new(&config.limits);
         let trace = Trace::new(config.trace.messages, clock.now());
         Self {
@@ -78,6 +82,7 @@ impl PushService {
             keyring,
             verifier,
             live,
+            subscribers,
             public_url,
             config,
             compat,

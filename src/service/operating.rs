@@ -118,7 +118,7 @@ impl PushService {
         let channels = self.store.channels(uaid).await;
         let channels = self.stored(channels)?;
         for channel in &channels {
-            self.unsubscribe(uaid, *channel).await?;
+            self.remove(uaid, *channel).await?;
             self.clients
                 .close(Reader::Channel(uaid, *channel), Close::Removed);
         }
@@ -142,7 +142,7 @@ impl PushService {
         if life.is_some_and(|life| life != stored.id) {
             return Err(Error::NoSubscription);
         }
-        self.end_channel(uaid, channel).await
+        self.end_channel(uaid, channel).await.map(drop)
     }
 
     /// Who holds most of what is stored: at most `most` of each kind, and never

@@ -1,6 +1,8 @@
 //! Subscriptions: made and ended by user agents (RFC 8030 §4, §7.3; `register`
 //! and `unregister`).
 
+use std::net::IpAddr;
+
 use bugle_protocol::session::Close;
 use bugle_protocol::{
     ChannelId, PublicKey, PushEndpoint, SubscriptionId, SubscriptionSetUrl, Uaid,
@@ -10,7 +12,7 @@ use super::PushService;
 use crate::clients::Reader;
 use crate::error::Error;
 use crate::random::random;
-use crate::store::Subscription;
+use crate::store::{StoreError, Subscription};
 
 /// The resources of a new subscription (RFC 8030 §4), by their URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,22 +26,25 @@ pub struct Subscribed {
 }
 
 impl PushService {
-    /// Subscribes a channel, and gives its endpoint. Another key than before
+    /// Subscribes a channel for a user agent at `address`, and gives its
+    /// endpoint. Another key than before
     /// begins another life of the subscription, with another endpoint; the old
     /// one is gone (WS-R-5, WS-R-6).
     ///
     /// # Errors
-    /// [`Error::KeyRequired`], [`Error::Limit`], [`Error::Unavailable`].
+    /// [`Error::KeyRequired`], [`Error::Full`], [`Error::Unavailable`].
     pub async fn subscribe(
         &self,
         uaid: Uaid,
         channel: ChannelId,
         vapid_key: Option<PublicKey>,
+        address: IpAddr,
     ) -> Result<String, Error> {
         let known = self.store.subscription(uaid, channel).await;
         let subscription = match self.stored(known)? {
             Some(known) if known.vapid_key == vapid_key => known.id,
-            _ => self.put(uaid, channel, vapid_key).await?,
+            Some(_) => self.put(uaid, channel, vapid_key).await?,
+            None => self.add(uaid, channel, vapid_key, address).await?,
         };
         let endpoint = PushEndpoint {
             uaid,
@@ -58,6 +63,7 @@ impl PushService {
         &self,
         set: Option<&str>,
         vapid_key: Option<PublicKey>,
+        address: IpAddr,
     ) -> Result<Subscribed, Error> {
         let uaid = match set {
             None => Uaid::from_bytes(random()),
@@ -73,7 +79,7 @@ impl PushService {
         let endpoint = PushEndpoint {
             uaid,
             channel,
-            subscription: self.put(uaid, channel, vapid_key).await?,
+            subscription: self.add(uaid, channel, vapid_key, address).await?,
         };
         let own = endpoint.seal_subscription(&self.keyring);
         let set = SubscriptionSetUrl(uaid).seal(&self.keyring);
@@ -82,6 +88,27 @@ impl PushService {
             push: self.endpoint_url(&endpoint),
             set: self.public_url.url(&format!("/subscription-set/{set}")),
         })
+    }
+
+    /// Stores one more subscription, which counts for its address.
+    async fn add(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+        vapid_key: Option<PublicKey>,
+        address: IpAddr,
+    ) -> Result<SubscriptionId, Error> {
+        let admitted = self.subscribers.admit(address, self.usage().subscriptions);
+        self.stored(admitted.map_err(StoreError::Full))?;
+        let added = self.put(uaid, channel, vapid_key).await;
+        // One of which the store does not know whether it is there counts.
+        if added
+            .as_ref()
+            .is_err_and(|error| *error != Error::Unavailable)
+        {
+            self.subscribers.give_back(address);
+        }
+        added
     }
 
     async fn put(
@@ -132,18 +159,33 @@ impl PushService {
         }
     }
 
-    /// Ends a subscription, with its messages. One that is not there is ended
-    /// already (WS-U-2).
+    /// Ends a subscription, with its messages, for a user agent at `address`. One
+    /// that is not there is ended already (WS-U-2).
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn unsubscribe(&self, uaid: Uaid, channel: ChannelId) -> Result<(), Error> {
+    pub async fn unsubscribe(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+        address: IpAddr,
+    ) -> Result<(), Error> {
+        if self.remove(uaid, channel).await? {
+            self.subscribers.give_back(address);
+        }
+        Ok(())
+    }
+
+    /// Ends a subscription, with its messages, and says whether it was there.
+    pub(super) async fn remove(&self, uaid: Uaid, channel: ChannelId) -> Result<bool, Error> {
         let removed = self
             .store
             .remove_subscription(uaid, channel, self.now())
             .await;
-        self.tell(self.stored(removed)?.unwrap_or_default().wake);
-        Ok(())
+        let removed = self.stored(removed)?;
+        let was_there = removed.is_some();
+        self.tell(removed.unwrap_or_default().wake);
+        Ok(was_there)
     }
 
     /// Ends a subscription over HTTP (RFC 8030 §7.3): held GETs on it end, and
@@ -151,29 +193,36 @@ impl PushService {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unavailable`].
-    pub async fn end_subscription(&self, token: &str) -> Result<(), Error> {
+    pub async fn end_subscription(&self, token: &str, address: IpAddr) -> Result<(), Error> {
         let Subscription { uaid, channel, .. } = self.subscription(token).await?;
-        self.end_channel(uaid, channel).await
+        if self.end_channel(uaid, channel).await? {
+            self.subscribers.give_back(address);
+        }
+        Ok(())
     }
 
-    /// Ends a subscription that is there.
-    pub(super) async fn end_channel(&self, uaid: Uaid, channel: ChannelId) -> Result<(), Error> {
-        self.unsubscribe(uaid, channel).await?;
+    /// Ends a subscription, and says whether it was there.
+    pub(super) async fn end_channel(&self, uaid: Uaid, channel: ChannelId) -> Result<bool, Error> {
+        let was_there = self.remove(uaid, channel).await?;
         self.clients
             .close(Reader::Channel(uaid, channel), Close::Removed);
         if !self.stored(self.store.knows(uaid).await)? {
             self.clients.close(Reader::UserAgent(uaid), Close::Removed);
         }
-        Ok(())
+        Ok(was_there)
     }
 
-    /// Ends all subscriptions of a set (RFC 8030 §7.3.1).
+    /// Ends all subscriptions of a set (RFC 8030 §7.3.1), for a user agent at
+    /// `address`.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Unavailable`], when some may be ended.
-    pub async fn end_set(&self, token: &str) -> Result<(), Error> {
+    pub async fn end_set(&self, token: &str, address: IpAddr) -> Result<(), Error> {
         let uaid = self.set(token).await?;
-        self.drop_user_agent(uaid).await.map(drop)
+        for _ in 0..self.drop_user_agent(uaid).await? {
+            self.subscribers.give_back(address);
+        }
+        Ok(())
     }
 
     pub(super) fn endpoint_url(&self, endpoint: &PushEndpoint) -> String {

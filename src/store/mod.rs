@@ -32,8 +32,12 @@ use bugle_protocol::{
 
 pub use self::days::{Sweep, Unused};
 pub use self::full::{Full, Whose};
-pub use self::holders::{Holder, Origin};
-pub use self::largest::{Held, HeldReceipts, Largest};
+#[allow(unused_imports, reason = "part of what Store::largest gives")]
+pub use self::holders::Holder;
+pub use self::holders::Origin;
+pub use self::largest::Largest;
+#[allow(unused_imports, reason = "part of what Store::largest gives")]
+pub use self::largest::{Held, HeldReceipts};
 pub use self::limits::StoreLimits;
 use self::memory::MemoryStore;
 pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal, Removed};

@@ -4,6 +4,7 @@ mod end;
 
 use std::collections::BTreeMap;
 use std::future::ready;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bugle_protocol::session::{Close, Command, Session, SessionSettings, Timeout};
@@ -59,6 +60,7 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     read: Vec<u8>,
     site: Arc<Site>,
     settings: Arc<SessionSettings>,
+    address: IpAddr,
     stop: &CancellationToken,
 ) -> Option<(Connection<IO>, Owner)> {
     let frame_bytes = site.service.config().limits.frame_bytes;
@@ -78,7 +80,7 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
         accepted: None,
         followed: Followed::default(),
     };
-    match connection.hello(stop).await {
+    match connection.hello(address, stop).await {
         Ok(owner) => Some((connection, owner)),
         Err(end) => {
             connection.end(end).await;
@@ -90,6 +92,8 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
 /// Whose a connection is, and what is told to it.
 pub struct Owner {
     uaid: Uaid,
+    /// Where its client is.
+    address: IpAddr,
     registration: Registration,
 }
 
@@ -139,7 +143,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     () = ready(()), if may_send => Event::Room,
                     () = sleep_until(self.session.next_timeout().into()) => Event::Timeout,
                 };
-                if let Err(end) = Box::pin(self.handle(owner.uaid, event)).await {
+                if let Err(end) = Box::pin(self.handle(&owner, event)).await {
                     break end;
                 }
             };
@@ -150,7 +154,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     /// Waits for `hello` and answers it. The mailbox is registered before the
     /// log is first read, so that nothing falls between.
-    async fn hello(&mut self, stop: &CancellationToken) -> Result<Owner, End> {
+    async fn hello(&mut self, address: IpAddr, stop: &CancellationToken) -> Result<Owner, End> {
         loop {
             let command = tokio::select! {
                 biased;
@@ -166,16 +170,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 let news = self.follow(&broadcasts);
                 self.send(&ServerMessage::hello(uaid, news)).await?;
                 let uaid = uaid.digest();
-                return Ok(Owner { uaid, registration });
+                return Ok(Owner {
+                    uaid,
+                    address,
+                    registration,
+                });
             }
         }
     }
 
-    async fn handle(&mut self, uaid: Uaid, event: Event) -> Result<(), End> {
+    async fn handle(&mut self, owner: &Owner, event: Event) -> Result<(), End> {
         match event {
-            Event::Frame(frame) => self.answer(uaid, frame).await,
-            Event::Mail(mail) => self.open(uaid, mail).await,
-            Event::Room => self.deliver(uaid).await,
+            Event::Frame(frame) => self.answer(owner, frame).await,
+            Event::Mail(mail) => self.open(owner.uaid, mail).await,
+            Event::Room => self.deliver(owner.uaid).await,
             Event::Timeout => self.timeout().await,
         }
     }
@@ -207,14 +215,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Does what a frame asks for.
     async fn answer(
         &mut self,
-        uaid: Uaid,
+        owner: &Owner,
         frame: Option<Result<Message, SocketError>>,
     ) -> Result<(), End> {
         match self.receive(frame).await? {
-            Some(Command::Subscribe { channel, key }) => self.subscribe(uaid, channel, key).await,
-            Some(Command::Unsubscribe { channel }) => self.unsubscribe(uaid, channel).await,
+            Some(Command::Subscribe { channel, key }) => self.subscribe(owner, channel, key).await,
+            Some(Command::Unsubscribe { channel }) => self.unsubscribe(owner, channel).await,
             Some(Command::Acknowledge(updates)) => {
-                self.acknowledge(uaid, updates).await;
+                self.acknowledge(owner.uaid, updates).await;
                 Ok(())
             }
             Some(Command::Filter { min }) => self.filter(min).await,
@@ -238,11 +246,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     async fn subscribe(
         &mut self,
-        uaid: Uaid,
+        owner: &Owner,
         channel: ChannelId,
         key: Option<PublicKey>,
     ) -> Result<(), End> {
-        let (status, push_endpoint) = match self.site.service.subscribe(uaid, channel, key).await {
+        let (uaid, address) = (owner.uaid, owner.address);
+        let subscribed = self.site.service.subscribe(uaid, channel, key, address);
+        let (status, push_endpoint) = match subscribed.await {
             Ok(endpoint) => (200, Some(endpoint)),
             Err(error) => {
                 self.site.service.metrics().refuse(error.label());
@@ -258,8 +268,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         .await
     }
 
-    async fn unsubscribe(&mut self, uaid: Uaid, channel: ChannelId) -> Result<(), End> {
-        let ended = self.site.service.unsubscribe(uaid, channel).await;
+    async fn unsubscribe(&mut self, owner: &Owner, channel: ChannelId) -> Result<(), End> {
+        let (uaid, address) = (owner.uaid, owner.address);
+        let ended = self.site.service.unsubscribe(uaid, channel, address).await;
         let status = ended.map_or_else(|error| error.user_agent_status(), |()| 200);
         self.send(&ServerMessage::Unregister {
             channel_id: channel.to_string(),

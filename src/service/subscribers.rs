@@ -1,0 +1,136 @@
+//! How many subscriptions each address has made, so that none makes all of
+//! `limits.subscriptions`.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::addresses::network;
+use crate::limits::Limit;
+use crate::store::room::Room;
+use crate::store::{Full, Whose};
+
+/// So many networks are counted. Past that, those that have made few are
+/// forgotten: only large ones are ever refused.
+const MOST: usize = 65_536;
+
+/// What each [`network`] has subscribed since the start, less what was ended
+/// from there.
+///
+/// A subscription does not keep the address it was made from, on disk or in
+/// memory: there may be millions. So one that ends by itself still counts, and
+/// an address that ends the subscriptions of another lowers its own count.
+/// Either way the counts never add up to less than what was made and is there.
+pub(super) struct Subscribers {
+    made: Mutex<HashMap<IpAddr, u64>>,
+    bound: u64,
+}
+
+impl Subscribers {
+    /// Nobody has made any; there may be `bound` in all.
+    pub(super) fn new(bound: u64) -> Self {
+        Self {
+            made: Mutex::default(),
+            bound,
+        }
+    }
+
+    fn made(&self) -> MutexGuard<'_, HashMap<IpAddr, u64>> {
+        // Nothing that holds this lock can panic half way.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more subscription from an address, while there are `used` of
+    /// all addresses.
+    ///
+    /// # Errors
+    /// `Full` when the address has made more than are left. The bound itself is
+    /// the store's to keep.
+    pub(super) fn admit(&self, address: IpAddr, used: u64) -> Result<(), Full> {
+        let network = network(address);
+        let mut made = self.made();
+        let held = made.get(&network).copied().unwrap_or(0);
+        let room = Room::after(self.bound, used, 1, 0);
+        if room.is_some_and(|room| !room.is_for(held)) {
+            return Err(Full {
+                limit: Limit::Subscriptions,
+                whose: Whose::Address,
+                until: None,
+            });
+        }
+        if held == 0 && made.len() >= MOST {
+            forget_small(&mut made);
+        }
+        *made.entry(network).or_default() += 1;
+        Ok(())
+    }
+
+    /// A subscription of an address was not made after all, or was ended from
+    /// there.
+    pub(super) fn give_back(&self, address: IpAddr) {
+        let (network, mut made) = (network(address), self.made());
+        if let Some(held) = made.get_mut(&network) {
+            *held -= 1;
+            if *held == 0 {
+                made.remove(&network);
+            }
+        }
+    }
+}
+
+/// Keeps those above the average.
+fn forget_small(made: &mut HashMap<IpAddr, u64>) {
+    let average = made.values().sum::<u64>() / made.len().max(1) as u64;
+    made.retain(|_, held| *held > average);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::*;
+
+    fn fill(subscribers: &Subscribers, address: IpAddr, used: &mut u64) -> u64 {
+        let before = *used;
+        while subscribers.admit(address, *used).is_ok() && *used < subscribers.bound {
+            *used += 1;
+        }
+        *used - before
+    }
+
+    #[test]
+    fn one_address_leaves_room_for_the_subscriptions_of_others() {
+        let subscribers = Subscribers::new(100);
+        let (one, same): (IpAddr, IpAddr) = (
+            Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, 1).into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, 2).into(),
+        );
+        let mut used = 0;
+        assert_eq!(fill(&subscribers, one, &mut used), 50);
+        assert_eq!(fill(&subscribers, same, &mut used), 0);
+        assert_eq!(fill(&subscribers, [192, 0, 2, 1].into(), &mut used), 25);
+        for _ in 0..10 {
+            subscribers.give_back(same);
+            used -= 1;
+        }
+        // Forty and as many as are then left.
+        assert_eq!(fill(&subscribers, one, &mut used), 0);
+        assert_eq!(fill(&subscribers, [192, 0, 2, 2].into(), &mut used), 18);
+    }
+
+    #[test]
+    fn many_addresses_take_a_bounded_memory_and_large_ones_stay_counted() {
+        let subscribers = Subscribers::new(1_000_000);
+        let large = IpAddr::from([192, 0, 2, 1]);
+        for used in 0..100 {
+            assert_eq!(subscribers.admit(large, used), Ok(()));
+        }
+        for n in 0..200_000_u32 {
+            let address = IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+            assert_eq!(subscribers.admit(address, 100), Ok(()));
+        }
+        assert!(subscribers.made().len() <= MOST);
+        assert_eq!(subscribers.made().get(&large), Some(&100));
+        subscribers.give_back([203, 0, 113, 1].into());
+    }
+}
