@@ -1,5 +1,6 @@
 //! Wall-clock time as the protocol counts it. Nothing here reads a clock.
 
+use std::fmt;
 use std::ops::Add;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +48,42 @@ impl UnixTime {
     }
 }
 
+impl fmt::Display for UnixTime {
+    /// In UTC, to the second, as RFC 3339 writes it: `2026-11-28T19:08:00Z`. What
+    /// is after the year 9999 is shown as the end of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DAY: u64 = 24 * 60 * 60;
+        const LAST: u64 = 253_402_300_799;
+        let secs = self.as_secs().min(LAST);
+        let (year, month, day) = date(secs / DAY);
+        let (hour, minute, second) = (secs / 3600 % 24, secs / 60 % 60, secs % 60);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
+        )
+    }
+}
+
+/// The date that is so many days after 1970-01-01. Years begin in March here, so
+/// that the day of a leap year is the last of its year.
+fn date(days: u64) -> (u64, u64, u64) {
+    const FOUR_CENTURIES: u64 = 146_097;
+    /// From 0000-03-01 to 1970-01-01.
+    const BEFORE_1970: u64 = 719_468;
+    let days = days + BEFORE_1970;
+    let (era, day) = (days / FOUR_CENTURIES, days % FOUR_CENTURIES);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day_of_month = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (era * 400 + year + next, month, day_of_month)
+}
+
 impl Add<Duration> for UnixTime {
     type Output = Self;
 
@@ -74,5 +111,28 @@ impl From<SystemTime> for UnixTime {
 impl From<UnixTime> for SystemTime {
     fn from(time: UnixTime) -> Self {
         UNIX_EPOCH + Duration::from_millis(time.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_shown_as_rfc_3339_writes_them() {
+        for (secs, shown) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_767_225_599, "2025-12-31T23:59:59Z"),
+            (1_767_225_600, "2026-01-01T00:00:00Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+            (u64::MAX / 1000, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(UnixTime::from_secs(secs).to_string(), shown);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What can be wrong with VAPID credentials.
 
 use crate::key::KeyError;
+use crate::time::UnixTime;
 
 /// Why VAPID credentials are refused. The sender is at fault; the message says
 /// what to mend and shows neither the token nor the key.
@@ -45,18 +46,24 @@ pub enum VapidError {
          within 24 hours (RFC 8292 §2)"
     )]
     ExpiryMalformed(&'static str),
-    /// 8292-4.2-i3.
-    #[error("the VAPID token expired {0} seconds ago: sign a new one, and check the clock")]
-    Expired(u64),
-    /// 8292-2-d.
+    /// 8292-4.2-i3: by how many seconds, and the time of the service.
     #[error(
-        "the VAPID token expires in {0} seconds; more than 86400 (24 hours) is not allowed \
-         (RFC 8292 §2)"
+        "the VAPID token expired {0} seconds ago by the clock of this service, which shows {1}: \
+         sign a new one, and set the clock that is wrong"
     )]
-    ExpiryTooFar(u64),
-    /// RFC 7519 §4.1.5.
-    #[error("the nbf of the VAPID token is {0} seconds ahead: check the sender's clock")]
-    NotYetValid(u64),
+    Expired(u64, UnixTime),
+    /// 8292-2-d: in how many seconds, and the time of the service.
+    #[error(
+        "the VAPID token expires in {0} seconds by the clock of this service, which shows {1}; \
+         more than 86400 (24 hours) is not allowed (RFC 8292 §2)"
+    )]
+    ExpiryTooFar(u64, UnixTime),
+    /// RFC 7519 §4.1.5: by how many seconds, and the time of the service.
+    #[error(
+        "the nbf of the VAPID token is {0} seconds ahead of the clock of this service, which \
+         shows {1}: set the clock that is wrong"
+    )]
+    NotYetValid(u64, UnixTime),
     /// 8292-2-b.
     #[error("the aud of the VAPID token is {got}; the origin of this push service is {expected}")]
     Audience {

@@ -165,7 +165,10 @@ impl Credentials {
         if let Ok(not_before) = jwt.date("nbf")
             && not_before > now + leeway
         {
-            return Err(VapidError::NotYetValid(not_before.since(now).as_secs()));
+            return Err(VapidError::NotYetValid(
+                not_before.since(now).as_secs(),
+                now,
+            ));
         }
         jwt.check_signature(&self.key)?;
         Ok(verified)
@@ -180,11 +183,15 @@ impl Verified {
     /// [`VapidError::Expired`] and [`VapidError::ExpiryTooFar`].
     pub fn still_valid(&self, leeway: Duration, now: UnixTime) -> Result<(), VapidError> {
         if now > self.expires_at + leeway {
-            return Err(VapidError::Expired(now.since(self.expires_at).as_secs()));
+            return Err(VapidError::Expired(
+                now.since(self.expires_at).as_secs(),
+                now,
+            ));
         }
         if self.expires_at > now + MAX_LIFETIME + leeway {
             return Err(VapidError::ExpiryTooFar(
                 self.expires_at.since(now).as_secs(),
+                now,
             ));
         }
         Ok(())

@@ -67,8 +67,17 @@ fn the_example_of_rfc8292_2_4() {
     assert_eq!(verified.expires_at, UnixTime::from_secs(exp));
     assert_eq!(verified.subject.as_deref(), Some("mailto:push@example.com"));
     assert_eq!(verified.audience, AudienceForm::Exact);
-    assert_eq!(at(exp + 61), Err(VapidError::Expired(61)));
-    assert_eq!(at(exp - 86_461), Err(VapidError::ExpiryTooFar(86_461)));
+    assert_eq!(
+        at(exp + 61),
+        Err(VapidError::Expired(61, UnixTime::from_secs(exp + 61)))
+    );
+    assert_eq!(
+        at(exp - 86_461),
+        Err(VapidError::ExpiryTooFar(
+            86_461,
+            UnixTime::from_secs(exp - 86_461)
+        ))
+    );
 }
 
 #[test]
@@ -92,8 +101,17 @@ fn a_kept_result_is_asked_again() {
     let verified = verify(&good_token()).unwrap();
     let at = |time| verified.still_valid(LEEWAY, UnixTime::from_secs(time));
     assert_eq!(at(NOW + 3600), Ok(()));
-    assert_eq!(at(NOW + 3661), Err(VapidError::Expired(61)));
-    assert_eq!(at(NOW - 86_400), Err(VapidError::ExpiryTooFar(90_000)));
+    assert_eq!(
+        at(NOW + 3661),
+        Err(VapidError::Expired(61, UnixTime::from_secs(NOW + 3661)))
+    );
+    assert_eq!(
+        at(NOW - 86_400),
+        Err(VapidError::ExpiryTooFar(
+            90_000,
+            UnixTime::from_secs(NOW - 86_400)
+        ))
+    );
 
     let digest = |text: &str| parse(text).unwrap().unwrap().digest();
     let (t, k) = (good_token(), key());
