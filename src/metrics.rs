@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::config::Limits;
 use crate::latency::Latency;
+use crate::memory;
 use crate::store::Usage;
 
 /// Why something was refused or ended.
@@ -35,6 +36,12 @@ pub struct Tolerance {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Setting {
     setting: &'static str,
+}
+
+/// A bound by its setting, or `memory`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Bound {
+    bound: &'static str,
 }
 
 /// A task of the service by its name.
@@ -88,6 +95,8 @@ metrics! {
     bodies: Gauge = "bodies",
     /// What the gauges of the same names may be at most, by setting
     limits: Family<Setting, Gauge> = "limit",
+    /// 1 while 90 % of what the gauge or the memory may be at most is reached, by bound
+    overloaded: Family<Bound, Gauge> = "overloaded",
     /// User agents that are connected by WebSocket now
     user_agents: Gauge = "user_agents",
     /// GETs that are held now
@@ -225,6 +234,12 @@ impl Metrics {
         self.cut.get_or_create(&reason).inc();
     }
 
+    /// Says whether something is near its bound.
+    pub fn overload(&self, bound: &'static str, is_near: bool) {
+        let gauge = self.overloaded.get_or_create(&Bound { bound });
+        gauge.set(i64::from(is_near));
+    }
+
     /// Counts a background task that ended unasked and is started again.
     pub fn restart(&self, task: &'static str) {
         self.task_restarts.get_or_create(&TaskName { task }).inc();
@@ -275,7 +290,7 @@ impl Metrics {
         set(&self.receipt_subscriptions, usage.receipt_subscriptions);
         set(&self.disk_bytes, usage.disk_bytes);
         set(&self.damaged_records, usage.damaged);
-        set(&self.resident_memory_bytes, resident_memory().unwrap_or(0));
+        set(&self.resident_memory_bytes, memory::resident().unwrap_or(0));
         set(&self.tasks, tasks().unwrap_or(0));
         set(&self.disk_free_bytes, usage.free_bytes);
         set(&self.store_failing, usage.failing.into());
@@ -325,16 +340,6 @@ fn set(gauge: &Gauge, value: u64) {
 fn tasks() -> Option<u64> {
     let runtime = Handle::try_current().ok()?;
     u64::try_from(runtime.metrics().num_alive_tasks()).ok()
-}
-
-/// What Linux says of this process, in octets (proc_pid_status(5)).
-fn resident_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use crate::limits::Limit;
 use crate::proxies::{Mistakes, Proxies};
 use crate::random::random;
 use crate::rates::Rates;
+use crate::readiness::Readiness;
 use crate::server::Stopping;
 use crate::service::PushService;
 use crate::shares::{Place, Pool};
@@ -87,6 +88,8 @@ pub struct Site {
     pub rates: Rates,
     /// The proxies that are believed.
     pub proxies: Proxies,
+    /// Whether it can do its work.
+    pub readiness: Readiness,
     /// What is told of those that are not as they have to be.
     pub mistakes: Mistakes,
     /// The connections to the public listener. Of the clients of a trusted
@@ -125,6 +128,7 @@ impl Site {
             admission,
             rates,
             proxies,
+            readiness: Readiness::default(),
             mistakes,
             connections,
             places,
@@ -224,7 +228,7 @@ async fn answer(
         Some(("receipt-subscription", token)) => {
             return subscription::held(site, address, parts, Held::Receipts(token)).await;
         }
-        _ => status::page(site, &parts.method, path).await?,
+        _ => status::page(site, parts).await?,
     };
     Ok(Answer::Reply(reply))
 }
@@ -248,7 +252,7 @@ pub async fn route_admin(
             Some(file) if status::is_get(&parts.method) => Ok(Answer::Reply(file)),
             Some(_) => Err(Error::MethodNotAllowed(status::GET)),
             None => {
-                let page = status::page(site, &parts.method, path).await;
+                let page = status::page(site, parts).await;
                 page.map(Answer::Reply)
             }
         },

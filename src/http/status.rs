@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Reply, Site, text};
 use crate::error::Error;
+use crate::readiness;
 use crate::telemetry::exposition::Format;
 
 pub(super) const JSON: &str = "application/json";
@@ -23,7 +24,8 @@ pub(super) fn is_health(path: &str) -> bool {
 }
 
 /// Answers a request for a page by its path.
-pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Reply, Error> {
+pub(super) async fn page(site: &Site, parts: &request::Parts) -> Result<Reply, Error> {
+    let method = &parts.method;
     let get = |reply| {
         if is_get(method) {
             Ok(reply)
@@ -31,6 +33,7 @@ pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Rep
             Err(Error::MethodNotAllowed(GET))
         }
     };
+    let path = parts.uri.path();
     match path {
         "/" => get(home(site)),
         "/errors" => get(text(
@@ -40,7 +43,8 @@ pub(super) async fn page(site: &Site, method: &Method, path: &str) -> Result<Rep
         // The process answers: do not restart it.
         _ if is_health(path) => get(text(JSON, r#"{"status":"ok"}"#)),
         // It can do its work: send traffic here.
-        "/ready" | "/__heartbeat__" => get(ready(site).await),
+        "/ready" | "/__heartbeat__" if !is_get(method) => Err(Error::MethodNotAllowed(GET)),
+        "/ready" | "/__heartbeat__" => Ok(ready(site, parts.uri.query()).await),
         "/version" | "/__version__" => get(text(JSON, version())),
         _ => Err(Error::NotFound),
     }
@@ -55,6 +59,8 @@ pub(super) fn metrics(site: &Site, parts: &request::Parts) -> Result<Reply, Erro
         let counters = site.service.metrics();
         counters.requests.set(count(site.in_progress()));
         counters.bodies.set(count(site.arriving()));
+        // It sets its gauges.
+        readiness::overloaded(site);
         let metrics = format.of(site.service.metrics_text());
         Ok(text(format.content_type(), metrics))
     } else {
@@ -67,16 +73,26 @@ pub fn is_get(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 
-async fn ready(site: &Site) -> Reply {
-    let store = if site.service.flush().await.is_ok() {
-        "ok"
-    } else {
-        "error"
+/// Readiness, of which at most one look a second is taken. Being near a bound is
+/// no reason to fail, because it would take a service that is alone out of use;
+/// those who choose between several ask for that by `?overloaded=fail`.
+async fn ready(site: &Site, query: Option<&str>) -> Reply {
+    let seen = site.readiness.seen().await;
+    let (store, overloaded) = match seen {
+        // What was seen may be a second old, a failure of the store is known at once.
+        Some(seen) => (seen.store && site.service.store_is_well(), seen.overloaded),
+        None => (false, Vec::new()),
     };
     let draining = site.stopping.is_leaving();
-    let ready = store == "ok" && !draining;
-    let status = if ready { "ok" } else { "error" };
-    let body = json!({ "status": status, "store": store, "draining": draining });
+    let is_enough = overloaded.is_empty() || query != Some("overloaded=fail");
+    let ready = store && !draining && is_enough;
+    let word = |is_well| if is_well { "ok" } else { "error" };
+    let body = json!({
+        "status": word(ready),
+        "store": word(store),
+        "draining": draining,
+        "overloaded": overloaded,
+    });
     let mut reply = text(JSON, body.to_string());
     if !ready {
         *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

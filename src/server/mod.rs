@@ -28,6 +28,7 @@ use crate::config::{Config, FileMode, PublicUrl, SocketOthers};
 use crate::expiry;
 use crate::http::Site;
 use crate::keys;
+use crate::readiness;
 use crate::service::PushService;
 use crate::store::{self, Store};
 use crate::systemd::{self, Inherited};
@@ -265,6 +266,7 @@ impl Server {
         // files, on the counters.
         tasks.restart("expiry", site, expiry::run);
         tasks.restart("history", site, history::run);
+        tasks.restart("readiness", site, readiness::run);
         tasks.restart("log-summary", site, |site| async move {
             site.admin.log().count().await;
         });

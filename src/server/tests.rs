@@ -108,7 +108,13 @@ async fn a_task_that_the_service_needs_ends_it_by_name() {
 
 #[tokio::test(start_paused = true)]
 async fn other_tasks_are_started_again_and_counted() {
-    for name in ["expiry", "history", "log-summary", "certificate-reload"] {
+    for name in [
+        "expiry",
+        "history",
+        "readiness",
+        "log-summary",
+        "certificate-reload",
+    ] {
         let (mut server, folder) = bound().await;
         server.tls = Some(Arc::new(certificate(folder.path())));
         let site = Arc::clone(&server.site);

@@ -168,6 +168,8 @@ pub struct Usage {
     pub disk_bytes: u64,
     /// Records that failed their checksum or could not be read, set aside.
     pub damaged: u64,
+    /// Changes that wait for the disk; 0 for an engine without one.
+    pub waiting: u64,
     /// Octets that are free on the disk; 0 for an engine without one.
     pub free_bytes: u64,
     /// Whether the engine takes no changes now.

@@ -1,8 +1,14 @@
 //! What people and machines look at.
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
 use crate::support::http::{self, http2};
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
+use crate::support::user_agent::{PATIENCE, UserAgent};
 
 #[tokio::test]
 async fn health_readiness_and_version_are_there_under_both_names() {
@@ -82,6 +88,33 @@ async fn metrics_are_on_the_admin_listener_alone() {
             .status,
         200
     );
+}
+
+#[tokio::test]
+async fn readiness_says_what_is_near_its_bound_and_fails_by_it_if_asked_to() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| config.limits.user_agents = 2).await;
+    let ready = async |path| {
+        let reply = server.get(path).await;
+        let body: Value = serde_json::from_slice(&reply.body).unwrap();
+        (reply.status.as_u16(), body)
+    };
+    let body = json!({ "status": "ok", "store": "ok", "draining": false, "overloaded": [] });
+    assert_eq!(ready("/ready?overloaded=fail").await, (200, body));
+    let gauge = "bugle_overloaded{bound=\"limits.user_agents\"}";
+    assert_eq!(server.metric(gauge).await, 0.0);
+    let _one = UserAgent::connect(&server).await;
+    let _two = UserAgent::connect(&server).await;
+    let near = async {
+        while ready("/ready").await.1["overloaded"] != json!(["limits.user_agents"]) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, near).await.expect("it is seen");
+    assert_eq!(ready("/ready").await.0, 200);
+    let (status, body) = ready("/ready?overloaded=fail").await;
+    assert_eq!((status, &body["status"]), (503, &json!("error")));
+    assert_eq!(server.metric(gauge).await, 1.0);
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ async fn no_label_holds_a_capability_an_address_or_a_key() {
     let text = exposition(server, "*/*").await.text();
     let labels = labels(&text);
     for (name, value) in &labels {
-        let known = ["reason", "what", "setting", "code", "le"];
+        let known = ["reason", "what", "setting", "bound", "code", "le"];
         assert!(known.contains(&&**name), "{name}={value}");
         let of_ours = value
             .chars()
@@ -147,7 +147,7 @@ async fn no_label_holds_a_capability_an_address_or_a_key() {
         assert!(value.len() <= 40, "{name}={value}");
     }
     let named: BTreeSet<_> = labels.iter().map(|(name, _)| &**name).collect();
-    assert_eq!(named.len(), 5, "{named:?}");
+    assert_eq!(named.len(), 6, "{named:?}");
     let last = |url: &str| url.rsplit('/').next().unwrap().to_owned();
     let secrets = [
         &scene.user_agent.uaid,

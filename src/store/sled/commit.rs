@@ -55,6 +55,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 pub(super) struct Committer {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    /// How many places there are.
+    most: usize,
     bytes: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
@@ -140,9 +142,11 @@ impl Committer {
             let shared = Arc::clone(&shared);
             move || shared.run(sync)
         })?;
+        let most = waiting.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
             shared,
-            places: Arc::new(Semaphore::new(waiting.clamp(1, Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(most)),
+            most,
             bytes: Arc::new(Semaphore::new(UNSYNCED_BYTES)),
             thread: Some(thread),
         })
@@ -169,6 +173,11 @@ impl Committer {
         self.health()?;
         let place = Arc::clone(&self.places).acquire_owned().await;
         place.map_err(|_| ended())
+    }
+
+    /// How many wait for the disk.
+    pub(super) fn waiting(&self) -> u64 {
+        self.most.saturating_sub(self.places.available_permits()) as u64
     }
 
     /// Leave to change `keys` keys with records of `bytes` octets in all.

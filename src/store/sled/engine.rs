@@ -219,6 +219,7 @@ impl Engine {
         drop(state);
         Usage {
             disk_bytes: self.db.size_on_disk().unwrap_or_default(),
+            waiting: self.committer.waiting(),
             ..usage
         }
     }

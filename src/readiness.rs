@@ -1,0 +1,154 @@
+//! Whether the service can do its work, and whether it is near its bounds
+//! (`/ready`). It is looked at once for all who ask: an answer costs a stranger's
+//! request nothing that lasts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+
+use crate::http::Site;
+use crate::memory;
+
+/// For how long what was seen is told to others.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long the disk may take to confirm that it keeps what is written.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// From which part of a bound on, in percent, the service counts as overloaded.
+const NEAR: u64 = 90;
+
+/// What was seen of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// When.
+    at: Instant,
+    /// Whether the store takes changes and the disk keeps them.
+    pub store: bool,
+    /// What is near its bound: settings, and `memory`.
+    pub overloaded: Vec<&'static str>,
+}
+
+/// What was seen last, and who wants to know.
+pub struct Readiness {
+    asked: Notify,
+    seen: watch::Sender<Option<Seen>>,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self {
+            asked: Notify::new(),
+            seen: watch::Sender::new(None),
+        }
+    }
+}
+
+impl Readiness {
+    /// What was seen within the last second. Returns `None` if nobody looked in
+    /// time, although this asked for it.
+    pub async fn seen(&self) -> Option<Seen> {
+        let mut seen = self.seen.subscribe();
+        if let Some(seen) = &*seen.borrow_and_update()
+            && seen.at.elapsed() < FRESH
+        {
+            return Some(seen.clone());
+        }
+        self.asked.notify_one();
+        // A little longer than the look itself takes at most.
+        timeout(PATIENCE + FRESH, seen.changed()).await.ok()?.ok()?;
+        seen.borrow().clone()
+    }
+}
+
+/// Looks at the service whenever somebody asks, one look at a time, until it is
+/// cancelled.
+pub async fn run(site: Arc<Site>) {
+    loop {
+        site.readiness.asked.notified().await;
+        let flushed = timeout(PATIENCE, site.service.flush()).await;
+        let seen = Seen {
+            at: Instant::now(),
+            store: flushed.is_ok_and(|flushed| flushed.is_ok()),
+            overloaded: overloaded(&site),
+        };
+        site.readiness.seen.send_replace(Some(seen));
+    }
+}
+
+/// What is near its bound, also told to the metrics.
+pub fn overloaded(site: &Site) -> Vec<&'static str> {
+    let service = &site.service;
+    let (limits, metrics) = (&service.config().limits, service.metrics());
+    let memory = memory::resident().zip(memory::limit());
+    let (resident, memory_limit) = memory.unwrap_or((0, u64::MAX));
+    let bounds = [
+        (
+            "limits.connections",
+            u64::try_from(metrics.connections.get()).unwrap_or(0),
+            limits.connections as u64,
+        ),
+        (
+            "limits.user_agents",
+            site.connected() as u64,
+            limits.user_agents as u64,
+        ),
+        (
+            "limits.requests",
+            site.in_progress() as u64,
+            limits.requests as u64,
+        ),
+        (
+            "limits.bodies",
+            site.arriving() as u64,
+            limits.bodies as u64,
+        ),
+        (
+            "limits.waiting_for_disk",
+            service.usage().waiting,
+            limits.waiting_for_disk as u64,
+        ),
+        ("memory", resident, memory_limit),
+    ];
+    let near = bounds.map(|(bound, current, limit)| {
+        let is_near = limit > 0 && current.saturating_mul(100) >= limit.saturating_mul(NEAR);
+        metrics.overload(bound, is_near);
+        is_near.then_some(bound)
+    });
+    near.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::server::tests::bound;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_ask_within_a_second_share_one_look() {
+        let (server, _folder) = bound().await;
+        let site = Arc::clone(server.site());
+        let looking = tokio::spawn(run(Arc::clone(&site)));
+        let many = || join_all((0..100).map(|_| site.readiness.seen()));
+        let first = many().await;
+        let one = first[0].clone().expect("it is looked at");
+        assert!(one.store && one.overloaded.is_empty(), "{one:?}");
+        assert!(first.iter().all(|seen| seen.as_ref() == Some(&one)));
+        assert_eq!(site.readiness.seen().await, Some(one.clone()));
+        tokio::time::advance(FRESH).await;
+        let later = site.readiness.seen().await.expect("it is looked at");
+        assert!(later.at >= one.at + FRESH);
+        looking.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_for_a_look() {
+        let (server, _folder) = bound().await;
+        assert_eq!(server.site().readiness.seen().await, None);
+    }
+}
