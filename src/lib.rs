@@ -40,6 +40,7 @@ mod random;
 mod rates;
 mod readiness;
 mod service;
+mod service_clock;
 mod shares;
 mod store;
 mod telemetry;

@@ -176,6 +176,8 @@ metrics! {
     resident_memory_bytes: Gauge = "resident_memory_bytes",
     /// Tasks of the runtime that have not ended
     tasks: Gauge = "tasks",
+    /// How often the wall clock was set by 5 seconds or more while the service ran
+    clock_steps: Counter = "clock_steps",
     /// Background tasks that ended unasked, which is a bug, and were started again, by name
     task_restarts: Family<TaskName, Counter> = "task_restarts",
 }

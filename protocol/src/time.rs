@@ -36,6 +36,11 @@ impl UnixTime {
         self.0 / 1000
     }
 
+    /// `by_ms` milliseconds later, or earlier if that is negative.
+    pub const fn moved(self, by_ms: i64) -> Self {
+        Self(self.0.saturating_add_signed(by_ms))
+    }
+
     /// How long it is from `earlier` to this time; zero when `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

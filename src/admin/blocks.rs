@@ -47,7 +47,10 @@ pub(super) async fn resource(
                 let problem = format!("a note has at most {LONGEST_NOTE} characters");
                 return Err(AdminError::Body(problem).into());
             }
-            service.blocks().block(who, &note, service.now()).await?;
+            service
+                .blocks()
+                .block(who, &note, service.wall_clock())
+                .await?;
             match who {
                 Blocked::Key(_) => "blockKey",
                 Blocked::Addresses(_) => "blockAddresses",
@@ -69,7 +72,7 @@ pub(super) async fn resource(
     };
     site.admin
         .audit
-        .note(&caller, action, &subject, service.now());
+        .note(&caller, action, &subject, service.wall_clock());
     Ok(done())
 }
 

@@ -52,6 +52,6 @@ pub(super) async fn resource(request: Request<'_, impl Content>, id: &str) -> Re
     };
     site.admin
         .audit
-        .note(&caller, action, id.as_str(), service.now());
+        .note(&caller, action, id.as_str(), service.wall_clock());
     Ok(done())
 }

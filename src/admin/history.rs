@@ -175,7 +175,7 @@ impl Kept {
         let refusals = refused.iter().map(|(_, count)| count).sum();
         let gauge = |value: i64| u64::try_from(value).unwrap_or(0);
         let sample = Sample {
-            at: service.now().as_millis(),
+            at: service.wall_clock().as_millis(),
             connections: gauge(metrics.connections.get()),
             user_agents: gauge(metrics.user_agents.get()),
             monitors: gauge(metrics.monitors.get()),

@@ -31,7 +31,7 @@ pub(super) async fn resource(request: Request<'_, impl Content>) -> Result<Reply
             let filter: LogFilter = filter.parse().map_err(AdminError::Filter)?;
             let subject = filter.as_str().to_owned();
             log.set_filter(filter);
-            let now = site.service.now();
+            let now = site.service.wall_clock();
             site.admin.audit.note(&caller, "setLog", &subject, now);
             Ok(done())
         }

@@ -282,7 +282,7 @@ fn drain(site: &Site, caller: &Caller) -> Result<Reply, Error> {
     caller.may_change()?;
     site.admin
         .audit
-        .note(caller, "drain", "", site.service.now());
+        .note(caller, "drain", "", site.service.wall_clock());
     site.stopping.ask();
     let mut reply = Reply::new(Full::default());
     *reply.status_mut() = StatusCode::ACCEPTED;

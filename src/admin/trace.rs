@@ -52,9 +52,10 @@ struct ToldEvent {
 }
 
 impl ToldEvent {
-    fn new(at: UnixTime, event: &'static str) -> Self {
+    /// `at` is service time; what is told is the wall clock.
+    fn new(service: &PushService, at: UnixTime, event: &'static str) -> Self {
         Self {
-            at: at.as_millis(),
+            at: service.time().wall_at(at).as_millis(),
             event,
             code: None,
         }
@@ -78,7 +79,7 @@ pub(super) async fn find(request: Request<'_, impl Content>) -> Result<Reply, Er
     for journey in &journeys {
         messages.push(tell(service, journey).await?);
     }
-    let since = since.as_millis();
+    let since = service.time().wall_at(since).as_millis();
     Ok(json_reply(
         &json!({ "kind": kind, "since": since, "messages": messages }),
     ))
@@ -104,15 +105,15 @@ async fn tell(service: &PushService, journey: &Journey) -> Result<Told, Error> {
         channel: it.channel,
         subscription: it.subscription,
     };
-    let mut events = vec![ToldEvent::new(it.accepted_at, "accepted")];
-    events.extend(it.stored_at.map(|at| ToldEvent::new(at, "stored")));
+    let mut events = vec![ToldEvent::new(service, it.accepted_at, "accepted")];
+    events.extend(it.stored_at.map(|at| ToldEvent::new(service, at, "stored")));
     let mut state = if it.stored_at.is_some() {
         "waiting"
     } else {
         "dropped"
     };
     for (at, event) in &journey.events {
-        let told = told(*at, *event, state);
+        let told = told(service, *at, *event, state);
         state = if told.event == "delivered" {
             "sent"
         } else {
@@ -123,15 +124,15 @@ async fn tell(service: &PushService, journey: &Journey) -> Result<Told, Error> {
     if state == "waiting" || (state == "sent" && it.stored_at.is_some()) {
         let end = end(service, journey).await?;
         state = end.as_ref().map_or(state, |(state, _)| state);
-        events.extend(end.and_then(|(state, at)| Some(ToldEvent::new(at?, state))));
+        events.extend(end.and_then(|(state, at)| Some(ToldEvent::new(service, at?, state))));
     }
     Ok(Told {
         message: it.id.get().to_string(),
         user_agent: service.handle(it.uaid),
         subscription: service.subscription_handle(&endpoint),
         signed: it.is_signed(),
-        accepted_at: it.accepted_at.as_millis(),
-        expires_at: it.expires_at.as_millis(),
+        accepted_at: service.time().wall_at(it.accepted_at).as_millis(),
+        expires_at: service.time().wall_at(it.expires_at).as_millis(),
         urgency: it.urgency.as_str(),
         size: it.size,
         state,
@@ -139,7 +140,7 @@ async fn tell(service: &PushService, journey: &Journey) -> Result<Told, Error> {
     })
 }
 
-fn told(at: UnixTime, event: Event, state: &str) -> ToldEvent {
+fn told(service: &PushService, at: UnixTime, event: Event, state: &str) -> ToldEvent {
     let name = match event {
         Event::Delivered => "delivered",
         // How an RFC 8030 user agent acknowledges.
@@ -148,7 +149,7 @@ fn told(at: UnixTime, event: Event, state: &str) -> ToldEvent {
         Event::Withdrawn => "withdrawn",
         Event::Dropped => "dropped",
     };
-    let mut told = ToldEvent::new(at, name);
+    let mut told = ToldEvent::new(service, at, name);
     if let Event::Acknowledged(code) = event {
         told.code = Some(code);
     }

@@ -66,7 +66,7 @@ pub(super) async fn remove(request: Request<'_, impl Content>) -> Result<Reply, 
     let handle = service.handle(uaid);
     site.admin
         .audit
-        .note(&caller, "dropUserAgent", &handle, service.now());
+        .note(&caller, "dropUserAgent", &handle, service.wall_clock());
     Ok(json_reply(
         &json!({ "handle": handle, "subscriptions": ended }),
     ))
@@ -90,7 +90,7 @@ pub(super) async fn remove_subscription(
     let handle = service.handle(uaid);
     site.admin
         .audit
-        .note(&caller, "dropSubscription", &handle, service.now());
+        .note(&caller, "dropSubscription", &handle, service.wall_clock());
     Ok(json_reply(&json!({ "handle": handle, "subscriptions": 1 })))
 }
 

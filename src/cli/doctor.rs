@@ -9,6 +9,7 @@ mod push;
 mod refusal;
 mod report;
 mod site;
+mod wall_clock;
 mod websocket;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use super::config_args::ConfigArgs;
 use super::{Failure, stop_signal};
 use crate::Config;
 use crate::client::{Dialer, PATIENCE};
+use crate::time::Clock;
 
 pub(super) const EXAMPLE: &str = "\
 Without a URL it looks at the service of the configuration, through its public URL and on this
@@ -150,6 +152,10 @@ impl Visit {
                 report.add(Check::Disk, machine::disk(config, self.limit).await);
                 report.add(Check::Data, machine::data(config));
                 report.add(Check::Space, machine::space(config));
+                report.add(
+                    Check::WallClock,
+                    wall_clock::check(config, &Clock::system()),
+                );
             }
         }
     }

@@ -15,6 +15,7 @@ use super::config_args::ConfigArgs;
 use super::{Failure, files, note, print};
 use crate::config::Config;
 use crate::keys;
+use crate::service_clock::{self, Kept};
 use crate::store::export::{ExportReader, ExportWriter, Record};
 use crate::store::{Found, InsertError, Offline, OpenError, folder_of, guarded, replace};
 use crate::time::Clock;
@@ -184,6 +185,8 @@ fn write_export(
     with_keys: bool,
 ) -> Result<Count, Failure> {
     let mut writer = ExportWriter::begin(BufWriter::new(to), Clock::system().now())?;
+    // The times of an export are those of the wall clock.
+    let offset = offset_of(config)?;
     if with_keys {
         let keys = keys::lines(&config.endpoint_keys_file())?;
         writer.write(&Record::EndpointKeys(keys))?;
@@ -191,11 +194,20 @@ fn write_export(
     let count = guarded(path, || {
         let store = Offline::open(path, config.store.cache)?;
         Ok(each::<Failure>(&store, &mut |record| {
-            Ok(writer.write(record)?)
+            Ok(match offset {
+                0 => writer.write(record)?,
+                _ => writer.write(&record.clone().moved(-offset))?,
+            })
         }))
     })??;
     writer.end()?;
     Ok(count)
+}
+
+/// Service time minus wall clock in the data folder, in milliseconds.
+fn offset_of(config: &Config) -> Result<i64, Failure> {
+    let kept = Kept::read(&config.server.data.join(service_clock::FILE))?;
+    Ok(kept.map_or(0, |kept| kept.offset_ms))
 }
 
 /// A file for its owner alone, synced when it is written.
@@ -254,8 +266,10 @@ fn read_export<R: io::BufRead>(
 ) -> Result<Count, Failure> {
     let mut count = Count::default();
     let mut keys = Vec::new();
+    let offset = offset_of(config)?;
     while let Some(record) = reader.next()? {
         let line = reader.lines();
+        let record = record.moved(offset);
         new.insert(&record)
             .map_err(|error: InsertError| format!("line {line} of the export: {error}"))?;
         count.add(&record);

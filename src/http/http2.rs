@@ -338,7 +338,7 @@ impl Exchange {
 
     /// RFC 9110 §6.6.1; of HTTP/1.1 hyper takes care.
     fn date(&self, headers: &mut HeaderMap) {
-        let now = httpdate::fmt_http_date(self.peer.site.service.now().into());
+        let now = httpdate::fmt_http_date(self.peer.site.service.wall_clock().into());
         if let Ok(date) = HeaderValue::from_str(&now) {
             headers.insert(DATE, date);
         }

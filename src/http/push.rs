@@ -55,7 +55,9 @@ async fn post(
     begun: Option<Place>,
 ) -> Result<Reply, Error> {
     let (began, service) = (Instant::now(), &site.service);
-    let span = service.traces().accept(headers, began, || service.now());
+    let span = service
+        .traces()
+        .accept(headers, began, || service.wall_clock());
     let request = Request {
         address,
         headers,

@@ -30,6 +30,7 @@ use crate::http::Site;
 use crate::keys;
 use crate::readiness;
 use crate::service::PushService;
+use crate::service_clock::{self, ServiceClock};
 use crate::store::{self, Store};
 use crate::systemd::{self, Inherited};
 use crate::telemetry::log::Log;
@@ -80,6 +81,7 @@ struct Folder {
     keyring: Keyring,
     admin: Admin,
     blocks: Blocks,
+    time: ServiceClock,
 }
 
 impl Folder {
@@ -87,13 +89,16 @@ impl Folder {
     ///
     /// # Errors
     /// The first thing that is in the way.
-    fn open(config: Config, log: Log, clock: &Clock) -> Result<Self, StartError> {
+    fn open(config: Config, log: Log, clock: Clock) -> Result<Self, StartError> {
         let blocks = config.server.data.join("blocks.json");
+        let time = config.server.data.join(service_clock::FILE);
         Ok(Self {
             store: store::open(&config)?,
             keyring: keys::load_or_make(&config.endpoint_keys_file())?,
             admin: Admin::open(&config, log, clock.now())?,
             blocks: Blocks::open(blocks, config.admin.blocks)?,
+            // Last: the time that opening took is no step of the clock.
+            time: ServiceClock::open(clock, time)?,
             config,
         })
     }
@@ -155,18 +160,18 @@ impl Server {
         };
         let admin_socket = open_unix(config.admin.socket.as_deref(), mode, "admin.socket")?;
         // On a thread of its own, so that a signal is heard meanwhile.
-        let opening = clock.clone();
-        let opened = spawn_blocking(move || Folder::open(config, log, &opening));
+        let opened = spawn_blocking(move || Folder::open(config, log, clock));
         let Folder {
             config,
             store,
             keyring,
             admin: api,
             blocks,
+            time,
         } = opened.await??;
         let listening_at = public.local_addr().unwrap_or(config.server.listen);
         let public_url = config.public_url(listening_at);
-        let service = PushService::new(config, public_url, store, keyring, blocks, clock, traces);
+        let service = PushService::new(config, public_url, store, keyring, blocks, time, traces);
         let site = Arc::new(Site::new(service, api));
         Ok(Self {
             site,
@@ -265,6 +270,7 @@ impl Server {
         // What these do next depends on nothing that they keep: on the store, on
         // files, on the counters.
         tasks.restart("expiry", site, expiry::run);
+        tasks.restart("clock", site, service_clock::run);
         tasks.restart("history", site, history::run);
         tasks.restart("readiness", site, readiness::run);
         tasks.restart("log-summary", site, |site| async move {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::admin::access::TokenError;
 use crate::blocks::BlocksError;
 use crate::keys::KeysError;
+use crate::service_clock::ClockError;
 use crate::store::OpenError;
 use crate::systemd::InheritedError;
 use crate::tls::TlsError;
@@ -29,6 +30,9 @@ pub enum StartError {
     /// The blocks cannot be read.
     #[error(transparent)]
     Blocks(#[from] BlocksError),
+    /// What is kept of the clock cannot be read.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),

@@ -9,6 +9,7 @@
 //! 4. The store is made durable, and the admin listener, where all of this can
 //!    be watched, ends.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::Site;
+use crate::service_clock;
 use crate::systemd;
 
 use super::tasks::Tasks;
@@ -112,7 +114,7 @@ impl Drop for Crowd {
 }
 
 /// Goes the whole way.
-pub(super) async fn stop(site: &Site, public: Crowd, admin: Crowd) {
+pub(super) async fn stop(site: &Arc<Site>, public: Crowd, admin: Crowd) {
     let server = &site.service.config().server;
     systemd::stopping("Stopping: not ready any more");
     tracing::info!(notice = ?server.stop_notice, "stopping: not ready any more");
@@ -134,6 +136,7 @@ pub(super) async fn stop(site: &Site, public: Crowd, admin: Crowd) {
     if site.service.flush().await.is_err() {
         tracing::error!("the store could not be made durable");
     }
+    service_clock::keep_at_end(site).await;
     site.admin.end_streams();
     admin.end(LAST_LOOKS.min(server.drain)).await;
     tracing::info!("stopped");

@@ -110,6 +110,7 @@ async fn a_task_that_the_service_needs_ends_it_by_name() {
 async fn other_tasks_are_started_again_and_counted() {
     for name in [
         "expiry",
+        "clock",
         "history",
         "readiness",
         "log-summary",

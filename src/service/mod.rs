@@ -22,6 +22,7 @@ use crate::compat::Compat;
 use crate::config::{Config, PublicUrl};
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::service_clock::ServiceClock;
 use crate::store::{ReceiptStatus, Store, StoreError, Usage};
 use crate::telemetry::traces::Traces;
 use crate::time::Clock;
@@ -46,7 +47,7 @@ pub struct PushService {
     public_url: PublicUrl,
     config: Config,
     compat: Compat,
-    clock: Clock,
+    time: ServiceClock,
     metrics: Metrics,
     trace: Trace,
     traces: Traces,
@@ -61,7 +62,7 @@ impl PushService {
         store: Arc<dyn Store>,
         keyring: Keyring,
         blocks: Blocks,
-        clock: Clock,
+        time: ServiceClock,
         traces: Traces,
     ) -> Self {
         let compat = Compat::new(&config.compat);
@@ -75,7 +76,7 @@ impl PushService {
         let live = Live::new(config.limits.live_receipts);
         let subscribers = Subscribers::new(config.limits.subscriptions);
         let metrics = Metrics::new(&config.limits);
-        let trace = Trace::new(config.trace.messages, clock.now());
+        let trace = Trace::new(config.trace.messages, time.now());
         Self {
             store,
             clients,
@@ -86,7 +87,7 @@ impl PushService {
             public_url,
             config,
             compat,
-            clock,
+            time,
             metrics,
             trace,
             traces,
@@ -151,14 +152,24 @@ impl PushService {
         &self.public_url
     }
 
-    /// The clock.
+    /// The clocks below service time.
     pub fn clock(&self) -> &Clock {
-        &self.clock
+        self.time.clock()
     }
 
-    /// The time.
+    /// Service time and the wall clock.
+    pub fn time(&self) -> &ServiceClock {
+        &self.time
+    }
+
+    /// Service time, by which the store counts lifetimes.
     pub fn now(&self) -> UnixTime {
-        self.clock.now()
+        self.time.now()
+    }
+
+    /// What the wall clock shows, for tokens and people.
+    pub fn wall_clock(&self) -> UnixTime {
+        self.time.wall()
     }
 
     /// The broadcasts as they are now.

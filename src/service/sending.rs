@@ -63,7 +63,7 @@ impl PushService {
         let admit = || checks.admit();
         let verified = self
             .verifier
-            .verify(headers, self.now(), &self.metrics, admit);
+            .verify(headers, self.wall_clock(), &self.metrics, admit);
         if let Err(Error::Vapid(VapidError::Signature)) = verified {
             checks.failed();
         }

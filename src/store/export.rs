@@ -53,6 +53,30 @@ pub enum Record {
     Receipt(ReceiptSubscriptionId, Receipt, UnixTime),
 }
 
+impl Record {
+    /// The record with its times `by_ms` milliseconds later, or earlier if that is
+    /// negative.
+    pub fn moved(self, by_ms: i64) -> Self {
+        match self {
+            Self::ReceiptSubscription(id, ends_at) => {
+                Self::ReceiptSubscription(id, ends_at.moved(by_ms))
+            }
+            Self::Message(uaid, id, message) => {
+                let message = NewMessage {
+                    accepted_at: message.accepted_at.moved(by_ms),
+                    expires_at: message.expires_at.moved(by_ms),
+                    ..message
+                };
+                Self::Message(uaid, id, message)
+            }
+            Self::Receipt(id, receipt, expires_at) => {
+                Self::Receipt(id, receipt, expires_at.moved(by_ms))
+            }
+            other => other,
+        }
+    }
+}
+
 /// Why an export cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {

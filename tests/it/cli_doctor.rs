@@ -20,7 +20,7 @@ use crate::support::stand_in::StandIn;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
 
-const ALL: [&str; 15] = [
+const ALL: [&str; 16] = [
     "dns",
     "connect",
     "certificate",
@@ -36,6 +36,7 @@ const ALL: [&str; 15] = [
     "disk",
     "data",
     "space",
+    "wall-clock",
 ];
 
 /// A report for scripts.
@@ -188,11 +189,11 @@ async fn doctor_says_a_line_for_each_check_and_a_summary() {
         );
     }
     // Not faked from elsewhere.
-    let skipped = "skip  file-handles, disk, data, space: `bugle doctor` without a URL";
+    let skipped = "skip  file-handles, disk, data, space, wall-clock: `bugle doctor` without a URL";
     assert!(said.lines().any(|line| line.starts_with(skipped)), "{said}");
     assert_eq!(
         said.lines().last(),
-        Some("10 fine, 0 to look at, 0 wrong, 5 not looked at")
+        Some("10 fine, 0 to look at, 0 wrong, 6 not looked at")
     );
 }
 

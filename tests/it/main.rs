@@ -28,6 +28,7 @@ mod cli_doctor_faults;
 mod cli_packaging;
 mod cli_rfc8030;
 mod cli_tls;
+mod clocks;
 mod compat;
 mod connections;
 mod cors;

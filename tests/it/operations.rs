@@ -20,6 +20,7 @@ const NOT_RUN: &[&str] = &[
     "journalctl ",
     "bugle doctor ",
     "sudo sysctl ",
+    "sudo systemctl enable ",
 ];
 
 /// This user is nobody else.

@@ -28,6 +28,7 @@ pub(super) enum Check {
     Disk,
     Data,
     Space,
+    WallClock,
 }
 
 impl Check {
@@ -47,7 +48,13 @@ impl Check {
     ];
 
     /// On the machine of the service.
-    pub(super) const HERE: [Self; 4] = [Self::FileHandles, Self::Disk, Self::Data, Self::Space];
+    pub(super) const HERE: [Self; 5] = [
+        Self::FileHandles,
+        Self::Disk,
+        Self::Data,
+        Self::Space,
+        Self::WallClock,
+    ];
 
     /// Its name in both forms of the report; never changes.
     fn name(self) -> &'static str {
@@ -67,6 +74,7 @@ impl Check {
             Self::Disk => "disk",
             Self::Data => "data",
             Self::Space => "space",
+            Self::WallClock => "wall-clock",
         }
     }
 }

@@ -276,6 +276,12 @@ impl Server {
         self.clock.advance(by);
     }
 
+    /// Sets its wall clock, in seconds, as a time service does.
+    pub fn set_clock(&self, secs: u64) {
+        assert!(self.running.is_some(), "only our clock can be set");
+        self.clock.set(UnixTime::from_secs(secs));
+    }
+
     /// Its clock's time, in seconds.
     pub fn now(&self) -> u64 {
         self.clock.now().as_secs()

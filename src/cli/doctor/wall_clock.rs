@@ -1,0 +1,84 @@
+//! Whether the wall clock of this machine is one to count on.
+
+use std::time::Duration;
+
+use bugle_protocol::UnixTime;
+
+use super::report::Finding;
+use crate::config::Config;
+use crate::service_clock::{FILE, Kept, STEP, Step};
+use crate::time::Clock;
+
+/// For how long a step is worth a word.
+const RECENT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+const SET_IT: &str = "set the clock, and keep it set (timedatectl set-ntp true)";
+
+const WAIT_FOR_IT: &str = "let services start when the clock is set: systemctl enable \
+                           systemd-time-wait-sync.service, or chrony-wait.service with chrony";
+
+/// By what the service has kept: whether the clock was set under it, and whether
+/// it shows a time before that of the last run.
+pub(super) fn check(config: &Config, clock: &Clock) -> Finding {
+    match Kept::read(&config.server.data.join(FILE)) {
+        Ok(Some(kept)) => judge(&kept, clock.now()),
+        Ok(None) => Finding::skip("the service has not run here yet"),
+        Err(error) => Finding::skip(error.to_string()),
+    }
+}
+
+fn judge(kept: &Kept, now: UnixTime) -> Finding {
+    let shown = kept.reached.moved(-kept.offset_ms);
+    if shown.since(now) >= STEP {
+        return Finding::fail(
+            format!(
+                "the clock shows {now}, which is before {shown}, when the service last ran: right \
+                 VAPID tokens are refused"
+            ),
+            SET_IT,
+        );
+    }
+    match kept.step {
+        Some(Step { at, by_ms }) if now.since(at) < RECENT => {
+            let secs = by_ms / 1000;
+            let finding = Finding::warn(
+                format!(
+                    "the clock was set by {secs:+} s while the service ran, to {at}: right VAPID \
+                     tokens may have been refused before"
+                ),
+                WAIT_FOR_IT,
+            );
+            finding.with("step_s", secs)
+        }
+        _ => Finding::ok("the clock was not set while the service ran, in the last 7 days"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime::from_secs(1_767_225_600);
+
+    #[test]
+    fn steps_and_a_clock_that_is_behind_are_told() {
+        let text = |kept: &Kept, now| format!("{:?}", judge(kept, now));
+        let mut kept = Kept {
+            offset_ms: 0,
+            reached: NOW,
+            step: None,
+        };
+        assert!(text(&kept, NOW).contains("was not set"));
+        let behind = UnixTime::from_secs(NOW.as_secs() - 172_800);
+        assert!(text(&kept, behind).contains("the clock shows 2025-12-30T00:00:00Z"));
+        assert!(judge(&kept, behind).is_fail());
+        kept.step = Some(Step {
+            at: NOW,
+            by_ms: 172_800_000,
+        });
+        kept.offset_ms = -172_800_000;
+        kept.reached = behind;
+        assert!(text(&kept, NOW).contains("set by +172800 s"));
+        assert!(text(&kept, NOW + RECENT).contains("was not set"));
+    }
+}

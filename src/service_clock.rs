@@ -1,0 +1,376 @@
+//! The time by which lifetimes are counted: it goes on with elapsed time, whatever
+//! happens to the wall clock (docs/decisions/0008-time.md).
+//!
+//! How far it is from the wall clock is kept in a file, so that what was stored
+//! with its times keeps its lifetime over a restart.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bugle_protocol::UnixTime;
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::http::Site;
+use crate::keys;
+use crate::time::Clock;
+
+/// A change of the wall clock against elapsed time that is reported as a step.
+/// Smaller ones are what time services do all day.
+pub const STEP: Duration = Duration::from_secs(5);
+
+/// A smaller difference comes from reading two clocks one after the other.
+const NOISE: Duration = Duration::from_millis(50);
+
+/// A change of the offset that is worth a write.
+const KEPT_EXACTLY_TO: Duration = Duration::from_secs(1);
+
+/// How often the wall clock is compared with elapsed time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How old the file may be, so that a wall clock that is behind at the next start
+/// is known to be.
+const KEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// The name of the file in the data folder.
+pub const FILE: &str = "clock.json";
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClockError {
+    /// It is there and cannot be read.
+    #[error("the clock file {}: {}", .0.display(), .1)]
+    File(PathBuf, #[source] io::Error),
+    /// It holds something else.
+    #[error(
+        "the clock file {}: {}; restore it from a copy, or remove it (if the wall clock was ever \
+         set while the service ran, messages then expire earlier or later by as much)",
+        .0.display(), .1
+    )]
+    Text(PathBuf, serde_json::Error),
+}
+
+/// What the file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// Service time minus wall clock, in milliseconds.
+    pub offset_ms: i64,
+    /// The service time when this was written.
+    pub reached: UnixTime,
+    /// The last step of the wall clock.
+    pub step: Option<Step>,
+}
+
+/// A moment at which the wall clock was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What it showed afterwards.
+    pub at: UnixTime,
+    /// By how many milliseconds, negative if it was set back.
+    pub by_ms: i64,
+}
+
+/// Service time, and the wall clock beside it.
+pub struct ServiceClock {
+    clock: Clock,
+    file: PathBuf,
+    /// Service time at some reading of the monotonic clock.
+    began: (UnixTime, Duration),
+    state: Mutex<State>,
+}
+
+struct State {
+    /// As it was when the wall clock was looked at last.
+    offset_ms: i64,
+    step: Option<Step>,
+    /// What the file holds; `None` when nothing was written yet.
+    kept: Option<Kept>,
+    /// Whether the last write failed, and that was logged.
+    is_failing: bool,
+}
+
+impl Kept {
+    /// What the file in the data folder says; `None` if there is none, because the
+    /// service has not run there yet.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds something else.
+    pub fn read(file: &Path) -> Result<Option<Self>, ClockError> {
+        match std::fs::read(file) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(|error| ClockError::Text(file.to_owned(), error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ClockError::File(file.to_owned(), error)),
+        }
+    }
+}
+
+impl ServiceClock {
+    /// Goes on where the file says: as far from the wall clock as before, and not
+    /// before the time that was reached.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be used.
+    pub fn open(clock: Clock, file: PathBuf) -> Result<Self, ClockError> {
+        let kept = Kept::read(&file)?;
+        let (wall, elapsed) = (clock.now(), clock.monotonic());
+        let expected = wall.moved(kept.map_or(0, |kept| kept.offset_ms));
+        let reached = kept.map_or(expected, |kept| kept.reached);
+        if reached.since(expected) >= STEP {
+            tracing::warn!(
+                "the clock of this machine shows {wall}, which is before this service last ran: \
+                 right VAPID tokens are refused until it is set (timedatectl set-ntp true); \
+                 messages keep their lifetimes"
+            );
+        }
+        let now = expected.max(reached);
+        Ok(Self {
+            clock,
+            file,
+            began: (now, elapsed),
+            state: Mutex::new(State {
+                offset_ms: difference(now, wall),
+                step: kept.and_then(|kept| kept.step),
+                kept,
+                is_failing: false,
+            }),
+        })
+    }
+
+    /// Service time. It goes on by elapsed time alone.
+    pub fn now(&self) -> UnixTime {
+        let (time, elapsed) = self.began;
+        time + self.clock.monotonic().saturating_sub(elapsed)
+    }
+
+    /// What the wall clock shows: the time of tokens, certificates and logs.
+    pub fn wall(&self) -> UnixTime {
+        self.clock.now()
+    }
+
+    /// What the wall clock would show at a service time, by how far the two were
+    /// apart when they were compared last: for people to read.
+    pub fn wall_at(&self, time: UnixTime) -> UnixTime {
+        time.moved(-self.state().offset_ms)
+    }
+
+    /// The clocks below.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Compares the wall clock with elapsed time, and says by how much it was set
+    /// since this was called last, if that is a [`STEP`].
+    fn look(&self) -> Option<Step> {
+        let (wall, now) = (self.wall(), self.now());
+        let offset_ms = difference(now, wall);
+        let mut state = self.state();
+        let by_ms = state.offset_ms.saturating_sub(offset_ms);
+        if u128::from(by_ms.unsigned_abs()) < NOISE.as_millis() {
+            return None;
+        }
+        state.offset_ms = offset_ms;
+        if u128::from(by_ms.unsigned_abs()) < STEP.as_millis() {
+            return None;
+        }
+        let step = Step { at: wall, by_ms };
+        state.step = Some(step);
+        Some(step)
+    }
+
+    /// What the file is to say, if what it says is no longer true, or is old.
+    fn due(&self) -> Option<Kept> {
+        let kept = self.to_keep();
+        let is_due = |before: Kept| kept.replaces(&before);
+        self.state().kept.is_none_or(is_due).then_some(kept)
+    }
+
+    fn to_keep(&self) -> Kept {
+        let state = self.state();
+        Kept {
+            offset_ms: state.offset_ms,
+            reached: self.now(),
+            step: state.step,
+        }
+    }
+
+    /// Writes the file. Blocks on the disk. A failure is logged once, and the write
+    /// stays due.
+    fn write(&self, kept: Kept) {
+        let text = serde_json::to_string(&kept).map_err(io::Error::from);
+        let written = text.and_then(|text| keys::replace_private(&self.file, &text));
+        let mut state = self.state();
+        match written {
+            Ok(()) => (state.kept, state.is_failing) = (Some(kept), false),
+            Err(error) => {
+                if !state.is_failing {
+                    let file = self.file.display();
+                    tracing::error!(%file, %error, "the offset of the clock could not be kept");
+                }
+                state.is_failing = true;
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that holds this lock can panic half-way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// Whether this says something that `before` does not.
+    fn replaces(&self, before: &Self) -> bool {
+        let moved = u128::from(self.offset_ms.abs_diff(before.offset_ms));
+        self.step != before.step
+            || moved >= KEPT_EXACTLY_TO.as_millis()
+            || self.reached.since(before.reached) >= KEEP_EVERY
+    }
+}
+
+/// `time` minus `from`, in milliseconds.
+fn difference(time: UnixTime, from: UnixTime) -> i64 {
+    let millis = |time: UnixTime| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    millis(time) - millis(from)
+}
+
+/// Looks every second whether the wall clock was set, until it is cancelled.
+/// Each step is logged, counted and kept.
+pub async fn run(site: Arc<Site>) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Some(step) = site.service.time().look() {
+            site.service.metrics().clock_steps.inc();
+            tracing::warn!(
+                by_ms = step.by_ms,
+                now = %step.at,
+                "the wall clock was set: VAPID tokens are judged by the new time, messages keep \
+                 their lifetimes"
+            );
+        }
+        if let Some(kept) = site.service.time().due() {
+            write(&site, kept).await;
+        }
+    }
+}
+
+/// Keeps the offset and the time that was reached, at the end of the service.
+pub async fn keep_at_end(site: &Arc<Site>) {
+    let time = site.service.time();
+    time.look();
+    write(site, time.to_keep()).await;
+}
+
+async fn write(site: &Arc<Site>, kept: Kept) {
+    let site = Arc::clone(site);
+    // If it panics, it is still due.
+    let _ = spawn_blocking(move || site.service.time().write(kept)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const START: UnixTime = UnixTime::from_secs(1_767_225_600);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn open(clock: &Clock, folder: &Path) -> ServiceClock {
+        ServiceClock::open(clock.clone(), folder.join(FILE)).unwrap()
+    }
+
+    #[test]
+    fn a_step_is_seen_once_and_lifetimes_do_not_follow_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(START);
+        let time = open(&clock, folder.path());
+        for (by, by_ms) in [(2 * DAY, 172_800_000), (STEP, 5000)] {
+            let before = time.now();
+            clock.set(clock.now() + by);
+            let step = Step {
+                at: clock.now(),
+                by_ms,
+            };
+            assert_eq!((time.look(), time.look()), (Some(step), None));
+            assert_eq!(time.now(), before);
+            clock.advance(MINUTE);
+            assert_eq!((time.look(), time.now()), (None, before + MINUTE));
+        }
+        clock.set(START);
+        assert!(time.look().unwrap().by_ms < 0);
+        assert_eq!(time.now(), START + MINUTE + MINUTE);
+        assert_eq!(time.wall_at(time.now()), START);
+    }
+
+    #[test]
+    fn small_changes_are_no_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(START);
+        let time = open(&clock, folder.path());
+        clock.set(START + Duration::from_secs(4));
+        assert_eq!(time.look(), None);
+        clock.set(START + Duration::from_secs(8));
+        assert_eq!((time.look(), time.now()), (None, START));
+    }
+
+    #[test]
+    fn the_offset_outlives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(START);
+        let time = open(&clock, folder.path());
+        clock.set(START + 2 * DAY);
+        time.look();
+        time.write(time.due().unwrap());
+        clock.advance(MINUTE);
+        let again = open(&clock, folder.path());
+        assert_eq!(again.now(), START + MINUTE);
+        // The time in between counts.
+        assert_eq!(
+            (again.look(), again.wall()),
+            (None, START + 2 * DAY + MINUTE)
+        );
+    }
+
+    #[test]
+    fn time_never_goes_back_over_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(START);
+        let time = open(&clock, folder.path());
+        time.write(time.to_keep());
+        // No battery: the machine begins again two days ago.
+        let clock = Clock::manual(UnixTime::from_secs(START.as_secs() - 2 * DAY.as_secs()));
+        let time = open(&clock, folder.path());
+        assert_eq!(time.now(), START);
+        clock.set(START + MINUTE);
+        assert_eq!(time.look().map(|step| step.by_ms), Some(172_860_000));
+        assert_eq!(time.now(), START);
+    }
+
+    #[test]
+    fn the_file_is_written_when_it_says_something_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, file) = (Clock::manual(START), folder.path().join(FILE));
+        let time = open(&clock, folder.path());
+        let first = time.due().unwrap();
+        time.write(first);
+        assert_eq!(Kept::read(&file).unwrap(), Some(first));
+        clock.advance(MINUTE);
+        assert_eq!(time.due(), None);
+        clock.advance(KEEP_EVERY);
+        let reached = time.due().unwrap().reached;
+        assert_eq!(reached, START + MINUTE + KEEP_EVERY);
+        std::fs::write(&file, "{}").unwrap();
+        let refused = ServiceClock::open(clock, file).map(|_| ()).unwrap_err();
+        assert!(refused.to_string().contains("clock.json"), "{refused}");
+    }
+}

@@ -1,0 +1,93 @@
+//! A wall clock that is set while the service runs: what was accepted keeps its
+//! lifetime, and tokens are judged by the time that is right.
+
+use std::time::Duration;
+
+use crate::support::app_server::{Push, authorization, encrypted, key_pair};
+use crate::support::server::Server;
+use crate::support::subject::needs_ours;
+use crate::support::user_agent::{CHANNEL, UserAgent};
+
+const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 3600);
+
+#[tokio::test]
+async fn messages_accepted_by_a_clock_that_was_behind_keep_their_lifetime() {
+    needs_ours!("its clock");
+    let mut server = Server::start().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let uaid = user_agent.uaid.clone();
+    user_agent.leave(&server).await;
+    for (ttl, text) in [(60, "short"), (600, "long")] {
+        Push::to(&server, &endpoint)
+            .ttl(ttl)
+            .text(text)
+            .accepted()
+            .await;
+    }
+    server.set_clock(server.now() + TWO_DAYS.as_secs());
+    server.await_metric("bugle_clock_steps_total", 1.0).await;
+    server.counts("bugle_stored_messages", 2.0).await;
+    server.restart().await;
+    server.counts("bugle_stored_messages", 2.0).await;
+    server.advance(Duration::from_secs(61));
+    let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
+    assert_eq!(user_agent.notification().await.data(), encrypted("long"));
+    user_agent.hears_nothing().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_no_message_live_longer() {
+    needs_ours!("its clock");
+    let server = Server::start().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    user_agent.leave(&server).await;
+    Push::to(&server, &endpoint)
+        .ttl(60)
+        .text("x")
+        .accepted()
+        .await;
+    server.set_clock(server.now() - TWO_DAYS.as_secs());
+    server.advance(Duration::from_secs(61));
+    server.await_metric("bugle_stored_messages", 0.0).await;
+    server.counts("bugle_messages_expired_total", 1.0).await;
+}
+
+#[tokio::test]
+async fn a_refused_token_is_told_what_the_clock_of_the_service_shows() {
+    needs_ours!("its clock");
+    let server = Server::start().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let now = server.now();
+    let by_the_right_time = authorization(&server, &key_pair(1));
+    // The service is behind, then ahead of its senders.
+    for (clock, shown) in [
+        (now - TWO_DAYS.as_secs(), "which shows 2025-12-30T00:00:00Z"),
+        (now + TWO_DAYS.as_secs(), "which shows 2026-01-03T00:00:00Z"),
+    ] {
+        server.set_clock(clock);
+        let push = Push::to(&server, &endpoint).text("x");
+        let push = push.header("authorization", &by_the_right_time);
+        let refused = push.send().await;
+        assert_eq!((refused.status.as_u16(), refused.errno()), (403, 109));
+        assert!(refused.text().contains(shown), "{}", refused.text());
+    }
+    // As soon as the clock is right, so are they.
+    server.set_clock(now);
+    let push = Push::to(&server, &endpoint).text("x");
+    push.header("authorization", &by_the_right_time)
+        .accepted()
+        .await;
+}
+
+#[test]
+fn the_unit_waits_for_the_time() {
+    let unit = include_str!("../../packaging/systemd/bugle.service");
+    for key in ["Wants=", "After="] {
+        let mut lines = unit.lines().filter_map(|line| line.strip_prefix(key));
+        let is_there = lines.any(|line| line.split(' ').any(|word| word == "time-sync.target"));
+        assert!(is_there, "{key}");
+    }
+}
