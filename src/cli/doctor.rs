@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use bugle_protocol::Ttl;
 use humantime_serde::re::humantime::parse_duration;
-use url::Url;
+use url::ParseError;
 
 use self::network::within;
 use self::push::Session;
 use self::report::{Check, Finding, Report};
 use self::site::Site;
 use super::config_args::ConfigArgs;
+use super::url_arg::UrlArg;
 use super::{Failure, stop_signal};
 use crate::Config;
 use crate::client::{Dialer, PATIENCE};
@@ -37,7 +38,7 @@ is. docs/doctor.md explains each line.
 Examples:
   bugle doctor --config /etc/bugle/config.toml
   bugle doctor https://push.example.org --idle 6m
-  bugle doctor --json wss://user:password@push.example.org/";
+  bugle doctor --json @url-with-password";
 
 /// How long a service that is left may take to say so.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -45,12 +46,13 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// What `bugle doctor` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where user agents connect, secrets and all: https, wss, http or ws [default: that of the
+    /// Where user agents connect, secrets and all: https, wss, http or ws; @FILE reads it from a
+    /// file, - from standard input, which keeps a secret in it from `ps` [default: that of the
     /// configuration]
     #[arg(value_name = "URL", value_parser = url, conflicts_with_all = [
         "config", "listen", "admin_listen", "data", "public_url", "tls_cert", "tls_key", "log",
     ])]
-    url: Option<Url>,
+    url: Option<UrlArg>,
     #[command(flatten)]
     config: ConfigArgs,
     /// Trust these certificates too (PEM)
@@ -67,9 +69,13 @@ pub(super) struct Args {
     json: bool,
 }
 
-fn url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| error.to_string())?;
-    Site::of_url(&url).map_err(|error| error.to_string())?;
+fn url(text: &str) -> Result<UrlArg, String> {
+    let url: UrlArg = text
+        .parse()
+        .map_err(|error: ParseError| error.to_string())?;
+    if let UrlArg::Here(url) = &url {
+        Site::of_url(url).map_err(|error| error.to_string())?;
+    }
     Ok(url)
 }
 
@@ -99,7 +105,7 @@ fn duration(text: &str, least: Duration, most: Duration, range: &str) -> Result<
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let stopped = stop_signal()?;
     let (site, config) = match &args.url {
-        Some(url) => (Site::of_url(url)?, None),
+        Some(url) => (Site::of_url(&url.read()?)?, None),
         None => {
             let config = args.config.load()?;
             (Site::of_config(&config)?, Some(config))

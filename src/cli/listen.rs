@@ -12,6 +12,7 @@ use url::Url;
 
 use super::identity::Identity;
 use super::retry::Retry;
+use super::url_arg::{UrlArg, shown};
 use super::{Failure, files, note, print, stop_signal};
 use crate::client::{Dialer, Notification, PushSubscription};
 
@@ -26,9 +27,10 @@ const REMEMBERED: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where the service is: ws, wss, http or https [default: that of the identity, or 127.0.0.1:8080]
+    /// Where the service is: ws, wss, http or https; @FILE reads it from a file, - from standard
+    /// input, which keeps a secret in it from `ps` [default: that of the identity, or 127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
-    server: Option<Url>,
+    server: Option<UrlArg>,
     /// Receive over HTTP/2 server push (RFC 8030) instead of a WebSocket
     #[arg(long)]
     rfc8030: bool,
@@ -70,7 +72,7 @@ impl Args {
     /// Where the service is, in the schemes of the protocol that is spoken.
     fn server(&self, kept: Option<&Identity>) -> Result<Url, Failure> {
         let mut url = match (&self.server, kept) {
-            (Some(server), _) => server.clone(),
+            (Some(server), _) => server.read()?,
             (None, Some(identity)) => Url::parse(&identity.server)?,
             (None, None) => Url::parse("ws://127.0.0.1:8080/")?,
         };
@@ -79,11 +81,14 @@ impl Args {
             ("wss" | "https", true) => "https",
             ("ws" | "http", false) => "ws",
             ("wss" | "https", false) => "wss",
-            _ => return Err(format!("{url}: its scheme is none of ws, wss, http, https").into()),
+            _ => {
+                let url = shown(&url);
+                return Err(format!("{url}: its scheme is none of ws, wss, http, https").into());
+            }
         };
         let scheme = scheme.to_owned();
         url.set_scheme(&scheme)
-            .map_err(|()| format!("{url} cannot be used with {scheme}"))?;
+            .map_err(|()| format!("{} cannot be used with {scheme}", shown(&url)))?;
         Ok(url)
     }
 }
@@ -129,9 +134,11 @@ impl Listener {
         let file = args.identity().display();
         let mut identity = match kept {
             Some(identity) if identity.server != server.as_str() => {
-                let known = identity.server;
+                let known = Url::parse(&identity.server)?;
                 return Err(format!(
-                    "{file} belongs to {known}: name another file by --identity for {server}"
+                    "{file} belongs to {}: name another file by --identity for {}",
+                    shown(&known),
+                    shown(&server)
                 )
                 .into());
             }
@@ -199,7 +206,7 @@ impl Listener {
         }
         note(format!(
             "Connected to {}, waiting for pushes; Ctrl-C ends",
-            self.server
+            shown(&self.server)
         ));
         Ok(())
     }

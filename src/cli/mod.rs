@@ -14,6 +14,7 @@ mod send;
 mod serve;
 mod store;
 mod tls;
+mod url_arg;
 mod vapid;
 
 use std::error::Error;

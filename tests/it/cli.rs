@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use bugle::Config;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -94,6 +95,45 @@ async fn listen_and_send_pass_a_push_and_keep_their_identity() {
     let mut again = bugle(folder.path(), &listen).spawn().unwrap();
     let same = json(&mut lines(&mut again)).await;
     assert_eq!(same, subscription, "the identity was kept");
+}
+
+#[tokio::test]
+async fn listen_takes_a_url_with_a_password_from_a_file_and_shows_it_nowhere() {
+    needs_ours!("its settings");
+    const PASSWORD: &str = "a-password-nobody-sees";
+    let settings = [(
+        "BUGLE_ADMISSION__BASIC".into(),
+        format!("user:{PASSWORD}").into(),
+    )];
+    let admission = Config::load(None, settings, &[]).unwrap().admission;
+    let server = Server::start_with(|config| config.admission = admission).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("ws://user:{PASSWORD}@{}/", server.authority());
+    std::fs::write(folder.path().join("url"), format!("{url}\n")).unwrap();
+    for (argument, is_warned) in [("@url", false), (&*url, true)] {
+        let listen = ["listen", "--server", argument, "--json"];
+        let mut listener = bugle(folder.path(), &listen).spawn().unwrap();
+        assert_eq!(
+            json(&mut lines(&mut listener)).await["type"],
+            "subscription"
+        );
+        let arguments = format!("/proc/{}/cmdline", listener.id().unwrap());
+        let arguments = std::fs::read(arguments).unwrap();
+        let arguments = String::from_utf8(arguments).unwrap();
+        assert_eq!(arguments.contains(PASSWORD), is_warned, "{arguments}");
+        let mut remarks = BufReader::new(listener.stderr.take().unwrap()).lines();
+        let connected = async {
+            let mut said = String::new();
+            while !said.contains("Connected to") {
+                said += &remarks.next_line().await.unwrap().unwrap();
+            }
+            said
+        };
+        let said = timeout(PATIENCE, connected).await.expect("it connects");
+        assert!(!said.contains(PASSWORD), "{said}");
+        assert_eq!(said.contains("(ps)"), is_warned, "{said}");
+        listener.kill().await.unwrap();
+    }
 }
 
 #[tokio::test]

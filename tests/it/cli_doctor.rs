@@ -271,7 +271,9 @@ async fn doctor_is_let_in_as_a_user_agent_is() {
             "admission.basic",
         ),
     ] {
-        doctor(&[&url])
+        // Where `ps` does not show it.
+        std::fs::write(folder.path().join("url"), url).unwrap();
+        doctor_in(folder.path(), &["--idle", "0s", "@url"])
             .await
             .fails("websocket", "the service answers", setting);
     }
