@@ -1,13 +1,16 @@
 //! What is tolerated of application servers, as `[compat]` resolves to it, and
 //! what of it a push needed.
 
-use bugle_protocol::push::PushHeaders;
-use bugle_protocol::vapid::AudienceForm;
-use bugle_protocol::{Content, ContentCoding, Tolerances};
+use bugle_protocol::push::{PushHeaders, Taken};
+use bugle_protocol::vapid::{AudienceForm, Form};
+use bugle_protocol::{ContentCoding, Tolerances};
 use http::StatusCode;
 
 use crate::config::CompatConfig;
 use crate::verifier::Sender;
+
+/// The switch that a subscription can need too.
+pub const LOOSE_VAPID: &str = "loose_vapid";
 
 /// The answers in force: those of the switches, or those of the strict profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,7 @@ impl Compat {
             tolerances: Tolerances {
                 aud_without_port: section.aud_without_port,
                 legacy_vapid: section.legacy_vapid,
+                loose_vapid: section.loose_vapid,
                 missing_ttl: section.missing_ttl,
                 aesgcm: section.aesgcm,
                 wrong_record_size: section.wrong_record_size,
@@ -41,21 +45,20 @@ impl Compat {
 pub fn needed(
     sender: Option<&Sender>,
     headers: &PushHeaders,
-    content: Option<&Content>,
+    taken: &Taken,
 ) -> impl Iterator<Item = &'static str> + use<> {
-    let aesgcm = matches!(headers.coding, Some(ContentCoding::Aesgcm { .. }));
+    let coding = taken.content.as_ref().and_then(|it| it.coding.as_ref());
+    let aesgcm = matches!(coding, Some(ContentCoding::Aesgcm { .. }));
     let without_port = sender.is_some_and(|s| s.audience == AudienceForm::WithoutPort);
-    let record_size = content.and_then(Content::wrong_record_size);
+    let has_form = |form| sender.is_some_and(|sender| sender.form == form);
     [
         ("aud_without_port", without_port),
-        ("legacy_vapid", sender.is_some_and(|s| s.is_legacy)),
+        ("legacy_vapid", has_form(Form::Legacy)),
+        (LOOSE_VAPID, has_form(Form::Loose)),
         ("missing_ttl", headers.ttl_is_assumed),
         ("aesgcm", aesgcm),
-        ("wrong_record_size", record_size.is_some()),
-        (
-            "allow_unencrypted",
-            content.is_some_and(|c| c.coding.is_none()),
-        ),
+        ("wrong_record_size", taken.wrong_record_size),
+        ("allow_unencrypted", taken.unencrypted),
     ]
     .into_iter()
     .filter_map(|(switch, is_needed)| is_needed.then_some(switch))

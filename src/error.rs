@@ -5,6 +5,7 @@ mod share;
 
 use std::time::Duration;
 
+use bugle_protocol::coding::CodingError;
 use bugle_protocol::headers::HeaderError;
 use bugle_protocol::link::LinkError;
 use bugle_protocol::push::BodyError;
@@ -200,8 +201,10 @@ impl Error {
             Self::OtherKey | Self::BlockedKey | Self::BlockedAddress | Self::Vapid(_) => {
                 StatusCode::FORBIDDEN
             }
-            Self::Header(HeaderError::ContentEncoding | HeaderError::AesgcmNotTaken)
-            | Self::Body(BodyError::Unencrypted) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Body(
+                BodyError::Unencrypted
+                | BodyError::Coding(CodingError::Unknown | CodingError::AesgcmNotTaken),
+            ) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Header(_)
             | Self::Body(_)
             | Self::Incomplete
@@ -260,7 +263,7 @@ impl Error {
             Self::Header(HeaderError::TtlMalformed) => 112,
             Self::Header(HeaderError::Topic) => 113,
             Self::Header(HeaderError::Urgency) => 115,
-            Self::Header(_) | Self::Body(_) => 110,
+            Self::Body(_) => 110,
             Self::Limit(_)
             | Self::Full(_)
             | Self::Share { .. }

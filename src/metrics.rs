@@ -131,7 +131,7 @@ metrics! {
     dropped: Counter = "messages_dropped",
     /// Requests and registrations refused, by reason
     refused: Family<Reason, Counter> = "refused",
-    /// Push messages accepted that a strict service refuses, by switch of compat
+    /// Pushes and subscriptions accepted that a strict service refuses, by switch of compat
     tolerated: Family<Tolerance, Counter> = "tolerated",
     /// VAPID signatures checked
     signatures: Counter = "vapid_signatures_checked",

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bugle_protocol::vapid::{Audience, AudienceForm, Credentials, VapidError, Verified};
+use bugle_protocol::vapid::{Audience, AudienceForm, Credentials, Form, VapidError, Verified};
 use bugle_protocol::{PublicKey, Tolerances, UnixTime};
 use http::HeaderMap;
 use quick_cache::sync::Cache;
@@ -16,8 +16,9 @@ pub struct Verifier {
     audience: Audience,
     tolerances: Tolerances,
     leeway: Duration,
-    /// By the digest of the credentials; nothing that was not verified is here.
-    known: Cache<[u8; 32], Verified>,
+    /// By the digest of the credentials, with the form in which they came first;
+    /// nothing that was not verified is here.
+    known: Cache<[u8; 32], (Verified, Form)>,
 }
 
 /// An application server that has signed a request.
@@ -27,8 +28,8 @@ pub struct Sender {
     pub key: PublicKey,
     /// How its token names this service.
     pub audience: AudienceForm,
-    /// Whether it used a form of the drafts.
-    pub is_legacy: bool,
+    /// How its credentials are written.
+    pub form: Form,
 }
 
 impl Verifier {
@@ -60,18 +61,19 @@ impl Verifier {
         admit: impl FnOnce() -> Result<(), E>,
     ) -> Result<Option<Sender>, E> {
         let unread = Credentials::digest_unread(headers);
-        if let Some(known) = unread.and_then(|digest| self.known.get(&digest)) {
-            return Ok(Some(self.vouch(&known, false, now, metrics)?));
+        if let Some((known, form)) = unread.and_then(|digest| self.known.get(&digest)) {
+            return Ok(Some(self.vouch(&known, form, now, metrics)?));
         }
         let Some(credentials) = Credentials::parse(headers, &self.tolerances)? else {
             return Ok(None);
         };
         let digest = unread.unwrap_or_else(|| credentials.digest());
-        let is_legacy = credentials.is_legacy();
+        let form = credentials.form();
+        // Of these, the digest does not say the form.
         if unread.is_none()
-            && let Some(known) = self.known.get(&digest)
+            && let Some((known, _)) = self.known.get(&digest)
         {
-            return Ok(Some(self.vouch(&known, is_legacy, now, metrics)?));
+            return Ok(Some(self.vouch(&known, form, now, metrics)?));
         }
         admit()?;
         metrics.signatures.inc();
@@ -79,8 +81,8 @@ impl Verifier {
             credentials.verify(&self.audience, &self.tolerances, self.leeway, now)?;
         // Nobody asks for the contact again.
         verified.subject = None;
-        let sender = Sender::of(&verified, is_legacy);
-        self.known.insert(digest, verified);
+        let sender = Sender::of(&verified, form);
+        self.known.insert(digest, (verified, form));
         Ok(Some(sender))
     }
 
@@ -88,22 +90,22 @@ impl Verifier {
     fn vouch(
         &self,
         known: &Verified,
-        is_legacy: bool,
+        form: Form,
         now: UnixTime,
         metrics: &Metrics,
     ) -> Result<Sender, VapidError> {
         metrics.known_tokens.inc();
         known.still_valid(self.leeway, now)?;
-        Ok(Sender::of(known, is_legacy))
+        Ok(Sender::of(known, form))
     }
 }
 
 impl Sender {
-    const fn of(verified: &Verified, is_legacy: bool) -> Self {
+    const fn of(verified: &Verified, form: Form) -> Self {
         Self {
             key: verified.key,
             audience: verified.audience,
-            is_legacy,
+            form,
         }
     }
 }

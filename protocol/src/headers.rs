@@ -1,17 +1,11 @@
-//! Header fields of a push: TTL, Urgency, Topic (RFC 8030 §5.2–5.4) and the
-//! content codings of RFC 8291 and of its predecessor.
+//! Header fields of a push: TTL, Urgency, Topic (RFC 8030 §5.2–5.4).
 
 use std::fmt;
 use std::str::FromStr;
 
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
-
-use crate::base64url;
-use crate::key::PublicKey;
-use crate::params::{self, Param};
-use crate::tolerances::Tolerances;
 
 /// `TTL` (RFC 8030 §5.2).
 pub const TTL: HeaderName = HeaderName::from_static("ttl");
@@ -39,21 +33,6 @@ pub enum HeaderError {
     /// RFC 8030 §5.4: at most 32 characters of the base64url alphabet.
     #[error("the Topic header is not 1 to 32 characters of A-Z a-z 0-9 - _, given once")]
     Topic,
-    /// RFC 8291 §4: no other coding and no list of codings.
-    #[error("the Content-Encoding is neither aes128gcm nor aesgcm, alone and given once")]
-    ContentEncoding,
-    /// RFC 8291 knows one coding (`Tolerances::aesgcm`).
-    #[error("the Content-Encoding aesgcm is not taken here: encrypt as aes128gcm (RFC 8291)")]
-    AesgcmNotTaken,
-    /// The aesgcm draft, §3 and §4.
-    #[error("{0}")]
-    Aesgcm(&'static str),
-    /// An aes128gcm body holds its salt and key itself.
-    #[error(
-        "Encryption or a dh in Crypto-Key came with Content-Encoding aes128gcm, which carries its \
-         salt and key in the body: leave them out, or send aesgcm"
-    )]
-    Aes128gcmWithAesgcmHeaders,
 }
 
 /// For how long a message is to be kept, in seconds, 0 to 2^31.
@@ -168,154 +147,6 @@ impl FromStr for Topic {
             Err(HeaderError::Topic)
         }
     }
-}
-
-/// How a message body is encrypted, with what the user agent needs beside it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ContentCoding {
-    /// RFC 8291: salt and key are in the body.
-    Aes128gcm,
-    /// draft-ietf-webpush-encryption-04: salt and key are in header fields.
-    Aesgcm {
-        /// `Encryption`, as sent.
-        encryption: String,
-        /// `Crypto-Key`, the entry with `dh` alone: the VAPID key in it is not
-        /// the user agent's business (RFC 8292 §4.2).
-        crypto_key: String,
-    },
-}
-
-impl ContentCoding {
-    /// The word in `Content-Encoding`.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Aes128gcm => "aes128gcm",
-            Self::Aesgcm { .. } => "aesgcm",
-        }
-    }
-
-    /// Reads Content-Encoding and, for aesgcm, Encryption and Crypto-Key.
-    /// `None` when there is no Content-Encoding.
-    ///
-    /// # Errors
-    /// When the coding is unknown or not tolerated, or what belongs to it is
-    /// missing, doubled or malformed.
-    pub(crate) fn parse(
-        headers: &HeaderMap,
-        tolerances: &Tolerances,
-    ) -> Result<Option<Self>, HeaderError> {
-        let Some(coding) =
-            single(headers, &CONTENT_ENCODING).map_err(|_| HeaderError::ContentEncoding)?
-        else {
-            return Ok(None);
-        };
-        if coding.eq_ignore_ascii_case("aes128gcm") {
-            let dh = crypto_key_params(headers).is_some_and(|p| p.iter().any(|p| p.name == "dh"));
-            if dh || headers.contains_key(ENCRYPTION) {
-                return Err(HeaderError::Aes128gcmWithAesgcmHeaders);
-            }
-            return Ok(Some(Self::Aes128gcm));
-        }
-        if coding.eq_ignore_ascii_case("aesgcm") {
-            if !tolerances.aesgcm {
-                return Err(HeaderError::AesgcmNotTaken);
-            }
-            return Self::parse_aesgcm(headers)
-                .map(Some)
-                .map_err(HeaderError::Aesgcm);
-        }
-        Err(HeaderError::ContentEncoding)
-    }
-
-    fn parse_aesgcm(headers: &HeaderMap) -> Result<Self, &'static str> {
-        let encryption = single(headers, &ENCRYPTION)
-            .ok()
-            .flatten()
-            .ok_or("aesgcm needs one Encryption header: salt=<22 characters of base64url>")?;
-        let salts = params::parse(encryption).ok_or("the Encryption header is malformed")?;
-        if salts.iter().filter(|p| p.starts_entry).count() != 1
-            || salts.iter().any(|p| p.name == "aesgcm")
-        {
-            return Err("the Encryption header has more than one entry, or an aesgcm parameter");
-        }
-        if octets_of(&salts, "salt").map(|salt| salt.len()) != Some(16) {
-            return Err("the Encryption header has no salt of 16 octets in base64url");
-        }
-        let keys = crypto_key_params(headers)
-            .ok_or("aesgcm needs a Crypto-Key header: dh=<87 characters of base64url>")?;
-        let dh =
-            octets_of(&keys, "dh").ok_or("the Crypto-Key header has not one dh in base64url")?;
-        PublicKey::from_bytes(&dh).map_err(|_| "the dh in Crypto-Key is not a point on P-256")?;
-        Ok(Self::Aesgcm {
-            encryption: encryption.to_owned(),
-            crypto_key: dh_entry(&keys).ok_or("the keyid in Crypto-Key is not a plain word")?,
-        })
-    }
-
-    /// The public key of the message encryption, where a header carries it.
-    pub(crate) fn dh(&self) -> Option<PublicKey> {
-        match self {
-            Self::Aes128gcm => None,
-            Self::Aesgcm { crypto_key, .. } => {
-                let keys = params::parse(crypto_key)?;
-                PublicKey::from_bytes(&octets_of(&keys, "dh")?).ok()
-            }
-        }
-    }
-}
-
-/// All parameters of all `Crypto-Key` fields; `None` when there is no field,
-/// or one that cannot be read.
-pub(crate) fn crypto_key_params(headers: &HeaderMap) -> Option<Vec<Param>> {
-    if !headers.contains_key(CRYPTO_KEY) {
-        return None;
-    }
-    let mut all = Vec::new();
-    for field in headers.get_all(CRYPTO_KEY) {
-        all.extend(params::parse(field.to_str().ok()?)?);
-    }
-    Some(all)
-}
-
-/// The octets of the parameter that is there once under this name.
-pub(crate) fn octets_of(params: &[Param], name: &str) -> Option<Vec<u8>> {
-    let mut named = params.iter().filter(|p| p.name == name);
-    let (value, another) = (named.next()?, named.next());
-    if another.is_some() {
-        None
-    } else {
-        base64url::decode(&value.value).ok()
-    }
-}
-
-/// Prints `keyid` and `dh` of the entry that holds `dh`: what a user agent
-/// needs to decrypt, and no VAPID key (VLEG-c). `None` when the keyid would
-/// need quotes, within which user agents do not look for separators.
-fn dh_entry(params: &[Param]) -> Option<String> {
-    let mut entries: Vec<Vec<&Param>> = Vec::new();
-    for param in params {
-        match entries.last_mut() {
-            Some(entry) if !param.starts_entry => entry.push(param),
-            _ => entries.push(vec![param]),
-        }
-    }
-    let entry = entries
-        .into_iter()
-        .find(|e| e.iter().any(|p| p.name == "dh"))?;
-    let plain = |value: &str| {
-        let mut chars = value.chars();
-        chars.all(|c| c.is_ascii_graphic() && !",;=\"\\".contains(c))
-    };
-    let mut shown = Vec::new();
-    for param in entry {
-        match param.name.as_str() {
-            "dh" => shown.push(format!("dh={}", param.value)),
-            "keyid" if plain(&param.value) => shown.push(format!("keyid={}", param.value)),
-            "keyid" => return None,
-            _ => {}
-        }
-    }
-    Some(shown.join(";"))
 }
 
 /// The text of a field that may stand once; the error is for one that stands

@@ -1,13 +1,15 @@
 //! The wire of a Web Push service, and nothing else.
 //!
 //! Parsers and printers for what application servers and user agents send:
-//! header fields ([`headers`], [`push`]), VAPID ([`vapid`]), message encryption
+//! header fields ([`headers`], [`coding`], [`push`]), VAPID ([`vapid`]), message encryption
 //! ([`encryption`]), endpoint and message URLs ([`endpoint`]) and the push
 //! WebSocket protocol ([`websocket`], [`session`]).
 //!
 //! Deliberately absent: sockets, clocks, storage, a runtime. The time is an
 //! argument, and so is every random octet.
 
+pub mod accept;
+pub mod coding;
 pub mod encryption;
 pub mod endpoint;
 pub mod headers;
@@ -26,8 +28,9 @@ pub mod websocket;
 mod base64url;
 mod params;
 
+pub use coding::ContentCoding;
 pub use endpoint::{Keyring, MessageUrl, PushEndpoint, ReceiptSubscriptionUrl, SubscriptionSetUrl};
-pub use headers::{ContentCoding, Topic, Ttl, Urgency};
+pub use headers::{Topic, Ttl, Urgency};
 pub use id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId, Uaid, WireUaid};
 pub use key::PublicKey;
 pub use key_pair::KeyPair;

@@ -33,7 +33,9 @@ pub fn print(url: &str, relation: &str) -> String {
 pub fn find(headers: &HeaderMap, relation: &'static str) -> Result<Option<String>, LinkError> {
     let mut found = None;
     for field in headers.get_all(LINK) {
-        let mut rest = field.to_str().map_err(|_| LinkError::Malformed)?;
+        // A quoted-string may hold octets that are not ASCII.
+        let text = String::from_utf8_lossy(field.as_bytes());
+        let mut rest = &*text;
         while let Some((target, relations, after)) = next(rest)? {
             let is_it = |name: &str| name.eq_ignore_ascii_case(relation);
             if relations.split(' ').any(is_it) && found.replace(target.to_owned()).is_some() {
@@ -65,11 +67,11 @@ fn next(text: &str) -> Result<Option<(&str, String, &str)>, LinkError> {
             rest = parameter;
             continue;
         }
-        let (name, value, after) = crate::params::first(parameter).ok_or(LinkError::Malformed)?;
-        if name.eq_ignore_ascii_case("rel") {
-            relations.get_or_insert(value);
+        let parameter = crate::params::first(parameter).ok_or(LinkError::Malformed)?;
+        if parameter.name.eq_ignore_ascii_case("rel") {
+            relations.get_or_insert(parameter.value.map(|value| value.text).unwrap_or_default());
         }
-        rest = after;
+        rest = parameter.rest;
     }
     if !rest.is_empty() && !rest.starts_with(',') {
         return Err(LinkError::Malformed);
@@ -118,7 +120,7 @@ mod tests {
             "https://a",
             "<a",
             "<a>x",
-            "<a>; rel",
+            "<a>; rel=a b",
             "<a>; rel=\"x",
             "a<b>",
         ] {

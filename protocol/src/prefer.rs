@@ -3,6 +3,8 @@
 use http::HeaderMap;
 use http::header::HeaderName;
 
+use crate::params::{self, First, WHITE_SPACE, unquoted};
+
 /// `Prefer`.
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -25,32 +27,32 @@ impl Prefer {
         let mut prefer = Self::default();
         let mut wait = None;
         for field in headers.get_all(PREFER) {
-            for preference in unquoted(field.to_str().unwrap_or_default(), ',') {
-                let preference = unquoted(preference, ';').next().unwrap_or_default().trim();
-                let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
-                match name.trim().to_ascii_lowercase().as_str() {
+            let text = String::from_utf8_lossy(field.as_bytes());
+            for preference in unquoted(&text, ',').filter_map(preference) {
+                match preference.name.to_ascii_lowercase().as_str() {
                     "respond-async" => prefer.respond_async = true,
                     "wait" => {
-                        wait.get_or_insert(value.trim().trim_matches('"').parse::<u64>());
+                        wait.get_or_insert(preference.value);
                     }
                     _ => {}
                 }
             }
         }
-        prefer.wait_none = wait == Some(Ok(0));
+        prefer.wait_none = wait.flatten().is_some_and(|wait| is_zero(&wait.text));
         prefer
     }
 }
 
-/// The parts between separators that stand in no quoted-string.
-fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(move |c| {
-        let is_end = c == separator && !quoted;
-        quoted ^= c == '"' && !escaped;
-        escaped = c == '\\' && quoted && !escaped;
-        is_end
-    })
+/// A preference, its parameters left out. `None` when it cannot be read.
+fn preference(element: &str) -> Option<First<'_>> {
+    let preference = unquoted(element, ';').next()?;
+    let preference = params::first(preference.trim_matches(WHITE_SPACE))?;
+    preference.rest.is_empty().then_some(preference)
+}
+
+/// Whether `delta-seconds = 1*DIGIT` (RFC 9111 §1.2.2) says 0.
+fn is_zero(seconds: &str) -> bool {
+    !seconds.is_empty() && seconds.bytes().all(|digit| digit == b'0')
 }
 
 #[cfg(test)]

@@ -5,9 +5,8 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::{Deserialize, Serialize};
 
-use crate::headers::{
-    ContentCoding, HeaderError, TOPIC, TTL, Topic, Ttl, URGENCY, Urgency, single,
-};
+use crate::coding::{CodingError, ContentCoding, aesgcm_key};
+use crate::headers::{HeaderError, TOPIC, TTL, Topic, Ttl, URGENCY, Urgency, single};
 use crate::id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId};
 use crate::key::PublicKey;
 use crate::time::UnixTime;
@@ -24,8 +23,9 @@ pub struct PushHeaders {
     pub urgency: Urgency,
     /// Which message this one replaces.
     pub topic: Option<Topic>,
-    /// How the body is encrypted.
-    pub coding: Option<ContentCoding>,
+    /// How the body is encrypted. An error counts only where there is a body:
+    /// an empty one has no coding (E-4).
+    pub coding: Result<Option<ContentCoding>, CodingError>,
     /// Content-Type, as sent.
     pub content_type: Option<String>,
 }
@@ -33,7 +33,8 @@ pub struct PushHeaders {
 /// A message body with the fields that travel with it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// `None` only where unencrypted bodies are tolerated (E-1).
+    /// `None` only where unencrypted bodies are tolerated (E-1); there, the
+    /// body may also be something else than the coding says.
     pub coding: Option<ContentCoding>,
     /// Shown on the HTTP interface alone.
     pub content_type: Option<String>,
@@ -65,9 +66,24 @@ pub struct PushMessage {
     pub receipt: Option<ReceiptSubscriptionId>,
 }
 
+/// The content of a push that is accepted, and the tolerances that it needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// `None`: a message without data.
+    pub content: Option<Content>,
+    /// `Tolerances::unencrypted`: the body names no coding, or is not encrypted
+    /// as the coding says.
+    pub unencrypted: bool,
+    /// `Tolerances::wrong_record_size`.
+    pub wrong_record_size: bool,
+}
+
 /// What is wrong with the body of a push.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
+    /// The coding that the header fields name.
+    #[error("{0}")]
+    Coding(#[from] CodingError),
     /// E-1: only encrypted bodies are relayed.
     #[error(
         "the body is not encrypted: encrypt it for the subscription's keys (RFC 8291) and send \
@@ -105,8 +121,9 @@ impl PushHeaders {
     /// Reads the header fields of a push.
     ///
     /// # Errors
-    /// When TTL is missing (RFC 8030 §5.2) or the coding is aesgcm, and that
-    /// is not tolerated; when a field breaks its grammar or stands twice.
+    /// When TTL is missing (RFC 8030 §5.2), and that is not tolerated; when a
+    /// field breaks its grammar or stands twice. What is wrong with the coding
+    /// is an error of [`content`](Self::content).
     pub fn parse(headers: &HeaderMap, tolerances: &Tolerances) -> Result<Self, HeaderError> {
         let ttl = single(headers, &TTL).map_err(|_| HeaderError::TtlMalformed)?;
         let urgency = single(headers, &URGENCY).map_err(|_| HeaderError::Urgency)?;
@@ -122,59 +139,86 @@ impl PushHeaders {
             ttl_is_assumed: ttl.is_none(),
             urgency: urgency.map(str::parse).transpose()?.unwrap_or_default(),
             topic: topic.map(str::parse).transpose()?,
-            coding: ContentCoding::parse(headers, tolerances)?,
+            coding: ContentCoding::parse(headers, tolerances),
             content_type: content_type.map(str::to_owned),
         })
     }
 
-    /// Takes the body: `None` when it is empty, whatever its coding (E-4).
+    /// Takes the body: without content when it is empty, whatever its coding
+    /// (E-4).
     ///
     /// The structure is all that can be judged here.
     ///
     /// # Errors
-    /// When the body is not encrypted or its record size is wrong, and that is
-    /// not tolerated; when it cannot be what its coding says, or is encrypted
-    /// with the `vapid` key.
+    /// When the coding is unknown or its header fields are malformed; when the
+    /// body is not encrypted, is not what its coding says, or has a wrong record
+    /// size, and that is not tolerated; when it is encrypted with the `vapid`
+    /// key.
     pub fn content(
         &self,
         body: Vec<u8>,
         vapid: Option<&PublicKey>,
         tolerances: &Tolerances,
-    ) -> Result<Option<Content>, BodyError> {
+    ) -> Result<Taken, BodyError> {
         if body.is_empty() {
-            return Ok(None);
-        }
-        let encryption_key = match &self.coding {
-            None if tolerances.unencrypted => None,
-            None => return Err(BodyError::Unencrypted),
-            Some(ContentCoding::Aes128gcm) => Some(aes128gcm_key(&body)?),
-            Some(ContentCoding::Aesgcm { .. }) if body.len() < 18 => {
-                return Err(BodyError::AesgcmTooShort(body.len()));
-            }
-            Some(coding) => coding.dh(),
-        };
-        if vapid.is_some() && encryption_key.as_ref() == vapid {
-            return Err(BodyError::SameKey);
+            return Ok(Taken::default());
         }
         let content = Content {
-            coding: self.coding.clone(),
+            coding: self.coding.clone()?,
             content_type: self.content_type.clone(),
             body,
         };
-        match content.wrong_record_size() {
-            Some((size, record)) if !tolerances.wrong_record_size => {
-                Err(BodyError::RecordSize { size, record })
+        let key = match content.encryption_key() {
+            Ok(key) => key,
+            Err(_) if tolerances.unencrypted => {
+                return Ok(Taken {
+                    content: Some(content),
+                    unencrypted: true,
+                    wrong_record_size: false,
+                });
             }
-            _ => Ok(Some(content)),
+            Err(error) => return Err(error),
+        };
+        if Some(&key) == vapid {
+            return Err(BodyError::SameKey);
         }
+        let wrong = content.wrong_record_size();
+        if let Some((size, record)) = wrong
+            && !tolerances.wrong_record_size
+        {
+            return Err(BodyError::RecordSize { size, record });
+        }
+        Ok(Taken {
+            content: Some(content),
+            unencrypted: false,
+            wrong_record_size: wrong.is_some(),
+        })
     }
 }
 
 impl Content {
+    /// The sender's key in the encryption of the body.
+    ///
+    /// # Errors
+    /// When the body is not encrypted as its coding says, by its structure.
+    fn encryption_key(&self) -> Result<PublicKey, BodyError> {
+        match &self.coding {
+            None => Err(BodyError::Unencrypted),
+            Some(ContentCoding::Aes128gcm) => aes128gcm_key(&self.body),
+            Some(ContentCoding::Aesgcm { .. }) if self.body.len() < 18 => {
+                Err(BodyError::AesgcmTooShort(self.body.len()))
+            }
+            Some(ContentCoding::Aesgcm {
+                encryption,
+                crypto_key,
+            }) => Ok(aesgcm_key(encryption, crypto_key)?),
+        }
+    }
+
     /// The record size of an aes128gcm body and the octets of its record, when
     /// the one is less than the other or than any can be (RFC 8188 §2.1,
     /// RFC 8291 §4). `None`: all is well, or there is no record size.
-    pub fn wrong_record_size(&self) -> Option<(u32, usize)> {
+    fn wrong_record_size(&self) -> Option<(u32, usize)> {
         const LEAST: u32 = 18;
         let (header, record) = self.body.split_at_checked(AES128GCM_HEADER)?;
         let size = u32::from_be_bytes(*header[16..].first_chunk()?);
@@ -267,7 +311,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(TTL, HeaderValue::from_static("0"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("AESGCM"));
-        let read = PushHeaders::parse(&headers, &Tolerances::NONE);
-        assert_eq!(read, Err(HeaderError::AesgcmNotTaken));
+        let coding = PushHeaders::parse(&headers, &Tolerances::NONE).map(|read| read.coding);
+        assert_eq!(coding, Ok(Err(CodingError::AesgcmNotTaken)));
     }
 }

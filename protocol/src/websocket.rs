@@ -11,7 +11,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::headers::{ContentCoding, Urgency};
+use crate::coding::ContentCoding;
+use crate::headers::Urgency;
 use crate::id::WireUaid;
 use crate::push::PushMessage;
 

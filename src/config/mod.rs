@@ -5,6 +5,7 @@
 //! unknown key or a value that cannot be is refused, never guessed at.
 
 mod admission;
+mod compat;
 mod expiry;
 mod log;
 mod public_url;
@@ -26,12 +27,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use admission::{AdmissionConfig, Networks};
+pub use compat::{CompatConfig, GoneStatus, Profile};
 pub use expiry::ExpiryConfig;
 pub use log::{LogConfig, LogFilter, LogFormat, NotAFilter};
 pub use public_url::{NotAnOrigin, PublicUrl};
 pub use sections::{
-    AdminConfig, CompatConfig, GoneStatus, HostNames, KeysConfig, Limits, Profile, PushConfig,
-    SocketOthers, StoreConfig, StoreEngine, TlsConfig, TraceConfig, UserAgentConfig,
+    AdminConfig, HostNames, KeysConfig, Limits, PushConfig, SocketOthers, StoreConfig, StoreEngine,
+    TlsConfig, TraceConfig, UserAgentConfig,
 };
 pub use server::{FileMode, ForwardedHeader, ServerConfig};
 pub use sources::{ConfigError, Setting};

@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bugle_protocol::Ttl;
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::values::{MAX_TTL, count, count_or_zero, duration, size, text};
@@ -152,101 +150,6 @@ pub struct PushConfig {
         deserialize_with = "duration::range::<{ 24 * 3600 * 1000 }, { duration::YEAR }, _>"
     )]
     pub receipt_lifetime: Duration,
-}
-
-/// `[compat]`: what is taken of senders that stray from the standards, and
-/// answers for them. What counts is [`in_effect`](Self::in_effect).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CompatConfig {
-    /// Whether the switches count.
-    pub profile: Profile,
-    /// The status for the endpoint of a removed subscription.
-    pub gone_status: GoneStatus,
-    /// Whether the `aud` of a VAPID token may lack the port (V-16).
-    pub aud_without_port: bool,
-    /// Whether VAPID is read in the forms of its drafts (VLEG-a).
-    pub legacy_vapid: bool,
-    /// The TTL of a push without one, up to 24855 days; `None` refuses it
-    /// (RFC 8030 §5.2).
-    #[serde(with = "text")]
-    pub missing_ttl: Option<Ttl>,
-    /// Whether bodies encrypted by the draft before RFC 8291 are relayed.
-    pub aesgcm: bool,
-    /// Whether aes128gcm bodies are relayed whose record size does not fit
-    /// their record (E-2).
-    pub wrong_record_size: bool,
-    /// Whether bodies that are not encrypted are relayed (RFC 8291 asks for
-    /// encryption).
-    pub allow_unencrypted: bool,
-}
-
-impl CompatConfig {
-    /// The section as it counts: the strict profile wins over every switch.
-    #[must_use]
-    pub fn in_effect(&self) -> Self {
-        match self.profile {
-            Profile::Lenient => self.clone(),
-            Profile::Strict => Self {
-                profile: Profile::Strict,
-                gone_status: GoneStatus::NotFound,
-                aud_without_port: false,
-                legacy_vapid: false,
-                missing_ttl: None,
-                aesgcm: false,
-                wrong_record_size: false,
-                allow_unencrypted: false,
-            },
-        }
-    }
-}
-
-/// How far senders may stray from the standards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// As far as each switch says.
-    Lenient,
-    /// Not at all, whatever the switches say.
-    Strict,
-}
-
-/// The status for the endpoint of a removed subscription (RFC 8030 §7.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "u16", try_from = "u16")]
-pub enum GoneStatus {
-    /// 410
-    Gone,
-    /// 404
-    NotFound,
-}
-
-impl GoneStatus {
-    /// As an HTTP status.
-    pub const fn status(self) -> StatusCode {
-        match self {
-            Self::Gone => StatusCode::GONE,
-            Self::NotFound => StatusCode::NOT_FOUND,
-        }
-    }
-}
-
-impl From<GoneStatus> for u16 {
-    fn from(status: GoneStatus) -> Self {
-        status.status().as_u16()
-    }
-}
-
-impl TryFrom<u16> for GoneStatus {
-    type Error = &'static str;
-
-    fn try_from(status: u16) -> Result<Self, Self::Error> {
-        match status {
-            410 => Ok(Self::Gone),
-            404 => Ok(Self::NotFound),
-            _ => Err("the status is 410 or 404"),
-        }
-    }
 }
 
 /// `[user_agent]`: how WebSocket connections are kept.

@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use bugle_protocol::PushMessage;
-use bugle_protocol::headers::{CRYPTO_KEY, ContentCoding, ENCRYPTION};
+use bugle_protocol::headers::{CRYPTO_KEY, ENCRYPTION};
+use bugle_protocol::{ContentCoding, PushMessage};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LAST_MODIFIED};
 use http::{Method, StatusCode, request};
 use http_body_util::Full;

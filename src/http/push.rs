@@ -105,10 +105,10 @@ async fn accept(
     let arriving = site.admit_body(key, request.address)?;
     drop(begun);
     let body = body::read(headers, content, &service.config().limits).await?;
-    let content = push.content(body, key, tolerances)?;
+    let taken = push.content(body, key, tolerances)?;
     let _request = site.admit_push(key, request.address)?;
     drop(arriving);
-    let needed = compat::needed(sender.as_ref(), &push, content.as_ref());
+    let needed = compat::needed(sender.as_ref(), &push, &taken);
     // What is not stored waits for nothing.
     let _turn = match push.ttl {
         Ttl::ZERO => None,
@@ -119,7 +119,7 @@ async fn accept(
         network: Some(network(request.address)),
     };
     let accepted = service
-        .push(&subscription, push, content, wish, origin, span)
+        .push(&subscription, push, taken.content, wish, origin, span)
         .await?;
     needed.for_each(|switch| service.metrics().tolerate(switch));
     Ok(accepted)

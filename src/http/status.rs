@@ -1,7 +1,7 @@
 //! What people and machines look at: the page at `/`, health, readiness,
 //! version (also under their Dockerflow names), metrics.
 
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
+use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use http::{Method, StatusCode, request};
 use serde_json::json;
 
@@ -53,8 +53,7 @@ pub(super) async fn page(site: &Site, parts: &request::Parts) -> Result<Reply, E
 /// The metrics, in the format that is asked for.
 pub(super) fn metrics(site: &Site, parts: &request::Parts) -> Result<Reply, Error> {
     if is_get(&parts.method) {
-        let accept = parts.headers.get(ACCEPT);
-        let format = Format::accepted(accept.and_then(|accept| accept.to_str().ok()));
+        let format = Format::accepted(&parts.headers);
         let count = |places| i64::try_from(places).unwrap_or(i64::MAX);
         let counters = site.service.metrics();
         counters.requests.set(count(site.in_progress()));

@@ -4,17 +4,19 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bugle_protocol::PublicKey;
+use bugle_protocol::accept;
 use bugle_protocol::headers::{HeaderError, URGENCY, Urgency};
 use bugle_protocol::link;
 use bugle_protocol::prefer::Prefer;
-use http::header::{ACCEPT, CONTENT_TYPE, LINK, LOCATION};
+use bugle_protocol::{PublicKey, Tolerances};
+use http::header::{CONTENT_TYPE, LINK, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::body::{self, Content};
 use super::{Answer, Reply, Site, TakesPushes, empty, events, options, set};
 use crate::clients::Reader;
+use crate::compat::LOOSE_VAPID;
 use crate::error::Error;
 use crate::shares::Place;
 use crate::store::Filter;
@@ -52,23 +54,28 @@ pub(super) async fn subscribe(
         Method::OPTIONS => return Ok(options(SUBSCRIBE_METHODS)),
         _ => return Err(Error::MethodNotAllowed(SUBSCRIBE_METHODS)),
     }
-    let (vapid_key, _request) = match is_options(&parts.headers) {
+    let ((vapid_key, is_loose), _request) = match is_options(&parts.headers) {
         true => {
             let arriving = site.admit_body(None, address)?;
             drop(begun);
-            let limits = &site.service.config().limits;
+            let service = &site.service;
+            let limits = &service.config().limits;
             let options = body::read(&parts.headers, content, limits).await?;
             let place = site.admit_request(address)?;
             drop(arriving);
-            (vapid_key(&options)?, Some(place))
+            let key = vapid_key(&options, &service.compat().tolerances)?;
+            (key, Some(place))
         }
-        false => (None, begun),
+        false => ((None, false), begun),
     };
     let in_set = link::find(&parts.headers, link::SET)?;
     let made = site
         .service
         .subscribe_in_set(in_set.as_deref(), vapid_key, address)
         .await?;
+    if is_loose {
+        site.service.metrics().tolerate(LOOSE_VAPID);
+    }
     let mut reply = empty(StatusCode::CREATED);
     set(&mut reply, LOCATION, made.subscription);
     for (url, relation) in [(made.push, link::PUSH), (made.set, link::SET)] {
@@ -88,15 +95,35 @@ fn is_options(headers: &HeaderMap) -> bool {
     media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(OPTIONS))
 }
 
-/// RFC 8292 §4.1; V-9.
-fn vapid_key(options: &[u8]) -> Result<Option<PublicKey>, Error> {
+/// The key in the options, and whether it is written as `loose_vapid` allows:
+/// `null` for none, or padded (RFC 8292 §4.1; V-9).
+fn vapid_key(options: &[u8], tolerances: &Tolerances) -> Result<(Option<PublicKey>, bool), Error> {
     #[derive(Deserialize)]
     struct Options {
-        vapid: Option<String>,
+        #[serde(default, deserialize_with = "present")]
+        vapid: Option<Option<String>>,
+    }
+    // An array would be taken for the members of an object in their order.
+    if !options.trim_ascii_start().starts_with(b"{") {
+        return Err(Error::Options);
     }
     let options: Options = serde_json::from_slice(options).map_err(|_| Error::Options)?;
-    let key = options.vapid.as_deref().map(PublicKey::from_base64url);
-    key.transpose().map_err(|_| Error::Options)
+    let is_loose = match &options.vapid {
+        None => false,
+        Some(None) => true,
+        Some(Some(key)) => key.ends_with('='),
+    };
+    if is_loose && !tolerances.loose_vapid {
+        return Err(Error::Options);
+    }
+    let key = options.vapid.flatten();
+    let key = key.map(|key| PublicKey::from_base64url(&key)).transpose();
+    Ok((key.map_err(|_| Error::Options)?, is_loose))
+}
+
+/// Tells a member that is `null` from one that is absent.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 /// Answers a request to a resource that can be held.
@@ -152,10 +179,7 @@ async fn monitor(
         }
     };
     let waits = !Prefer::parse(headers).wait_none;
-    let by_events = headers.get_all(ACCEPT).iter().any(|accept| {
-        let accept = accept.to_str().unwrap_or_default();
-        accept.to_ascii_lowercase().contains("text/event-stream")
-    });
+    let by_events = accept::names(headers, "text/event-stream");
     let by_pushes = !by_events && parts.extensions.get::<TakesPushes>().is_some();
     if !by_pushes && !waits && service.has_nothing(reader, filter).await? {
         return Ok(Answer::Reply(empty(StatusCode::NO_CONTENT)));

@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 
+use bugle_protocol::accept;
+use http::HeaderMap;
+
 /// A text format that Prometheus and its like read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -12,11 +15,12 @@ pub enum Format {
 }
 
 impl Format {
-    /// The one for a request with this `Accept`.
-    pub fn accepted(accept: Option<&str>) -> Self {
-        match accept {
-            Some(accept) if accept.contains("application/openmetrics-text") => Self::OpenMetrics,
-            _ => Self::Plain,
+    /// The one for a request with these header fields: OpenMetrics where
+    /// `Accept` names it.
+    pub fn accepted(headers: &HeaderMap) -> Self {
+        match accept::names(headers, "application/openmetrics-text") {
+            true => Self::OpenMetrics,
+            false => Self::Plain,
         }
     }
 
@@ -65,14 +69,22 @@ fn plain(open_metrics: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+    use http::header::ACCEPT;
+
     use super::*;
 
     #[test]
     fn prometheus_gets_openmetrics_and_whoever_does_not_ask_the_plain_format() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3";
-        assert_eq!(Format::accepted(Some(prometheus)), Format::OpenMetrics);
-        assert_eq!(Format::accepted(Some("*/*")), Format::Plain);
-        assert_eq!(Format::accepted(None), Format::Plain);
+        let accepted = |accept: &'static str| {
+            let field = (ACCEPT, HeaderValue::from_static(accept));
+            Format::accepted(&HeaderMap::from_iter([field]))
+        };
+        assert_eq!(accepted(prometheus), Format::OpenMetrics);
+        assert_eq!(accepted("*/*"), Format::Plain);
+        assert_eq!(accepted("application/openmetrics-text;q=0"), Format::Plain);
+        assert_eq!(Format::accepted(&HeaderMap::new()), Format::Plain);
     }
 
     #[test]

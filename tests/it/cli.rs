@@ -230,6 +230,7 @@ async fn check_config_prints_what_is_in_effect_or_what_is_wrong_and_where() {
         "gone_status = 404",
         "aud_without_port = false",
         "legacy_vapid = false",
+        "loose_vapid = false",
         "missing_ttl = \"\"",
         "aesgcm = false",
         "wrong_record_size = false",

@@ -50,7 +50,7 @@ struct Case {
     refused: (u16, u64),
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case {
         switch: "aud_without_port",
         by_default: true,
@@ -68,6 +68,17 @@ const CASES: [Case; 6] = [
         set: |compat, on| compat.legacy_vapid = on,
         push: legacy,
         refused: (401, 109),
+    },
+    Case {
+        switch: "loose_vapid",
+        by_default: true,
+        set: |compat, on| compat.loose_vapid = on,
+        push: |scene| {
+            let token = scene.token(&scene.server.origin());
+            let field = format!("vapid t={token}; k={}", scene.key());
+            scene.push().header("authorization", &field)
+        },
+        refused: (403, 109),
     },
     Case {
         switch: "missing_ttl",

@@ -38,6 +38,7 @@ mod expiry;
 mod fairness;
 mod files;
 mod first_hour;
+mod grammar;
 mod half_close;
 mod head;
 mod hello;

@@ -77,7 +77,7 @@ async fn rfc8292_4_a_rfc8292_4_c_v_9_v_10_options_restrict_to_a_key() {
         ),
         (
             "Application/WebPush-Options+JSON; charset=utf-8",
-            format!(r#"{{"x":{{"y":1}},"vapid":"{key}="}}"#),
+            format!(r#"{{"x":{{"y":1}},"vapid":"{key}"}}"#),
         ),
     ] {
         for version in [Http1, Http2] {
@@ -88,7 +88,7 @@ async fn rfc8292_4_a_rfc8292_4_c_v_9_v_10_options_restrict_to_a_key() {
         }
     }
     let options = [("content-type", "application/webpush-options+json")];
-    for body in [r"{}", r#"{"x":1}"#, r#"{"vapid":null}"#] {
+    for body in [r"{}", r#"{"x":1}"#] {
         let made = Subscription::of(&try_subscribe(&server, Http1, &options, body).await);
         Push::to(&server, &made.push).accepted().await;
     }

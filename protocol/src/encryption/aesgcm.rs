@@ -3,7 +3,7 @@
 
 use super::content_key::{ContentKey, TAG, hkdf};
 use super::{DecryptError, SubscriptionKeys, UserAgentKeys};
-use crate::headers::octets_of;
+use crate::coding::octets_of;
 use crate::key::PublicKey;
 use crate::key_pair::KeyPair;
 use crate::params;
@@ -28,7 +28,9 @@ pub(super) fn decrypt(
     sender: &PublicKey,
     body: &[u8],
 ) -> Result<Vec<u8>, DecryptError> {
-    let params = params::parse(encryption).ok_or(DecryptError::Headers)?;
+    let params = params::parse(encryption)
+        .ok_or(DecryptError::Headers)?
+        .params;
     let salt = octets_of(&params, "salt").and_then(|salt| salt.try_into().ok());
     let salt = salt.ok_or(DecryptError::Headers)?;
     if body.len() < PADDING_LENGTH + TAG {

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::base64url;
-use crate::headers::ContentCoding;
+use crate::coding::{ContentCoding, aesgcm_key};
 use crate::key::PublicKey;
 use crate::key_pair::{KeyPair, KeyPairError};
 
@@ -96,8 +96,12 @@ impl UserAgentKeys {
     pub fn decrypt(&self, coding: &ContentCoding, body: &[u8]) -> Result<Vec<u8>, DecryptError> {
         match coding {
             ContentCoding::Aes128gcm => aes128gcm::decrypt(self, body),
-            ContentCoding::Aesgcm { encryption, .. } => {
-                let sender = coding.dh().ok_or(DecryptError::Headers)?;
+            ContentCoding::Aesgcm {
+                encryption,
+                crypto_key,
+            } => {
+                let sender = aesgcm_key(encryption, crypto_key);
+                let sender = sender.map_err(|_| DecryptError::Headers)?;
                 aesgcm::decrypt(self, encryption, &sender, body)
             }
         }

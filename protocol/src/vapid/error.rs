@@ -16,6 +16,12 @@ pub enum VapidError {
     /// RFC 9110 §11.4.
     #[error("the Authorization header cannot be read: send `vapid t=<JWT>, k=<public key>`")]
     Malformed,
+    /// RFC 9110 §11.4, RFC 8292 §3.2 (`Tolerances::loose_vapid`).
+    #[error(
+        "the Authorization header is not `vapid t=<JWT>, k=<public key>` to the letter: commas \
+         alone separate the parameters, and the key has no padding (RFC 9110 §11.4)"
+    )]
+    Grammar,
     /// 8292-4.2-i1.
     #[error("the Authorization header has no {0}: send `vapid t=<JWT>, k=<public key>`")]
     Missing(&'static str),

@@ -21,9 +21,9 @@ use serde_json::Value;
 pub use audience::{Audience, AudienceForm};
 pub use error::VapidError;
 
-use crate::headers::crypto_key_params;
+use crate::coding::crypto_key_params;
 use crate::key::PublicKey;
-use crate::params::{self, Param};
+use crate::params::{self, Param, WHITE_SPACE};
 use crate::time::UnixTime;
 use crate::tolerances::Tolerances;
 use jwt::Jwt;
@@ -36,7 +36,18 @@ pub const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Credentials {
     token: String,
     key: PublicKey,
-    legacy: bool,
+    form: Form,
+}
+
+/// How credentials are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// By RFC 8292 and the grammar of RFC 9110.
+    Standard,
+    /// Beside that grammar (`Tolerances::loose_vapid`).
+    Loose,
+    /// As the drafts of RFC 8292 have it (`Tolerances::legacy_vapid`).
+    Legacy,
 }
 
 /// An application server that has proved to hold a private key.
@@ -74,10 +85,11 @@ impl Credentials {
             return Err(VapidError::Repeated("the Authorization header"));
         }
         let text = String::from_utf8_lossy(field.as_bytes());
-        let (scheme, rest) = text.split_once([' ', '\t']).unwrap_or((&text, ""));
-        let rest = rest.trim_matches([' ', '\t']);
+        let end = text.find(WHITE_SPACE).unwrap_or(text.len());
+        let (scheme, params) = text.split_at(end);
+        let rest = params.trim_matches(WHITE_SPACE);
         match scheme.to_ascii_lowercase().as_str() {
-            "vapid" => Self::parse_vapid(rest).map(Some),
+            "vapid" => Self::parse_vapid(params, tolerances).map(Some),
             _ if !tolerances.legacy_vapid => Ok(None),
             "webpush" => Self::parse_legacy(rest, headers).map(Some),
             "bearer" if jwt::is_jwt(rest) => Self::parse_legacy(rest, headers).map(Some),
@@ -86,14 +98,27 @@ impl Credentials {
     }
 
     /// RFC 8292 §3: parameters in any order, unknown ones and `realm` ignored.
-    fn parse_vapid(text: &str) -> Result<Self, VapidError> {
-        let params = params::parse(text).ok_or(VapidError::Malformed)?;
-        let token = once(&params, "t", "the parameter t")?;
-        let key = once(&params, "k", "the parameter k")?;
+    /// `credentials = auth-scheme [ 1*SP ( token68 / #auth-param ) ]` (RFC 9110
+    /// §11.4).
+    fn parse_vapid(text: &str, tolerances: &Tolerances) -> Result<Self, VapidError> {
+        let read = params::parse(text).ok_or(VapidError::Malformed)?;
+        let token = once(&read.params, "t", "the parameter t")?;
+        let key = once(&read.params, "k", "the parameter k")?;
+        let (token, key) = match (token, key) {
+            (Some(token), Some(key)) => (token, key),
+            (None, _) => return Err(VapidError::Missing("t")),
+            _ => return Err(VapidError::Missing("k")),
+        };
+        let is_spaced = !text.trim_start_matches(' ').starts_with('\t');
+        let form = match is_spaced && read.is_auth_params && !key.ends_with('=') {
+            true => Form::Standard,
+            false if tolerances.loose_vapid => Form::Loose,
+            false => return Err(VapidError::Grammar),
+        };
         Ok(Self {
-            token: token.ok_or(VapidError::Missing("t"))?.to_owned(),
-            key: PublicKey::from_base64url(key.ok_or(VapidError::Missing("k"))?)?,
-            legacy: false,
+            token: token.to_owned(),
+            key: PublicKey::from_base64url(key)?,
+            form,
         })
     }
 
@@ -104,7 +129,7 @@ impl Credentials {
         Ok(Self {
             token: token.to_owned(),
             key: PublicKey::from_base64url(key.ok_or(VapidError::LegacyKeyMissing)?)?,
-            legacy: true,
+            form: Form::Legacy,
         })
     }
 
@@ -113,9 +138,9 @@ impl Credentials {
         &self.key
     }
 
-    /// Whether they came in a form of the drafts.
-    pub const fn is_legacy(&self) -> bool {
-        self.legacy
+    /// How they are written.
+    pub const fn form(&self) -> Form {
+        self.form
     }
 
     /// SHA-256 of the key and the whole token: the name under which a
@@ -200,7 +225,7 @@ impl Verified {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Credentials(… legacy: {})", self.legacy)
+        write!(f, "Credentials(… {:?})", self.form)
     }
 }
 

@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod abnf;
 mod encryption;
 mod frames;
+mod grammar;
 mod properties;
 mod tokens;
 mod vapid;
@@ -15,6 +17,7 @@ use bugle_protocol::Tolerances;
 const LENIENT: Tolerances = Tolerances {
     aud_without_port: true,
     legacy_vapid: true,
+    loose_vapid: true,
     aesgcm: true,
     wrong_record_size: true,
     ..Tolerances::NONE
