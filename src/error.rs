@@ -1,6 +1,7 @@
 //! Every refusal, and the one table from it to what is answered: HTTP status,
 //! errno, words, and the status in a WebSocket message.
 
+mod detail;
 mod share;
 
 use std::time::Duration;

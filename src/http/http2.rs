@@ -37,7 +37,16 @@ pub async fn serve(io: Io, peer: Peer) {
         if error.get_io().is_some_and(|error| is_stuck(error)) {
             peer.site.service.metrics().cut("limits.body_timeout");
         }
-        tracing::debug!(%error, "HTTP/2 connection ended");
+        tracing::debug!(reason = reason(&error), "HTTP/2 connection ended");
+    }
+}
+
+/// What a log says of an error. The debug data of a GOAWAY frame is the peer's
+/// text (RFC 9113 §6.8) and is left out.
+fn reason(error: &h2::Error) -> String {
+    match error.reason() {
+        Some(code) => format!("{code:?}"),
+        None => error.to_string(),
     }
 }
 
@@ -214,7 +223,7 @@ impl Exchange {
             Answer::Pushes(monitor) => self.push(monitor).await,
         };
         if let Err(error) = sent {
-            tracing::debug!(%error, "HTTP/2 stream ended");
+            tracing::debug!(reason = reason(&error), "HTTP/2 stream ended");
         }
     }
 

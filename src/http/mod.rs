@@ -157,7 +157,14 @@ impl Site {
     /// Counts a refusal and says it.
     pub fn refuse(&self, error: &Error) -> Reply {
         self.service.metrics().refuse(error.label());
-        tracing::debug!(status = error.status().as_u16(), reason = %error, "refused");
+        // The words of the answer may repeat what the client wrote.
+        let status = error.status().as_u16();
+        tracing::debug!(
+            status,
+            reason = error.label(),
+            detail = error.detail(),
+            "refused"
+        );
         refusal(error, &self.service.public_url().url("/errors"))
     }
 }

@@ -1,15 +1,21 @@
 //! The log: what is written, what may change that, and what is held back.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr};
 use tokio::time::timeout;
 
 use super::cli::{bugle, run, terminate, text};
 use crate::support::admin::Token;
+use crate::support::app_server::key_pair;
+use crate::support::frames;
 use crate::support::http;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
+use crate::support::subscriber::link;
 use crate::support::user_agent::PATIENCE;
 
 #[tokio::test]
@@ -76,6 +82,7 @@ async fn bugle_admin_log_shows_and_sets_it() {
 struct Program {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
+    public: String,
     admin: String,
     token: String,
 }
@@ -89,14 +96,15 @@ impl Program {
             .env("BUGLE_LOG__REPEAT_LIMIT", "5");
         let mut child = program.spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (admin, token) = (String::new(), String::new());
         let mut program = Self {
             child,
             log,
-            admin,
-            token,
+            public: String::new(),
+            admin: String::new(),
+            token: String::new(),
         };
         let listening = program.line("listening").await;
+        program.public = listening["listen"].as_str().unwrap().to_owned();
         program.admin = listening["admin"].as_str().unwrap().to_owned();
         let token = std::fs::read_to_string(folder.join("data/admin-token"));
         program.token = format!("Bearer {}", token.unwrap().trim());
@@ -160,4 +168,79 @@ async fn the_program_writes_by_the_new_filter_and_caps_what_repeats() {
     );
     let ended = timeout(PATIENCE, program.child.wait()).await.unwrap();
     assert!(ended.unwrap().success());
+}
+
+/// A sender may write anything where an origin is expected, such as the URL of
+/// a message, which is a capability.
+#[tokio::test]
+async fn what_a_client_writes_stays_out_of_the_log() {
+    needs_ours!("the program");
+    const WRITTEN: &str = "aOOygrE-bTK_8XfZNX49ys4OURqu";
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Program::start(folder.path()).await;
+    program.set_filter("trace").await;
+    let url = format!("http://{}/message/{WRITTEN}", program.public);
+    let keys = key_pair(1);
+    let signed = |header: Value, claims: Value| {
+        let token = keys.sign_json(&header.to_string(), &claims.to_string());
+        let key = keys.public_key().to_base64url();
+        format!("vapid t={token}, k={key}")
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let claims = json!({ "aud": url, "exp": now.as_secs() + 60 });
+    let made = http::http1(&program.public, "POST", "/subscribe", &[], b"").await;
+    let push = link(&made, "urn:ietf:params:push").unwrap();
+    let path = &push[push.find("/push/").unwrap()..];
+    for (authorization, status, detail) in [
+        (
+            signed(json!({ "alg": "ES256" }), claims.clone()),
+            403,
+            "audience",
+        ),
+        (signed(json!({ "alg": url }), claims), 403, "algorithm"),
+    ] {
+        let fields = [("ttl", "0"), ("authorization", &authorization)];
+        let reply = http::http1(&program.public, "POST", path, &fields, b"").await;
+        assert_eq!(reply.status, status);
+        // The sender is told what it wrote; the operator is not.
+        assert!(reply.text().contains(WRITTEN), "{}", reply.text());
+        let line = program.line("refused").await;
+        assert_eq!(
+            (&line["reason"], &line["detail"]),
+            (&json!("vapid"), &json!(detail))
+        );
+        assert!(!line.to_string().contains(WRITTEN), "{line}");
+    }
+    let fields = [
+        ("authorization", &*program.token),
+        ("content-type", "application/json"),
+    ];
+    let body = json!({ WRITTEN: url }).to_string();
+    let admin = "/admin/v1/log";
+    let reply = http::http1(&program.admin, "PUT", admin, &fields, body.as_bytes()).await;
+    assert_eq!(reply.status, 400);
+    let line = program.line("refused").await;
+    assert_eq!(
+        (&line["reason"], &line["detail"]),
+        (&json!("admin"), &json!("body"))
+    );
+    assert!(!line.to_string().contains(WRITTEN), "{line}");
+}
+
+/// The debug data of a GOAWAY is the peer's text (RFC 9113 §6.8).
+#[tokio::test]
+async fn what_a_peer_says_as_it_goes_stays_out_of_the_log() {
+    needs_ours!("the program");
+    const WRITTEN: &str = "aOOygrE-bTK_8XfZNX49ys4OURqu";
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Program::start(folder.path()).await;
+    program.set_filter("debug").await;
+    let mut stream = TcpStream::connect(&program.public).await.unwrap();
+    let (last_stream, protocol_error) = ([0; 4], [0, 0, 0, 1]);
+    let goaway = [&last_stream[..], &protocol_error, WRITTEN.as_bytes()].concat();
+    let frames = [frames::http2_begin(&[]), frames::http2(7, 0, 0, &goaway)];
+    stream.write_all(&frames.concat()).await.unwrap();
+    let line = program.line("HTTP/2 connection ended").await;
+    assert!(!line.to_string().contains(WRITTEN), "{line}");
+    assert_eq!(line["reason"], "PROTOCOL_ERROR");
 }
