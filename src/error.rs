@@ -128,7 +128,7 @@ pub enum Error {
     /// What an operator was given names nothing here.
     #[error(
         "this names nothing here: it is to be a uaid, an endpoint, a subscription or message URL \
-         of this service, or, for a trace, a VAPID public key in base64url"
+         of this service, a handle of 16 hex digits, or, for a trace, a VAPID public key in base64url"
     )]
     NotNamed,
     /// No such user agent.

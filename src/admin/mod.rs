@@ -233,6 +233,14 @@ async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply,
             post(method)?;
             user_agents::remove_subscription(request).await
         }
+        "v1/senders/drop" => {
+            post(method)?;
+            user_agents::remove_signed(request).await
+        }
+        "v1/receipt-subscriptions/drop" => {
+            post(method)?;
+            user_agents::remove_receipts(request).await
+        }
         "v1/broadcasts" => get(method).map(|()| broadcasts::list(site)),
         _ => Err(Error::NotFound),
     }

@@ -32,7 +32,7 @@ struct AskedSubscription {
 pub(super) async fn find(request: Request<'_, impl Content>) -> Result<Reply, Error> {
     let service = &request.site.service;
     let Asked { subject } = request.read().await?;
-    let uaid = service.named(bounded(&subject)?)?.uaid();
+    let uaid = service.find(bounded(&subject)?).await?.uaid();
     let found = service.user_agent(uaid).await?;
     let shown = |subscription: &Subscription| -> Value {
         let endpoint = PushEndpoint {
@@ -60,7 +60,7 @@ pub(super) async fn remove(request: Request<'_, impl Content>) -> Result<Reply, 
     caller.may_change()?;
     let service = &site.service;
     let Asked { subject } = request.read().await?;
-    let uaid = service.named(bounded(&subject)?)?.uaid();
+    let uaid = service.find(bounded(&subject)?).await?.uaid();
     service.user_agent(uaid).await?;
     let ended = service.drop_user_agent(uaid).await?;
     let handle = service.handle(uaid);
@@ -81,7 +81,7 @@ pub(super) async fn remove_subscription(
     let service = &site.service;
     let AskedSubscription { subject, channel } = request.read().await?;
     let channel = channel.map(|channel| channel.parse::<ChannelId>());
-    let (uaid, channel, life) = match (service.named(bounded(&subject)?)?, channel) {
+    let (uaid, channel, life) = match (service.find(bounded(&subject)?).await?, channel) {
         (Named::Subscription(it), None) => (it.uaid, it.channel, Some(it.subscription)),
         (Named::UserAgent(uaid), Some(Ok(channel))) => (uaid, channel, None),
         _ => return Err(AdminError::Channel.into()),
@@ -92,6 +92,38 @@ pub(super) async fn remove_subscription(
         .audit
         .note(&caller, "dropSubscription", &handle, service.wall_clock());
     Ok(json_reply(&json!({ "handle": handle, "subscriptions": 1 })))
+}
+
+/// Ends a receipt subscription.
+pub(super) async fn remove_receipts(request: Request<'_, impl Content>) -> Result<Reply, Error> {
+    let (site, caller) = (request.site, request.caller);
+    caller.may_change()?;
+    let service = &site.service;
+    let Asked { subject } = request.read().await?;
+    let id = service.find_receipts(bounded(&subject)?).await?;
+    service.drop_receipts(id).await?;
+    let handle = service.receipts_handle(id);
+    site.admin
+        .audit
+        .note(&caller, "dropReceipts", &handle, service.now());
+    Ok(json_reply(&json!({ "handle": handle })))
+}
+
+/// Removes the messages that an application server has waiting.
+pub(super) async fn remove_signed(request: Request<'_, impl Content>) -> Result<Reply, Error> {
+    let (site, caller) = (request.site, request.caller);
+    caller.may_change()?;
+    let service = &site.service;
+    let Asked { subject } = request.read().await?;
+    let key = service.find_key(bounded(&subject)?).await?;
+    let messages = service.drop_signed(key).await?;
+    let handle = service.key_handle(&key);
+    site.admin
+        .audit
+        .note(&caller, "dropMessages", &handle, service.now());
+    Ok(json_reply(
+        &json!({ "handle": handle, "messages": messages }),
+    ))
 }
 
 /// The text, unless it is longer than anything that has a meaning.

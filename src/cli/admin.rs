@@ -83,6 +83,12 @@ enum Command {
     /// End one subscription
     #[command(subcommand)]
     Subscription(Subscription),
+    /// Remove the messages that an application server has waiting
+    #[command(subcommand)]
+    Sender(Sender),
+    /// End one receipt subscription
+    #[command(subcommand)]
+    Receipts(Receipts),
     /// VAPID keys and addresses that are refused
     #[command(subcommand)]
     Block(Block),
@@ -104,7 +110,7 @@ enum Command {
 enum UserAgent {
     /// Whether it is connected, what waits for it, its subscriptions
     Show {
-        /// A uaid, or an endpoint, subscription or message URL; - reads it from standard input
+        /// A uaid, an endpoint, subscription or message URL, or a handle; - reads it from standard input
         subject: String,
     },
     /// End all its subscriptions, with their messages
@@ -118,12 +124,30 @@ enum UserAgent {
 enum Subscription {
     /// End it, with its messages
     Drop {
-        /// An endpoint or a subscription URL, or a uaid with --channel; - reads it from standard
-        /// input
+        /// An endpoint, a subscription URL or a handle, or a uaid with --channel; - reads it from
+        /// standard input
         subject: String,
         /// Which channel of the uaid
         #[arg(long)]
         channel: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Sender {
+    /// Remove them
+    Drop {
+        /// Its VAPID public key or its handle; - reads it from standard input
+        subject: String,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Receipts {
+    /// End it, with its receipts
+    Drop {
+        /// Its URL or its handle; - reads it from standard input
+        subject: String,
     },
 }
 
@@ -209,6 +233,13 @@ impl Command {
                 }
                 post("subscriptions/drop", body)
             }
+            Self::Sender(Sender::Drop { subject }) => {
+                post("senders/drop", json!({ "subject": read(subject)? }))
+            }
+            Self::Receipts(Receipts::Drop { subject }) => post(
+                "receipt-subscriptions/drop",
+                json!({ "subject": read(subject)? }),
+            ),
             Self::Block(Block::List) => get("blocks"),
             Self::Block(Block::Add { value, note }) => (
                 Method::PUT,
@@ -238,6 +269,12 @@ impl Command {
                     show::text(&answer["handle"])
                 )
             }
+            Self::Sender(_) => format!(
+                "{} messages of {} are removed",
+                answer["messages"],
+                show::text(&answer["handle"])
+            ),
+            Self::Receipts(_) => format!("{} is ended", show::text(&answer["handle"])),
             Self::Block(Block::List) => show::blocks(answer),
             Self::Block(Block::Add { value, .. }) => format!("{value} is blocked"),
             Self::Block(Block::Remove { value }) => format!("{value} is blocked no more"),

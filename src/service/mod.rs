@@ -3,6 +3,7 @@
 
 pub mod operating;
 
+mod handles;
 mod live;
 mod receipts;
 mod receiving;

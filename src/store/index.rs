@@ -8,6 +8,7 @@ mod admission;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use bugle_protocol::{
@@ -191,6 +192,26 @@ impl Index {
         let end = (now, MessageId::new(u64::MAX));
         let expired = self.expiry.range(..=end).take(limit);
         expired.map(|((_, id), uaid)| (*uaid, *id)).collect()
+    }
+
+    /// The messages that count for a holder among the next `looked_at` in the
+    /// order of their expiry, and where to go on behind those.
+    pub(super) fn charged_to(
+        &self,
+        holder: Holder,
+        after: Option<(UnixTime, MessageId)>,
+        looked_at: usize,
+    ) -> (Vec<(Uaid, MessageId)>, Option<(UnixTime, MessageId)>) {
+        let from = after.map_or(Unbounded, Excluded);
+        let (mut charged, mut last) = (Vec::new(), None);
+        for ((expires_at, id), uaid) in self.expiry.range((from, Unbounded)).take(looked_at) {
+            last = Some((*expires_at, *id));
+            let entry = self.get(*uaid, *id);
+            if entry.is_some_and(|entry| self.holders.is_charged(entry.charged, holder)) {
+                charged.push((*uaid, *id));
+            }
+        }
+        (charged, last)
     }
 
     /// The largest holders of messages, at most `most` of each kind. `read`

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bugle_protocol::{
-    ChannelId, MessageId, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid, UnixTime,
+    ChannelId, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid,
+    UnixTime,
 };
 use tokio::sync::watch;
 
@@ -15,11 +16,15 @@ use super::days::{Day, Days, Pass, Sweep, Unused};
 use super::index::Index;
 use super::receipt_logs::{ReceiptLogs, Settled};
 use super::{
-    Backlog, Batch, BoxFuture, Expired, Filter, Largest, Limit, NewMessage, Origin, Receipt,
-    ReceiptId, ReceiptStatus, Removal, Removed, Store, StoreError, StoreLimits, Subscription,
-    Usage,
+    Backlog, Batch, BoxFuture, Expired, Filter, Holder, Largest, Limit, NewMessage, Origin,
+    Receipt, ReceiptId, ReceiptStatus, Removal, Removed, Store, StoreError, StoreLimits,
+    Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
+
+/// How many messages are looked at, of which some are to be removed, under one
+/// hold of the lock.
+const LOOKED_AT: usize = 64;
 
 /// A [`Store`] without a disk: nothing survives the process.
 #[derive(Debug)]
@@ -274,6 +279,36 @@ impl Store for MemoryStore {
 
     fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move { Ok(self.state().user_agents.contains_key(&uaid)) })
+    }
+
+    fn subscriptions(
+        &self,
+        after: Option<(Uaid, ChannelId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        Box::pin(async move { Ok(self.state().subscriptions_after(after, limit)) })
+    }
+
+    fn receipt_subscriptions(
+        &self,
+        after: Option<(UnixTime, ReceiptSubscriptionId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.subscriptions(after, limit)) })
+    }
+
+    fn remove_signed(
+        &self,
+        key: PublicKey,
+        after: Option<(UnixTime, MessageId)>,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<(Removed, Option<(UnixTime, MessageId)>), StoreError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let (signed, last) = state.index.charged_to(Holder::Key(key), after, LOOKED_AT);
+            let removed = self.remove_all(&mut state, &signed, Removal::GivenUp, now);
+            Ok((removed, last))
+        })
     }
 
     fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {

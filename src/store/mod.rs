@@ -259,6 +259,15 @@ pub trait Store: Send + Sync + 'static {
     /// The channels of all subscriptions of a user agent.
     fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>>;
 
+    /// Up to `limit` subscriptions behind this one, in an order that stays, so
+    /// that all are found step by step; damaged ones are passed over. For
+    /// operators: it reads the disk.
+    fn subscriptions(
+        &self,
+        after: Option<(Uaid, ChannelId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>>;
+
     /// Removes a subscription with its messages, which are [given
     /// up](Removal::GivenUp). `None` when it was not there.
     fn remove_subscription(
@@ -321,6 +330,17 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Removed, StoreError>>;
 
+    /// Removes the messages that a key has signed, [given
+    /// up](Removal::GivenUp), as far as that is known: among the next few in the
+    /// order of their expiry behind `after`. Says also where to go on; `None`
+    /// when all were looked at. Durable like [`remove`](Store::remove).
+    fn remove_signed(
+        &self,
+        key: PublicKey,
+        after: Option<(UnixTime, MessageId)>,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<(Removed, Option<(UnixTime, MessageId)>), StoreError>>;
+
     /// Removes what has expired at `now`, the oldest expiry first: messages,
     /// then receipts, then receipt subscriptions with their receipts; about
     /// `limit` in all. Durable like [`remove`](Store::remove).
@@ -347,6 +367,14 @@ pub trait Store: Send + Sync + 'static {
         id: ReceiptSubscriptionId,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Up to `limit` receipt subscriptions behind this one, with their ends, in
+    /// the order of those.
+    fn receipt_subscriptions(
+        &self,
+        after: Option<(UnixTime, ReceiptSubscriptionId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>>;
 
     /// Removes a receipt subscription with its receipts. `false` when it was
     /// not there.

@@ -6,6 +6,7 @@
 mod admission;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
@@ -119,6 +120,17 @@ impl ReceiptLogs {
         self.ends.remove(&(log.ends_at, id));
         log.ends_at = ends_at;
         self.ends.insert((ends_at, id));
+    }
+
+    /// Up to `limit` subscriptions behind this one, in the order of their ends.
+    pub(super) fn subscriptions(
+        &self,
+        after: Option<(UnixTime, ReceiptSubscriptionId)>,
+        limit: usize,
+    ) -> Vec<(UnixTime, ReceiptSubscriptionId)> {
+        let from = after.map_or(Unbounded, Excluded);
+        let behind = self.ends.range((from, Unbounded));
+        behind.take(limit).copied().collect()
     }
 
     /// Takes a subscription out, with its receipts. `false` when it was not

@@ -36,7 +36,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use bugle_protocol::{ChannelId, MessageId, PushMessage, ReceiptSubscriptionId, Uaid, UnixTime};
+use bugle_protocol::{
+    ChannelId, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, Uaid, UnixTime,
+};
 use tokio::sync::watch;
 
 use self::engine::{Engine, Lasting};
@@ -137,6 +139,31 @@ impl Store for SledStore {
 
     fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move { Ok(self.engine()?.user_agent(uaid)?.is_some()) })
+    }
+
+    fn subscriptions(
+        &self,
+        after: Option<(Uaid, ChannelId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        Box::pin(async move { self.engine()?.subscriptions_after(after, limit) })
+    }
+
+    fn receipt_subscriptions(
+        &self,
+        after: Option<(UnixTime, ReceiptSubscriptionId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>> {
+        Box::pin(async move { Ok(self.engine()?.state()?.receipts.subscriptions(after, limit)) })
+    }
+
+    fn remove_signed(
+        &self,
+        key: PublicKey,
+        after: Option<(UnixTime, MessageId)>,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<(Removed, Option<(UnixTime, MessageId)>), StoreError>> {
+        Box::pin(async move { self.engine()?.remove_signed(key, after, now).await })
     }
 
     fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {

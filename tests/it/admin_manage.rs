@@ -9,6 +9,7 @@ use crate::support::app_server::{Push, key_pair};
 use crate::support::http;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
+use crate::support::subscriber::link;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 const OTHER: &str = "d9b74644-4f97-46aa-b8fa-9393985cd6cd";
@@ -145,6 +146,110 @@ async fn one_subscription_is_dropped_without_the_others() {
     let body = json!({ "subject": uaid, "channel": CHANNEL });
     assert_eq!(server.operate("POST", path, &body).await.status, 200);
     assert_eq!(Push::to(&server, &newer).text("x").send().await.status, 410);
+}
+
+#[tokio::test]
+async fn what_a_handle_names_is_dropped_and_nothing_else() {
+    needs_ours!("its admin listener");
+    let server = Server::lenient().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let uaid = user_agent.uaid.clone();
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let other = user_agent.register(OTHER, None).await;
+    let mut bystander = UserAgent::connect(&server).await;
+    let bystanding = bystander.register(CHANNEL, None).await;
+    let found = find(&server, &uaid).await;
+    let subscriptions = found["subscriptions"].as_array().unwrap();
+    let one = subscriptions.iter().find(|it| it["channel"] == CHANNEL);
+    let (one, all) = (&one.unwrap()["handle"], &found["handle"]);
+    assert_eq!(find(&server, all.as_str().unwrap()).await, found);
+    let drop = async |what: &str, handle: &Value| {
+        let body = json!({ "subject": handle });
+        let path = format!("{what}/drop");
+        server.operate("POST", &path, &body).await.status.as_u16()
+    };
+    let status = async |endpoint: &str| {
+        let push = Push::to(&server, endpoint).text("x");
+        push.send().await.status.as_u16()
+    };
+    assert_eq!(drop("subscriptions", all).await, 400);
+    assert_eq!(drop("subscriptions", one).await, 200);
+    assert_eq!((status(&endpoint).await, status(&other).await), (410, 201));
+    assert_eq!(drop("subscriptions", one).await, 404);
+    assert_eq!(drop("user-agents", all).await, 200);
+    assert_eq!(
+        (status(&other).await, status(&bystanding).await),
+        (410, 201)
+    );
+    assert_eq!(drop("user-agents", all).await, 404);
+    let strange = json!("0123456789abcdef");
+    for what in ["user-agents", "subscriptions", "receipt-subscriptions"] {
+        assert_eq!(drop(what, &strange).await, 404, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_messages_of_one_sender_are_removed_and_no_others() {
+    needs_ours!("its admin listener");
+    let server = Server::lenient().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    user_agent.leave(&server).await;
+    let (bad, good) = (key_pair(1), key_pair(2));
+    for _ in 0..100 {
+        let push = Push::to(&server, &endpoint).text("x");
+        push.signed(&bad).accepted().await;
+    }
+    let push = Push::to(&server, &endpoint).text("x");
+    push.signed(&good).accepted().await;
+    let path = "senders/drop";
+    let by = |subject: &str| json!({ "subject": subject });
+    let key = bad.public_key().to_base64url();
+    let dropped = server.operate("POST", path, &by(&key)).await;
+    let dropped: Value = serde_json::from_slice(&dropped.body).unwrap();
+    assert_eq!(dropped["messages"], 100);
+    server.counts("bugle_stored_messages", 1.0).await;
+    let handle = dropped["handle"].as_str().unwrap();
+    // Nothing of it is waiting, so nobody is found by that handle.
+    let gone = server.operate("POST", path, &by(handle)).await;
+    assert_eq!(gone.status, 404);
+    let again = Push::to(&server, &endpoint).text("x");
+    again.signed(&bad).accepted().await;
+    let found = server.operate("POST", path, &by(handle)).await;
+    let found: Value = serde_json::from_slice(&found.body).unwrap();
+    assert_eq!(found, json!({ "handle": handle, "messages": 1 }));
+    server.counts("bugle_stored_messages", 1.0).await;
+    let audit = server.look("audit").await;
+    assert_eq!(audit["entries"][0]["action"], "dropMessages");
+    assert_eq!(audit["entries"][0]["subject"], handle);
+}
+
+#[tokio::test]
+async fn a_receipt_subscription_is_dropped_by_its_url_and_by_its_handle() {
+    needs_ours!("its admin listener");
+    let server = Server::lenient().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let path = "receipt-subscriptions/drop";
+    let mut handles = Vec::new();
+    for _ in 0..2 {
+        let push = Push::to(&server, &endpoint).text("x");
+        let asked = push.header("prefer", "respond-async").send().await;
+        let url = link(&asked, "urn:ietf:params:push:receipt").unwrap();
+        let body = json!({ "subject": url });
+        let dropped = server.operate("POST", path, &body).await;
+        assert_eq!(dropped.status, 200, "{}", dropped.text());
+        let gone = server.operate("POST", path, &body).await;
+        assert_eq!(gone.status, 404);
+        let dropped: Value = serde_json::from_slice(&dropped.body).unwrap();
+        handles.push(dropped["handle"].clone());
+        server.counts("bugle_receipt_subscriptions", 0.0).await;
+    }
+    assert_ne!(handles[0], handles[1]);
+    let gone = json!({ "subject": handles[0] });
+    assert_eq!(server.operate("POST", path, &gone).await.status, 404);
+    let audit = server.look("audit").await;
+    assert_eq!(audit["entries"][0]["action"], "dropReceipts");
 }
 
 #[tokio::test]

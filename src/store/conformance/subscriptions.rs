@@ -31,6 +31,30 @@ async fn a_subscription_is_there_until_removed() {
 }
 
 #[tokio::test]
+async fn all_are_found_step_by_step() {
+    each(ROOMY, async |store| {
+        let mut all = Vec::new();
+        for ua in 1..=5 {
+            for ch in 1..=ua {
+                all.push(subscribed(store, ua, ch).await);
+            }
+        }
+        for limit in [1, 2, 7, 100] {
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let step = store.subscriptions(after, limit).await.unwrap();
+                assert!(step.len() <= limit);
+                let Some(last) = step.last() else { break };
+                after = Some((last.uaid, last.channel));
+                found.extend(step);
+            }
+            assert_eq!(found, all, "{limit}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn its_key_is_kept() {
     let key = p256::SecretKey::from_slice(&[7; 32]).unwrap().public_key();
     each(ROOMY, async |store| {

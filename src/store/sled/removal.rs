@@ -1,12 +1,12 @@
 //! Taking messages out, with the receipts that they leave, and the sweep of
 //! all that has expired.
 
-use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
+use bugle_protocol::{MessageId, PublicKey, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use super::changes::Changes;
 use super::engine::{Engine, State};
 use super::keys::{message_key, receipt_key};
-use crate::store::{Expired, Removal, Removed, StoreError};
+use crate::store::{Expired, Holder, Removal, Removed, StoreError};
 
 /// How much is removed under one hold of the lock.
 const EXPIRED_AT_ONCE: usize = 64;
@@ -72,6 +72,22 @@ impl Engine {
             messages: removed.count(),
             wake: state.receipts.commit(plan),
         })
+    }
+
+    /// Removes what a key has signed among the next messages behind `after`.
+    pub(super) async fn remove_signed(
+        &self,
+        key: PublicKey,
+        after: Option<(UnixTime, MessageId)>,
+        now: UnixTime,
+    ) -> Result<(Removed, Option<(UnixTime, MessageId)>), StoreError> {
+        let holder = Holder::Key(key);
+        let (signed, last) = {
+            let state = self.state()?;
+            state.index.charged_to(holder, after, EXPIRED_AT_ONCE)
+        };
+        let removed = self.remove_all(&signed, Removal::GivenUp, now).await?;
+        Ok((removed, last))
     }
 
     pub(super) async fn sweep(&self, now: UnixTime, limit: usize) -> Result<Expired, StoreError> {

@@ -9,14 +9,14 @@
 use std::ops::Bound::{Excluded, Included};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bugle_protocol::{MessageId, Uaid, UnixTime};
+use bugle_protocol::{ChannelId, MessageId, Uaid, UnixTime};
 
 use super::changes::Changes;
 use super::commit::Room;
 use super::engine::{Engine, State};
 use super::keys::{
-    DAYS_KEY, USER_AGENT, parse_user_agent_key, subscription_key, subscriptions_prefix,
-    user_agent_key,
+    DAYS_KEY, SUBSCRIPTION, USER_AGENT, parse_user_agent_key, subscription_key,
+    subscriptions_prefix, user_agent_key,
 };
 use super::record::{
     Damaged, UserAgent, decode_subscription, decode_user_agent, encode, encode_subscription,
@@ -242,6 +242,26 @@ impl Engine {
         })
     }
 
+    /// Up to `limit` subscriptions behind this one, in the order of their keys.
+    pub(super) fn subscriptions_after(
+        &self,
+        after: Option<(Uaid, ChannelId)>,
+        limit: usize,
+    ) -> Result<Vec<Subscription>, StoreError> {
+        let from = after.map_or(Included(vec![SUBSCRIPTION]), |(uaid, channel)| {
+            Excluded(subscription_key(uaid, channel).to_vec())
+        });
+        let range = (from, Excluded(vec![SUBSCRIPTION + 1]));
+        self.scan(|| {
+            let good = self.tree.range(range).filter_map(|item| match item {
+                Ok((key, record)) => decode_subscription(&key, &record).ok().map(Ok),
+                Err(error) => Some(Err(error)),
+            });
+            let found = good.take(limit);
+            found.map(|it| it.map(|(found, _)| found)).collect()
+        })
+    }
+
     /// Reads several records.
     fn scan<T>(&self, read: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
         match catch_unwind(AssertUnwindSafe(read)) {
@@ -265,7 +285,7 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use std::path::Path;
 
-    use bugle_protocol::{ChannelId, SubscriptionId};
+    use bugle_protocol::SubscriptionId;
 
     use super::*;
     use crate::config::Config;

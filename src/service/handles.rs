@@ -1,0 +1,140 @@
+//! What a handle names. A handle is a digest under the first endpoint key, so
+//! finding one is comparing it with those of all there is.
+
+use bugle_protocol::session::Close;
+use bugle_protocol::{PublicKey, PushEndpoint, ReceiptSubscriptionId, ReceiptSubscriptionUrl};
+
+use super::PushService;
+use super::operating::Named;
+use crate::clients::Reader;
+use crate::error::Error;
+
+/// How many are compared before other tasks have a turn.
+const AT_ONCE: usize = 256;
+
+/// How many senders are compared.
+const LARGEST: usize = 1000;
+
+impl PushService {
+    /// The handle of a receipt subscription.
+    pub fn receipts_handle(&self, id: ReceiptSubscriptionId) -> String {
+        self.keyring.handle(id.as_bytes())
+    }
+
+    /// What a uaid, one of our URLs, or the handle of a user agent or a
+    /// subscription names. Looking for a handle reads all subscriptions, in
+    /// steps: for operators alone.
+    ///
+    /// # Errors
+    /// [`Error::NotNamed`], [`Error::Unavailable`].
+    pub async fn find(&self, text: &str) -> Result<Named, Error> {
+        let text = text.trim();
+        if !is_handle(text) {
+            return self.named(text);
+        }
+        let mut last = None;
+        loop {
+            let after = last;
+            let found = self.store.subscriptions(after, AT_ONCE).await;
+            let found = self.stored(found)?;
+            for it in &found {
+                let endpoint = PushEndpoint {
+                    uaid: it.uaid,
+                    channel: it.channel,
+                    subscription: it.id,
+                };
+                let is_first = last.is_none_or(|(uaid, _)| uaid != it.uaid);
+                if is_first && self.handle(it.uaid) == text {
+                    return Ok(Named::UserAgent(it.uaid));
+                }
+                if self.subscription_handle(&endpoint) == text {
+                    return Ok(Named::Subscription(endpoint));
+                }
+                last = Some((it.uaid, it.channel));
+            }
+            if found.is_empty() {
+                return Err(Error::NotNamed);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The receipt subscription that its URL or its handle names.
+    ///
+    /// # Errors
+    /// [`Error::NotNamed`], [`Error::Unavailable`].
+    pub async fn find_receipts(&self, text: &str) -> Result<ReceiptSubscriptionId, Error> {
+        let text = text.trim();
+        if !is_handle(text) {
+            let (_, token) = text
+                .rsplit_once("/receipt-subscription/")
+                .ok_or(Error::NotNamed)?;
+            let url = ReceiptSubscriptionUrl::open(&self.keyring, token);
+            return url.map(|url| url.0).map_err(|_| Error::NotNamed);
+        }
+        let mut after = None;
+        loop {
+            let found = self.store.receipt_subscriptions(after, AT_ONCE).await;
+            let found = self.stored(found)?;
+            let mut ids = found.iter().map(|(_, id)| *id);
+            if let Some(id) = ids.find(|id| self.receipts_handle(*id) == text) {
+                return Ok(id);
+            }
+            after = Some(*found.last().ok_or(Error::NotNamed)?);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The application server key that a text is, or that a handle names: of
+    /// those who have messages waiting, one of the 1,000 largest.
+    ///
+    /// # Errors
+    /// [`Error::NotNamed`], [`Error::Unavailable`].
+    pub async fn find_key(&self, text: &str) -> Result<PublicKey, Error> {
+        let text = text.trim();
+        if !is_handle(text) {
+            return PublicKey::from_base64url(text).map_err(|_| Error::NotNamed);
+        }
+        let largest = self.stored(self.store.largest(LARGEST).await)?;
+        let mut keys = largest.senders.iter().map(|held| held.holder);
+        let found = keys.find(|key| self.key_handle(key) == text);
+        found.ok_or(Error::NotNamed)
+    }
+
+    /// Removes the messages that an application server has waiting, as far as
+    /// it is known that it signed them, and says how many there were.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], when some may be removed.
+    pub async fn drop_signed(&self, key: PublicKey) -> Result<usize, Error> {
+        let (mut messages, mut after) = (0, None);
+        loop {
+            let removed = self.store.remove_signed(key, after, self.now()).await;
+            let (removed, last) = self.stored(removed)?;
+            messages += removed.messages;
+            self.tell(removed.wake);
+            if last.is_none() {
+                return Ok(messages);
+            }
+            after = last;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Ends a receipt subscription with its receipts.
+    ///
+    /// # Errors
+    /// [`Error::NoSubscription`] when it is not there, [`Error::Unavailable`].
+    pub async fn drop_receipts(&self, id: ReceiptSubscriptionId) -> Result<(), Error> {
+        let removed = self.store.remove_receipt_subscription(id).await;
+        if !self.stored(removed)? {
+            return Err(Error::NoSubscription);
+        }
+        self.clients.close(Reader::Receipts(id), Close::Removed);
+        Ok(())
+    }
+}
+
+fn is_handle(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
