@@ -14,12 +14,10 @@ use tokio::time::Instant;
 
 use super::body::{self, Content};
 use super::{Reply, Site, empty, options, set, text};
-use crate::addresses::network;
 use crate::compat;
 use crate::error::Error;
 use crate::service::Accepted;
 use crate::shares::Place;
-use crate::store::Origin;
 use crate::telemetry::traces::Accept;
 
 /// What the resource takes.
@@ -114,10 +112,7 @@ async fn accept(
         Ttl::ZERO => None,
         _ => Some(site.turn(key, request.address).await?),
     };
-    let origin = Origin {
-        key: key.copied(),
-        network: Some(network(request.address)),
-    };
+    let origin = service.origin(key, request.address);
     let accepted = service
         .push(&subscription, push, taken.content, wish, origin, span)
         .await?;

@@ -1,13 +1,18 @@
 //! What application servers ask for (RFC 8030 §5).
 
+use std::net::IpAddr;
+
 use bugle_protocol::push::PushHeaders;
 use bugle_protocol::vapid::VapidError;
-use bugle_protocol::{Content, MessageId, MessageUrl, PushEndpoint, PushMessage, Ttl, Uaid};
+use bugle_protocol::{
+    Content, MessageId, MessageUrl, PublicKey, PushEndpoint, PushMessage, Ttl, Uaid,
+};
 use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::PushService;
 use super::receipts::Wish;
+use crate::addresses::network;
 use crate::error::Error;
 use crate::failures::Checks;
 use crate::store::{NewMessage, Origin, ReceiptStatus, Removal, StoreError, Subscription};
@@ -76,6 +81,21 @@ impl PushService {
             (Some(key), Some(sender)) if *key != sender.key => Err(Error::OtherKey),
             (_, sender) => Ok(sender),
         }
+    }
+
+    /// Where a push comes from that `key` has signed. Where addresses tell
+    /// nobody apart, because `limits.connections_per_address` is 0, it counts for
+    /// its key alone.
+    pub fn origin(&self, key: Option<&PublicKey>, address: IpAddr) -> Origin {
+        Origin {
+            key: key.copied(),
+            network: self.tells_addresses_apart().then(|| network(address)),
+        }
+    }
+
+    /// Whether addresses have shares.
+    pub(super) fn tells_addresses_apart(&self) -> bool {
+        self.config.limits.connections_per_address != 0
     }
 
     /// Takes a message from `origin`, in the trace of `span`. When this

@@ -98,8 +98,11 @@ impl PushService {
         vapid_key: Option<PublicKey>,
         address: IpAddr,
     ) -> Result<SubscriptionId, Error> {
-        let admitted = self.subscribers.admit(address, self.usage().subscriptions);
-        self.stored(admitted.map_err(StoreError::Full))?;
+        if self.tells_addresses_apart() {
+            let used = self.usage().subscriptions;
+            let admitted = self.subscribers.admit(address, used);
+            self.stored(admitted.map_err(StoreError::Full))?;
+        }
         let added = self.put(uaid, channel, vapid_key).await;
         // One of which the store does not know whether it is there counts.
         if added

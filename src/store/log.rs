@@ -81,6 +81,11 @@ impl Entry {
     }
 }
 
+/// What the messages of each subscription take. In a box, since most logs have
+/// none: eight octets a log instead of 48.
+#[derive(Debug)]
+struct Tallies(HashMap<SubscriptionId, Backlog>);
+
 /// The messages of one user agent.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -89,7 +94,7 @@ pub(super) struct Log {
     /// The sum of their sizes.
     bytes: u64,
     /// By subscription, while the log is long.
-    tallies: Option<Box<HashMap<SubscriptionId, Backlog>>>,
+    tallies: Option<Box<Tallies>>,
 }
 
 impl Log {
@@ -128,11 +133,11 @@ impl Log {
     pub(super) fn push(&mut self, entry: Entry) {
         self.bytes += u64::from(entry.size);
         if let Some(tallies) = &mut self.tallies {
-            add(tallies, &entry);
+            add(&mut tallies.0, &entry);
         }
         self.entries.push_back(entry);
         if self.entries.len() >= LONG && self.tallies.is_none() {
-            self.tallies = Some(Box::new(self.count()));
+            self.tallies = Some(Box::new(Tallies(self.count())));
         }
     }
 
@@ -143,7 +148,7 @@ impl Log {
         if self.entries.len() <= SHORT {
             self.tallies = None;
         } else if let Some(tallies) = &mut self.tallies {
-            subtract(tallies, &entry);
+            subtract(&mut tallies.0, &entry);
         }
         if self.entries.len() * 4 < self.entries.capacity() {
             self.entries.shrink_to(self.entries.len() * 2);
@@ -162,7 +167,7 @@ impl Log {
     /// How much the messages of one subscription take.
     pub(super) fn of_subscription(&self, subscription: SubscriptionId) -> Backlog {
         match &self.tallies {
-            Some(tallies) => tallies.get(&subscription).copied().unwrap_or_default(),
+            Some(tallies) => tallies.0.get(&subscription).copied().unwrap_or_default(),
             None => self.count().remove(&subscription).unwrap_or_default(),
         }
     }
@@ -170,7 +175,7 @@ impl Log {
     /// What each subscription that has messages here has.
     pub(super) fn by_subscription(&self) -> HashMap<SubscriptionId, Backlog> {
         match &self.tallies {
-            Some(tallies) => (**tallies).clone(),
+            Some(tallies) => tallies.0.clone(),
             None => self.count(),
         }
     }

@@ -340,3 +340,21 @@ async fn taken(server: &Server, receipts: &str) -> Vec<(String, u16)> {
     told.map(|push| (push.url(), push.reply.status.as_u16()))
         .collect()
 }
+
+#[tokio::test]
+async fn where_addresses_tell_nobody_apart_none_has_a_share() {
+    needs_ours!("its settings");
+    let server = behind_a_proxy(|config| {
+        config.limits.connections_per_address = 0;
+        config.limits.subscriptions = 8;
+        config.limits.stored_bytes = STORED;
+    })
+    .await;
+    let to = subscriptions(&server, 8).await;
+    let keys: Vec<_> = (1..30).map(key_pair).collect();
+    // Much more than half of it, by one address.
+    for n in 0..60 {
+        let push = push(&server, &to[n % to.len()].push, STRANGER);
+        push.signed(&keys[n % keys.len()]).accepted().await;
+    }
+}

@@ -43,6 +43,10 @@ pub struct Offline {
 }
 
 /// What stands in the tree.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is read at a time, and none is kept"
+)]
 pub enum Found {
     /// A record.
     Good(Record),
