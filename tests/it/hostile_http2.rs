@@ -231,7 +231,7 @@ async fn next_frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn rfc9113_6_8_an_idle_connection_ends_by_goaway_and_no_ping() {
+async fn an_idle_connection_ends_by_goaway_and_no_ping() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.idle_timeout = Duration::from_millis(100);
