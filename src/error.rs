@@ -219,21 +219,7 @@ impl Error {
             | Self::Options
             | Self::ServerPush
             | Self::KeyRequired => StatusCode::BAD_REQUEST,
-            Self::Admin(error) => match error {
-                AdminError::Unauthorized => StatusCode::UNAUTHORIZED,
-                AdminError::OtherUser
-                | AdminError::ReadOnly
-                | AdminError::Origin
-                | AdminError::HostName => StatusCode::FORBIDDEN,
-                AdminError::Body(_)
-                | AdminError::Filter(_)
-                | AdminError::Subject
-                | AdminError::Channel
-                | AdminError::Blocked => StatusCode::BAD_REQUEST,
-                AdminError::TraceOff => StatusCode::CONFLICT,
-                AdminError::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                AdminError::Streams => StatusCode::TOO_MANY_REQUESTS,
-            },
+            Self::Admin(error) => error.status(),
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::HeaderFields(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

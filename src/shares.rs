@@ -6,6 +6,7 @@
 //! always free for the next. A holder that takes little meets no bound but the
 //! one for all, and there is nothing to configure for it.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -135,6 +136,16 @@ impl Pool {
         })
     }
 
+    /// Who holds most places, the greatest first: at most `most` holders. It
+    /// copies a number for each holder, so it is for operators alone.
+    pub fn largest(&self, most: usize) -> Vec<(Who, usize)> {
+        let held = self.holders.iter();
+        let mut held: Vec<_> = held.map(|it| (it.key().clone(), *it.value())).collect();
+        held.sort_unstable_by_key(|(_, places)| Reverse(*places));
+        held.truncate(most);
+        held
+    }
+
     /// How many places are free.
     pub fn free(&self) -> usize {
         self.places.available_permits()
@@ -211,6 +222,16 @@ mod tests {
         assert_eq!(pool.taken(), 60, "a refusal holds nothing");
         assert!(!pool.holders.contains_key(&key(200)));
         pool.enter([Some(key(200)), Some(peer(2))]).unwrap();
+    }
+
+    #[test]
+    fn the_largest_holders_come_first() {
+        let pool = Pool::new(Limit::Connections, 100);
+        let places = [1, 2, 2, 3, 2, 3].map(|of| pool.enter([Some(peer(of)), None]).unwrap());
+        assert_eq!(pool.largest(2), [(peer(2), 3), (peer(3), 2)]);
+        assert_eq!(pool.largest(9).len(), 3);
+        drop(places);
+        assert!(pool.largest(9).is_empty());
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub fn file(path: &str, public_url: &PublicUrl) -> Option<Reply> {
         Some("manage.js") => part!(SCRIPT, "manage.js"),
         Some("overview.js") => part!(SCRIPT, "overview.js"),
         Some("plot.js") => part!(SCRIPT, "plot.js"),
+        Some("top.js") => part!(SCRIPT, "top.js"),
         Some("trace.js") => part!(SCRIPT, "trace.js"),
         Some("try.js") => part!(SCRIPT, "try.js"),
         Some("user_agent.js") => part!(SCRIPT, "user_agent.js"),

@@ -33,6 +33,7 @@ mod blocks;
 mod broadcasts;
 mod log;
 mod overview;
+mod top;
 mod trace;
 mod user_agents;
 
@@ -92,6 +93,9 @@ pub enum AdminError {
          channel, a UUID in lower case"
     )]
     Channel,
+    /// A number of holders that cannot be listed.
+    #[error("limit is a number from 1 to {0}")]
+    Count(usize),
     /// Neither a key nor addresses.
     #[error(
         "a block is keys/KEY with a VAPID public key in base64url, or addresses/RANGE with an IP \
@@ -107,6 +111,27 @@ pub enum AdminError {
     /// Too many streams are open.
     #[error("too many streams of the overview are open: close one, or ask for /admin/v1/overview")]
     Streams,
+}
+
+impl AdminError {
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::OtherUser | Self::ReadOnly | Self::Origin | Self::HostName => {
+                StatusCode::FORBIDDEN
+            }
+            Self::Body(_)
+            | Self::Filter(_)
+            | Self::Subject
+            | Self::Channel
+            | Self::Count(_)
+            | Self::Blocked => StatusCode::BAD_REQUEST,
+            Self::TraceOff => StatusCode::CONFLICT,
+            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Streams => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
 }
 
 impl Admin {
@@ -211,6 +236,10 @@ async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply,
         "v1/session" => get(method).map(|()| session(&request.caller)),
         "v1/log" => log::resource(request).await,
         "v1/overview" => get(method).map(|()| json_reply(&Overview::of(site))),
+        "v1/top" => {
+            get(method)?;
+            top::show(request).await
+        }
         "v1/history" => get(method).map(|()| history(site)),
         "v1/audit" => {
             get(method).map(|()| json_reply(&json!({ "entries": site.admin.audit.newest() })))

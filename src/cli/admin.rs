@@ -2,6 +2,7 @@
 
 mod api;
 mod show;
+mod top;
 
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,12 @@ pub(super) struct Args {
 enum Command {
     /// The service now
     Overview,
+    /// Who holds most
+    Top {
+        /// At most so many of each kind
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+        limit: u16,
+    },
     /// What became of messages
     Trace {
         /// An endpoint, a message URL or a VAPID public key; - reads it from standard input
@@ -209,6 +216,7 @@ impl Command {
         let post = |path: &str, body| (Method::POST, path.to_owned(), Some(body));
         Ok(match self {
             Self::Overview => get("overview"),
+            Self::Top { limit } => get(&format!("top?limit={limit}")),
             Self::Audit => get("audit"),
             Self::Log { filter: None } => get("log"),
             Self::Log { filter } => {
@@ -260,6 +268,7 @@ impl Command {
     fn show(&self, answer: &Value) -> String {
         match self {
             Self::Overview => show::overview(answer),
+            Self::Top { .. } => top::top(answer),
             Self::Trace { .. } => show::trace(answer),
             Self::UserAgent(UserAgent::Show { .. }) => show::user_agent(answer),
             Self::UserAgent(UserAgent::Drop { .. }) | Self::Subscription(_) => {

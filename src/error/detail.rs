@@ -83,6 +83,7 @@ fn admin(error: &AdminError) -> &'static str {
         AdminError::NotJson => "not_json",
         AdminError::Subject => "subject",
         AdminError::Channel => "channel",
+        AdminError::Count(_) => "count",
         AdminError::Blocked => "blocked",
         AdminError::Filter(_) => "filter",
         AdminError::TraceOff => "trace_off",

@@ -110,6 +110,7 @@ fn all() -> Vec<Error> {
         Admin(AdminError::NotJson),
         Admin(AdminError::Subject),
         Admin(AdminError::Channel),
+        Admin(AdminError::Count(0)),
         Admin(AdminError::Blocked),
         Admin(AdminError::TraceOff),
         Admin(AdminError::Streams),

@@ -119,6 +119,11 @@ impl Site {
         self.places.bodies.taken()
     }
 
+    /// The addresses with the most connected user agents and held GETs.
+    pub fn most_connected(&self, most: usize) -> Vec<(Who, usize)> {
+        self.places.user_agents.largest(most)
+    }
+
     /// How many places of connected user agents are taken.
     pub fn connected(&self) -> usize {
         self.places.user_agents.taken()

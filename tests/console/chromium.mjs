@@ -118,6 +118,59 @@ async function traces(page, endpoint) {
   await looksRight(page, "trace");
 }
 
+/** Signs as an application server with a key of its own (RFC 8292 §2). */
+async function sign(origin) {
+  const { privateKey, publicKey } = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, true, ["sign"]);
+  const base64url = (octets) => Buffer.from(octets).toString("base64url");
+  const claims = { aud: origin, exp: Math.floor(Date.now() / 1000) + 3600 };
+  const signed = [{ typ: "JWT", alg: "ES256" }, claims].map((part) => base64url(JSON.stringify(part))).join(".");
+  const signature = await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, privateKey, Buffer.from(signed));
+  const key = base64url(await crypto.subtle.exportKey("raw", publicKey));
+  return `vapid t=${signed}.${base64url(signature)}, k=${key}`;
+}
+
+/** Pushes to a subscription that nobody reads; gives a push that is like them. */
+async function fillsUp(endpoint) {
+  const subscribed = await fetch(new URL("/subscribe", endpoint), { method: "POST" });
+  const resource = /<([^>]*)>; rel="urn:ietf:params:push"/.exec(subscribed.headers.get("link"))[1];
+  const headers = { TTL: "600", Prefer: "respond-async", Authorization: await sign(new URL(endpoint).origin) };
+  const push = async () => (await fetch(resource, { method: "POST", headers })).status;
+  for (let sent = 0; sent < 3; sent += 1) assert.equal(await push(), 202);
+  return push;
+}
+
+/** Does what a button says, and confirms it, by the keyboard. */
+async function chooses(page, button) {
+  await tabTo(page, button);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#confirm[open]");
+  await tabTo(page, "#confirm-yes");
+  await page.keyboard.press("Enter");
+}
+
+async function looksAtTheLargest(page, endpoint) {
+  await tabTo(page, 'a[href="#top"]');
+  await page.keyboard.press("Enter");
+  await says(page, "#top-user_agents", "None.");
+  const push = await fillsUp(endpoint);
+  await tabTo(page, "#top-limit");
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type("5");
+  await page.keyboard.press("Enter");
+  await says(page, "#top-user_agents td", "3");
+  await says(page, "#top-addresses th[scope=row]", "127.0.0.1");
+  await looksRight(page, "top");
+  await chooses(page, '#top-senders button[aria-label^="Block"]');
+  await says(page, "#top-note", "Done: block");
+  assert.equal(await push(), 403, "its key is blocked");
+  await chooses(page, "#top-user_agents button");
+  await says(page, "#top-user_agents", "None.");
+  await page.click('a[href="#manage"]');
+  await page.click("#blocks button");
+  await says(page, "#blocks", "Nobody is blocked");
+  assert.equal(await push(), 410, "the user agent was dropped");
+}
+
 async function manages(page, endpoint) {
   await page.click('a[href="#manage"]');
   await page.fill("#block-value", "192.0.2.0/24");
@@ -176,6 +229,7 @@ try {
   await signsInByKeyboard(page);
   const endpoint = await triesByKeyboard(page);
   await traces(page, endpoint);
+  await looksAtTheLargest(page, endpoint);
   await manages(page, endpoint);
   await showsTheService(page);
   await staysSignedInForTheTab(page);

@@ -13,6 +13,7 @@ mod ack;
 mod admin;
 mod admin_cli;
 mod admin_manage;
+mod admin_top;
 mod admin_trace;
 mod admission;
 mod body;

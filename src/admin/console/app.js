@@ -4,10 +4,11 @@ import { Refusal, get, token } from "./api.js";
 import { $ } from "./dom.js";
 import * as manage from "./manage.js";
 import * as overview from "./overview.js";
+import * as top from "./top.js";
 import * as trace from "./trace.js";
 import * as tryIt from "./try.js";
 
-const PARTS = ["overview", "trace", "try", "manage"];
+const PARTS = ["overview", "top", "trace", "try", "manage"];
 const RETRY = 3000;
 
 let role = null;
@@ -58,6 +59,7 @@ function open() {
   alert("");
   show(part);
   if (part === "overview") follow();
+  if (part === "top") attempt(top.refresh);
   if (part === "manage") attempt(manage.refresh);
 }
 
@@ -104,6 +106,7 @@ addEventListener("hashchange", () => {
 trace.prepare(attempt);
 tryIt.prepare(attempt);
 manage.prepare(attempt, () => role === "full");
+top.prepare(attempt, () => role === "full");
 
 takeTokenFromAddress();
 show("sign-in");

@@ -14,16 +14,16 @@ pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn size(value: &Value) -> ByteSize {
+pub(super) fn size(value: &Value) -> ByteSize {
     ByteSize::b(value.as_u64().unwrap_or(0))
 }
 
 /// A time of an answer, in UTC.
-fn time(value: &Value) -> String {
+pub(super) fn time(value: &Value) -> String {
     let since = Duration::from_millis(value.as_u64().unwrap_or(0));
     let time: SystemTime = UNIX_EPOCH + since;
     humantime_serde::re::humantime::format_rfc3339_millis(time).to_string()
