@@ -63,7 +63,7 @@ async fn the_page_says_what_to_set_in_firefox() {
 async fn ws_as_2_refusals_lead_to_the_page_that_explains_them() {
     let server = Server::start().await;
     let reply = server.get("/push-me").await;
-    let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+    let body: Value = serde_json::from_slice(&reply.body).unwrap();
     let more_info = body["more_info"].as_str().unwrap();
     let page = server
         .get(more_info.strip_prefix(&server.origin()).unwrap())
