@@ -105,7 +105,7 @@ pub(super) async fn remove_receipts(request: Request<'_, impl Content>) -> Resul
     let handle = service.receipts_handle(id);
     site.admin
         .audit
-        .note(&caller, "dropReceipts", &handle, service.now());
+        .note(&caller, "dropReceipts", &handle, service.wall_clock());
     Ok(json_reply(&json!({ "handle": handle })))
 }
 
@@ -120,7 +120,7 @@ pub(super) async fn remove_signed(request: Request<'_, impl Content>) -> Result<
     let handle = service.key_handle(&key);
     site.admin
         .audit
-        .note(&caller, "dropMessages", &handle, service.now());
+        .note(&caller, "dropMessages", &handle, service.wall_clock());
     Ok(json_reply(
         &json!({ "handle": handle, "messages": messages }),
     ))
