@@ -39,6 +39,9 @@ impl PushService {
         };
         let unused = self.stored(self.store.end_unused(sweep).await)?;
         if unused.user_agents > 0 {
+            // Until the disk has it, senders are told to try again: it counts
+            // as done when they get 410.
+            self.stored(self.store.flush().await)?;
             let (user_agents, subscriptions) = (unused.user_agents, unused.ended.len());
             self.metrics.unused.inc_by(subscriptions as u64);
             // No operator has done it, so the audit log of the API lacks it.

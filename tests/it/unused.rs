@@ -61,8 +61,9 @@ async fn ws_h_9_a_browser_whose_unused_subscriptions_have_ended_subscribes_anew(
     let mut unused = UserAgent::connect(&server).await;
     let gone = unused.register(CHANNEL, None).await;
     unused.register(CHANNEL_2, None).await;
-    let (uaid, mut sent_to) = (unused.uaid.clone(), UserAgent::connect(&server).await);
+    let uaid = unused.uaid.clone();
     unused.leave(&server).await;
+    let mut sent_to = UserAgent::connect(&server).await;
     let in_use = sent_to.register(CHANNEL, None).await;
     let quiet = sent_to.register(CHANNEL_2, None).await;
     let known = sent_to.uaid.clone();

@@ -100,9 +100,12 @@ impl Pair {
                     limit,
                     is_connected: &|ua, _| connected.is_some_and(|there| ua == uaid(there)),
                 };
-                assert_eq!(sled.end_unused(sweep).await, memory.end_unused(sweep).await);
+                let ended = sled.end_unused(sweep).await;
+                assert_eq!(ended, memory.end_unused(sweep).await);
                 // Until the disk has it, sled does not say that they are gone.
-                sled.flush().await.unwrap();
+                if ended.unwrap().user_agents > 0 {
+                    sled.flush().await.unwrap();
+                }
             }
             receipts => self.run_receipts(receipts).await,
         }
