@@ -1,8 +1,8 @@
 //! Bugle, a self-hosted Web Push service.
 //!
 //! A push goes through four functions: `http::push::post` reads and checks it,
-//! `service::PushService::push` stores it and wakes the user agent's
-//! connection, `user_agent::websocket` sends it, and
+//! `service::PushService::push` stores it, upon which the store's listener
+//! wakes the user agent's connection, `user_agent::websocket` sends it, and
 //! `service::PushService::acknowledge` removes it. `docs/architecture.md`
 //! says more.
 

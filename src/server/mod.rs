@@ -29,7 +29,7 @@ use crate::expiry;
 use crate::http::Site;
 use crate::keys;
 use crate::readiness;
-use crate::service::PushService;
+use crate::service::{PushService, Wakes};
 use crate::service_clock::{self, ServiceClock};
 use crate::store::{self, Store};
 use crate::systemd::{self, Inherited};
@@ -77,7 +77,8 @@ pub struct Process {
 /// What the data folder holds, and the configuration it was read by.
 struct Folder {
     config: Config,
-    store: Arc<dyn Store>,
+    /// With its listener.
+    store: (Arc<dyn Store>, Arc<Wakes>),
     keyring: Keyring,
     admin: Admin,
     blocks: Blocks,
@@ -92,8 +93,9 @@ impl Folder {
     fn open(config: Config, log: Log, clock: Clock) -> Result<Self, StartError> {
         let blocks = config.server.data.join("blocks.json");
         let time = config.server.data.join(service_clock::FILE);
+        let wakes = Wakes::new(config.limits.live_queue);
         Ok(Self {
-            store: store::open(&config)?,
+            store: (store::open(&config, Arc::clone(&wakes) as _)?, wakes),
             keyring: keys::load_or_make(&config.endpoint_keys_file())?,
             admin: Admin::open(&config, log, clock.now())?,
             blocks: Blocks::open(blocks, config.admin.blocks)?,
@@ -258,10 +260,10 @@ impl Server {
     fn start_tasks(&self) -> Tasks {
         let (site, config) = (&self.site, self.site.service.config());
         let mut tasks = Tasks::default();
-        // It ends only with the store, and nobody would be woken after a failure.
+        // It never ends by itself; without it nobody would be woken after a failure.
         let waking = Arc::clone(site);
         tasks.require("store-wake-up", async move {
-            waking.service.wake_when_store_returns().await;
+            waking.service.wake_everybody().await;
         });
         // Without it, the service manager would kill a service that works.
         if let Some(patience) = self.watchdog {

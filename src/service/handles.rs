@@ -1,12 +1,10 @@
 //! What a handle names. A handle is a digest under the first endpoint key, so
 //! finding one is comparing it with those of all there is.
 
-use bugle_protocol::session::Close;
 use bugle_protocol::{PublicKey, PushEndpoint, ReceiptSubscriptionId, ReceiptSubscriptionUrl};
 
 use super::PushService;
 use super::operating::Named;
-use crate::clients::Reader;
 use crate::error::Error;
 
 /// How many are compared before other tasks have a turn.
@@ -111,8 +109,7 @@ impl PushService {
         loop {
             let removed = self.store.remove_signed(key, after, self.now()).await;
             let (removed, last) = self.stored(removed)?;
-            messages += removed.messages;
-            self.tell(removed.wake);
+            messages += removed;
             if last.is_none() {
                 return Ok(messages);
             }
@@ -130,7 +127,6 @@ impl PushService {
         if !self.stored(removed)? {
             return Err(Error::NoSubscription);
         }
-        self.clients.close(Reader::Receipts(id), Close::Removed);
         Ok(())
     }
 }

@@ -11,10 +11,11 @@ mod sending;
 mod subscribers;
 mod subscribing;
 mod unused;
+mod wakes;
 
 use std::sync::Arc;
 
-use bugle_protocol::{Keyring, MessageId, ReceiptSubscriptionId, UnixTime};
+use bugle_protocol::{Keyring, MessageId, UnixTime};
 
 use crate::blocks::Blocks;
 use crate::broadcasts::{Broadcasts, Label};
@@ -35,11 +36,13 @@ use self::subscribers::Subscribers;
 
 pub use self::receiving::Handover;
 pub use self::sending::Accepted;
+pub use self::wakes::Wakes;
 
 /// The rules of the service. Handlers and transports call it; nothing else
 /// but the expiry talks to the store.
 pub struct PushService {
     store: Arc<dyn Store>,
+    wakes: Arc<Wakes>,
     clients: Arc<Clients>,
     keyring: Keyring,
     verifier: Verifier,
@@ -56,11 +59,12 @@ pub struct PushService {
 }
 
 impl PushService {
-    /// A service that hands out URLs below `public_url`.
+    /// A service that hands out URLs below `public_url`, over a store that
+    /// was opened with `wakes` as its listener.
     pub fn new(
         config: Config,
         public_url: PublicUrl,
-        store: Arc<dyn Store>,
+        (store, wakes): (Arc<dyn Store>, Arc<Wakes>),
         keyring: Keyring,
         blocks: Blocks,
         time: ServiceClock,
@@ -73,13 +77,14 @@ impl PushService {
             config.push.vapid_leeway,
             config.limits.verified_tokens,
         );
-        let clients = Clients::new(config.limits.live_queue);
+        let clients = Arc::clone(wakes.clients());
         let live = Live::new(config.limits.live_receipts);
         let subscribers = Subscribers::new(config.limits.subscriptions);
         let metrics = Metrics::new(&config.limits);
         let trace = Trace::new(config.trace.messages, time.now());
         Self {
             store,
+            wakes,
             clients,
             keyring,
             verifier,
@@ -179,16 +184,14 @@ impl PushService {
     }
 
     /// Sets the version of a broadcast, or with `None` removes it, and says
-    /// whether it was there before. When this returns, the change is safe and
-    /// all who are connected have been told.
+    /// whether it was there before. When this returns, the change is safe, and
+    /// all who are connected are being told.
     ///
     /// # Errors
     /// [`Error::Limit`], [`Error::Unavailable`].
     pub async fn set_broadcast(&self, id: Label, version: Option<Label>) -> Result<bool, Error> {
         let set = self.store.set_broadcast(id, version).await;
-        let had = self.stored(set)?;
-        self.clients.announce();
-        Ok(had)
+        self.stored(set)
     }
 
     /// Removes what has expired, in one step of `limits.expire_batch`, and says
@@ -204,7 +207,6 @@ impl PushService {
         let expired = self.store.expire(now, self.config.limits.expire_batch);
         let expired = self.stored(expired.await)?;
         self.metrics.expired.inc_by(expired.messages as u64);
-        self.tell(expired.wake);
         Ok(expired.more)
     }
 
@@ -221,20 +223,10 @@ impl PushService {
         self.store.health().is_ok()
     }
 
-    /// Wakes all who are connected whenever the store goes on after a failure,
-    /// until it is cancelled: they may have looked in vain.
-    pub async fn wake_when_store_returns(&self) {
-        let mut reopened = self.store.reopened();
-        while reopened.changed().await.is_ok() {
-            self.clients.wake_all();
-        }
-    }
-
-    /// Wakes who monitors these receipt subscriptions.
-    fn tell(&self, receipts: Vec<ReceiptSubscriptionId>) {
-        for id in receipts {
-            self.clients.wake_receipts(id);
-        }
+    /// Wakes all connections after changes that concern all of them, until it
+    /// is cancelled.
+    pub async fn wake_everybody(&self) {
+        self.wakes.wake_everybody().await;
     }
 
     /// The token in a URL below `path` that we have handed out, absolute or

@@ -9,7 +9,7 @@ use bugle_protocol::{
 use super::PushService;
 use crate::clients::Reader;
 use crate::error::Error;
-use crate::store::{Backlog, Largest, Subscription};
+use crate::store::{Backlog, Largest, Readers, Subscription};
 
 /// What a text names that an operator was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +93,7 @@ impl PushService {
     /// [`Error::NoUserAgent`], [`Error::Unavailable`].
     pub async fn user_agent(&self, uaid: Uaid) -> Result<UserAgent, Error> {
         let connected = self.clients.has(Reader::UserAgent(uaid));
-        let mut subscriptions = Vec::new();
-        for channel in self.stored(self.store.channels(uaid).await)? {
-            let subscription = self.store.subscription(uaid, channel).await;
-            subscriptions.extend(self.stored(subscription)?);
-        }
+        let subscriptions = self.stored(self.store.subscriptions_of(uaid).await)?;
         if subscriptions.is_empty() && !connected {
             return Err(Error::NoUserAgent);
         }
@@ -115,15 +111,14 @@ impl PushService {
     /// # Errors
     /// [`Error::Unavailable`], when some may be ended.
     pub async fn drop_user_agent(&self, uaid: Uaid) -> Result<usize, Error> {
-        let channels = self.store.channels(uaid).await;
-        let channels = self.stored(channels)?;
-        for channel in &channels {
-            self.remove(uaid, *channel).await?;
-            self.clients
-                .close(Reader::Channel(uaid, *channel), Close::Removed);
+        let subscriptions = self.stored(self.store.subscriptions_of(uaid).await)?;
+        let mut ended = 0;
+        for it in subscriptions {
+            let end = self.end_channel(uaid, it.channel, Some(it.id), Readers::Close);
+            ended += usize::from(end.await?);
         }
         self.clients.close(Reader::UserAgent(uaid), Close::Removed);
-        Ok(channels.len())
+        Ok(ended)
     }
 
     /// Ends one subscription with its messages: in the life that `life` names,
@@ -137,12 +132,11 @@ impl PushService {
         channel: ChannelId,
         life: Option<SubscriptionId>,
     ) -> Result<(), Error> {
-        let stored = self.store.subscription(uaid, channel).await;
-        let stored = self.stored(stored)?.ok_or(Error::NoSubscription)?;
-        if life.is_some_and(|life| life != stored.id) {
-            return Err(Error::NoSubscription);
+        let ended = self.end_channel(uaid, channel, life, Readers::Close);
+        match ended.await? {
+            true => Ok(()),
+            false => Err(Error::NoSubscription),
         }
-        self.end_channel(uaid, channel).await.map(drop)
     }
 
     /// Who holds most of what is stored: at most `most` of each kind, and never

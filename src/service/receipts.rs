@@ -3,12 +3,10 @@
 
 use bugle_protocol::link;
 use bugle_protocol::prefer::Prefer;
-use bugle_protocol::session::Close;
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, ReceiptSubscriptionUrl, Ttl, Uaid};
 use http::HeaderMap;
 
 use super::PushService;
-use crate::clients::Reader;
 use crate::error::Error;
 use crate::random::random;
 use crate::store::{Origin, Receipt, ReceiptId, ReceiptStatus};
@@ -108,9 +106,8 @@ impl PushService {
     /// [`Error::NotFound`], [`Error::Unavailable`].
     pub async fn end_receipts(&self, token: &str) -> Result<(), Error> {
         let id = self.receipt_subscription(token).await?;
-        self.stored(self.store.remove_receipt_subscription(id).await)?;
-        self.clients.close(Reader::Receipts(id), Close::Removed);
-        Ok(())
+        let removed = self.store.remove_receipt_subscription(id).await;
+        self.stored(removed).map(drop)
     }
 
     /// The next receipts, after `after`.
@@ -156,8 +153,6 @@ impl PushService {
             .settle(id, uaid, message, status, self.now())
             .await;
         // A failure is counted and logged; the message itself is dealt with.
-        if self.stored(settled).unwrap_or(false) {
-            self.clients.wake_receipts(id);
-        }
+        let _ = self.stored(settled);
     }
 }

@@ -120,38 +120,44 @@ impl PushService {
         }
     }
 
-    /// Ends the delivery of a message, whatever the code (WS-N-9), and says
-    /// which one it was: `None` when the version names none of this user
-    /// agent's (WS-N-12).
+    /// Ends the delivery of messages, whatever their codes (WS-N-9), and says
+    /// which they were: a version that names none of this user agent's is
+    /// passed over (WS-N-12).
     ///
-    /// A store that takes no changes delivers it again, to the next connection.
-    pub async fn acknowledge(&self, uaid: Uaid, update: &AckUpdate) -> Option<MessageId> {
-        let version = update.version.as_deref().unwrap_or_default();
-        let id = match MessageUrl::open(&self.keyring, version) {
-            Ok(message) if message.uaid == uaid => message.id,
-            _ => return None,
+    /// A store that takes no changes delivers them again, to the next connection.
+    pub async fn acknowledge(&self, uaid: Uaid, updates: &[AckUpdate]) -> Vec<MessageId> {
+        let named = |update: &AckUpdate| {
+            let version = update.version.as_deref().unwrap_or_default();
+            let message = MessageUrl::open(&self.keyring, version).ok()?;
+            (message.uaid == uaid).then_some((message.id, update.code))
         };
-        let why = match update.code {
-            Some(101) => Removal::NotDecrypted,
-            Some(102) => Removal::NotWanted,
-            _ => Removal::Delivered,
-        };
-        if let Some(receipt) = self.live.take((uaid, id)) {
+        let acked: Vec<_> = updates.iter().filter_map(named).collect();
+        let mut stored = Vec::with_capacity(acked.len());
+        for (id, code) in &acked {
+            let why = match code {
+                Some(101) => Removal::NotDecrypted,
+                Some(102) => Removal::NotWanted,
+                _ => Removal::Delivered,
+            };
             let status = match why {
                 Removal::Delivered => ReceiptStatus::Delivered,
                 _ => ReceiptStatus::Failed,
             };
-            self.settle(receipt, uaid, id, status).await;
-        } else {
-            let removed = self.store.remove(uaid, id, why, self.now()).await;
-            if let Ok(removed) = self.stored(removed) {
-                self.tell(removed.wake);
+            match self.live.take((uaid, *id)) {
+                Some(receipt) => self.settle(receipt, uaid, *id, status).await,
+                None => stored.push((*id, why)),
             }
         }
-        self.metrics.acknowledge(update.code);
-        self.traces
-            .acknowledged(id, Some(update.code.unwrap_or(100)));
-        self.note(id, Event::Acknowledged(update.code.unwrap_or(100)));
-        Some(id)
+        if !stored.is_empty() {
+            let removed = self.store.remove(uaid, &stored, self.now()).await;
+            // A failure is counted and logged.
+            let _ = self.stored(removed);
+        }
+        for (id, code) in &acked {
+            self.metrics.acknowledge(*code);
+            self.traces.acknowledged(*id, Some(code.unwrap_or(100)));
+            self.note(*id, Event::Acknowledged(code.unwrap_or(100)));
+        }
+        acked.into_iter().map(|(id, _)| id).collect()
     }
 }

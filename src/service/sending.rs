@@ -147,10 +147,8 @@ impl PushService {
             span.follow(id, accepted);
         }
         match live {
-            None => {
-                self.metrics.store.record(accepted - handed);
-                self.clients.wake(uaid, subscription.channel, accepted);
-            }
+            // The store has woken its connection.
+            None => self.metrics.store.record(accepted - handed),
             Some(message) => {
                 let message = message.with_id(id);
                 self.hand_over(uaid, message, &origin, accepted).await;
@@ -239,10 +237,9 @@ impl PushService {
         if self.stored(live)?.is_none() {
             return Err(Error::NoMessage);
         }
-        let removed = self.store.remove(uaid, id, Removal::Withdrawn, self.now());
-        let removed = self.stored(removed.await)?;
-        self.tell(removed.wake);
-        if removed.messages > 0 {
+        let withdrawn = [(id, Removal::Withdrawn)];
+        let removed = self.store.remove(uaid, &withdrawn, self.now());
+        if self.stored(removed.await)? > 0 {
             self.note(id, Event::Withdrawn);
             self.traces.acknowledged(id, None);
             Ok(())

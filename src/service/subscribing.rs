@@ -3,16 +3,14 @@
 
 use std::net::IpAddr;
 
-use bugle_protocol::session::Close;
 use bugle_protocol::{
     ChannelId, PublicKey, PushEndpoint, SubscriptionId, SubscriptionSetUrl, Uaid,
 };
 
 use super::PushService;
-use crate::clients::Reader;
 use crate::error::Error;
 use crate::random::random;
-use crate::store::{StoreError, Subscription};
+use crate::store::{Readers, StoreError, Subscription};
 
 /// The resources of a new subscription (RFC 8030 §4), by their URLs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,15 +39,17 @@ impl PushService {
         address: IpAddr,
     ) -> Result<String, Error> {
         let known = self.store.subscription(uaid, channel).await;
-        let subscription = match self.stored(known)? {
-            Some(known) if known.vapid_key == vapid_key => known.id,
-            Some(_) => self.put(uaid, channel, vapid_key).await?,
-            None => self.add(uaid, channel, vapid_key, address).await?,
-        };
-        let endpoint = PushEndpoint {
-            uaid,
-            channel,
-            subscription,
+        if vapid_key.is_none() && self.config.push.require_vapid {
+            // One from before the setting stays.
+            let known = self.stored(known.clone())?;
+            if known.is_none_or(|known| known.vapid_key.is_some()) {
+                return Err(Error::KeyRequired);
+            }
+        }
+        let endpoint = match known {
+            Ok(Some(_)) => self.put(uaid, channel, vapid_key).await?.0,
+            // Also when another request is just making it.
+            _ => self.add(uaid, channel, vapid_key, address).await?,
         };
         Ok(self.endpoint_url(&endpoint))
     }
@@ -75,12 +75,11 @@ impl PushService {
                 })?
             }
         };
+        if vapid_key.is_none() && self.config.push.require_vapid {
+            return Err(Error::KeyRequired);
+        }
         let channel = ChannelId::from_bytes(random());
-        let endpoint = PushEndpoint {
-            uaid,
-            channel,
-            subscription: self.add(uaid, channel, vapid_key, address).await?,
-        };
+        let endpoint = self.add(uaid, channel, vapid_key, address).await?;
         let own = endpoint.seal_subscription(&self.keyring);
         let set = SubscriptionSetUrl(uaid).seal(&self.keyring);
         Ok(Subscribed {
@@ -90,49 +89,54 @@ impl PushService {
         })
     }
 
-    /// Stores one more subscription, which counts for its address.
+    /// Stores one more subscription, which counts for its address, unless it
+    /// turns out to be there.
     async fn add(
         &self,
         uaid: Uaid,
         channel: ChannelId,
         vapid_key: Option<PublicKey>,
         address: IpAddr,
-    ) -> Result<SubscriptionId, Error> {
+    ) -> Result<PushEndpoint, Error> {
         if self.tells_addresses_apart() {
             let used = self.usage().subscriptions;
             let admitted = self.subscribers.admit(address, used);
             self.stored(admitted.map_err(StoreError::Full))?;
         }
         let added = self.put(uaid, channel, vapid_key).await;
-        // One of which the store does not know whether it is there counts.
-        if added
-            .as_ref()
-            .is_err_and(|error| *error != Error::Unavailable)
-        {
+        let counts = match &added {
+            Ok((_, is_made)) => *is_made,
+            // One of which the store does not know whether it is there counts.
+            Err(error) => *error == Error::Unavailable,
+        };
+        if !counts {
             self.subscribers.give_back(address);
         }
-        added
+        added.map(|(endpoint, _)| endpoint)
     }
 
+    /// The subscription that the channel has then, and whether it was made here.
     async fn put(
         &self,
         uaid: Uaid,
         channel: ChannelId,
         vapid_key: Option<PublicKey>,
-    ) -> Result<SubscriptionId, Error> {
-        if vapid_key.is_none() && self.config.push.require_vapid {
-            return Err(Error::KeyRequired);
-        }
-        let id = SubscriptionId::from_bytes(random());
-        let made = Subscription {
+    ) -> Result<(PushEndpoint, bool), Error> {
+        let new = Subscription {
             uaid,
             channel,
-            id,
+            id: SubscriptionId::from_bytes(random()),
             vapid_key,
         };
-        let put = self.store.put_subscription(made, self.now()).await;
-        self.tell(self.stored(put)?.wake);
-        Ok(id)
+        let made = new.id;
+        let stored = self.store.subscribe(new, self.now()).await;
+        let subscription = self.stored(stored)?.id;
+        let endpoint = PushEndpoint {
+            uaid,
+            channel,
+            subscription,
+        };
+        Ok((endpoint, subscription == made))
     }
 
     /// The subscription that its own URL's token names.
@@ -173,22 +177,11 @@ impl PushService {
         channel: ChannelId,
         address: IpAddr,
     ) -> Result<(), Error> {
-        if self.remove(uaid, channel).await? {
+        let ended = self.end_channel(uaid, channel, None, Readers::Stay);
+        if ended.await? {
             self.subscribers.give_back(address);
         }
         Ok(())
-    }
-
-    /// Ends a subscription, with its messages, and says whether it was there.
-    pub(super) async fn remove(&self, uaid: Uaid, channel: ChannelId) -> Result<bool, Error> {
-        let removed = self
-            .store
-            .remove_subscription(uaid, channel, self.now())
-            .await;
-        let removed = self.stored(removed)?;
-        let was_there = removed.is_some();
-        self.tell(removed.unwrap_or_default().wake);
-        Ok(was_there)
     }
 
     /// Ends a subscription over HTTP (RFC 8030 §7.3): held GETs on it end, and
@@ -197,22 +190,29 @@ impl PushService {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unavailable`].
     pub async fn end_subscription(&self, token: &str, address: IpAddr) -> Result<(), Error> {
-        let Subscription { uaid, channel, .. } = self.subscription(token).await?;
-        if self.end_channel(uaid, channel).await? {
-            self.subscribers.give_back(address);
+        let named = PushEndpoint::open_subscription(&self.keyring, token);
+        let named = named.map_err(|_| Error::NotFound)?;
+        let life = Some(named.subscription);
+        let ended = self.end_channel(named.uaid, named.channel, life, Readers::Close);
+        if !ended.await? {
+            return Err(Error::NotFound);
         }
+        self.subscribers.give_back(address);
         Ok(())
     }
 
-    /// Ends a subscription, and says whether it was there.
-    pub(super) async fn end_channel(&self, uaid: Uaid, channel: ChannelId) -> Result<bool, Error> {
-        let was_there = self.remove(uaid, channel).await?;
-        self.clients
-            .close(Reader::Channel(uaid, channel), Close::Removed);
-        if !self.stored(self.store.knows(uaid).await)? {
-            self.clients.close(Reader::UserAgent(uaid), Close::Removed);
-        }
-        Ok(was_there)
+    /// Ends the subscription of a channel, in the life that is expected where
+    /// one is, and says whether it was there.
+    pub(super) async fn end_channel(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+        life: Option<SubscriptionId>,
+        readers: Readers,
+    ) -> Result<bool, Error> {
+        let now = self.now();
+        let ended = self.store.unsubscribe(uaid, channel, life, readers, now);
+        self.stored(ended.await)
     }
 
     /// Ends all subscriptions of a set (RFC 8030 §7.3.1), for a user agent at

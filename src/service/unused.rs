@@ -58,7 +58,9 @@ impl PushService {
                 self.clients.close(reader, Close::Removed);
             }
         }
-        self.tell(unused.wake);
+        for id in unused.wake {
+            self.clients.wake_receipts(id);
+        }
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod broadcasts;
+mod events;
 mod filter;
 mod largest;
 mod limits;
@@ -13,12 +14,13 @@ mod messages;
 mod model;
 mod pair;
 mod receipts;
+mod removal;
 mod reopen;
 mod shares;
 mod subscriptions;
 mod unused;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bugle_protocol::{
@@ -29,14 +31,46 @@ use bugle_protocol::{
 use super::memory::MemoryStore;
 use super::sled::SledStore;
 use super::{
-    Backlog, Batch, Filter, NewMessage, Origin, Removal, Store, StoreLimits, Subscription,
+    Backlog, Batch, Event, Filter, Listener, NewMessage, Origin, Readers, Removal, Store,
+    StoreLimits, Subscription,
 };
 use crate::config::Config;
 
 /// A store, with the folder it is in.
 struct Engine {
     store: Arc<dyn Store>,
+    heard: Arc<Heard>,
     folder: Option<tempfile::TempDir>,
+}
+
+/// What a store has told its listener, in order.
+#[derive(Default)]
+struct Heard(Mutex<Vec<Event>>);
+
+impl Listener for Heard {
+    fn changed(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+impl Heard {
+    /// What was told since it was last asked for.
+    fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+
+    /// The receipt subscriptions of which it was told since then, each once.
+    fn receipts(&self) -> Vec<ReceiptSubscriptionId> {
+        let events = self.take().into_iter();
+        let receipts = events.filter_map(|event| match event {
+            Event::Receipts(id) => Some(id),
+            _ => None,
+        });
+        let mut receipts: Vec<_> = receipts.collect();
+        receipts.sort_unstable();
+        receipts.dedup();
+        receipts
+    }
 }
 
 type Open = fn(StoreLimits) -> Engine;
@@ -44,30 +78,40 @@ type Open = fn(StoreLimits) -> Engine;
 const ENGINES: [(&str, Open); 2] = [("memory", open_memory), ("sled", open_sled)];
 
 fn open_memory(limits: StoreLimits) -> Engine {
+    let heard = Arc::<Heard>::default();
     Engine {
-        store: Arc::new(MemoryStore::new(limits)),
+        store: Arc::new(MemoryStore::new(limits, Arc::clone(&heard) as _)),
+        heard,
         folder: None,
     }
 }
 
 fn open_sled(limits: StoreLimits) -> Engine {
-    let folder = tempfile::tempdir().unwrap();
+    sled_in(tempfile::tempdir().unwrap(), limits)
+}
+
+fn sled_in(folder: tempfile::TempDir, limits: StoreLimits) -> Engine {
+    let heard = Arc::<Heard>::default();
+    let config = Config::default().store;
+    let store = SledStore::open(folder.path(), &config, limits, Arc::clone(&heard) as _);
     Engine {
-        store: Arc::new(sled_in(&folder, limits)),
+        store: Arc::new(store.unwrap()),
+        heard,
         folder: Some(folder),
     }
 }
 
-fn sled_in(folder: &tempfile::TempDir, limits: StoreLimits) -> SledStore {
-    SledStore::open(folder.path(), &Config::default().store, limits).unwrap()
-}
-
 /// Runs a test on a fresh store of every engine.
 async fn each(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Store>)) {
+    each_heard(limits, async |store, _| test(store).await).await;
+}
+
+/// The same, with what the store tells.
+async fn each_heard(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Store>, &Heard)) {
     for (name, open) in ENGINES {
         println!("engine: {name}");
         let engine = open(limits);
-        test(&engine.store).await;
+        test(&engine.store, &engine.heard).await;
         drop(engine.store);
         drop(engine.folder);
     }
@@ -111,7 +155,7 @@ const fn receipt_subscription(n: u8) -> ReceiptSubscriptionId {
     ReceiptSubscriptionId::from_bytes([n; 16])
 }
 
-/// The subscription of a channel in its `life`th life.
+/// The subscription of a channel in its `life`th life, each with another key.
 fn subscription_of(ua: u8, ch: u8, life: u8) -> Subscription {
     let mut id = [ua; 16];
     (id[0], id[1]) = (ch, life);
@@ -119,8 +163,13 @@ fn subscription_of(ua: u8, ch: u8, life: u8) -> Subscription {
         uaid: uaid(ua),
         channel: channel(ch),
         id: SubscriptionId::from_bytes(id),
-        vapid_key: None,
+        vapid_key: (life > 0).then(|| key(life)),
     }
+}
+
+fn key(n: u8) -> PublicKey {
+    let key = p256::SecretKey::from_slice(&[n; 32]).unwrap();
+    (&key.public_key()).into()
 }
 
 /// A message for that subscription, which lives for a minute.
@@ -180,23 +229,30 @@ async fn receipts_of(store: &Arc<dyn Store>, n: u8) {
 
 async fn subscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> Subscription {
     let subscription = subscription_of(ua, ch, 0);
-    store
-        .put_subscription(subscription.clone(), NOW)
-        .await
-        .unwrap();
+    store.subscribe(subscription.clone(), NOW).await.unwrap();
     subscription
+}
+
+/// Removes a message, and says whether it was there.
+async fn removed(
+    store: &Arc<dyn Store>,
+    ua: u8,
+    id: MessageId,
+    why: Removal,
+    now: UnixTime,
+) -> bool {
+    store.remove(uaid(ua), &[(id, why)], now).await.unwrap() == 1
 }
 
 /// Acknowledges a message, and says whether it was there.
 async fn acked(store: &Arc<dyn Store>, ua: u8, id: MessageId) -> bool {
-    let removed = store.remove(uaid(ua), id, Removal::Delivered, NOW).await;
-    removed.unwrap().messages == 1
+    removed(store, ua, id, Removal::Delivered, NOW).await
 }
 
 /// Removes a subscription, and says whether it was there.
 async fn unsubscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> bool {
-    let removed = store.remove_subscription(uaid(ua), channel(ch), NOW).await;
-    removed.unwrap().is_some()
+    let removed = store.unsubscribe(uaid(ua), channel(ch), None, Readers::Close, NOW);
+    removed.await.unwrap()
 }
 
 /// Sweeps, and says how many messages went.

@@ -6,7 +6,7 @@
 
 mod admission;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
@@ -30,6 +30,9 @@ struct Awaited {
     /// How often the message was given out.
     attempts: u8,
 }
+
+/// A message that is to be removed, and why.
+pub(super) type Leaving = (Uaid, MessageId, Removal);
 
 /// All stored messages. A user agent without one takes no room.
 #[derive(Debug, Default)]
@@ -163,6 +166,16 @@ impl Index {
         self.awaited.contains_key(&id)
     }
 
+    /// Those of the messages that are in this log, each once and for the first
+    /// reason given.
+    pub(super) fn present(&self, uaid: Uaid, messages: &[(MessageId, Removal)]) -> Vec<Leaving> {
+        let mut seen = HashSet::new();
+        let messages = messages
+            .iter()
+            .filter(|(id, _)| self.get(uaid, *id).is_some() && seen.insert(*id));
+        messages.map(|(id, why)| (uaid, *id, *why)).collect()
+    }
+
     /// What a message's receipt says when it is removed now, if it leaves one.
     pub(super) fn settle(&self, uaid: Uaid, id: MessageId, why: Removal) -> Option<Settled> {
         self.get(uaid, id)?;
@@ -175,40 +188,40 @@ impl Index {
         })
     }
 
-    /// The messages of one subscription.
-    pub(super) fn of_subscription(
-        &self,
-        uaid: Uaid,
-        subscription: SubscriptionId,
-    ) -> impl Iterator<Item = &Entry> {
+    /// The messages of one subscription, which are given up with it.
+    pub(super) fn of_subscription(&self, uaid: Uaid, subscription: SubscriptionId) -> Vec<Leaving> {
         let log = self.logs.get(&uaid).into_iter();
         log.flat_map(|log| log.entries())
-            .filter(move |entry| entry.subscription == subscription)
+            .filter(|entry| entry.subscription == subscription)
+            .map(|entry| (uaid, entry.id, Removal::GivenUp))
+            .collect()
     }
 
-    /// Up to `limit` messages that have expired at `now`, the oldest expiry
-    /// first.
-    pub(super) fn expired(&self, now: UnixTime, limit: usize) -> Vec<(Uaid, MessageId)> {
+    /// Up to `limit` messages that have expired at `now` and so are given up,
+    /// the oldest expiry first.
+    pub(super) fn expired(&self, now: UnixTime, limit: usize) -> Vec<Leaving> {
         let end = (now, MessageId::new(u64::MAX));
         let expired = self.expiry.range(..=end).take(limit);
-        expired.map(|((_, id), uaid)| (*uaid, *id)).collect()
+        expired
+            .map(|((_, id), uaid)| (*uaid, *id, Removal::GivenUp))
+            .collect()
     }
 
-    /// The messages that count for a holder among the next `looked_at` in the
+    /// The messages that count for a holder, which are given up, among the next `looked_at` in the
     /// order of their expiry, and where to go on behind those.
     pub(super) fn charged_to(
         &self,
         holder: Holder,
         after: Option<(UnixTime, MessageId)>,
         looked_at: usize,
-    ) -> (Vec<(Uaid, MessageId)>, Option<(UnixTime, MessageId)>) {
+    ) -> (Vec<Leaving>, Option<(UnixTime, MessageId)>) {
         let from = after.map_or(Unbounded, Excluded);
         let (mut charged, mut last) = (Vec::new(), None);
         for ((expires_at, id), uaid) in self.expiry.range((from, Unbounded)).take(looked_at) {
             last = Some((*expires_at, *id));
             let entry = self.get(*uaid, *id);
             if entry.is_some_and(|entry| self.holders.is_charged(entry.charged, holder)) {
-                charged.push((*uaid, *id));
+                charged.push((*uaid, *id, Removal::GivenUp));
             }
         }
         (charged, last)

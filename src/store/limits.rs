@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::{Limit, StoreError};
 use crate::config::Config;
 
 /// The bounds a store keeps to; [`Limit`](super::Limit) names those that refuse a
@@ -30,6 +31,23 @@ pub struct StoreLimits {
     pub waiting_for_disk: usize,
     /// Broadcasts.
     pub broadcasts: usize,
+}
+
+impl StoreLimits {
+    /// Whether one more subscription is let in, where its user agent has `own`
+    /// and all have `all`.
+    ///
+    /// # Errors
+    /// `Full` with the bound that it would cross.
+    pub(super) fn admit_subscription(&self, own: usize, all: u64) -> Result<(), StoreError> {
+        if own >= self.subscriptions_per_user_agent as usize {
+            return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent.into()));
+        }
+        if all >= self.subscriptions {
+            return Err(StoreError::Full(Limit::Subscriptions.into()));
+        }
+        Ok(())
+    }
 }
 
 impl From<&Config> for StoreLimits {

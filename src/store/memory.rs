@@ -1,25 +1,22 @@
 //! The engine that forgets: all in memory. The reference for the others, and
 //! what tests run on.
 
+mod calls;
 mod unused;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bugle_protocol::{
-    ChannelId, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid,
-    UnixTime,
-};
-use tokio::sync::watch;
+use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
 
-use super::days::{Day, Days, Pass, Sweep, Unused};
-use super::index::Index;
-use super::receipt_logs::{ReceiptLogs, Settled};
-use super::{
-    Backlog, Batch, BoxFuture, Expired, Filter, Holder, Largest, Limit, NewMessage, Origin,
-    Receipt, ReceiptId, ReceiptStatus, Removal, Removed, Store, StoreError, StoreLimits,
-    Subscription, Usage,
-};
+#[cfg(test)]
+use super::Origin;
+use super::days::{Day, Days, Pass};
+use super::event::{Listener, News, Notifier, Readers};
+use super::index::{Index, Leaving};
+use super::receipt::Removed;
+use super::receipt_logs::ReceiptLogs;
+use super::{Batch, Expired, Filter, Limit, NewMessage, StoreError, StoreLimits, Subscription};
 use crate::broadcasts::{Broadcasts, Label};
 
 /// How many messages are looked at, of which some are to be removed, under one
@@ -31,8 +28,7 @@ const LOOKED_AT: usize = 64;
 pub struct MemoryStore {
     limits: StoreLimits,
     state: Mutex<State>,
-    /// Never changes: there is nothing that fails.
-    reopened: watch::Sender<u64>,
+    notifier: Notifier,
 }
 
 #[derive(Debug, Default)]
@@ -58,13 +54,13 @@ struct UserAgent {
 }
 
 impl MemoryStore {
-    /// An empty store that keeps to `limits`; `waiting_for_disk` has no
-    /// meaning here.
-    pub fn new(limits: StoreLimits) -> Self {
+    /// An empty store that keeps to `limits`, of which `waiting_for_disk` has
+    /// no meaning here, and tells `listener` of its changes.
+    pub fn new(limits: StoreLimits, listener: Arc<dyn Listener>) -> Self {
         Self {
             limits,
             state: Mutex::default(),
-            reopened: watch::Sender::new(0),
+            notifier: Notifier::new(listener),
         }
     }
 
@@ -101,41 +97,55 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, subscription: Subscription, now: UnixTime) -> Result<Removed, StoreError> {
-        let (uaid, channel) = (subscription.uaid, subscription.channel);
+    fn put(&self, new: Subscription, now: UnixTime) -> Result<(Subscription, News), StoreError> {
+        let (uaid, channel) = (new.uaid, new.channel);
         let mut state = self.state();
-        let old = state.subscription(uaid, channel).map(|s| s.id);
-        if old.is_none() {
-            let user_agent = state.user_agents.get(&uaid);
-            let count = user_agent.map_or(0, |it| it.channels.len());
-            if count >= self.limits.subscriptions_per_user_agent as usize {
-                return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent.into()));
+        let old = state.subscription(uaid, channel).cloned();
+        let is_new = old.is_none();
+        let mut removed = Removed::default();
+        match old {
+            Some(old) if old.vapid_key == new.vapid_key => return Ok((old, News::default())),
+            Some(old) => {
+                let messages = state.index.of_subscription(uaid, old.id);
+                removed = self.remove_all(&mut state, &messages, now);
             }
-            if state.subscriptions >= self.limits.subscriptions {
-                return Err(StoreError::Full(Limit::Subscriptions.into()));
+            None => {
+                let user_agent = state.user_agents.get(&uaid);
+                let count = user_agent.map_or(0, |it| it.channels.len());
+                self.limits.admit_subscription(count, state.subscriptions)?;
+                state.subscriptions += 1;
             }
-            state.subscriptions += 1;
         }
         let today = state.days.map(|days| days.today);
         let user_agent = state.user_agents.entry(uaid).or_default();
-        user_agent.channels.insert(channel, (subscription, today));
-        if old.is_none() {
+        user_agent.channels.insert(channel, (new.clone(), today));
+        if is_new {
             user_agent.connected = today;
         }
-        let messages = old.map_or(Vec::new(), |old| state.messages_of(uaid, old));
-        Ok(self.remove_all(&mut state, &messages, Removal::GivenUp, now))
+        Ok((new, News::default().receipts(removed.receipts)))
     }
 
-    fn unsubscribe(&self, uaid: Uaid, channel: ChannelId, now: UnixTime) -> Option<Removed> {
+    fn end(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+        life: Option<SubscriptionId>,
+        readers: Readers,
+        now: UnixTime,
+    ) -> Option<News> {
         let mut state = self.state();
         let user_agent = state.user_agents.get_mut(&uaid)?;
-        let (removed, _) = user_agent.channels.remove(&channel)?;
-        if user_agent.channels.is_empty() {
+        let there = user_agent.channels.get(&channel);
+        there.filter(|(it, _)| life.is_none_or(|life| life == it.id))?;
+        let (ended, _) = user_agent.channels.remove(&channel)?;
+        let is_last = user_agent.channels.is_empty();
+        if is_last {
             state.user_agents.remove(&uaid);
         }
         state.subscriptions -= 1;
-        let messages = state.messages_of(uaid, removed.id);
-        Some(self.remove_all(&mut state, &messages, Removal::GivenUp, now))
+        let messages = state.index.of_subscription(uaid, ended.id);
+        let removed = self.remove_all(&mut state, &messages, now);
+        Some(News::ended(uaid, channel, is_last, readers).receipts(removed.receipts))
     }
 
     fn append_message(&self, uaid: Uaid, message: NewMessage) -> Result<MessageId, StoreError> {
@@ -186,53 +196,55 @@ impl MemoryStore {
         messages
     }
 
-    /// Removes those of the messages that are there, and leaves their receipts.
-    fn remove_all(
-        &self,
-        state: &mut State,
-        messages: &[(Uaid, MessageId)],
-        why: Removal,
-        now: UnixTime,
-    ) -> Removed {
+    /// Removes messages that are there, and leaves their receipts.
+    fn remove_all(&self, state: &mut State, messages: &[Leaving], now: UnixTime) -> Removed {
         let settled = messages
             .iter()
-            .filter_map(|(uaid, id)| state.index.settle(*uaid, *id, why));
+            .filter_map(|(uaid, id, why)| state.index.settle(*uaid, *id, *why));
         let plan = state.receipts.plan(settled, now, &self.limits);
         let removed = messages
             .iter()
-            .filter(|(uaid, id)| state.remove_message(*uaid, *id));
+            .filter(|(uaid, id, _)| state.remove_message(*uaid, *id));
         Removed {
             messages: removed.count(),
-            wake: state.receipts.commit(plan),
+            receipts: state.receipts.commit(plan),
         }
     }
 
-    fn sweep(&self, now: UnixTime, limit: usize) -> Expired {
+    fn set_version(&self, id: Label, version: Option<Label>) -> Result<bool, StoreError> {
+        let current = &mut self.state().broadcasts;
+        let had = current.has(&id);
+        if version.is_some() && !had && current.len() >= self.limits.broadcasts {
+            return Err(StoreError::Full(Limit::Broadcasts.into()));
+        }
+        *current = current.with(id, version).into();
+        Ok(had)
+    }
+
+    fn sweep(&self, now: UnixTime, limit: usize) -> (Expired, News) {
         let mut state = self.state();
         let messages = state.index.expired(now, limit);
-        let removed = self.remove_all(&mut state, &messages, Removal::GivenUp, now);
+        let removed = self.remove_all(&mut state, &messages, now);
         let mut left = limit - removed.messages;
         let receipts = state.receipts.expired(now, left);
         left -= receipts.len();
         for (subscription, id) in receipts {
             state.receipts.remove_receipt(subscription, id);
         }
-        let mut wake = removed.wake;
+        let mut news = News::default().receipts(removed.receipts);
         while left > 0
             && let Some(id) = state.receipts.ended(now)
         {
             let receipts = state.receipts.ids(id).map_or(0, |ids| ids.len());
             left = left.saturating_sub(1 + receipts);
             state.receipts.remove(id);
-            wake.push(id);
+            news = news.receipts([id]);
         }
-        wake.sort_unstable();
-        wake.dedup();
-        Expired {
+        let expired = Expired {
             messages: removed.messages,
-            wake,
             more: left == 0,
-        }
+        };
+        (expired, news)
     }
 }
 
@@ -242,270 +254,11 @@ impl State {
         Some(subscription)
     }
 
-    fn messages_of(&self, uaid: Uaid, subscription: SubscriptionId) -> Vec<(Uaid, MessageId)> {
-        let entries = self.index.of_subscription(uaid, subscription);
-        entries.map(|entry| (uaid, entry.id)).collect()
-    }
-
     fn remove_message(&mut self, uaid: Uaid, id: MessageId) -> bool {
         let removed = self.index.remove(uaid, id).is_some();
         if removed {
             self.messages.remove(&id);
         }
         removed
-    }
-}
-
-impl Store for MemoryStore {
-    fn put_subscription(
-        &self,
-        subscription: Subscription,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Removed, StoreError>> {
-        Box::pin(async move { self.put(subscription, now) })
-    }
-
-    fn subscription(
-        &self,
-        uaid: Uaid,
-        channel: ChannelId,
-    ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
-        Box::pin(async move { Ok(self.state().subscription(uaid, channel).cloned()) })
-    }
-
-    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
-        Box::pin(async move { Ok(self.state().index.backlog(uaid)) })
-    }
-
-    fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().user_agents.contains_key(&uaid)) })
-    }
-
-    fn subscriptions(
-        &self,
-        after: Option<(Uaid, ChannelId)>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
-        Box::pin(async move { Ok(self.state().subscriptions_after(after, limit)) })
-    }
-
-    fn receipt_subscriptions(
-        &self,
-        after: Option<(UnixTime, ReceiptSubscriptionId)>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>> {
-        Box::pin(async move { Ok(self.state().receipts.subscriptions(after, limit)) })
-    }
-
-    fn remove_signed(
-        &self,
-        key: PublicKey,
-        after: Option<(UnixTime, MessageId)>,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<(Removed, Option<(UnixTime, MessageId)>), StoreError>> {
-        Box::pin(async move {
-            let mut state = self.state();
-            let (signed, last) = state.index.charged_to(Holder::Key(key), after, LOOKED_AT);
-            let removed = self.remove_all(&mut state, &signed, Removal::GivenUp, now);
-            Ok((removed, last))
-        })
-    }
-
-    fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().note_connected(uaid)) })
-    }
-
-    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
-        Box::pin(async move { Ok(self.pass_over(&sweep)) })
-    }
-
-    fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>> {
-        Box::pin(async move {
-            let state = self.state();
-            let channels = state.user_agents.get(&uaid).into_iter();
-            Ok(channels
-                .flat_map(|it| it.channels.keys().copied())
-                .collect())
-        })
-    }
-
-    fn remove_subscription(
-        &self,
-        uaid: Uaid,
-        channel: ChannelId,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Option<Removed>, StoreError>> {
-        Box::pin(async move { Ok(self.unsubscribe(uaid, channel, now)) })
-    }
-
-    fn append(
-        &self,
-        uaid: Uaid,
-        message: NewMessage,
-    ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
-        Box::pin(async move { self.append_message(uaid, message) })
-    }
-
-    fn pending(
-        &self,
-        uaid: Uaid,
-        after: Option<MessageId>,
-        filter: Filter,
-        batch: Batch,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>> {
-        Box::pin(async move { Ok(self.read(uaid, after, filter, batch, now)) })
-    }
-
-    fn message(
-        &self,
-        uaid: Uaid,
-        id: MessageId,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Option<PushMessage>, StoreError>> {
-        Box::pin(async move {
-            let state = self.state();
-            let entry = state.index.get(uaid, id).filter(|e| e.is_live(now));
-            Ok(entry.and_then(|e| state.messages.get(&e.id)).cloned())
-        })
-    }
-
-    fn remove(
-        &self,
-        uaid: Uaid,
-        id: MessageId,
-        why: Removal,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Removed, StoreError>> {
-        Box::pin(async move { Ok(self.remove_all(&mut self.state(), &[(uaid, id)], why, now)) })
-    }
-
-    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
-        Box::pin(async move { Ok(self.sweep(now, limit)) })
-    }
-
-    fn put_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-        ends_at: UnixTime,
-        origin: Origin,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let mut state = self.state();
-            let extends = state.receipts.extends(id, ends_at, &origin, &self.limits);
-            if extends.map_err(StoreError::Full)? {
-                state.receipts.put(id, ends_at, &origin, now);
-            }
-            Ok(())
-        })
-    }
-
-    fn knows_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().receipts.is_live(id, now)) })
-    }
-
-    fn remove_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().receipts.remove(id)) })
-    }
-
-    fn settle(
-        &self,
-        id: ReceiptSubscriptionId,
-        uaid: Uaid,
-        message: MessageId,
-        status: ReceiptStatus,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let settled = Settled {
-                subscription: id,
-                uaid,
-                message,
-                status,
-            };
-            let mut state = self.state();
-            let plan = state.receipts.plan([settled], now, &self.limits);
-            Ok(!state.receipts.commit(plan).is_empty())
-        })
-    }
-
-    fn receipts(
-        &self,
-        id: ReceiptSubscriptionId,
-        after: Option<ReceiptId>,
-        limit: usize,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Vec<Receipt>, StoreError>> {
-        Box::pin(async move { Ok(self.state().receipts.after(id, after, limit, now)) })
-    }
-
-    fn remove_receipt(
-        &self,
-        id: ReceiptSubscriptionId,
-        receipt: ReceiptId,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().receipts.remove_receipt(id, receipt)) })
-    }
-
-    fn set_broadcast(
-        &self,
-        id: Label,
-        version: Option<Label>,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let current = &mut self.state().broadcasts;
-            let had = current.has(&id);
-            if version.is_some() && !had && current.len() >= self.limits.broadcasts {
-                return Err(StoreError::Full(Limit::Broadcasts.into()));
-            }
-            *current = current.with(id, version).into();
-            Ok(had)
-        })
-    }
-
-    fn broadcasts(&self) -> Arc<Broadcasts> {
-        Arc::clone(&self.state().broadcasts)
-    }
-
-    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>> {
-        Box::pin(async move {
-            let state = self.state();
-            let largest = state.index.largest(most, |_, entry| {
-                let message = state.messages.get(&entry.id)?;
-                Some((message.channel, message.accepted_at))
-            });
-            Ok(state.receipts.largest(most, largest, &self.limits))
-        })
-    }
-
-    fn usage(&self) -> Usage {
-        let state = self.state();
-        let receipts = state.receipts.usage();
-        Usage {
-            subscriptions: state.subscriptions,
-            receipts: receipts.receipts,
-            receipt_subscriptions: receipts.receipt_subscriptions,
-            ..state.index.usage()
-        }
-    }
-
-    fn health(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn reopened(&self) -> watch::Receiver<u64> {
-        self.reopened.subscribe()
-    }
-
-    fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
     }
 }

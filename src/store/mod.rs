@@ -4,10 +4,13 @@
 pub mod export;
 
 mod days;
+mod error;
+mod event;
 mod limits;
 mod memory;
 mod receipt;
 mod sled;
+mod usage;
 
 mod full;
 pub(crate) mod holders;
@@ -31,6 +34,8 @@ use bugle_protocol::{
 };
 
 pub use self::days::{Sweep, Unused};
+pub use self::error::StoreError;
+pub use self::event::{Event, Listener, Readers};
 pub use self::full::{Full, Whose};
 #[allow(unused_imports, reason = "part of what Store::largest gives")]
 pub use self::holders::Holder;
@@ -40,10 +45,10 @@ pub use self::largest::Largest;
 pub use self::largest::{Held, HeldReceipts};
 pub use self::limits::StoreLimits;
 use self::memory::MemoryStore;
-pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal, Removed};
+pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal};
 use self::sled::SledStore;
 pub use self::sled::{Found, InsertError, Offline, OpenError, fuzz_record, guarded, replace};
-use tokio::sync::watch;
+pub use self::usage::{Backlog, Usage};
 
 use crate::broadcasts::{Broadcasts, Label};
 use crate::config::{Config, StoreEngine};
@@ -151,61 +156,6 @@ impl Filter {
     }
 }
 
-/// What a store holds now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Subscriptions.
-    pub subscriptions: u64,
-    /// Messages not yet acknowledged, expired or replaced.
-    pub messages: u64,
-    /// Octets of those messages, as [`PushMessage::size`] counts them.
-    pub live_bytes: u64,
-    /// Receipt subscriptions.
-    pub receipt_subscriptions: u64,
-    /// Receipts not yet taken by their application servers.
-    pub receipts: u64,
-    /// Octets on disk; 0 for an engine without one.
-    pub disk_bytes: u64,
-    /// Records that failed their checksum or could not be read, set aside.
-    pub damaged: u64,
-    /// Changes that wait for the disk; 0 for an engine without one.
-    pub waiting: u64,
-    /// Octets that are free on the disk; 0 for an engine without one.
-    pub free_bytes: u64,
-    /// Whether the engine takes no changes now.
-    pub failing: bool,
-    /// How often the engine went on after it had failed.
-    pub reopened: u64,
-}
-
-/// What a log holds now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// Messages not yet acknowledged, expired ones until they are swept.
-    pub messages: u64,
-    /// Octets of those messages, as [`PushMessage::size`] counts them.
-    pub bytes: u64,
-}
-
-/// Why a store did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// The subscription is not there, or has begun another life.
-    #[error("no such subscription")]
-    NoSubscription,
-    /// The receipt subscription is not there, or has ended.
-    #[error("no such receipt subscription")]
-    NoReceiptSubscription,
-    /// The change would go over a bound, or over somebody's share of one;
-    /// nothing was changed.
-    #[error("over the limit {}", .0.limit.setting())]
-    Full(Full),
-    /// The engine cannot do it now. What was asked may or may not have been
-    /// done, and is not promised.
-    #[error("the store is unavailable: {0}")]
-    Unavailable(String),
-}
-
 /// A storage engine. All it promises is here; `conformance.rs` tests it.
 ///
 /// Every change is atomic, and visible to every later call as soon as its
@@ -223,17 +173,25 @@ pub enum StoreError {
 /// goes when its lifetime is over. Whether a message has been given out before
 /// is known since the store was opened. A record that is damaged is set aside,
 /// without a receipt.
+///
+/// An engine is opened with a [`Listener`] and tells it of each change, once
+/// that is as durable as its contract says and before the caller is answered.
+/// So a future that is dropped, or that gives up on a slow disk, takes nothing
+/// from anybody else: a change that was begun is made and told of.
 pub trait Store: Send + Sync + 'static {
-    /// Stores a subscription. One of the same channel is replaced: its
-    /// messages go with it, in the same step, [given up](Removal::GivenUp).
+    /// Subscribes a channel, and gives the subscription that it has from now
+    /// on. One that is there with the same key stays, in its life. One with
+    /// another key is replaced by `new`: its messages go with it, in the same
+    /// step, [given up](Removal::GivenUp). However many ask at once, all that
+    /// ask with one key are given one life.
     ///
     /// # Errors
     /// `Full` when this is one more and over a bound.
-    fn put_subscription(
+    fn subscribe(
         &self,
-        subscription: Subscription,
+        new: Subscription,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Removed, StoreError>>;
+    ) -> BoxFuture<'_, Result<Subscription, StoreError>>;
 
     /// The subscription of a channel, in whatever life it is.
     fn subscription(
@@ -256,8 +214,8 @@ pub trait Store: Send + Sync + 'static {
     /// [`remove`](Store::remove).
     fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>>;
 
-    /// The channels of all subscriptions of a user agent.
-    fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>>;
+    /// All subscriptions of a user agent.
+    fn subscriptions_of(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>>;
 
     /// Up to `limit` subscriptions behind this one, in an order that stays, so
     /// that all are found step by step; damaged ones are passed over. For
@@ -268,14 +226,17 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>>;
 
-    /// Removes a subscription with its messages, which are [given
-    /// up](Removal::GivenUp). `None` when it was not there.
-    fn remove_subscription(
+    /// Removes the subscription of a channel with its messages, which are
+    /// [given up](Removal::GivenUp); where a life is expected, only that life.
+    /// `false` when it was not there.
+    fn unsubscribe(
         &self,
         uaid: Uaid,
         channel: ChannelId,
+        life: Option<SubscriptionId>,
+        readers: Readers,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Option<Removed>, StoreError>>;
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Gives the message an id, greater than every id before it, also across
     /// restarts. Stores it, unless its TTL is 0. A stored message of the same
@@ -319,16 +280,17 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Option<PushMessage>, StoreError>>;
 
-    /// Removes a message, if it is there. Visible at once; durable with the
-    /// next durable change: a lost removal is a second delivery, which the
-    /// protocol allows, and then a second receipt.
-    fn remove(
-        &self,
+    /// Removes those of the messages that are in this log, and says how many
+    /// they were. Each goes in one step with its receipt, and once, for the
+    /// first reason given. Visible and told of at once; durable with the next
+    /// durable change: a lost removal is a second delivery, which the protocol
+    /// allows, and then a second receipt.
+    fn remove<'s>(
+        &'s self,
         uaid: Uaid,
-        id: MessageId,
-        why: Removal,
+        messages: &'s [(MessageId, Removal)],
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Removed, StoreError>>;
+    ) -> BoxFuture<'s, Result<usize, StoreError>>;
 
     /// Removes the messages that a key has signed, [given
     /// up](Removal::GivenUp), as far as that is known: among the next few in the
@@ -339,7 +301,7 @@ pub trait Store: Send + Sync + 'static {
         key: PublicKey,
         after: Option<(UnixTime, MessageId)>,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<(Removed, Option<(UnixTime, MessageId)>), StoreError>>;
+    ) -> BoxFuture<'_, Result<(usize, Option<(UnixTime, MessageId)>), StoreError>>;
 
     /// Removes what has expired at `now`, the oldest expiry first: messages,
     /// then receipts, then receipt subscriptions with their receipts; about
@@ -441,11 +403,6 @@ pub trait Store: Send + Sync + 'static {
     /// `Unavailable` with what is wrong.
     fn health(&self) -> Result<(), StoreError>;
 
-    /// Changes each time when an engine that had failed takes changes again.
-    /// What was answered `Ok` is there then; readers look into their logs
-    /// again, for what they could not read meanwhile.
-    fn reopened(&self) -> watch::Receiver<u64>;
-
     /// Makes all changes so far durable; `Err` when the engine can take none.
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
@@ -455,14 +412,18 @@ pub fn folder_of(config: &Config) -> PathBuf {
     config.server.data.join("store")
 }
 
-/// Opens the engine that is configured, with its files in the data folder.
+/// Opens the engine that is configured, with its files in the data folder. It
+/// tells `listener` of its changes.
 ///
 /// # Errors
 /// When the folder is in use, damaged, of a newer version, or not accessible.
-pub fn open(config: &Config) -> Result<Arc<dyn Store>, OpenError> {
+pub fn open(config: &Config, listener: Arc<dyn Listener>) -> Result<Arc<dyn Store>, OpenError> {
     let limits = StoreLimits::from(config);
     Ok(match config.store.engine {
-        StoreEngine::Memory => Arc::new(MemoryStore::new(limits)),
-        StoreEngine::Sled => Arc::new(SledStore::open(&folder_of(config), &config.store, limits)?),
+        StoreEngine::Memory => Arc::new(MemoryStore::new(limits, listener)),
+        StoreEngine::Sled => {
+            let folder = folder_of(config);
+            Arc::new(SledStore::open(&folder, &config.store, limits, listener)?)
+        }
     })
 }

@@ -77,21 +77,18 @@ impl Removal {
 
 /// What a change took out of the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
+pub(super) struct Removed {
     /// How many messages.
-    pub messages: usize,
+    pub(super) messages: usize,
     /// The receipt subscriptions that have something new, each once.
-    pub wake: Vec<ReceiptSubscriptionId>,
+    pub(super) receipts: Vec<ReceiptSubscriptionId>,
 }
 
 /// What one step of the sweep did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
     /// How many messages it removed.
     pub messages: usize,
-    /// The receipt subscriptions that have something new or have ended, each
-    /// once.
-    pub wake: Vec<ReceiptSubscriptionId>,
     /// Whether it stopped at its limit: there may be more to remove.
     pub more: bool,
 }

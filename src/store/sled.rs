@@ -28,6 +28,8 @@ mod replace;
 mod scan;
 mod space;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod unsynced;
 mod unused;
 
@@ -37,18 +39,19 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
 use bugle_protocol::{
-    ChannelId, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, Uaid, UnixTime,
+    ChannelId, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid,
+    UnixTime,
 };
-use tokio::sync::watch;
 
 use self::engine::{Engine, Lasting};
 use self::keeper::Keeper;
 use self::space::Space;
 use super::days::{Sweep, Unused};
+use super::event::{Listener, News, Notifier, Readers};
 use super::receipt_logs::Settled;
 use super::{
     Backlog, Batch, BoxFuture, Expired, Filter, Largest, NewMessage, Origin, Receipt, ReceiptId,
-    ReceiptStatus, Removal, Removed, Store, StoreError, StoreLimits, Subscription, Usage,
+    ReceiptStatus, Removal, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
 use crate::config::StoreConfig;
@@ -69,20 +72,26 @@ pub struct SledStore {
 
 impl SledStore {
     /// Opens the store in the folder `path`, or creates it for this user
-    /// alone.
+    /// alone. It tells `listener` of its changes.
     ///
     /// Every message is read once: a million of them take seconds. Blocks.
     ///
     /// # Errors
     /// When the folder cannot be used, is in use, is damaged, or was written
     /// by a later version.
-    pub fn open(path: &Path, config: &StoreConfig, limits: StoreLimits) -> Result<Self, OpenError> {
+    pub fn open(
+        path: &Path,
+        config: &StoreConfig,
+        limits: StoreLimits,
+        listener: Arc<dyn Listener>,
+    ) -> Result<Self, OpenError> {
         let broadcasts = Arc::default();
         let lasting = Lasting {
             config: config.clone(),
             limits,
             space: Arc::new(Space::of(path, config.min_free)),
             broadcasts: Arc::clone(&broadcasts),
+            notifier: Notifier::new(listener),
         };
         let keeper = Arc::new(Keeper::open(path.to_owned(), lasting)?);
         let thread = thread::Builder::new().name("store-keeper".to_owned());
@@ -117,12 +126,12 @@ impl Drop for SledStore {
 }
 
 impl Store for SledStore {
-    fn put_subscription(
+    fn subscribe(
         &self,
-        subscription: Subscription,
+        new: Subscription,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Removed, StoreError>> {
-        Box::pin(async move { self.engine()?.put(subscription, now).await })
+    ) -> BoxFuture<'_, Result<Subscription, StoreError>> {
+        Box::pin(async move { self.engine()?.put(new, now).await })
     }
 
     fn subscription(
@@ -162,7 +171,7 @@ impl Store for SledStore {
         key: PublicKey,
         after: Option<(UnixTime, MessageId)>,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<(Removed, Option<(UnixTime, MessageId)>), StoreError>> {
+    ) -> BoxFuture<'_, Result<(usize, Option<(UnixTime, MessageId)>), StoreError>> {
         Box::pin(async move { self.engine()?.remove_signed(key, after, now).await })
     }
 
@@ -174,17 +183,22 @@ impl Store for SledStore {
         Box::pin(async move { self.engine()?.end_unused(sweep).await })
     }
 
-    fn channels(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<ChannelId>, StoreError>> {
-        Box::pin(async move { self.engine()?.read_channels(uaid) })
+    fn subscriptions_of(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        Box::pin(async move { self.engine()?.read_subscriptions(uaid) })
     }
 
-    fn remove_subscription(
+    fn unsubscribe(
         &self,
         uaid: Uaid,
         channel: ChannelId,
+        life: Option<SubscriptionId>,
+        readers: Readers,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Option<Removed>, StoreError>> {
-        Box::pin(async move { self.engine()?.unsubscribe(uaid, channel, now).await })
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let engine = self.engine()?;
+            engine.end((uaid, channel), life, readers, now).await
+        })
     }
 
     fn append(
@@ -215,14 +229,13 @@ impl Store for SledStore {
         Box::pin(async move { self.engine()?.read_live(uaid, id, now) })
     }
 
-    fn remove(
-        &self,
+    fn remove<'s>(
+        &'s self,
         uaid: Uaid,
-        id: MessageId,
-        why: Removal,
+        messages: &'s [(MessageId, Removal)],
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Removed, StoreError>> {
-        Box::pin(async move { self.engine()?.remove_all(&[(uaid, id)], why, now).await })
+    ) -> BoxFuture<'s, Result<usize, StoreError>> {
+        Box::pin(async move { self.engine()?.remove_of(uaid, messages, now).await })
     }
 
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
@@ -322,166 +335,11 @@ impl Store for SledStore {
         self.keeper.health()
     }
 
-    fn reopened(&self) -> watch::Receiver<u64> {
-        self.keeper.reopened()
-    }
-
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let engine = self.engine()?;
             let place = engine.committer.free_place().await?;
-            engine.committer.commit(place, None).await
+            engine.committer.commit(place, None, News::default()).await
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use std::time::Duration;
-
-    use bugle_protocol::{Content, SubscriptionId, Urgency};
-    use futures_util::FutureExt;
-
-    use super::keys::{MESSAGE, SUBSCRIPTION};
-    use super::*;
-    use crate::config::Config;
-    use crate::store::Limit;
-
-    const UAID: Uaid = Uaid::from_bytes([1; 16]);
-    const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
-    const ALL: Batch = Batch {
-        messages: 100,
-        bytes: 1 << 20,
-    };
-    const NOW: UnixTime = UnixTime::from_secs(5);
-
-    async fn store(folder: &tempfile::TempDir) -> SledStore {
-        let limits = StoreLimits {
-            subscriptions_per_user_agent: 10,
-            subscriptions: 10,
-            messages_per_user_agent: 10,
-            bytes_per_user_agent: 1 << 20,
-            stored_bytes: 1 << 20,
-            receipt_subscriptions: 10,
-            receipts_per_subscription: 10,
-            receipts: 10,
-            receipt_lifetime: Duration::from_secs(1),
-            waiting_for_disk: 2,
-            broadcasts: 10,
-        };
-        let store = SledStore::open(folder.path(), &Config::default().store, limits).unwrap();
-        let subscription = Subscription {
-            uaid: UAID,
-            channel: CHANNEL,
-            id: SubscriptionId::from_bytes([3; 16]),
-            vapid_key: None,
-        };
-        store.put_subscription(subscription, NOW).await.unwrap();
-        store
-    }
-
-    fn message(ttl: u64) -> NewMessage {
-        NewMessage {
-            channel: CHANNEL,
-            subscription: SubscriptionId::from_bytes([3; 16]),
-            accepted_at: NOW,
-            expires_at: UnixTime::from_millis(NOW.as_millis() + ttl),
-            urgency: Urgency::Normal,
-            topic: None,
-            content: Some(Content {
-                coding: None,
-                content_type: None,
-                body: vec![8; 100],
-            }),
-            receipt: None,
-            origin: Origin::default(),
-        }
-    }
-
-    /// Overwrites the first record of a kind, as a broken disk might.
-    fn damage_first(store: &SledStore, kind: u8) {
-        let (key, _) = store
-            .engine()
-            .unwrap()
-            .tree
-            .scan_prefix([kind])
-            .next()
-            .unwrap()
-            .unwrap();
-        store
-            .engine()
-            .unwrap()
-            .tree
-            .insert(key, b"not what it was")
-            .unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_message_that_cannot_be_read_is_set_aside_and_the_log_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        let first = store.append(UAID, message(1)).await.unwrap();
-        let second = store.append(UAID, message(1)).await.unwrap();
-        damage_first(&store, MESSAGE);
-        let one = Batch {
-            messages: 1,
-            bytes: 0,
-        };
-        let read = store
-            .pending(UAID, None, Filter::NONE, one, NOW)
-            .await
-            .unwrap();
-        assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), [second]);
-        assert_eq!(store.message(UAID, first, NOW).await, Ok(None));
-        let usage = store.usage();
-        assert_eq!((usage.messages, usage.damaged), (1, 1));
-        assert_eq!(store.engine().unwrap().damaged.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_subscription_that_cannot_be_read_is_not_reported_as_gone() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        damage_first(&store, SUBSCRIPTION);
-        let unavailable = |error| matches!(error, Some(StoreError::Unavailable(_)));
-        assert!(unavailable(store.subscription(UAID, CHANNEL).await.err()));
-        assert!(unavailable(store.append(UAID, message(1)).await.err()));
-    }
-
-    #[tokio::test]
-    async fn when_too_many_wait_nothing_is_applied() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        let engine = store.engine().unwrap();
-        let places = (engine.committer.place(), engine.committer.place());
-        let full = StoreError::Full(Limit::WaitingForDisk.into());
-        assert_eq!(store.append(UAID, message(1)).await, Err(full.clone()));
-        let removed = store.remove_subscription(UAID, CHANNEL, NOW).await;
-        assert_eq!(removed, Err(full));
-        assert_eq!(store.usage().messages, 0);
-        assert!(store.knows(UAID).await.unwrap());
-        // What waits for no disk goes on.
-        store.append(UAID, message(0)).await.unwrap();
-        drop(places);
-        store.append(UAID, message(1)).await.unwrap();
-        store.flush().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_gives_up_loses_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = store(&folder).await;
-        for _ in 0..5 {
-            // Polled once, then dropped: the client has gone away.
-            let _ = store.append(UAID, message(1)).now_or_never();
-        }
-        store.flush().await.unwrap();
-        let read = store
-            .pending(UAID, None, Filter::NONE, ALL, NOW)
-            .await
-            .unwrap();
-        assert_eq!(read.len() as u64, store.usage().messages);
-        store.append(UAID, message(1)).await.unwrap();
     }
 }

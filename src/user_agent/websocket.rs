@@ -280,11 +280,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     async fn acknowledge(&mut self, uaid: Uaid, updates: Vec<AckUpdate>) {
-        for update in &updates {
-            if let Some(id) = self.site.service.acknowledge(uaid, update).await {
-                let in_flight = self.session.settle(id, Instant::now().into_std());
-                in_flight.inspect(|took| self.site.service.metrics().ack.record(*took));
-            }
+        let service = &self.site.service;
+        for id in service.acknowledge(uaid, &updates).await {
+            let in_flight = self.session.settle(id, Instant::now().into_std());
+            in_flight.inspect(|took| service.metrics().ack.record(*took));
         }
     }
 

@@ -157,6 +157,31 @@ async fn a_disk_that_is_slow_holds_up_nobody_who_does_not_need_it() {
 }
 
 #[tokio::test]
+async fn ws_r_5_two_registers_of_one_channel_at_once_give_one_endpoint() {
+    needs_ours!("its disk");
+    let disk = FaultyDisk::new();
+    let data = disk.data();
+    let server = Server::start_program_in(disk.environment(), Some(&data), |_| ()).await;
+    let mut older = UserAgent::connect(&server).await;
+    older.register(CHANNEL, None).await;
+    let mut newer = UserAgent::reconnect(&server, &older.uaid).await;
+    let register = json!({ "messageType": "register", "channelID": CHANNEL_2 });
+    disk.fails(Fault::None, Fault::Stall);
+    newer.say(register.clone()).await;
+    server.await_metric("bugle_subscriptions", 2.0).await;
+    // A browser that has lost its connection asks again on the next one.
+    let mut newest = UserAgent::reconnect(&server, &older.uaid).await;
+    newest.say(register).await;
+    server.get("/health").await;
+    disk.fails(Fault::None, Fault::None);
+    let (one, other) = (newer.hear().await, newest.hear().await);
+    assert_eq!(other["status"], 200, "{other}");
+    assert_eq!(one["pushEndpoint"], other["pushEndpoint"], "{one}");
+    let endpoint = other["pushEndpoint"].as_str().unwrap();
+    Push::to(&server, endpoint).text("x").accepted().await;
+}
+
+#[tokio::test]
 async fn little_room_stops_what_is_new_before_the_disk_is_full() {
     needs_ours!("its disk");
     let disk = Disk::new(128);

@@ -41,6 +41,7 @@ mod files;
 mod first_hour;
 mod grammar;
 mod half_close;
+mod hang_up;
 mod head;
 mod hello;
 mod hostile_http1;

@@ -68,7 +68,7 @@ async fn a_channel_is_read_alone() {
         assert_eq!(read(store, filter, ALL).await, [""; 0]);
         filter.channel = Some(channel(2));
         let new_life = subscription_of(1, 2, 1);
-        store.put_subscription(new_life, NOW).await.unwrap();
+        store.subscribe(new_life, NOW).await.unwrap();
         assert_eq!(read(store, filter, ALL).await, [""; 0]);
     })
     .await;

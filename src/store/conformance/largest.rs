@@ -120,7 +120,7 @@ async fn after_a_restart_messages_count_for_the_key_of_their_subscription() {
     };
     engine
         .store
-        .put_subscription(restricted.clone(), NOW)
+        .subscribe(restricted.clone(), NOW)
         .await
         .unwrap();
     let open = subscribed(&engine.store, 2, 1).await;
@@ -128,9 +128,8 @@ async fn after_a_restart_messages_count_for_the_key_of_their_subscription() {
     send(&engine.store, &open, 3, 0).await;
     let before = engine.store.largest(10).await.unwrap();
     assert_eq!((before.senders.len(), before.addresses.len()), (2, 2));
-    drop(engine.store);
-    let store: Arc<dyn Store> = Arc::new(sled_in(engine.folder.as_ref().unwrap(), ROOMY));
-    let after = store.largest(10).await.unwrap();
+    let engine = reopen::reopened(engine);
+    let after = engine.store.largest(10).await.unwrap();
     assert_eq!(held(&after.senders), [(key.unwrap(), 1, SIZE, NOW)]);
     assert_eq!(after.addresses, []);
     assert_eq!(held(&after.user_agents).len(), 2);

@@ -23,7 +23,7 @@ async fn subscriptions_are_bounded() {
     each(limits, async |store| {
         let put = async |ua, ch, life| {
             let subscription = subscription_of(ua, ch, life);
-            store.put_subscription(subscription, NOW).await
+            store.subscribe(subscription, NOW).await
         };
         let full = |limit: Limit| Err(StoreError::Full(limit.into()));
         assert!(put(1, 1, 0).await.is_ok());
@@ -124,7 +124,7 @@ async fn a_full_user_agent_hinders_no_other() {
         }
         // Room comes back with the subscription.
         let new = subscription_of(2, 1, 1);
-        store.put_subscription(new.clone(), NOW).await.unwrap();
+        store.subscribe(new.clone(), NOW).await.unwrap();
         store.append(uaid(2), empty(&new)).await.unwrap();
     })
     .await;

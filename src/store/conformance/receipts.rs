@@ -5,9 +5,9 @@ use crate::store::ReceiptStatus::{self, Delivered, Failed};
 use crate::store::{Full, Limit, Receipt, ReceiptId, StoreError, Whose};
 
 /// What is told of a message.
-type Told = (MessageId, ReceiptStatus);
+pub(super) type Told = (MessageId, ReceiptStatus);
 
-async fn append(store: &Arc<dyn Store>, message: NewMessage) -> MessageId {
+pub(super) async fn append(store: &Arc<dyn Store>, message: NewMessage) -> MessageId {
     store.append(uaid(1), message).await.unwrap()
 }
 
@@ -17,7 +17,7 @@ async fn receipts(store: &Arc<dyn Store>, n: u8) -> Vec<Receipt> {
 }
 
 /// What the application server of a receipt subscription is told.
-async fn told(store: &Arc<dyn Store>, n: u8) -> Vec<Told> {
+pub(super) async fn told(store: &Arc<dyn Store>, n: u8) -> Vec<Told> {
     let receipts = receipts(store, n).await;
     assert!(receipts.is_sorted_by(|a, b| a.id < b.id));
     assert!(receipts.iter().all(|receipt| receipt.uaid == uaid(1)));
@@ -91,7 +91,7 @@ async fn each_removal_leaves_its_receipt() {
         (Removal::Withdrawn, [None, Some(Delivered), Some(Delivered)]),
         (Removal::GivenUp, [Some(Failed); 3]),
     ];
-    each(ROOMY, async |store| {
+    each_heard(ROOMY, async |store, heard| {
         let subscription = subscribed(store, 1, 1).await;
         receipts_of(store, 1).await;
         let mut expected = Vec::new();
@@ -103,10 +103,11 @@ async fn each_removal_leaves_its_receipt() {
                 for _ in 0..attempts {
                     assert_eq!(pending_ids(store, 1).await, [silent, id]);
                 }
-                for (id, wake) in [(silent, None), (id, status), (id, None)] {
-                    let removed = store.remove(uaid(1), id, why, NOW).await.unwrap();
-                    let wake = wake.map(|_| receipt_subscription(1));
-                    assert_eq!(removed.wake, Vec::from_iter(wake));
+                for (id, told) in [(silent, None), (id, status), (id, None)] {
+                    heard.take();
+                    removed(store, 1, id, why, NOW).await;
+                    let told = told.map(|_| Event::Receipts(receipt_subscription(1)));
+                    assert_eq!(heard.take(), Vec::from_iter(told));
                 }
                 expected.extend(status.map(|status| (id, status)));
             }
@@ -130,8 +131,7 @@ async fn a_message_that_is_held_back_or_read_by_its_url_is_not_given_out() {
         };
         let read = store.pending(uaid(1), None, urgent, ALL, NOW).await;
         assert_eq!(read, Ok(Vec::new()));
-        let withdrawn = store.remove(uaid(1), id, Removal::Withdrawn, NOW).await;
-        assert_eq!(withdrawn.unwrap().wake, []);
+        assert!(removed(store, 1, id, Removal::Withdrawn, NOW).await);
         assert_eq!(told(store, 1).await, []);
     })
     .await;
@@ -163,25 +163,26 @@ async fn a_replaced_message_leaves_no_receipt() {
 
 #[tokio::test]
 async fn expiry_and_the_end_of_a_subscription_give_up() {
-    each(ROOMY, async |store| {
+    each_heard(ROOMY, async |store, heard| {
         let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
         receipts_of(store, 1).await;
         receipts_of(store, 2).await;
         let expired = with_ttl(awaited(message_for(&one, "x"), 2), 10);
         let expired = append(store, expired).await;
         let replaced = append(store, awaited(message_for(&one, "x"), 1)).await;
-        let unsubscribed = append(store, awaited(message_for(&two, "x"), 1)).await;
+        let ended = append(store, awaited(message_for(&two, "x"), 1)).await;
 
+        heard.take();
         let swept = store.expire(at(10), 10).await.unwrap();
         assert_eq!((swept.messages, swept.more), (1, false));
-        assert_eq!(swept.wake, [receipt_subscription(2)]);
-        let again = store.put_subscription(subscription_of(1, 1, 1), NOW).await;
-        assert_eq!(again.unwrap().wake, [receipt_subscription(1)]);
-        let removed = store.remove_subscription(uaid(1), channel(2), NOW).await;
-        let removed = removed.unwrap().unwrap();
-        assert_eq!(removed.messages, 1);
-        assert_eq!(removed.wake, [receipt_subscription(1)]);
-        let expected = [(replaced, Failed), (unsubscribed, Failed)];
+        assert_eq!(heard.receipts(), [receipt_subscription(2)]);
+        let again = store.subscribe(subscription_of(1, 1, 1), NOW).await;
+        assert!(again.is_ok());
+        assert_eq!(heard.receipts(), [receipt_subscription(1)]);
+        assert!(unsubscribed(store, 1, 2).await);
+        assert_eq!(store.usage().messages, 0);
+        assert_eq!(heard.receipts(), [receipt_subscription(1)]);
+        let expected = [(replaced, Failed), (ended, Failed)];
         assert_eq!(told(store, 1).await, expected);
         assert_eq!(told(store, 2).await, [(expired, Failed)]);
     })
@@ -190,7 +191,7 @@ async fn expiry_and_the_end_of_a_subscription_give_up() {
 
 #[tokio::test]
 async fn one_change_tells_many_in_order() {
-    each(ROOMY, async |store| {
+    each_heard(ROOMY, async |store, heard| {
         let subscription = subscribed(store, 1, 1).await;
         let mut ids = [Vec::new(), Vec::new()];
         for n in 0..200_u8 {
@@ -201,7 +202,7 @@ async fn one_change_tells_many_in_order() {
         }
         let swept = store.expire(at(60_000), 1000).await.unwrap();
         assert_eq!(swept.messages, 200);
-        assert_eq!(swept.wake, [1, 2].map(receipt_subscription));
+        assert_eq!(heard.receipts(), [1, 2].map(receipt_subscription));
         assert_eq!([told(store, 1).await, told(store, 2).await], ids);
     })
     .await;
@@ -260,14 +261,15 @@ async fn receipts_are_read_behind_a_cursor_and_taken_one_by_one() {
 
 #[tokio::test]
 async fn nobody_is_told_whose_receipt_subscription_is_gone() {
-    each(ROOMY, async |store| {
+    each_heard(ROOMY, async |store, heard| {
         let subscription = subscribed(store, 1, 1).await;
         receipts_of(store, 1).await;
         let id = append(store, awaited(message_for(&subscription, "x"), 1)).await;
         let log = receipt_subscription(1);
         store.remove_receipt_subscription(log).await.unwrap();
-        let removed = store.remove(uaid(1), id, Removal::Delivered, NOW).await;
-        assert_eq!(removed.unwrap().wake, []);
+        heard.take();
+        assert!(acked(store, 1, id).await);
+        assert_eq!(heard.take(), []);
         receipts_of(store, 1).await;
         assert_eq!(told(store, 1).await, []);
     })
@@ -280,7 +282,7 @@ async fn receipts_and_their_subscriptions_expire() {
         receipt_lifetime: Duration::from_millis(50),
         ..ROOMY
     };
-    each(limits, async |store| {
+    each_heard(limits, async |store, heard| {
         let subscription = subscribed(store, 1, 1).await;
         let log = receipt_subscription(1);
         store
@@ -289,8 +291,7 @@ async fn receipts_and_their_subscriptions_expire() {
             .unwrap();
         for now in [0, 20, 60] {
             let id = append(store, awaited(message_for(&subscription, "x"), 1)).await;
-            let removed = store.remove(uaid(1), id, Removal::Delivered, at(now)).await;
-            assert_eq!(removed.unwrap().messages, 1);
+            assert!(removed(store, 1, id, Removal::Delivered, at(now)).await);
         }
         let seen = async |now| store.receipts(log, None, 9, at(now)).await.unwrap().len();
         let seen = [
@@ -306,8 +307,11 @@ async fn receipts_and_their_subscriptions_expire() {
         assert!(!sweep(70, 2).await.more);
         assert_eq!(store.usage().receipts, 1);
         // Whoever monitors it learns of its end (RFC 8030 §7.3).
-        assert_eq!(sweep(99, 9).await.wake, []);
-        assert_eq!(sweep(100, 9).await.wake, [log]);
+        heard.take();
+        sweep(99, 9).await;
+        assert_eq!(heard.receipts(), []);
+        sweep(100, 9).await;
+        assert_eq!(heard.receipts(), [log]);
         let usage = store.usage();
         assert_eq!((usage.receipts, usage.receipt_subscriptions), (0, 0));
     })

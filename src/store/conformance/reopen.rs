@@ -4,12 +4,8 @@ use super::*;
 
 /// Closes the store and opens its folder again.
 pub(super) fn reopened(engine: Engine) -> Engine {
-    let folder = engine.folder.unwrap();
     drop(engine.store);
-    Engine {
-        store: Arc::new(sled_in(&folder, ROOMY)),
-        folder: Some(folder),
-    }
+    sled_in(engine.folder.unwrap(), ROOMY)
 }
 
 #[tokio::test]
@@ -94,8 +90,8 @@ async fn receipts_are_there_and_those_to_come_still_come() {
         (three, Removal::Delivered, Delivered),
     ] {
         engine = reopened(engine);
-        let removed = engine.store.remove(uaid(1), id, why, NOW).await;
-        assert_eq!(removed.unwrap().wake, [receipt_subscription(1)]);
+        assert!(removed(&engine.store, 1, id, why, NOW).await);
+        assert_eq!(engine.heard.receipts(), [receipt_subscription(1)]);
         expected.push((id, status));
     }
     let engine = reopened(engine);
@@ -107,16 +103,8 @@ async fn receipts_are_there_and_those_to_come_still_come() {
     assert_eq!((usage.receipts, usage.receipt_subscriptions), (3, 2));
     assert_eq!(usage.damaged, 0);
     // Their ends are known again too.
-    assert_eq!(
-        engine
-            .store
-            .expire(at(1 << 40), 9)
-            .await
-            .unwrap()
-            .wake
-            .len(),
-        2
-    );
+    engine.store.expire(at(1 << 40), 9).await.unwrap();
+    assert_eq!(engine.heard.receipts().len(), 2);
     assert_eq!(engine.store.usage().receipts, 0);
 }
 

@@ -200,7 +200,7 @@ async fn after_a_restart_the_key_of_a_subscription_still_has_its_share_alone() {
         };
         engine
             .store
-            .put_subscription(restricted.clone(), NOW)
+            .subscribe(restricted.clone(), NOW)
             .await
             .unwrap();
         to.push(restricted);
@@ -208,9 +208,9 @@ async fn after_a_restart_the_key_of_a_subscription_still_has_its_share_alone() {
     let all = || (0..).map(|n: usize| (to[n % to.len()].clone(), origin(Some(1), Some(1))));
     assert_eq!(fill(&engine.store, all()).await.0, 100);
     drop(engine.store);
-    let store: Arc<dyn Store> = Arc::new(sled_in(engine.folder.as_ref().unwrap(), limits));
+    let engine = sled_in(engine.folder.unwrap(), limits);
     let full = Some((Limit::StoredBytes, Whose::Sender));
-    assert_eq!(fill(&store, all()).await, (0, full));
+    assert_eq!(fill(&engine.store, all()).await, (0, full));
 }
 
 #[tokio::test]

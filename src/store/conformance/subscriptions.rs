@@ -10,14 +10,16 @@ async fn a_subscription_is_there_until_removed() {
         let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
         assert!(store.knows(uaid(1)).await.unwrap());
         assert!(!store.knows(uaid(2)).await.unwrap());
-        assert_eq!(store.subscription(uaid(1), channel(1)).await, Ok(Some(one)));
-        assert_eq!(store.subscription(uaid(1), channel(2)).await, Ok(Some(two)));
+        for it in [&one, &two] {
+            let found = store.subscription(uaid(1), it.channel).await;
+            assert_eq!(found, Ok(Some(it.clone())));
+        }
         assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
         assert_eq!(store.usage().subscriptions, 2);
-        let mut channels = store.channels(uaid(1)).await.unwrap();
-        channels.sort();
-        assert_eq!(channels, [channel(1), channel(2)]);
-        assert_eq!(store.channels(uaid(2)).await, Ok(vec![]));
+        let mut all = store.subscriptions_of(uaid(1)).await.unwrap();
+        all.sort_by_key(|it| it.channel);
+        assert_eq!(all, [one, two]);
+        assert_eq!(store.subscriptions_of(uaid(2)).await, Ok(vec![]));
 
         assert!(unsubscribed(store, 1, 1).await);
         assert!(!unsubscribed(store, 1, 1).await);
@@ -56,14 +58,9 @@ async fn all_are_found_step_by_step() {
 
 #[tokio::test]
 async fn its_key_is_kept() {
-    let key = p256::SecretKey::from_slice(&[7; 32]).unwrap().public_key();
     each(ROOMY, async |store| {
-        let mut restricted = subscription_of(1, 1, 0);
-        restricted.vapid_key = Some((&key).into());
-        store
-            .put_subscription(restricted.clone(), NOW)
-            .await
-            .unwrap();
+        let restricted = subscription_of(1, 1, 7);
+        store.subscribe(restricted.clone(), NOW).await.unwrap();
         let stored = store.subscription(uaid(1), channel(1)).await.unwrap();
         assert_eq!(stored, Some(restricted));
     })
@@ -79,7 +76,7 @@ async fn another_life_drops_the_messages_of_the_last() {
             store.append(uaid(1), message).await.unwrap();
         }
         let new = subscription_of(1, 1, 1);
-        store.put_subscription(new.clone(), NOW).await.unwrap();
+        store.subscribe(new.clone(), NOW).await.unwrap();
 
         let left = pending(store, 1).await;
         assert_eq!(
@@ -149,6 +146,70 @@ async fn a_message_needs_its_subscription() {
 }
 
 #[tokio::test]
+async fn the_same_key_keeps_its_life_and_another_begins_one() {
+    each(ROOMY, async |store| {
+        let first = subscription_of(1, 1, 1);
+        assert_eq!(store.subscribe(first.clone(), NOW).await, Ok(first.clone()));
+        let kept = store.append(uaid(1), message_for(&first, "kept")).await;
+        let again = Subscription {
+            id: subscription_of(1, 1, 2).id,
+            ..first.clone()
+        };
+        assert_eq!(store.subscribe(again, NOW).await, Ok(first));
+        assert_eq!(pending_ids(store, 1).await, [kept.unwrap()]);
+        for other in [subscription_of(1, 1, 3), subscription_of(1, 1, 0)] {
+            let given = store.subscribe(other.clone(), NOW).await;
+            assert_eq!(given, Ok(other));
+            assert_eq!(pending_ids(store, 1).await, []);
+        }
+        assert_eq!(store.usage().subscriptions, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn all_that_subscribe_at_once_are_given_one_life() {
+    each(ROOMY, async |store| {
+        for ch in 1..20 {
+            let tasks = (0..8).map(|n| {
+                let store = Arc::clone(store);
+                let new = Subscription {
+                    id: SubscriptionId::from_bytes([n; 16]),
+                    ..subscription_of(1, ch, 0)
+                };
+                tokio::spawn(async move { store.subscribe(new, NOW).await.unwrap() })
+            });
+            let given = futures_util::future::join_all(tasks.collect::<Vec<_>>()).await;
+            let there = store.subscription(uaid(1), channel(ch)).await.unwrap();
+            for given in given {
+                assert_eq!(Some(given.unwrap()), there);
+            }
+        }
+        assert_eq!(store.usage().subscriptions, 19);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_one_life_is_not_that_of_another() {
+    each(ROOMY, async |store| {
+        let old = subscribed(store, 1, 1).await;
+        let new = subscription_of(1, 1, 1);
+        store.subscribe(new.clone(), NOW).await.unwrap();
+        let end = async |life| {
+            let ended = store.unsubscribe(uaid(1), channel(1), life, Readers::Close, NOW);
+            ended.await.unwrap()
+        };
+        assert!(!end(Some(old.id)).await);
+        let there = store.subscription(uaid(1), channel(1)).await;
+        assert_eq!(there, Ok(Some(new.clone())));
+        assert!(end(Some(new.id)).await);
+        assert!(!end(None).await);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn many_tasks_change_one_user_agent() {
     each(ROOMY, async |store| {
         let tasks = (0..32).map(|n| {
@@ -156,7 +217,7 @@ async fn many_tasks_change_one_user_agent() {
             tokio::spawn(async move {
                 let (ch, life) = (n % 4, n);
                 let new = subscription_of(1, ch, life);
-                store.put_subscription(new.clone(), NOW).await.unwrap();
+                store.subscribe(new.clone(), NOW).await.unwrap();
                 // Another life may have begun since.
                 let _ = store.append(uaid(1), message_for(&new, "x")).await;
             })

@@ -65,7 +65,7 @@ async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
         store.flush().await.unwrap();
         assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
         assert_eq!(store.connected(uaid(2)).await, Ok(false));
-        assert_eq!(store.channels(uaid(2)).await, Ok(Vec::new()));
+        assert_eq!(store.subscriptions_of(uaid(2)).await, Ok(Vec::new()));
         let usage = store.usage();
         assert_eq!((usage.subscriptions, usage.messages), (1, 0));
         let late = store.append(uaid(2), message_for(&unused, "x")).await;

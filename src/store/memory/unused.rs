@@ -6,8 +6,8 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 use bugle_protocol::{ChannelId, Uaid};
 
 use super::{MemoryStore, State, UserAgent};
+use crate::store::Subscription;
 use crate::store::days::{Days, Sweep, Unused};
-use crate::store::{Removal, Subscription};
 
 impl UserAgent {
     fn is_unused(&self, days: Days, most: u32) -> bool {
@@ -94,15 +94,15 @@ impl MemoryStore {
         }
         let lives = channels.values().map(|(it, _)| it.id);
         let messages: Vec<_> = lives
-            .flat_map(|life| state.messages_of(uaid, life))
+            .flat_map(|life| state.index.of_subscription(uaid, life))
             .collect();
         state.user_agents.remove(&uaid);
         state.subscriptions -= names.len() as u64;
-        let removed = self.remove_all(state, &messages, Removal::GivenUp, sweep.now);
+        let removed = self.remove_all(state, &messages, sweep.now);
         Unused {
             user_agents: 1,
             ended: names.into_iter().map(|channel| (uaid, channel)).collect(),
-            wake: removed.wake,
+            wake: removed.receipts,
         }
     }
 }

@@ -8,6 +8,7 @@ use super::keys::{BROADCAST, broadcast_key, parse_broadcast_key};
 use super::record::{Damaged, decode, encode};
 use super::recover::set_aside;
 use crate::broadcasts::{Broadcasts, Label};
+use crate::store::event::Event;
 use crate::store::{Limit, StoreError};
 
 impl Engine {
@@ -23,7 +24,8 @@ impl Engine {
         let octets = version.as_ref().map_or(0, |version| version.as_str().len());
         let room = self.committer.room(1, octets).await?;
         let had = self.apply_broadcast(id, version)?;
-        self.committer.commit(place, Some(room)).await?;
+        let news = Event::Broadcasts.into();
+        self.committer.commit(place, Some(room), news).await?;
         Ok(had)
     }
 

@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 use tokio::time::{Instant, timeout};
 
+use crate::store::event::{News, Notifier};
 use crate::store::{Limit, StoreError};
 
 /// For how long a change that nobody waits for may stay unsynced.
@@ -105,11 +106,13 @@ struct Taken {
 /// One who waits for room, also if it stops waiting.
 struct Cramped<'a>(&'a Shared);
 
-/// The place is given back when the answer is, also if nobody listens by then.
+/// A change that waits for the disk, also if nobody waits for the answer any
+/// more: its news is told and its place given back all the same.
 #[derive(Debug)]
 struct Waiter {
     answer: oneshot::Sender<Result<(), StoreError>>,
     place: Place,
+    news: News,
 }
 
 impl Default for Queue {
@@ -129,18 +132,20 @@ impl Default for Queue {
 impl Committer {
     /// Starts the thread. `sync` makes durable all that was applied before it
     /// is called; at most `waiting` callers, and at least one, wait at one time.
+    /// The thread also tells `notifier` what they have changed.
     ///
     /// # Errors
     /// When the system gives no thread.
     pub(super) fn start(
         sync: impl FnMut() -> io::Result<()> + Send + 'static,
         waiting: usize,
+        notifier: Notifier,
     ) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let thread = thread::Builder::new().name("store-commit".to_owned());
         let thread = thread.spawn({
             let shared = Arc::clone(&shared);
-            move || shared.run(sync)
+            move || shared.run(sync, &notifier)
         })?;
         let most = waiting.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
@@ -204,13 +209,24 @@ impl Committer {
     }
 
     /// Waits until all that was applied before the call is durable; `room` is
-    /// what that took.
+    /// what that took. Then, and whether or not the caller still waits, `news`
+    /// is told; the caller is answered after that.
     ///
     /// # Errors
     /// `Unavailable` when that cannot be promised, or not within [`PATIENCE`].
-    pub(super) async fn commit(&self, place: Place, room: Option<Room>) -> Result<(), StoreError> {
+    pub(super) async fn commit(
+        &self,
+        place: Place,
+        room: Option<Room>,
+        news: News,
+    ) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.shared.push(Waiter { answer, place }, room)?;
+        let waiter = Waiter {
+            answer,
+            place,
+            news,
+        };
+        self.shared.push(waiter, room)?;
         match timeout(PATIENCE, answered).await {
             Ok(answer) => answer.unwrap_or_else(|_| Err(ended())),
             Err(_) => Err(StoreError::Unavailable(format!(
@@ -254,9 +270,7 @@ impl Committer {
     pub(super) fn is_durable(&self, batch: u64) -> bool {
         batch <= self.shared.durable.load(Ordering::Acquire)
     }
-}
 
-impl Committer {
     /// Syncs what is left, and ends the thread.
     pub(super) fn finish(&mut self) {
         self.shared.queue().closed = true;
@@ -293,7 +307,7 @@ impl Shared {
         Ok(())
     }
 
-    fn run(&self, mut sync: impl FnMut() -> io::Result<()>) {
+    fn run(&self, mut sync: impl FnMut() -> io::Result<()>, notifier: &Notifier) {
         while let Some(taken) = self.next_batch() {
             let (began, shared) = (Instant::now(), taken.waiters.len() >= SEVERAL);
             // After a failure a sync proves nothing of what came before it.
@@ -310,6 +324,11 @@ impl Shared {
             for waiter in taken.waiters {
                 // First, so that who is answered can come again.
                 drop(waiter.place);
+                // What a failed sync leaves is told of when the folder is opened
+                // anew, by `Event::Gap`.
+                if result.is_ok() {
+                    notifier.tell(waiter.news);
+                }
                 // Who does not listen any more has no need of the answer.
                 let _ = waiter.answer.send(result.clone());
             }

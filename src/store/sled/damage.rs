@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bugle_protocol::{ChannelId, Content, SubscriptionId, Uaid, UnixTime, Urgency};
 use proptest::prelude::*;
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::SledStore;
 use crate::broadcasts::Label;
 use crate::config::Config;
+use crate::store::event::Nobody;
 use crate::store::{Batch, Filter, NewMessage, Origin, Store, StoreLimits, Subscription};
 
 const NOW: UnixTime = UnixTime::from_secs(5);
@@ -30,7 +31,13 @@ type Told = BTreeMap<u8, (bool, usize)>;
 
 fn open(folder: &Path) -> Option<SledStore> {
     let config = Config::default();
-    SledStore::open(folder, &config.store, StoreLimits::from(&config)).ok()
+    SledStore::open(
+        folder,
+        &config.store,
+        StoreLimits::from(&config),
+        Arc::new(Nobody),
+    )
+    .ok()
 }
 
 fn message(ua: u8, n: usize) -> NewMessage {
@@ -80,7 +87,7 @@ async fn stored() -> (TempDir, Told) {
                 vapid_key: None,
             };
             if half == 0 {
-                store.put_subscription(subscription, NOW).await.unwrap();
+                store.subscribe(subscription, NOW).await.unwrap();
             }
             for n in 0..12 {
                 let appended = store.append(Uaid::from_bytes([ua; 16]), message(ua, n));

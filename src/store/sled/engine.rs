@@ -21,6 +21,7 @@ use super::unsynced::Unsynced;
 use crate::broadcasts::Broadcasts;
 use crate::config::StoreConfig;
 use crate::store::days::{Days, Pass};
+use crate::store::event::Notifier;
 use crate::store::index::Index;
 use crate::store::receipt_logs::ReceiptLogs;
 use crate::store::{StoreError, StoreLimits, Usage};
@@ -34,6 +35,7 @@ pub(super) struct Engine {
     pub(super) committer: Committer,
     pub(super) limits: StoreLimits,
     pub(super) space: Arc<Space>,
+    pub(super) notifier: Notifier,
     state: Mutex<State>,
     /// Of the keys in the tree; changed under the lock of `state`.
     keys: Mutex<KeySum>,
@@ -77,6 +79,7 @@ pub(super) struct Lasting {
     pub(super) limits: StoreLimits,
     pub(super) space: Arc<Space>,
     pub(super) broadcasts: Arc<ArcSwap<Broadcasts>>,
+    pub(super) notifier: Notifier,
 }
 
 impl Engine {
@@ -94,7 +97,11 @@ impl Engine {
             }
             file.sync_data()
         };
-        let committer = Committer::start(sync, lasting.limits.waiting_for_disk);
+        let committer = Committer::start(
+            sync,
+            lasting.limits.waiting_for_disk,
+            lasting.notifier.clone(),
+        );
         let committer = committer.map_err(|source| OpenError::Folder {
             path: path.to_owned(),
             source,
@@ -108,6 +115,7 @@ impl Engine {
             committer,
             limits: lasting.limits,
             space: Arc::clone(&lasting.space),
+            notifier: lasting.notifier.clone(),
             state: Mutex::new(State {
                 index: recovered.index,
                 receipts: recovered.receipts,
@@ -159,13 +167,22 @@ impl Engine {
     }
 
     pub(super) fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<IVec>, StoreError> {
-        let read = catch_unwind(AssertUnwindSafe(|| self.tree.get(key)));
-        match read {
-            Ok(read) => read.map_err(|error| unavailable(&error)),
-            Err(_) => Err(StoreError::Unavailable(
-                "the engine panicked in a read".to_owned(),
-            )),
-        }
+        self.reading(|tree| tree.get(key).map_err(|error| unavailable(&error)))
+    }
+
+    /// Reads the tree: the engine panics where its files fail.
+    ///
+    /// # Errors
+    /// What `read` says, and `Unavailable` when it panics.
+    pub(super) fn reading<T>(
+        &self,
+        read: impl FnOnce(&Tree) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let read = catch_unwind(AssertUnwindSafe(|| read(&self.tree)));
+        read.unwrap_or_else(|_| {
+            let panicked = "the engine panicked in a read".to_owned();
+            Err(StoreError::Unavailable(panicked))
+        })
     }
 
     /// Ends a sync that waits for a write which has failed: the engine notes

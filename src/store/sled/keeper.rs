@@ -3,15 +3,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::watch;
 
 use super::engine::{Engine, Lasting, Seen};
 use super::open::OpenError;
+use crate::store::event::Event;
 use crate::store::{StoreError, Usage};
 
 /// How often the engine and the disk are looked at.
@@ -29,7 +30,8 @@ pub(super) struct Keeper {
     engine: ArcSwapOption<Engine>,
     /// Kept while no engine is open.
     left: Mutex<Left>,
-    reopened: watch::Sender<u64>,
+    /// How often the folder was opened anew.
+    reopened: AtomicU64,
     closed: Mutex<bool>,
     wake: Condvar,
 }
@@ -51,7 +53,7 @@ impl Keeper {
             lasting,
             engine: ArcSwapOption::from_pointee(engine),
             left: Mutex::default(),
-            reopened: watch::Sender::new(0),
+            reopened: AtomicU64::new(0),
             closed: Mutex::new(false),
             wake: Condvar::new(),
         })
@@ -72,11 +74,6 @@ impl Keeper {
         self.engine()?.committer.health()
     }
 
-    /// Counts how often the folder was opened anew.
-    pub(super) fn reopened(&self) -> watch::Receiver<u64> {
-        self.reopened.subscribe()
-    }
-
     pub(super) fn usage(&self) -> Usage {
         let held = match self.engine.load_full() {
             Some(engine) => engine.usage(),
@@ -90,7 +87,7 @@ impl Keeper {
         Usage {
             free_bytes: self.lasting.space.free(),
             failing: self.health().is_err(),
-            reopened: *self.reopened.borrow(),
+            reopened: self.reopened.load(Ordering::Relaxed),
             ..held
         }
     }
@@ -148,7 +145,8 @@ impl Keeper {
             .seen;
         let engine = Engine::open(&self.path, &self.lasting, seen)?;
         self.engine.store(Some(Arc::new(engine)));
-        self.reopened.send_modify(|times| *times += 1);
+        self.reopened.fetch_add(1, Ordering::Relaxed);
+        self.lasting.notifier.tell(Event::Gap.into());
         tracing::info!("the store takes changes again");
         Ok(())
     }

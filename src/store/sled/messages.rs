@@ -7,6 +7,7 @@ use super::commit::Room;
 use super::engine::{Engine, State};
 use super::keys::{IDS_KEY, message_key, part_keys};
 use super::record::{PART, decode_message, encode, encode_message, read_message};
+use crate::store::event::{Event, News};
 use crate::store::{Batch, Filter, Largest, NewMessage, StoreError};
 
 impl Engine {
@@ -28,7 +29,9 @@ impl Engine {
                 let is_changed = keys > 0 || noted.is_some();
                 noted.into_iter().for_each(|noted| room.merge(noted));
                 if let Some(place) = place {
-                    self.committer.commit(place, Some(room)).await?;
+                    let channel = message.channel;
+                    let news = Event::Message { uaid, channel }.into();
+                    self.committer.commit(place, Some(room), news).await?;
                 } else if is_changed {
                     self.committer.commit_later(Some(room));
                 }
@@ -36,7 +39,7 @@ impl Engine {
             }
             // Half a block of ids has gone out since the last sync began.
             let sync = self.committer.place()?;
-            self.committer.commit(sync, None).await?;
+            self.committer.commit(sync, None, News::default()).await?;
         }
     }
 

@@ -7,6 +7,7 @@ use super::commit::Room;
 use super::engine::Engine;
 use super::keys::{receipt_key, receipt_subscription_key};
 use super::record::encode;
+use crate::store::event::{Event, News};
 use crate::store::receipt_logs::Settled;
 use crate::store::{Origin, ReceiptId, StoreError};
 
@@ -22,7 +23,8 @@ impl Engine {
         let place = self.committer.place()?;
         let room = self.committer.room(1, 0).await?;
         if self.apply_put_receipts(id, ends_at, &origin, now)? {
-            self.committer.commit(place, Some(room)).await?;
+            let news = News::default();
+            self.committer.commit(place, Some(room), news).await?;
         }
         Ok(())
     }
@@ -54,7 +56,8 @@ impl Engine {
         let room = self.receipts_room(id).await?;
         let removed = self.apply_remove_receipts(id)?.is_some();
         if removed {
-            self.committer.commit(place, Some(room)).await?;
+            let news = Event::Receipts(id).into();
+            self.committer.commit(place, Some(room), news).await?;
         }
         Ok(removed)
     }
@@ -94,20 +97,27 @@ impl Engine {
     ) -> Result<bool, StoreError> {
         let place = self.committer.place()?;
         let room = self.committer.room(2, 0).await?;
-        let written = self.apply_settle(settled, now)?;
-        if written {
-            self.committer.commit(place, Some(room)).await?;
+        let left = self.apply_settle(settled, now)?;
+        let is_left = !left.is_empty();
+        if is_left {
+            let news = News::default().receipts(left);
+            self.committer.commit(place, Some(room), news).await?;
         }
-        Ok(written)
+        Ok(is_left)
     }
 
-    fn apply_settle(&self, settled: Settled, now: UnixTime) -> Result<bool, StoreError> {
+    /// Whose receipt subscription has something new.
+    fn apply_settle(
+        &self,
+        settled: Settled,
+        now: UnixTime,
+    ) -> Result<Vec<ReceiptSubscriptionId>, StoreError> {
         let mut state = self.state()?;
         let plan = state.receipts.plan([settled], now, &self.limits);
         let mut changes = Changes::default();
         changes.write_receipts(&plan)?;
         self.apply(changes)?;
-        Ok(!state.receipts.commit(plan).is_empty())
+        Ok(state.receipts.commit(plan))
     }
 
     pub(super) async fn take_receipt(

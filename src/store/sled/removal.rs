@@ -1,20 +1,24 @@
 //! Taking messages out, with the receipts that they leave, and the sweep of
 //! all that has expired.
 
-use bugle_protocol::{MessageId, PublicKey, ReceiptSubscriptionId, Uaid, UnixTime};
+use bugle_protocol::{MessageId, PublicKey, Uaid, UnixTime};
 
 use super::changes::Changes;
+use super::commit::Room;
 use super::engine::{Engine, State};
 use super::keys::{message_key, receipt_key};
-use crate::store::{Expired, Holder, Removal, Removed, StoreError};
+use crate::store::event::{Event, News};
+use crate::store::index::{Index, Leaving};
+use crate::store::receipt::Removed;
+use crate::store::{Expired, Holder, Removal, StoreError};
 
 /// How much is removed under one hold of the lock.
-const EXPIRED_AT_ONCE: usize = 64;
+const AT_ONCE: usize = 64;
 
 impl State {
     /// How many keys the removal of these messages changes.
-    pub(super) fn keys_of(&self, messages: &[(Uaid, MessageId)]) -> usize {
-        let keys = |(uaid, id): &(Uaid, MessageId)| {
+    pub(super) fn keys_of(&self, messages: &[Leaving]) -> usize {
+        let keys = |(uaid, id, _): &Leaving| {
             // A receipt is written, and may push another one out.
             let receipt = if self.index.is_awaited(*id) { 2 } else { 0 };
             let entry = self.index.get(*uaid, *id)?;
@@ -25,52 +29,72 @@ impl State {
 }
 
 impl Engine {
-    /// Removes those of the messages that are there, in one step.
-    pub(super) async fn remove_all(
+    /// Removes those of the messages that are in a log, [`AT_ONCE`] in a step,
+    /// and says how many they were.
+    pub(super) async fn remove_of(
         &self,
-        messages: &[(Uaid, MessageId)],
-        why: Removal,
+        uaid: Uaid,
+        messages: &[(MessageId, Removal)],
         now: UnixTime,
-    ) -> Result<Removed, StoreError> {
-        let keys = self.state()?.keys_of(messages);
-        if keys == 0 {
-            return Ok(Removed::default());
+    ) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        for some in messages.chunks(AT_ONCE) {
+            let keys = {
+                let state = self.state()?;
+                state.keys_of(&state.index.present(uaid, some))
+            };
+            if keys > 0 {
+                let room = self.committer.room(keys, 0).await?;
+                removed += self.remove_now(room, |index| index.present(uaid, some), now)?;
+            }
         }
-        let room = self.committer.room(keys, 0).await?;
-        let mut state = self.state()?;
-        let removed = self.apply_removal(&mut state, messages, why, now, Changes::default())?;
-        drop(state);
-        self.committer.commit_later(Some(room));
         Ok(removed)
     }
 
-    /// Applies `changes`, the removal of those of the messages that are there,
-    /// and their receipts, in one step.
+    /// Removes the messages that are found in the index, in one step, and says
+    /// how many they were.
+    fn remove_now(
+        &self,
+        room: Room,
+        find: impl FnOnce(&Index) -> Vec<Leaving>,
+        now: UnixTime,
+    ) -> Result<usize, StoreError> {
+        let mut state = self.state()?;
+        let messages = find(&state.index);
+        let removed = self.apply_removal(&mut state, &messages, now, Changes::default())?;
+        drop(state);
+        self.committer.commit_later(Some(room));
+        self.notifier
+            .tell(News::default().receipts(removed.receipts));
+        Ok(removed.messages)
+    }
+
+    /// Applies `changes`, the removal of messages that are there, and their
+    /// receipts, in one step.
     pub(super) fn apply_removal(
         &self,
         state: &mut State,
-        messages: &[(Uaid, MessageId)],
-        why: Removal,
+        messages: &[Leaving],
         now: UnixTime,
         mut changes: Changes,
     ) -> Result<Removed, StoreError> {
-        for (uaid, id) in messages {
+        for (uaid, id, _) in messages {
             if let Some(entry) = state.index.get(*uaid, *id) {
                 changes.remove_message(message_key(*uaid, *id), entry.parts);
             }
         }
         let settled = messages
             .iter()
-            .filter_map(|(uaid, id)| state.index.settle(*uaid, *id, why));
+            .filter_map(|(uaid, id, why)| state.index.settle(*uaid, *id, *why));
         let plan = state.receipts.plan(settled, now, &self.limits);
         changes.write_receipts(&plan)?;
         self.apply(changes)?;
         let removed = messages
             .iter()
-            .filter(|(uaid, id)| state.index.remove(*uaid, *id).is_some());
+            .filter(|(uaid, id, _)| state.index.remove(*uaid, *id).is_some());
         Ok(Removed {
             messages: removed.count(),
-            wake: state.receipts.commit(plan),
+            receipts: state.receipts.commit(plan),
         })
     }
 
@@ -80,33 +104,37 @@ impl Engine {
         key: PublicKey,
         after: Option<(UnixTime, MessageId)>,
         now: UnixTime,
-    ) -> Result<(Removed, Option<(UnixTime, MessageId)>), StoreError> {
-        let holder = Holder::Key(key);
-        let (signed, last) = {
+    ) -> Result<(usize, Option<(UnixTime, MessageId)>), StoreError> {
+        let find = |index: &Index| index.charged_to(Holder::Key(key), after, AT_ONCE);
+        let (keys, last) = {
             let state = self.state()?;
-            state.index.charged_to(holder, after, EXPIRED_AT_ONCE)
+            let (signed, last) = find(&state.index);
+            (state.keys_of(&signed), last)
         };
-        let removed = self.remove_all(&signed, Removal::GivenUp, now).await?;
+        if keys == 0 {
+            return Ok((0, last));
+        }
+        let room = self.committer.room(keys, 0).await?;
+        let removed = self.remove_now(room, |index| find(index).0, now)?;
         Ok((removed, last))
     }
 
     pub(super) async fn sweep(&self, now: UnixTime, limit: usize) -> Result<Expired, StoreError> {
         let mut swept = Expired::default();
         while swept.messages < limit {
-            let at_once = EXPIRED_AT_ONCE.min(limit - swept.messages);
-            let expired = self.state()?.index.expired(now, at_once);
-            if expired.is_empty() {
+            let at_once = AT_ONCE.min(limit - swept.messages);
+            let keys = {
+                let state = self.state()?;
+                state.keys_of(&state.index.expired(now, at_once))
+            };
+            if keys == 0 {
                 break;
             }
-            let removed = self.remove_all(&expired, Removal::GivenUp, now).await?;
-            swept.messages += removed.messages;
-            swept.wake.extend(removed.wake);
+            let room = self.committer.room(keys, 0).await?;
+            swept.messages += self.remove_now(room, |index| index.expired(now, at_once), now)?;
         }
         let left = self.sweep_receipts(now, limit - swept.messages).await?;
-        let (left, ended) = self.sweep_receipt_subscriptions(now, left).await?;
-        swept.wake.extend(ended);
-        swept.wake.sort_unstable();
-        swept.wake.dedup();
+        let left = self.sweep_receipt_subscriptions(now, left).await?;
         swept.more = left == 0;
         Ok(swept)
     }
@@ -116,7 +144,7 @@ impl Engine {
     async fn sweep_receipts(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError> {
         let mut left = limit;
         while left > 0 {
-            let at_once = EXPIRED_AT_ONCE.min(left);
+            let at_once = AT_ONCE.min(left);
             let room = self.committer.room(at_once, 0).await?;
             let mut state = self.state()?;
             let expired = state.receipts.expired(now, at_once);
@@ -139,13 +167,13 @@ impl Engine {
     }
 
     /// Removes receipt subscriptions that have ended, while anything is left of
-    /// `limit`; says what is left of it, and which they were.
+    /// `limit`; says what is left of it.
     async fn sweep_receipt_subscriptions(
         &self,
         now: UnixTime,
         limit: usize,
-    ) -> Result<(usize, Vec<ReceiptSubscriptionId>), StoreError> {
-        let (mut left, mut ended) = (limit, Vec::new());
+    ) -> Result<usize, StoreError> {
+        let mut left = limit;
         while left > 0 {
             let Some(id) = self.state()?.receipts.ended(now) else {
                 break;
@@ -155,9 +183,9 @@ impl Engine {
             self.committer.commit_later(Some(room));
             if let Some(keys) = removed {
                 left = left.saturating_sub(keys);
-                ended.push(id);
+                self.notifier.tell(Event::Receipts(id).into());
             }
         }
-        Ok((left, ended))
+        Ok(left)
     }
 }

@@ -1,6 +1,6 @@
 //! Subscriptions: reading, storing and removing them, with their messages.
 
-use bugle_protocol::{ChannelId, MessageId, Uaid, UnixTime};
+use bugle_protocol::{ChannelId, SubscriptionId, Uaid, UnixTime};
 
 use super::changes::Changes;
 use super::commit::Room;
@@ -11,7 +11,8 @@ use super::record::{
     encode_user_agent, unavailable,
 };
 use crate::store::days::Day;
-use crate::store::{Limit, Removal, Removed, StoreError, Subscription};
+use crate::store::event::{News, Readers};
+use crate::store::{StoreError, Subscription};
 
 impl Engine {
     /// A subscription as the disk knows it.
@@ -23,15 +24,18 @@ impl Engine {
         uaid: Uaid,
         channel: ChannelId,
     ) -> Result<Option<Subscription>, StoreError> {
-        let state = self.state()?;
-        let is_durable = |batch| self.committer.is_durable(batch);
-        if state.unsynced.holds((uaid, channel), is_durable) {
+        if !self.is_durable((uaid, channel))? {
             return Err(StoreError::Unavailable(
                 "the disk has not confirmed the last change of this subscription".to_owned(),
             ));
         }
-        drop(state);
         self.read_subscription(uaid, channel)
+    }
+
+    /// Whether the disk knows of the last change of a subscription.
+    fn is_durable(&self, name: (Uaid, ChannelId)) -> Result<bool, StoreError> {
+        let is_durable = |batch| self.committer.is_durable(batch);
+        Ok(!self.state()?.unsynced.holds(name, is_durable))
     }
 
     /// Notes that a subscription was changed, under the lock of the change.
@@ -57,30 +61,20 @@ impl Engine {
         channel: ChannelId,
     ) -> Result<Option<(Subscription, Option<Day>)>, StoreError> {
         let key = subscription_key(uaid, channel);
-        let Some(record) = self.get(key)? else {
-            return Ok(None);
-        };
-        match decode_subscription(&key, &record) {
-            Ok(found) => Ok(Some(found)),
-            Err(Damaged) => Err(StoreError::Unavailable(
-                "the record of a subscription is damaged; a restart sets it aside".to_owned(),
-            )),
-        }
+        let record = self.get(key)?;
+        record.map(|record| decoded(&key, &record)).transpose()
     }
 
-    /// A scan: for the rare request that ends them all.
-    pub(super) fn read_channels(&self, uaid: Uaid) -> Result<Vec<ChannelId>, StoreError> {
-        let prefix = subscriptions_prefix(uaid);
-        let keys = self.tree.scan_prefix(prefix).keys();
-        keys.map(|key| {
-            let key = key.map_err(|e| unavailable(&e))?;
-            let channel = key
-                .get(prefix.len()..)
-                .and_then(|rest| rest.try_into().ok());
-            let damaged = || StoreError::Unavailable("a key of the store is damaged".to_owned());
-            channel.map(ChannelId::from_bytes).ok_or_else(damaged)
+    /// A scan: for the rare request that concerns them all.
+    pub(super) fn read_subscriptions(&self, uaid: Uaid) -> Result<Vec<Subscription>, StoreError> {
+        self.reading(|tree| {
+            let records = tree.scan_prefix(subscriptions_prefix(uaid));
+            let subscriptions = records.map(|item| {
+                let (key, record) = item.map_err(|error| unavailable(&error))?;
+                decoded(&key, &record).map(|(subscription, _)| subscription)
+            });
+            subscriptions.collect()
         })
-        .collect()
     }
 
     /// What is kept of a user agent; `None` when it has no subscription.
@@ -101,15 +95,24 @@ impl Engine {
 
     pub(super) async fn put(
         &self,
-        subscription: Subscription,
+        new: Subscription,
         now: UnixTime,
-    ) -> Result<Removed, StoreError> {
+    ) -> Result<Subscription, StoreError> {
+        let (uaid, channel) = (new.uaid, new.channel);
+        let same = |it: &Subscription| it.vapid_key == new.vapid_key;
+        let known = self.read_subscription(uaid, channel)?.filter(same);
+        if let Some(known) = known
+            && self.is_durable((uaid, channel))?
+        {
+            return Ok(known);
+        }
         self.space.admit()?;
         let place = self.committer.place()?;
-        let room = self.room(subscription.uaid, subscription.channel).await?;
-        let removed = self.apply_put(&subscription, now)?;
-        self.committer.commit(place, Some(room)).await?;
-        Ok(removed)
+        let room = self.room(uaid, channel).await?;
+        let (subscription, news) = self.apply_put(new, now)?;
+        // One that is there may wait for the disk: so does this answer.
+        self.committer.commit(place, Some(room), news).await?;
+        Ok(subscription)
     }
 
     /// Leave to change a subscription, its count, and what is in its log.
@@ -117,90 +120,106 @@ impl Engine {
         let old = self.read_subscription(uaid, channel)?;
         let keys = old.map_or(Ok(0), |old| -> Result<usize, StoreError> {
             let state = self.state()?;
-            Ok(state.keys_of(&state.messages_of(&old)))
+            let messages = state.index.of_subscription(uaid, old.id);
+            Ok(state.keys_of(&messages))
         })?;
         self.committer.room(2 + keys, 0).await
     }
 
-    fn apply_put(&self, subscription: &Subscription, now: UnixTime) -> Result<Removed, StoreError> {
-        let (uaid, channel) = (subscription.uaid, subscription.channel);
+    /// The subscription that is there then.
+    fn apply_put(
+        &self,
+        new: Subscription,
+        now: UnixTime,
+    ) -> Result<(Subscription, News), StoreError> {
+        let (uaid, channel) = (new.uaid, new.channel);
         let mut changes = Changes::default();
         let mut state = self.state()?;
         let today = state.days.map(|days| days.today);
-        let record = encode_subscription(subscription, today)?;
+        let record = encode_subscription(&new, today)?;
         changes.insert(&subscription_key(uaid, channel), &record);
-        if let Some(old) = self.read_subscription(uaid, channel)? {
-            let messages = state.messages_of(&old);
-            let removed =
-                self.apply_removal(&mut state, &messages, Removal::GivenUp, now, changes)?;
-            self.changed(&mut state, uaid, channel);
-            return Ok(removed);
+        let mut news = News::default();
+        match self.read_subscription(uaid, channel)? {
+            Some(old) if old.vapid_key == new.vapid_key => return Ok((old, news)),
+            Some(old) => {
+                let messages = state.index.of_subscription(uaid, old.id);
+                let removed = self.apply_removal(&mut state, &messages, now, changes)?;
+                news = news.receipts(removed.receipts);
+            }
+            None => {
+                let known = self.user_agent(uaid)?;
+                let count = known.map_or(0, |known| known.subscriptions);
+                self.limits
+                    .admit_subscription(count as usize, state.subscriptions)?;
+                let user_agent = UserAgent {
+                    subscriptions: count + 1,
+                    connected: today,
+                };
+                changes.insert(&user_agent_key(uaid), &encode_user_agent(&user_agent)?);
+                self.apply(changes)?;
+                state.subscriptions += 1;
+            }
         }
-        let known = self.user_agent(uaid)?;
-        let count = known.map_or(0, |known| known.subscriptions);
-        if count >= self.limits.subscriptions_per_user_agent {
-            return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent.into()));
-        }
-        if state.subscriptions >= self.limits.subscriptions {
-            return Err(StoreError::Full(Limit::Subscriptions.into()));
-        }
-        let user_agent = UserAgent {
-            subscriptions: count + 1,
-            connected: today,
-        };
-        changes.insert(&user_agent_key(uaid), &encode_user_agent(&user_agent)?);
-        self.apply(changes)?;
         self.changed(&mut state, uaid, channel);
-        state.subscriptions += 1;
-        Ok(Removed::default())
+        Ok((new, news))
     }
 
-    pub(super) async fn unsubscribe(
+    pub(super) async fn end(
         &self,
-        uaid: Uaid,
-        channel: ChannelId,
+        name: (Uaid, ChannelId),
+        life: Option<SubscriptionId>,
+        readers: Readers,
         now: UnixTime,
-    ) -> Result<Option<Removed>, StoreError> {
+    ) -> Result<bool, StoreError> {
         let place = self.committer.place()?;
-        let room = self.room(uaid, channel).await?;
-        let removed = self.apply_unsubscribe(uaid, channel, now)?;
-        if removed.is_some() {
-            self.committer.commit(place, Some(room)).await?;
+        let room = self.room(name.0, name.1).await?;
+        let news = self.apply_end(name, life, readers, now)?;
+        let was_there = news.is_some();
+        // What is gone may be so in memory only: so long, it is not said.
+        if was_there || !self.is_durable(name)? {
+            let news = news.unwrap_or_default();
+            self.committer.commit(place, Some(room), news).await?;
         }
-        Ok(removed)
+        Ok(was_there)
     }
 
-    fn apply_unsubscribe(
+    /// `None` when it is not there, or in another life.
+    fn apply_end(
         &self,
-        uaid: Uaid,
-        channel: ChannelId,
+        (uaid, channel): (Uaid, ChannelId),
+        life: Option<SubscriptionId>,
+        readers: Readers,
         now: UnixTime,
-    ) -> Result<Option<Removed>, StoreError> {
+    ) -> Result<Option<News>, StoreError> {
         let mut state = self.state()?;
-        let Some(old) = self.read_subscription(uaid, channel)? else {
+        let there = self.read_subscription(uaid, channel)?;
+        let Some(old) = there.filter(|it| life.is_none_or(|life| life == it.id)) else {
             return Ok(None);
         };
         let mut changes = Changes::default();
         changes.remove(&subscription_key(uaid, channel));
-        match self.user_agent(uaid)? {
-            Some(mut left) if left.subscriptions > 1 => {
+        let known = self.user_agent(uaid)?.filter(|it| it.subscriptions > 1);
+        let is_last = known.is_none();
+        match known {
+            Some(mut left) => {
                 left.subscriptions -= 1;
                 changes.insert(&user_agent_key(uaid), &encode_user_agent(&left)?);
             }
-            _ => changes.remove(&user_agent_key(uaid)),
+            None => changes.remove(&user_agent_key(uaid)),
         }
-        let messages = state.messages_of(&old);
-        let removed = self.apply_removal(&mut state, &messages, Removal::GivenUp, now, changes)?;
+        let messages = state.index.of_subscription(uaid, old.id);
+        let removed = self.apply_removal(&mut state, &messages, now, changes)?;
         self.changed(&mut state, uaid, channel);
         state.subscriptions -= 1;
-        Ok(Some(removed))
+        let news = News::ended(uaid, channel, is_last, readers);
+        Ok(Some(news.receipts(removed.receipts)))
     }
 }
 
-impl State {
-    pub(super) fn messages_of(&self, subscription: &Subscription) -> Vec<(Uaid, MessageId)> {
-        let uaid = subscription.uaid;
-        let entries = self.index.of_subscription(uaid, subscription.id);
-        entries.map(|entry| (uaid, entry.id)).collect()
-    }
+fn decoded(key: &[u8], record: &[u8]) -> Result<(Subscription, Option<Day>), StoreError> {
+    decode_subscription(key, record).map_err(|Damaged| {
+        StoreError::Unavailable(
+            "the record of a subscription is damaged; a restart sets it aside".to_owned(),
+        )
+    })
 }

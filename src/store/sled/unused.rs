@@ -9,7 +9,7 @@
 use std::ops::Bound::{Excluded, Included};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bugle_protocol::{ChannelId, MessageId, Uaid, UnixTime};
+use bugle_protocol::{ChannelId, Uaid, UnixTime};
 
 use super::changes::Changes;
 use super::commit::Room;
@@ -23,7 +23,9 @@ use super::record::{
     encode_user_agent, unavailable,
 };
 use crate::store::days::{Day, Days, Sweep, Unused};
-use crate::store::{Removal, Removed, StoreError, Subscription};
+use crate::store::index::Leaving;
+use crate::store::receipt::Removed;
+use crate::store::{StoreError, Subscription};
 
 /// How many user agents are read before other tasks have a turn.
 const AT_ONCE: usize = 64;
@@ -165,7 +167,7 @@ impl Engine {
         Ok(Unused {
             user_agents: 1,
             ended: ended.iter().map(|it| (uaid, it.channel)).collect(),
-            wake: removed.wake,
+            wake: removed.receipts,
         })
     }
 
@@ -187,7 +189,7 @@ impl Engine {
             changes.remove(&subscription_key(uaid, it.channel));
         }
         let messages = state.messages_of_all(&ended);
-        let removed = self.apply_removal(&mut state, &messages, Removal::GivenUp, now, changes)?;
+        let removed = self.apply_removal(&mut state, &messages, now, changes)?;
         for it in &ended {
             self.changed(&mut state, uaid, it.channel);
         }
@@ -274,21 +276,25 @@ impl Engine {
 }
 
 impl State {
-    fn messages_of_all(&self, subscriptions: &[Subscription]) -> Vec<(Uaid, MessageId)> {
+    fn messages_of_all(&self, subscriptions: &[Subscription]) -> Vec<Leaving> {
         let each = subscriptions.iter();
-        each.flat_map(|it| self.messages_of(it)).collect()
+        each.flat_map(|it| self.index.of_subscription(it.uaid, it.id))
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::sync::Arc;
+
     use std::path::Path;
 
     use bugle_protocol::SubscriptionId;
 
     use super::*;
     use crate::config::Config;
+    use crate::store::event::Nobody;
     use crate::store::sled::SledStore;
     use crate::store::sled::open::open_trees;
     use crate::store::{Store, StoreLimits};
@@ -322,7 +328,8 @@ mod tests {
         old_store(folder.path());
         let config = Config::default();
         let limits = StoreLimits::from(&config);
-        let store = SledStore::open(folder.path(), &config.store, limits).unwrap();
+        let store =
+            SledStore::open(folder.path(), &config.store, limits, Arc::new(Nobody)).unwrap();
         assert_eq!(store.usage().subscriptions, 2);
         let mut ended = Vec::new();
         for day in 0..60 {
@@ -348,7 +355,8 @@ mod tests {
         old_store(folder.path());
         let config = Config::default();
         let limits = StoreLimits::from(&config);
-        let store = SledStore::open(folder.path(), &config.store, limits).unwrap();
+        let store =
+            SledStore::open(folder.path(), &config.store, limits, Arc::new(Nobody)).unwrap();
         let tree = store.engine().unwrap().tree.clone();
         let key = subscription_key(uaid(1), CHANNEL);
         tree.insert(key, b"not what it was").unwrap();

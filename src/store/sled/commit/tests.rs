@@ -5,6 +5,22 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
 use super::*;
+use crate::store::event::Nobody;
+use crate::store::{Event, Listener};
+
+/// Notes what is told.
+#[derive(Default)]
+struct Heard(Mutex<Vec<Event>>);
+
+impl Listener for Heard {
+    fn changed(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+fn nobody() -> Notifier {
+    Notifier::new(Arc::new(Nobody))
+}
 
 #[tokio::test]
 async fn all_who_wait_share_one_sync() {
@@ -15,9 +31,10 @@ async fn all_who_wait_share_one_sync() {
         counted.fetch_add(1, Ordering::SeqCst);
         gate.recv().map_err(io::Error::other)
     };
-    let committer = Committer::start(sync, 100).unwrap();
-    let first = committer.commit(committer.place().unwrap(), None);
-    let others = (0..50).map(|_| committer.commit(committer.place().unwrap(), None));
+    let committer = Committer::start(sync, 100, nobody()).unwrap();
+    let first = committer.commit(committer.place().unwrap(), None, News::default());
+    let others =
+        (0..50).map(|_| committer.commit(committer.place().unwrap(), None, News::default()));
     let others: Vec<_> = others.collect();
     let (first, others, ()) = tokio::join!(first, futures_util::future::join_all(others), async {
         go.send(()).unwrap();
@@ -35,8 +52,8 @@ async fn syncs_that_several_share_begin_apart() {
         begin.send(Instant::now()).map_err(io::Error::other)?;
         gate.recv().map_err(io::Error::other)
     };
-    let committer = Committer::start(sync, 100).unwrap();
-    let commit = || committer.commit(committer.place().unwrap(), None);
+    let committer = Committer::start(sync, 100, nobody()).unwrap();
+    let commit = || committer.commit(committer.place().unwrap(), None, News::default());
     let first = commit();
     let several = async {
         // Come while the first is on its way to the disk.
@@ -59,25 +76,27 @@ async fn syncs_that_several_share_begin_apart() {
 
 #[tokio::test]
 async fn places_are_bounded_and_come_back() {
-    let committer = Committer::start(|| Ok(()), 2).unwrap();
+    let committer = Committer::start(|| Ok(()), 2, nobody()).unwrap();
     let (one, _two) = (committer.place().unwrap(), committer.place().unwrap());
     assert_eq!(
         committer.place().unwrap_err(),
         StoreError::Full(Limit::WaitingForDisk.into())
     );
-    committer.commit(one, None).await.unwrap();
+    committer.commit(one, None, News::default()).await.unwrap();
     let free = committer.free_place().await.unwrap();
-    committer.commit(free, None).await.unwrap();
+    committer.commit(free, None, News::default()).await.unwrap();
 }
 
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_promised() {
     let mut results = vec![Ok(()), Err(io::Error::other("no space left"))];
     let sync = move || results.pop().unwrap_or(Ok(()));
-    let committer = Committer::start(sync, 2).unwrap();
+    let committer = Committer::start(sync, 2, nobody()).unwrap();
     let place = committer.place().unwrap();
     let unavailable = |result: Result<(), StoreError>| matches!(result, Err(StoreError::Unavailable(why)) if why.contains("no space left"));
-    assert!(unavailable(committer.commit(place, None).await));
+    assert!(unavailable(
+        committer.commit(place, None, News::default()).await
+    ));
     assert!(unavailable(committer.place().map(drop)));
     assert!(unavailable(committer.free_place().await.map(drop)));
 }
@@ -86,15 +105,15 @@ async fn after_a_failed_sync_nothing_is_promised() {
 async fn a_sync_that_works_after_one_that_failed_answers_nobody() {
     let (go, gate) = mpsc::channel();
     let sync = move || gate.recv().map_err(io::Error::other)?;
-    let committer = Committer::start(sync, 2).unwrap();
-    let first = committer.commit(committer.place().unwrap(), None);
+    let committer = Committer::start(sync, 2, nobody()).unwrap();
+    let first = committer.commit(committer.place().unwrap(), None, News::default());
     let second = async {
         // Comes while the first is on its way to the disk.
         while committer.batch() == 1 {
             tokio::task::yield_now().await;
         }
         let place = committer.place().unwrap();
-        let waiting = committer.commit(place, None);
+        let waiting = committer.commit(place, None, News::default());
         let fail = async {
             go.send(Err(io::Error::other("broken"))).unwrap();
             go.send(Ok(())).unwrap();
@@ -109,19 +128,50 @@ async fn a_sync_that_works_after_one_that_failed_answers_nobody() {
 async fn nobody_waits_for_ever() {
     let (go, gate) = mpsc::channel::<()>();
     let sync = move || gate.recv().map_err(io::Error::other);
-    let committer = Committer::start(sync, 1).unwrap();
-    let waited = committer.commit(committer.place().unwrap(), None).await;
+    let heard = Arc::<Heard>::default();
+    let notifier = Notifier::new(Arc::clone(&heard) as _);
+    let committer = Committer::start(sync, 1, notifier).unwrap();
+    let news = Event::Broadcasts.into();
+    let waited = committer.commit(committer.place().unwrap(), None, news);
+    let waited = waited.await;
     assert!(matches!(waited, Err(StoreError::Unavailable(why)) if why.contains("8 s")));
     // Its change may be lost, so its place stays taken until that is known.
     assert!(committer.place().is_err());
+    assert_eq!(*heard.0.lock().unwrap(), []);
+    // Nor is its news lost.
     go.send(()).unwrap();
+    drop(committer);
+    assert_eq!(*heard.0.lock().unwrap(), [Event::Broadcasts]);
+}
+
+#[tokio::test]
+async fn a_listener_that_panics_harms_nobody_else() {
+    struct Broken;
+
+    impl Listener for Broken {
+        fn changed(&self, _: Event) {
+            panic!("broken")
+        }
+    }
+
+    let committer = Committer::start(|| Ok(()), 1, Notifier::new(Arc::new(Broken))).unwrap();
+    for _ in 0..2 {
+        let place = committer.place().unwrap();
+        let news = Event::Broadcasts.into();
+        committer.commit(place, None, news).await.unwrap();
+    }
 }
 
 #[tokio::test]
 async fn a_panic_in_the_engine_is_a_failed_sync() {
-    let committer = Committer::start(|| panic!("broken"), 2).unwrap();
+    let committer = Committer::start(|| panic!("broken"), 2, nobody()).unwrap();
     let place = committer.place().unwrap();
-    assert!(committer.commit(place, None).await.is_err());
+    assert!(
+        committer
+            .commit(place, None, News::default())
+            .await
+            .is_err()
+    );
     assert!(committer.place().is_err());
 }
 
@@ -133,7 +183,7 @@ fn dropping_syncs_what_is_left() {
         counted.fetch_add(1, Ordering::SeqCst);
         Ok(())
     };
-    let committer = Committer::start(sync, 1).unwrap();
+    let committer = Committer::start(sync, 1, nobody()).unwrap();
     let batch = committer.commit_later(None);
     assert_eq!(committer.commit_later(None), batch);
     drop(committer);
@@ -148,7 +198,7 @@ async fn what_is_unsynced_is_bounded() {
         in_sync.store(0, Ordering::SeqCst);
         Ok(())
     };
-    let committer = Committer::start(sync, 1).unwrap();
+    let committer = Committer::start(sync, 1, nobody()).unwrap();
     for _ in 0..100 {
         let room = committer.room(1, UNSYNCED_BYTES / 4).await.unwrap();
         let now = unsynced.fetch_add(1, Ordering::SeqCst) + 1;
@@ -164,7 +214,7 @@ async fn what_is_unsynced_is_bounded() {
 fn a_change_nobody_waits_for_is_synced_within_a_second_or_two() {
     let (synced, syncs) = mpsc::channel();
     let sync = move || synced.send(()).map_err(io::Error::other);
-    let committer = Committer::start(sync, 1).unwrap();
+    let committer = Committer::start(sync, 1, nobody()).unwrap();
     let batch = committer.commit_later(None);
     assert!(!committer.is_durable(batch));
     syncs.recv_timeout(Duration::from_secs(30)).unwrap();

@@ -1,0 +1,126 @@
+//! Wakes the connections that a change in the store concerns.
+
+use std::sync::Arc;
+
+use bugle_protocol::session::Close;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::clients::{Clients, Reader};
+use crate::store::{Event, Listener};
+
+/// The listener of the store: tells the registry of connections what has
+/// changed.
+///
+/// What concerns one reader is told at once. What concerns all of them takes
+/// time, so a task does it ([`wake_everybody`](Self::wake_everybody)).
+pub struct Wakes {
+    clients: Arc<Clients>,
+    broadcasts: Notify,
+    gap: Notify,
+}
+
+impl Wakes {
+    /// For a registry without connections, each of which may have `live_queue`
+    /// messages of TTL 0 waiting.
+    pub fn new(live_queue: usize) -> Arc<Self> {
+        Arc::new(Self {
+            clients: Clients::new(live_queue),
+            broadcasts: Notify::new(),
+            gap: Notify::new(),
+        })
+    }
+
+    /// Who is connected.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
+    /// Wakes all connections whenever a broadcast has changed, and whenever
+    /// the store goes on after a failure, until it is cancelled.
+    pub async fn wake_everybody(&self) {
+        loop {
+            tokio::select! {
+                () = self.broadcasts.notified() => self.clients.announce(),
+                () = self.gap.notified() => self.clients.wake_all(),
+            }
+        }
+    }
+}
+
+impl Listener for Wakes {
+    fn changed(&self, event: Event) {
+        match event {
+            Event::Message { uaid, channel } => self.clients.wake(uaid, channel, Instant::now()),
+            Event::Receipts(id) => self.clients.wake_receipts(id),
+            Event::Ended {
+                uaid,
+                channel,
+                is_last,
+            } => {
+                let channel = Reader::Channel(uaid, channel);
+                self.clients.close(channel, Close::Removed);
+                if is_last {
+                    self.clients.close(Reader::UserAgent(uaid), Close::Removed);
+                }
+            }
+            Event::Broadcasts => self.broadcasts.notify_one(),
+            Event::Gap => self.gap.notify_one(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bugle_protocol::{ChannelId, ReceiptSubscriptionId, Uaid};
+
+    use super::*;
+
+    const UAID: Uaid = Uaid::from_bytes([1; 16]);
+    const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
+    const RECEIPTS: ReceiptSubscriptionId = ReceiptSubscriptionId::from_bytes([3; 16]);
+
+    #[tokio::test]
+    async fn each_event_wakes_its_readers() {
+        let wakes = Wakes::new(1);
+        let readers = [
+            Reader::UserAgent(UAID),
+            Reader::Channel(UAID, CHANNEL),
+            Reader::Receipts(RECEIPTS),
+        ];
+        let [set, subscription, receipts] = readers.map(|it| wakes.clients().register(it));
+        let (uaid, channel) = (UAID, CHANNEL);
+        wakes.changed(Event::Message { uaid, channel });
+        assert!(set.mail().await.log && subscription.mail().await.log);
+        wakes.changed(Event::Receipts(RECEIPTS));
+        assert!(receipts.mail().await.log);
+        let ended = |is_last| Event::Ended {
+            uaid,
+            channel,
+            is_last,
+        };
+        wakes.changed(ended(false));
+        assert_eq!(subscription.mail().await.close, Some(Close::Removed));
+        wakes.changed(Event::Message { uaid, channel });
+        assert_eq!(set.mail().await.close, None);
+        wakes.changed(ended(true));
+        assert_eq!(set.mail().await.close, Some(Close::Removed));
+    }
+
+    #[tokio::test]
+    async fn what_concerns_all_is_told_to_all() {
+        let wakes = Wakes::new(1);
+        let reader = wakes.clients().register(Reader::UserAgent(UAID));
+        let told = async {
+            wakes.changed(Event::Broadcasts);
+            let mail = reader.mail().await;
+            assert!(mail.broadcasts && !mail.log);
+            wakes.changed(Event::Gap);
+            assert!(reader.mail().await.log);
+        };
+        tokio::select! {
+            () = wakes.wake_everybody() => {}
+            () = told => {}
+        }
+    }
+}

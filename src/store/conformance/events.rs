@@ -1,0 +1,98 @@
+//! What a store tells its listener of, and that this hangs on no caller.
+
+use futures_util::FutureExt;
+
+use super::*;
+use crate::broadcasts::Label;
+use crate::store::StoreError;
+
+/// The listener of a message for the first channel of the first user agent.
+const STORED: Event = Event::Message {
+    uaid: uaid(1),
+    channel: channel(1),
+};
+
+fn ended(ch: u8, is_last: bool) -> Event {
+    Event::Ended {
+        uaid: uaid(1),
+        channel: channel(ch),
+        is_last,
+    }
+}
+
+#[tokio::test]
+async fn a_stored_message_is_told_of_before_its_caller_is_answered() {
+    each_heard(ROOMY, async |store, heard| {
+        let subscription = subscribed(store, 1, 1).await;
+        assert_eq!(heard.take(), []);
+        let message = with_topic(message_for(&subscription, "x"), "t");
+        store.append(uaid(1), message.clone()).await.unwrap();
+        assert_eq!(heard.take(), [STORED]);
+        // Whoever offers what is not stored is its caller.
+        store.append(uaid(1), with_ttl(message, 0)).await.unwrap();
+        let stale = message_for(&subscription_of(1, 1, 9), "x");
+        let refused = store.append(uaid(1), stale).await;
+        assert_eq!(refused, Err(StoreError::NoSubscription));
+        assert_eq!(heard.take(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_subscription_is_told_where_its_readers_are_to_be_closed() {
+    each_heard(ROOMY, async |store, heard| {
+        for ch in 1..=3 {
+            subscribed(store, 1, ch).await;
+        }
+        let end = async |ch, readers| {
+            let removed = store.unsubscribe(uaid(1), channel(ch), None, readers, NOW);
+            (removed.await.unwrap(), heard.take())
+        };
+        assert_eq!(end(1, Readers::Stay).await, (true, vec![]));
+        let told = vec![ended(2, false)];
+        assert_eq!(end(2, Readers::Close).await, (true, told));
+        assert_eq!(end(2, Readers::Close).await, (false, vec![]));
+        let told = vec![ended(3, true)];
+        assert_eq!(end(3, Readers::Close).await, (true, told));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn broadcasts_and_ended_receipt_subscriptions_are_told_of() {
+    each_heard(ROOMY, async |store, heard| {
+        let label = || Label::new("a").unwrap();
+        for version in [Some(label()), None] {
+            store.set_broadcast(label(), version).await.unwrap();
+            assert_eq!(heard.take(), [Event::Broadcasts]);
+        }
+        receipts_of(store, 1).await;
+        assert_eq!(heard.take(), []);
+        let log = receipt_subscription(1);
+        store.remove_receipt_subscription(log).await.unwrap();
+        assert_eq!(heard.take(), [Event::Receipts(log)]);
+        store.remove_receipt_subscription(log).await.unwrap();
+        assert_eq!(heard.take(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn callers_that_give_up_take_no_news_from_anybody() {
+    each_heard(ROOMY, async |store, heard| {
+        let subscription = subscribed(store, 1, 1).await;
+        // Polled once, then dropped: their clients have gone away.
+        for _ in 0..5 {
+            let message = message_for(&subscription, "x");
+            let _ = store.append(uaid(1), message).now_or_never();
+        }
+        store.flush().await.unwrap();
+        assert_eq!(heard.take(), [STORED; 5]);
+        let _ = store
+            .unsubscribe(uaid(1), channel(1), None, Readers::Close, NOW)
+            .now_or_never();
+        store.flush().await.unwrap();
+        assert_eq!(heard.take(), [ended(1, true)]);
+    })
+    .await;
+}

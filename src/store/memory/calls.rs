@@ -1,0 +1,303 @@
+//! The calls of [`Store`].
+
+use std::sync::Arc;
+
+use bugle_protocol::{
+    ChannelId, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid,
+    UnixTime,
+};
+
+use super::{LOOKED_AT, MemoryStore};
+use crate::broadcasts::{Broadcasts, Label};
+use crate::store::event::{Event, News, Readers};
+use crate::store::receipt_logs::Settled;
+use crate::store::{
+    Backlog, Batch, BoxFuture, Expired, Filter, Holder, Largest, NewMessage, Origin, Receipt,
+    ReceiptId, ReceiptStatus, Removal, Store, StoreError, Subscription, Sweep, Unused, Usage,
+};
+
+impl Store for MemoryStore {
+    fn subscribe(
+        &self,
+        new: Subscription,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Subscription, StoreError>> {
+        Box::pin(async move {
+            let (subscription, news) = self.put(new, now)?;
+            self.notifier.tell(news);
+            Ok(subscription)
+        })
+    }
+
+    fn subscription(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+    ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
+        Box::pin(async move { Ok(self.state().subscription(uaid, channel).cloned()) })
+    }
+
+    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
+        Box::pin(async move { Ok(self.state().index.backlog(uaid)) })
+    }
+
+    fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state().user_agents.contains_key(&uaid)) })
+    }
+
+    fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state().note_connected(uaid)) })
+    }
+
+    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
+        Box::pin(async move { Ok(self.pass_over(&sweep)) })
+    }
+
+    fn subscriptions_of(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let of_one = state.user_agents.get(&uaid).into_iter();
+            let all = of_one.flat_map(|it| it.channels.values());
+            Ok(all.map(|(subscription, _)| subscription.clone()).collect())
+        })
+    }
+
+    fn unsubscribe(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+        life: Option<SubscriptionId>,
+        readers: Readers,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let news = self.end(uaid, channel, life, readers, now);
+            Ok(news.map(|news| self.notifier.tell(news)).is_some())
+        })
+    }
+
+    fn append(
+        &self,
+        uaid: Uaid,
+        message: NewMessage,
+    ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
+        Box::pin(async move {
+            let channel = message.channel;
+            let is_stored = message.is_stored();
+            let id = self.append_message(uaid, message)?;
+            if is_stored {
+                self.notifier.tell(Event::Message { uaid, channel }.into());
+            }
+            Ok(id)
+        })
+    }
+
+    fn pending(
+        &self,
+        uaid: Uaid,
+        after: Option<MessageId>,
+        filter: Filter,
+        batch: Batch,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>> {
+        Box::pin(async move { Ok(self.read(uaid, after, filter, batch, now)) })
+    }
+
+    fn message(
+        &self,
+        uaid: Uaid,
+        id: MessageId,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Option<PushMessage>, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let entry = state.index.get(uaid, id).filter(|e| e.is_live(now));
+            Ok(entry.and_then(|e| state.messages.get(&e.id)).cloned())
+        })
+    }
+
+    fn remove<'s>(
+        &'s self,
+        uaid: Uaid,
+        messages: &'s [(MessageId, Removal)],
+        now: UnixTime,
+    ) -> BoxFuture<'s, Result<usize, StoreError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let messages = state.index.present(uaid, messages);
+            let removed = self.remove_all(&mut state, &messages, now);
+            drop(state);
+            self.notifier
+                .tell(News::default().receipts(removed.receipts));
+            Ok(removed.messages)
+        })
+    }
+
+    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
+        Box::pin(async move {
+            let (expired, news) = self.sweep(now, limit);
+            self.notifier.tell(news);
+            Ok(expired)
+        })
+    }
+
+    fn put_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+        ends_at: UnixTime,
+        origin: Origin,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let extends = state.receipts.extends(id, ends_at, &origin, &self.limits);
+            if extends.map_err(StoreError::Full)? {
+                state.receipts.put(id, ends_at, &origin, now);
+            }
+            Ok(())
+        })
+    }
+
+    fn knows_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.is_live(id, now)) })
+    }
+
+    fn remove_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let removed = self.state().receipts.remove(id);
+            if removed {
+                self.notifier.tell(Event::Receipts(id).into());
+            }
+            Ok(removed)
+        })
+    }
+
+    fn settle(
+        &self,
+        id: ReceiptSubscriptionId,
+        uaid: Uaid,
+        message: MessageId,
+        status: ReceiptStatus,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let settled = Settled {
+                subscription: id,
+                uaid,
+                message,
+                status,
+            };
+            let mut state = self.state();
+            let plan = state.receipts.plan([settled], now, &self.limits);
+            let receipts = state.receipts.commit(plan);
+            drop(state);
+            let is_left = !receipts.is_empty();
+            self.notifier.tell(News::default().receipts(receipts));
+            Ok(is_left)
+        })
+    }
+
+    fn receipts(
+        &self,
+        id: ReceiptSubscriptionId,
+        after: Option<ReceiptId>,
+        limit: usize,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Vec<Receipt>, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.after(id, after, limit, now)) })
+    }
+
+    fn remove_receipt(
+        &self,
+        id: ReceiptSubscriptionId,
+        receipt: ReceiptId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.remove_receipt(id, receipt)) })
+    }
+
+    fn set_broadcast(
+        &self,
+        id: Label,
+        version: Option<Label>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let had = self.set_version(id, version)?;
+            self.notifier.tell(Event::Broadcasts.into());
+            Ok(had)
+        })
+    }
+
+    fn broadcasts(&self) -> Arc<Broadcasts> {
+        Arc::clone(&self.state().broadcasts)
+    }
+
+    fn subscriptions(
+        &self,
+        after: Option<(Uaid, ChannelId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        Box::pin(async move { Ok(self.state().subscriptions_after(after, limit)) })
+    }
+
+    fn receipt_subscriptions(
+        &self,
+        after: Option<(UnixTime, ReceiptSubscriptionId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.subscriptions(after, limit)) })
+    }
+
+    fn remove_signed(
+        &self,
+        key: PublicKey,
+        after: Option<(UnixTime, MessageId)>,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<(usize, Option<(UnixTime, MessageId)>), StoreError>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let (signed, last) = state.index.charged_to(Holder::Key(key), after, LOOKED_AT);
+            let removed = self.remove_all(&mut state, &signed, now);
+            drop(state);
+            self.notifier
+                .tell(News::default().receipts(removed.receipts));
+            Ok((removed.messages, last))
+        })
+    }
+
+    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let largest = state.index.largest(most, |_, entry| {
+                let message = state.messages.get(&entry.id)?;
+                Some((message.channel, message.accepted_at))
+            });
+            Ok(state.receipts.largest(most, largest, &self.limits))
+        })
+    }
+
+    fn usage(&self) -> Usage {
+        let state = self.state();
+        let receipts = state.receipts.usage();
+        Usage {
+            subscriptions: state.subscriptions,
+            receipts: receipts.receipts,
+            receipt_subscriptions: receipts.receipt_subscriptions,
+            ..state.index.usage()
+        }
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+}

@@ -1,0 +1,174 @@
+//! What is sled's own: damaged records, places, callers that give up.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+use std::time::Duration;
+
+use bugle_protocol::{Content, Urgency};
+use futures_util::FutureExt;
+
+use super::keys::{MESSAGE, SUBSCRIPTION, USER_AGENT};
+use super::*;
+use crate::config::Config;
+use crate::store::Limit;
+use crate::store::event::Nobody;
+
+const UAID: Uaid = Uaid::from_bytes([1; 16]);
+const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
+const ALL: Batch = Batch {
+    messages: 100,
+    bytes: 1 << 20,
+};
+const NOW: UnixTime = UnixTime::from_secs(5);
+
+async fn store(folder: &tempfile::TempDir) -> SledStore {
+    let limits = StoreLimits {
+        subscriptions_per_user_agent: 10,
+        subscriptions: 10,
+        messages_per_user_agent: 10,
+        bytes_per_user_agent: 1 << 20,
+        stored_bytes: 1 << 20,
+        receipt_subscriptions: 10,
+        receipts_per_subscription: 10,
+        receipts: 10,
+        receipt_lifetime: Duration::from_secs(1),
+        waiting_for_disk: 2,
+        broadcasts: 10,
+    };
+    let store = SledStore::open(
+        folder.path(),
+        &Config::default().store,
+        limits,
+        Arc::new(Nobody),
+    );
+    let store = store.unwrap();
+    let subscription = Subscription {
+        uaid: UAID,
+        channel: CHANNEL,
+        id: SubscriptionId::from_bytes([3; 16]),
+        vapid_key: None,
+    };
+    store.subscribe(subscription, NOW).await.unwrap();
+    store
+}
+
+fn message(ttl: u64) -> NewMessage {
+    NewMessage {
+        channel: CHANNEL,
+        subscription: SubscriptionId::from_bytes([3; 16]),
+        accepted_at: NOW,
+        expires_at: UnixTime::from_millis(NOW.as_millis() + ttl),
+        urgency: Urgency::Normal,
+        topic: None,
+        content: Some(Content {
+            coding: None,
+            content_type: None,
+            body: vec![8; 100],
+        }),
+        receipt: None,
+        origin: Origin::default(),
+    }
+}
+
+/// Overwrites the first record of a kind, as a broken disk might.
+fn damage_first(store: &SledStore, kind: u8) {
+    let (key, _) = store
+        .engine()
+        .unwrap()
+        .tree
+        .scan_prefix([kind])
+        .next()
+        .unwrap()
+        .unwrap();
+    store
+        .engine()
+        .unwrap()
+        .tree
+        .insert(key, b"not what it was")
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_set_aside_and_the_log_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let first = store.append(UAID, message(1)).await.unwrap();
+    let second = store.append(UAID, message(1)).await.unwrap();
+    damage_first(&store, MESSAGE);
+    let one = Batch {
+        messages: 1,
+        bytes: 0,
+    };
+    let read = store
+        .pending(UAID, None, Filter::NONE, one, NOW)
+        .await
+        .unwrap();
+    assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), [second]);
+    assert_eq!(store.message(UAID, first, NOW).await, Ok(None));
+    let usage = store.usage();
+    assert_eq!((usage.messages, usage.damaged), (1, 1));
+    assert_eq!(store.engine().unwrap().damaged.len(), 1);
+}
+
+#[tokio::test]
+async fn a_subscription_that_cannot_be_read_is_not_reported_as_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    damage_first(&store, SUBSCRIPTION);
+    let unavailable = |error| matches!(error, Some(StoreError::Unavailable(_)));
+    assert!(unavailable(store.subscription(UAID, CHANNEL).await.err()));
+    assert!(unavailable(store.append(UAID, message(1)).await.err()));
+}
+
+#[tokio::test]
+async fn a_user_agent_whose_count_cannot_be_read_is_not_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    damage_first(&store, USER_AGENT);
+    let unavailable = |error| matches!(error, Some(StoreError::Unavailable(_)));
+    assert!(unavailable(store.knows(UAID).await.err()));
+    let there = store.subscription(UAID, CHANNEL).await.unwrap().unwrap();
+    let other = Subscription {
+        channel: ChannelId::from_bytes([9; 16]),
+        ..there.clone()
+    };
+    assert!(unavailable(store.subscribe(other, NOW).await.err()));
+    let end = store.unsubscribe(UAID, CHANNEL, None, Readers::Stay, NOW);
+    assert!(unavailable(end.await.err()));
+    assert_eq!(store.subscriptions_of(UAID).await, Ok(vec![there]));
+}
+
+#[tokio::test]
+async fn when_too_many_wait_nothing_is_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let engine = store.engine().unwrap();
+    let places = (engine.committer.place(), engine.committer.place());
+    let full = StoreError::Full(Limit::WaitingForDisk.into());
+    assert_eq!(store.append(UAID, message(1)).await, Err(full.clone()));
+    let removed = store.unsubscribe(UAID, CHANNEL, None, Readers::Stay, NOW);
+    assert_eq!(removed.await, Err(full));
+    assert_eq!(store.usage().messages, 0);
+    assert!(store.knows(UAID).await.unwrap());
+    // What waits for no disk goes on.
+    store.append(UAID, message(0)).await.unwrap();
+    drop(places);
+    store.append(UAID, message(1)).await.unwrap();
+    store.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    for _ in 0..5 {
+        // Polled once, then dropped: the client has gone away.
+        let _ = store.append(UAID, message(1)).now_or_never();
+    }
+    store.flush().await.unwrap();
+    let read = store
+        .pending(UAID, None, Filter::NONE, ALL, NOW)
+        .await
+        .unwrap();
+    assert_eq!(read.len() as u64, store.usage().messages);
+    store.append(UAID, message(1)).await.unwrap();
+}

@@ -1,0 +1,152 @@
+//! Clients that hang up while the disk is slow: what they began is finished,
+//! and those whom it concerns learn of it. Over HTTP/1.1, where the end of a
+//! connection ends its request.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::admin::Token;
+use crate::support::disk::{Fault, FaultyDisk};
+use crate::support::held::{Events, Held};
+use crate::support::server::Server;
+use crate::support::subject::needs_ours;
+use crate::support::subscriber::Subscription;
+use crate::support::user_agent::{CHANNEL, UserAgent};
+
+const STORED: &str = "bugle_stored_messages";
+const SUBSCRIPTIONS: &str = "bugle_subscriptions";
+
+/// A client that sends one request and reads nothing.
+struct Rude(TcpStream);
+
+impl Rude {
+    async fn send(authority: &str, request: &str, headers: &[(&str, &str)], body: &str) -> Self {
+        let mut text = format!("{request} HTTP/1.1\r\nhost: {authority}\r\n");
+        for (name, value) in headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+        let mut stream = TcpStream::connect(authority).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        Self(stream)
+    }
+
+    /// Pushes to an endpoint.
+    async fn push(server: &Server, endpoint: &str) -> Self {
+        let path = endpoint.strip_prefix(&server.origin()).unwrap();
+        let request = format!("POST {path}");
+        Self::send(server.authority(), &request, &[("ttl", "60")], "").await
+    }
+
+    /// Deletes a resource.
+    async fn delete(server: &Server, url: &str) -> Self {
+        let path = url.strip_prefix(&server.origin()).unwrap();
+        Self::send(server.authority(), &format!("DELETE {path}"), &[], "").await
+    }
+
+    /// Changes something over the admin API.
+    async fn operate(server: &Server, method: &str, path: &str, body: &Value) -> Self {
+        let bearer = format!("Bearer {}", server.admin_token(Token::Full));
+        let headers = [
+            ("authorization", &*bearer),
+            ("content-type", "application/json"),
+        ];
+        let request = format!("{method} /admin/v1/{path}");
+        Self::send(server.admin(), &request, &headers, &body.to_string()).await
+    }
+
+    /// Resets the connection.
+    fn hang_up(self) {
+        self.0.set_zero_linger().unwrap();
+    }
+}
+
+/// A service on a disk that can be held.
+async fn scene() -> (FaultyDisk, Server) {
+    let disk = FaultyDisk::new();
+    let data = disk.data();
+    let server = Server::start_program_in(disk.environment(), Some(&data), |_| ()).await;
+    // Once it answers, its tokens are there.
+    assert_eq!(server.get("/health").await.status, 200);
+    (disk, server)
+}
+
+/// Gives the service the time to notice that the clients are gone: it answers
+/// others meanwhile.
+async fn noticed(server: &Server) {
+    for _ in 0..50 {
+        assert_eq!(server.get("/health").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn messages_of_senders_that_hang_up_are_delivered() {
+    needs_ours!("its disk");
+    let (disk, server) = scene().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    for _ in 0..3 {
+        disk.fails(Fault::None, Fault::Stall);
+        let mut senders = Vec::new();
+        for _ in 0..20 {
+            senders.push(Rude::push(&server, &endpoint).await);
+        }
+        server.await_metric(STORED, 20.0).await;
+        senders.into_iter().for_each(Rude::hang_up);
+        noticed(&server).await;
+        disk.fails(Fault::None, Fault::None);
+        for _ in 0..20 {
+            let notification = user_agent.notification().await;
+            user_agent.ack(&notification).await;
+        }
+        server.await_metric(STORED, 0.0).await;
+    }
+}
+
+#[tokio::test]
+async fn held_gets_end_with_a_subscription_whose_owner_hangs_up() {
+    needs_ours!("its disk");
+    let (disk, server) = scene().await;
+    let subscription = Subscription::new(&server).await;
+    let mut on_it = Events::get(&server, &subscription.url, &[]).await;
+    let on_the_set = Held::get(&server, &subscription.set, &[]).await;
+    server.await_metric("bugle_monitors", 2.0).await;
+    disk.fails(Fault::None, Fault::Stall);
+    let owner = Rude::delete(&server, &subscription.url).await;
+    server.await_metric(SUBSCRIPTIONS, 0.0).await;
+    owner.hang_up();
+    noticed(&server).await;
+    disk.fails(Fault::None, Fault::None);
+    assert_eq!(on_it.next().await, None);
+    assert_eq!(on_the_set.ended().await.status, 404);
+}
+
+#[tokio::test]
+async fn a_broadcast_of_an_operator_who_hangs_up_is_announced() {
+    needs_ours!("its disk");
+    let (disk, server) = scene().await;
+    let hello = json!({
+        "messageType": "hello",
+        "use_webpush": true,
+        "broadcasts": { "settings": "1" },
+    });
+    let mut user_agent = UserAgent::hello(&server, hello).await;
+    disk.fails(Fault::None, Fault::Stall);
+    let version = json!({ "version": "2" });
+    let operator = Rude::operate(&server, "PUT", "broadcasts/settings", &version).await;
+    let applied = async {
+        while server.look("broadcasts").await["broadcasts"]["settings"] != "2" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), applied).await.unwrap();
+    operator.hang_up();
+    noticed(&server).await;
+    disk.fails(Fault::None, Fault::None);
+    let news = json!({ "messageType": "broadcast", "broadcasts": { "settings": "2" } });
+    assert_eq!(user_agent.hear().await, news);
+}
