@@ -2,15 +2,31 @@
 //! memory for the API itself.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bugle_protocol::UnixTime;
+use futures_util::FutureExt;
 use serde::Serialize;
 
 use super::access::{Caller, Role};
+use crate::error::Error;
+use crate::http::Site;
 
 /// How many entries the API shows.
 const SHOWN: usize = 256;
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    /// It is being made.
+    Asked,
+    /// It is made.
+    Done,
+    /// It was not made, or not all of it.
+    Failed,
+}
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,6 +41,9 @@ pub struct Entry {
     action: &'static str,
     /// On what: a handle, a range, an id; never a capability or a key.
     subject: String,
+    outcome: Outcome,
+    #[serde(skip)]
+    number: u64,
 }
 
 /// The newest changes since the start.
@@ -33,20 +52,88 @@ pub struct Audit {
     entries: Mutex<VecDeque<Entry>>,
 }
 
+/// Makes a change in a task of its own, which goes on when the client hangs up.
+/// It is noted as asked before, and as done or failed after. `subject` must be
+/// no capability.
+///
+/// # Errors
+/// What `change` says; [`Error::Unavailable`] when it panics.
+pub(super) async fn audited<T, F>(
+    site: &Arc<Site>,
+    caller: &Caller,
+    action: &'static str,
+    subject: &str,
+    change: impl FnOnce(Arc<Site>) -> F,
+) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let audit = &site.admin.audit;
+    let number = audit.ask(caller, action, subject, site.service.wall_clock());
+    let change = change(Arc::clone(site));
+    let noting = Arc::clone(site);
+    site.finish(async move {
+        let changed = AssertUnwindSafe(change).catch_unwind().await;
+        let changed = changed.unwrap_or(Err(Error::Unavailable));
+        noting.admin.audit.end(number, changed.is_ok());
+        changed
+    })
+    .await
+}
+
 impl Audit {
     /// Notes a change that was made. `subject` must be no capability.
-    pub fn note(&self, caller: &Caller, action: &'static str, subject: &str, now: UnixTime) {
+    pub(super) fn note(&self, caller: &Caller, action: &'static str, subject: &str, now: UnixTime) {
+        let number = self.ask(caller, action, subject, now);
+        self.end(number, true);
+    }
+
+    /// Notes a change that is asked for, and gives its number.
+    fn ask(&self, caller: &Caller, action: &'static str, subject: &str, now: UnixTime) -> u64 {
         let peer = caller.remote.to_string();
-        tracing::info!(target: "bugle::audit", role = ?caller.role, %peer, action, subject, "changed");
+        tracing::info!(target: "bugle::audit", role = ?caller.role, %peer, action, subject, "asked");
         let mut entries = self.entries();
         entries.truncate(SHOWN - 1);
+        let number = entries.front().map_or(0, |newest| newest.number + 1);
         entries.push_front(Entry {
             at: now.as_millis(),
             role: caller.role,
             peer,
             action,
             subject: subject.to_owned(),
+            outcome: Outcome::Asked,
+            number,
         });
+        number
+    }
+
+    /// Notes what became of a change, unless newer ones have pushed it out.
+    fn end(&self, number: u64, is_done: bool) {
+        let mut entries = self.entries();
+        let Some(entry) = entries.iter_mut().find(|entry| entry.number == number) else {
+            return;
+        };
+        entry.outcome = if is_done {
+            Outcome::Done
+        } else {
+            Outcome::Failed
+        };
+        let Entry {
+            role,
+            peer,
+            action,
+            subject,
+            outcome,
+            ..
+        } = entry.clone();
+        drop(entries);
+        match outcome {
+            Outcome::Failed => {
+                tracing::warn!(target: "bugle::audit", ?role, %peer, action, subject, "failed");
+            }
+            _ => tracing::info!(target: "bugle::audit", ?role, %peer, action, subject, "done"),
+        }
     }
 
     /// The entries, the newest first.

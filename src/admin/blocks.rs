@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::audit::audited;
 use super::{AdminError, Request, done, json_reply};
 use crate::blocks::{Blocked, LONGEST_NOTE, parse_range};
 use crate::error::Error;
@@ -40,39 +41,36 @@ pub(super) async fn resource(
     caller.may_change()?;
     let who = parse(path)?;
     let service = &site.service;
-    let action = match (*method == Method::PUT, who) {
-        (true, _) => {
-            let Note { note } = request.read().await?;
-            if note.chars().count() > LONGEST_NOTE {
-                let problem = format!("a note has at most {LONGEST_NOTE} characters");
-                return Err(AdminError::Body(problem).into());
-            }
-            service
-                .blocks()
-                .block(who, &note, service.wall_clock())
-                .await?;
-            match who {
-                Blocked::Key(_) => "blockKey",
-                Blocked::Addresses(_) => "blockAddresses",
-            }
+    let is_put = *method == Method::PUT;
+    let action = match (is_put, who) {
+        (true, Blocked::Key(_)) => "blockKey",
+        (true, Blocked::Addresses(_)) => "blockAddresses",
+        (false, Blocked::Key(_)) => "unblockKey",
+        (false, Blocked::Addresses(_)) => "unblockAddresses",
+    };
+    let note = if is_put {
+        let Note { note } = request.read().await?;
+        if note.chars().count() > LONGEST_NOTE {
+            let problem = format!("a note has at most {LONGEST_NOTE} characters");
+            return Err(AdminError::Body(problem).into());
         }
-        (false, Blocked::Key(_)) => {
-            service.blocks().unblock(who).await?;
-            "unblockKey"
-        }
-        (false, Blocked::Addresses(_)) => {
-            service.blocks().unblock(who).await?;
-            "unblockAddresses"
-        }
+        Some(note)
+    } else {
+        None
     };
     // A key is a secret of nobody, but it tells who sends to whom: it stays out of logs.
     let subject = match who {
         Blocked::Key(key) => service.key_handle(&key),
         Blocked::Addresses(range) => range.to_string(),
     };
-    site.admin
-        .audit
-        .note(&caller, action, &subject, service.wall_clock());
+    audited(site, &caller, action, &subject, |site| async move {
+        let (service, blocks) = (&site.service, site.service.blocks());
+        match note {
+            Some(note) => blocks.block(who, &note, service.wall_clock()).await,
+            None => blocks.unblock(who).await,
+        }
+    })
+    .await?;
     Ok(done())
 }
 

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::audit::audited;
 use super::{Request, done, json_reply};
 use crate::broadcasts::Label;
 use crate::error::Error;
@@ -38,20 +39,21 @@ pub(super) async fn resource(request: Request<'_, impl Content>, id: &str) -> Re
     let id = percent_decode_str(id).decode_utf8();
     let id = id.ok().and_then(|id| Label::new(&id));
     let id = id.ok_or(Error::BroadcastId)?;
-    let service = &site.service;
-    let action = if *method == Method::PUT {
+    let (action, version) = if *method == Method::PUT {
         let Version { version } = request.read().await?;
         let version = Label::new(&version).ok_or(Error::BroadcastVersion)?;
-        service.set_broadcast(id.clone(), Some(version)).await?;
-        "setBroadcast"
+        ("setBroadcast", Some(version))
     } else {
-        if !service.set_broadcast(id.clone(), None).await? {
-            return Err(Error::NoBroadcast);
-        }
-        "removeBroadcast"
+        ("removeBroadcast", None)
     };
-    site.admin
-        .audit
-        .note(&caller, action, id.as_str(), service.wall_clock());
+    let subject = id.as_str().to_owned();
+    audited(site, &caller, action, &subject, |site| async move {
+        let is_removal = version.is_none();
+        match site.service.set_broadcast(id, version).await? {
+            false if is_removal => Err(Error::NoBroadcast),
+            _ => Ok(()),
+        }
+    })
+    .await?;
     Ok(done())
 }

@@ -5,6 +5,7 @@ use bugle_protocol::{ChannelId, PublicKey, PushEndpoint};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::audit::audited;
 use super::{AdminError, Request, json_reply};
 use crate::error::Error;
 use crate::http::Reply;
@@ -62,11 +63,11 @@ pub(super) async fn remove(request: Request<'_, impl Content>) -> Result<Reply, 
     let Asked { subject } = request.read().await?;
     let uaid = service.find(bounded(&subject)?).await?.uaid();
     service.user_agent(uaid).await?;
-    let ended = service.drop_user_agent(uaid).await?;
     let handle = service.handle(uaid);
-    site.admin
-        .audit
-        .note(&caller, "dropUserAgent", &handle, service.wall_clock());
+    let ended = audited(site, &caller, "dropUserAgent", &handle, |site| async move {
+        site.service.drop_user_agent(uaid).await
+    })
+    .await?;
     Ok(json_reply(
         &json!({ "handle": handle, "subscriptions": ended }),
     ))
@@ -86,11 +87,18 @@ pub(super) async fn remove_subscription(
         (Named::UserAgent(uaid), Some(Ok(channel))) => (uaid, channel, None),
         _ => return Err(AdminError::Channel.into()),
     };
-    service.drop_subscription(uaid, channel, life).await?;
     let handle = service.handle(uaid);
-    site.admin
-        .audit
-        .note(&caller, "dropSubscription", &handle, service.wall_clock());
+    audited(
+        site,
+        &caller,
+        "dropSubscription",
+        &handle,
+        |site| async move {
+            let service = &site.service;
+            service.drop_subscription(uaid, channel, life).await
+        },
+    )
+    .await?;
     Ok(json_reply(&json!({ "handle": handle, "subscriptions": 1 })))
 }
 
@@ -101,11 +109,11 @@ pub(super) async fn remove_receipts(request: Request<'_, impl Content>) -> Resul
     let service = &site.service;
     let Asked { subject } = request.read().await?;
     let id = service.find_receipts(bounded(&subject)?).await?;
-    service.drop_receipts(id).await?;
     let handle = service.receipts_handle(id);
-    site.admin
-        .audit
-        .note(&caller, "dropReceipts", &handle, service.wall_clock());
+    audited(site, &caller, "dropReceipts", &handle, |site| async move {
+        site.service.drop_receipts(id).await
+    })
+    .await?;
     Ok(json_reply(&json!({ "handle": handle })))
 }
 
@@ -116,11 +124,11 @@ pub(super) async fn remove_signed(request: Request<'_, impl Content>) -> Result<
     let service = &site.service;
     let Asked { subject } = request.read().await?;
     let key = service.find_key(bounded(&subject)?).await?;
-    let messages = service.drop_signed(key).await?;
     let handle = service.key_handle(&key);
-    site.admin
-        .audit
-        .note(&caller, "dropMessages", &handle, service.wall_clock());
+    let messages = audited(site, &caller, "dropMessages", &handle, |site| async move {
+        site.service.drop_signed(key).await
+    })
+    .await?;
     Ok(json_reply(
         &json!({ "handle": handle, "messages": messages }),
     ))

@@ -1,5 +1,6 @@
 //! The message resource, `/message/{token}` (RFC 8030 §5, §6.2, A-6).
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bugle_protocol::headers::{CRYPTO_KEY, ENCRYPTION};
@@ -18,14 +19,17 @@ pub(super) const METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 /// Answers a request to a message resource. To know its URL is to be allowed
 /// to read and to withdraw the message (RFC 8030 §8.3).
 pub(super) async fn resource(
-    site: &Site,
+    site: &Arc<Site>,
     parts: &request::Parts,
     token: &str,
 ) -> Result<Reply, Error> {
     match parts.method {
         Method::GET | Method::HEAD => Ok(shown(site.service.message(token).await?)),
         Method::DELETE => {
-            site.service.withdraw(token).await?;
+            let (withdrawing, token) = (Arc::clone(site), token.to_owned());
+            // Its receipt is not to be lost between memory and store.
+            site.finish(async move { withdrawing.service.withdraw(&token).await })
+                .await?;
             Ok(empty(StatusCode::NO_CONTENT))
         }
         Method::OPTIONS => Ok(options(METHODS)),

@@ -15,6 +15,7 @@ use http::header::{
 use http::{Response, StatusCode, request};
 use http_body_util::Full;
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use crate::admin::access::Remote;
 use crate::admin::{self, Admin, AdminError};
@@ -97,6 +98,8 @@ pub struct Site {
     pub connections: Arc<Pool>,
     /// The places of requests and user agents.
     places: Places,
+    /// What goes on when its client hangs up.
+    effects: TaskTracker,
 }
 
 /// The most header fields of a request over HTTP/2: as many as hyper reads of one
@@ -132,6 +135,7 @@ impl Site {
             mistakes,
             connections,
             places,
+            effects: TaskTracker::new(),
         }
     }
 
@@ -152,6 +156,25 @@ impl Site {
             share(&mut reply, methods);
         }
         reply
+    }
+
+    /// Runs an effect to its end, in a task of its own: over HTTP/1.1 a client
+    /// that hangs up ends its request, which must not stop an effect half-way.
+    ///
+    /// # Errors
+    /// What the effect says; [`Error::Unavailable`] when it panics.
+    pub async fn finish<T: Send + 'static>(
+        &self,
+        effect: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let task = self.effects.spawn(effect);
+        task.await.unwrap_or(Err(Error::Unavailable))
+    }
+
+    /// Waits until all effects have come to their end.
+    pub async fn finished(&self) {
+        self.effects.close();
+        self.effects.wait().await;
     }
 
     /// Counts a refusal and says it.

@@ -35,10 +35,21 @@ const OPTIONS: &str = "application/webpush-options+json";
 
 /// Which resource is asked for, by its token.
 #[derive(Clone, Copy)]
-pub(super) enum Held<'t> {
-    Subscription(&'t str),
-    Set(&'t str),
-    Receipts(&'t str),
+pub(super) enum Held<T> {
+    Subscription(T),
+    Set(T),
+    Receipts(T),
+}
+
+impl Held<&str> {
+    /// The same, for a task of its own.
+    fn owned(self) -> Held<String> {
+        match self {
+            Held::Subscription(token) => Held::Subscription(token.to_owned()),
+            Held::Set(token) => Held::Set(token.to_owned()),
+            Held::Receipts(token) => Held::Receipts(token.to_owned()),
+        }
+    }
 }
 
 /// Answers a request to the push service resource.
@@ -131,21 +142,27 @@ pub(super) async fn held(
     site: &Arc<Site>,
     address: IpAddr,
     parts: &request::Parts,
-    resource: Held<'_>,
+    resource: Held<&str>,
 ) -> Result<Answer, Error> {
     // Receipts are application servers'.
     if !matches!(resource, Held::Receipts(_)) {
         site.admission.check_address(address)?;
     }
-    let service = &site.service;
     match (&parts.method, resource) {
         (&Method::GET | &Method::HEAD, resource) => monitor(site, address, parts, resource).await,
         (&Method::DELETE, resource) => {
-            match resource {
-                Held::Subscription(token) => service.end_subscription(token, address).await?,
-                Held::Set(token) => service.end_set(token, address).await?,
-                Held::Receipts(token) => service.end_receipts(token).await?,
-            }
+            let ending = Arc::clone(site);
+            let resource = resource.owned();
+            // A set is not to be left half ended.
+            site.finish(async move {
+                let service = &ending.service;
+                match resource {
+                    Held::Subscription(token) => service.end_subscription(&token, address).await,
+                    Held::Set(token) => service.end_set(&token, address).await,
+                    Held::Receipts(token) => service.end_receipts(&token).await,
+                }
+            })
+            .await?;
             Ok(Answer::Reply(empty(StatusCode::NO_CONTENT)))
         }
         (&Method::OPTIONS, _) => Ok(Answer::Reply(options(METHODS))),
@@ -161,7 +178,7 @@ async fn monitor(
     site: &Arc<Site>,
     address: IpAddr,
     parts: &request::Parts,
-    resource: Held<'_>,
+    resource: Held<&str>,
 ) -> Result<Answer, Error> {
     let (service, headers) = (&site.service, &parts.headers);
     let mut filter = Filter {

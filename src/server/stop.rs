@@ -133,6 +133,9 @@ pub(super) async fn stop(site: &Arc<Site>, public: Crowd, admin: Crowd) {
     if cut > 0 {
         tracing::warn!(connections = cut, "server.drain is over: they are cut");
     }
+    if timeout(LAST_LOOKS, site.finished()).await.is_err() {
+        tracing::warn!("a change that a client has left is not finished");
+    }
     if site.service.flush().await.is_err() {
         tracing::error!("the store could not be made durable");
     }

@@ -219,6 +219,7 @@ async fn changes_are_in_the_audit_log() {
         "peer": "127.0.0.1",
         "action": "setBroadcast",
         "subject": "a/b",
+        "outcome": "done",
     });
     assert_eq!(audit["entries"], json!([expected]));
 }

@@ -15,7 +15,7 @@ use crate::support::held::{Events, Held};
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::subscriber::Subscription;
-use crate::support::user_agent::{CHANNEL, UserAgent};
+use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
 const STORED: &str = "bugle_stored_messages";
 const SUBSCRIPTIONS: &str = "bugle_subscriptions";
@@ -149,4 +149,80 @@ async fn a_broadcast_of_an_operator_who_hangs_up_is_announced() {
     disk.fails(Fault::None, Fault::None);
     let news = json!({ "messageType": "broadcast", "broadcasts": { "settings": "2" } });
     assert_eq!(user_agent.hear().await, news);
+}
+
+/// The newest entries of the audit log, as action and outcome.
+async fn audited(server: &Server) -> Vec<(String, String)> {
+    let log = server.look("audit").await;
+    let entries = log["entries"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    entries
+        .map(|entry| (text(&entry["action"]), text(&entry["outcome"])))
+        .collect()
+}
+
+/// Waits until the newest entry says that an action has this outcome.
+async fn await_audit(server: &Server, action: &str, outcome: &str) {
+    let newest = (action.to_owned(), outcome.to_owned());
+    let noted = async {
+        while audited(server).await.first() != Some(&newest) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let noted = timeout(Duration::from_secs(30), noted).await;
+    let found = audited(server).await;
+    assert!(noted.is_ok(), "{newest:?} is not the newest of {found:?}");
+}
+
+#[tokio::test]
+async fn a_drop_by_an_operator_who_hangs_up_is_finished_and_audited() {
+    needs_ours!("its disk");
+    let (disk, server) = scene().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    for channel in [CHANNEL, CHANNEL_2] {
+        user_agent.register(channel, None).await;
+    }
+    disk.fails(Fault::None, Fault::Stall);
+    let subject = json!({ "subject": user_agent.uaid });
+    let operator = Rude::operate(&server, "POST", "user-agents/drop", &subject).await;
+    server.await_metric(SUBSCRIPTIONS, 1.0).await;
+    await_audit(&server, "dropUserAgent", "asked").await;
+    operator.hang_up();
+    noticed(&server).await;
+    disk.fails(Fault::None, Fault::None);
+    await_audit(&server, "dropUserAgent", "done").await;
+    assert_eq!(server.metric(SUBSCRIPTIONS).await, 0.0);
+    user_agent.closed().await;
+}
+
+#[tokio::test]
+async fn a_block_by_an_operator_who_hangs_up_is_in_force_and_audited() {
+    needs_ours!("its disk");
+    let (disk, server) = scene().await;
+    disk.fails(Fault::None, Fault::Stall);
+    let path = "blocks/addresses/192.0.2.0%2F24";
+    let operator = Rude::operate(&server, "PUT", path, &json!({ "note": "" })).await;
+    await_audit(&server, "blockAddresses", "asked").await;
+    operator.hang_up();
+    noticed(&server).await;
+    disk.fails(Fault::None, Fault::None);
+    await_audit(&server, "blockAddresses", "done").await;
+    // The next change keeps it.
+    let other = "blocks/addresses/198.51.100.0%2F24";
+    let reply = server.operate("PUT", other, &json!({ "note": "" })).await;
+    assert_eq!(reply.status, 204);
+    let blocks = server.look("blocks").await;
+    assert_eq!(blocks["addresses"].as_array().unwrap().len(), 2, "{blocks}");
+}
+
+#[tokio::test]
+async fn a_change_that_fails_is_audited_as_failed() {
+    needs_ours!("its admin listener");
+    let server = Server::start().await;
+    let reply = server
+        .operate("DELETE", "blocks/addresses/192.0.2.0%2F24", &Value::Null)
+        .await;
+    assert_eq!(reply.status, 404);
+    let expected = ("unblockAddresses".to_owned(), "failed".to_owned());
+    assert_eq!(audited(&server).await, [expected]);
 }

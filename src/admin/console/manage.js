@@ -75,10 +75,10 @@ function showBroadcasts({ broadcasts }, attempt, isAllowed) {
 }
 
 function showAudit({ entries }) {
-  const rows = entries.map(({ at, role, peer, action, subject }) =>
-    element("tr", {}, ...[moment(at), `${role}, ${peer}`, action, subject].map((text) => element("td", {}, text))),
+  const rows = entries.map(({ at, role, peer, action, subject, outcome }) =>
+    element("tr", {}, ...[moment(at), `${role}, ${peer}`, action, subject, outcome].map((text) => element("td", {}, text))),
   );
-  const none = element("tr", {}, element("td", { colSpan: 4 }, "Nothing was changed since the start."));
+  const none = element("tr", {}, element("td", { colSpan: 5 }, "Nothing was changed since the start."));
   $("audit").replaceChildren(...(rows.length ? rows : [none]));
 }
 

@@ -216,12 +216,13 @@ pub(super) fn audit(answer: &Value) -> String {
     for entry in list(&answer["entries"]) {
         let _ = writeln!(
             page,
-            "{}  {}  {}  {} {}",
+            "{}  {}  {}  {} {}  {}",
             time(&entry["at"]),
             text(&entry["peer"]),
             text(&entry["role"]),
             text(&entry["action"]),
-            text(&entry["subject"])
+            text(&entry["subject"]),
+            text(&entry["outcome"])
         );
     }
     if page.is_empty() {
