@@ -51,9 +51,9 @@ pub struct PushService {
     public_url: PublicUrl,
     config: Config,
     compat: Compat,
-    time: ServiceClock,
+    time: Arc<ServiceClock>,
     metrics: Metrics,
-    trace: Trace,
+    trace: Arc<Trace>,
     traces: Traces,
     blocks: Blocks,
 }
@@ -81,7 +81,7 @@ impl PushService {
         let live = Live::new(config.limits.live_receipts);
         let subscribers = Subscribers::new(config.limits.subscriptions);
         let metrics = Metrics::new(&config.limits);
-        let trace = Trace::new(config.trace.messages, time.now());
+        let trace = Arc::new(Trace::new(config.trace.messages, time.now()));
         Self {
             store,
             wakes,
@@ -93,7 +93,7 @@ impl PushService {
             public_url,
             config,
             compat,
-            time,
+            time: Arc::new(time),
             metrics,
             trace,
             traces,

@@ -48,7 +48,8 @@ impl PushService {
         Ok((uaid, self.clients.register(reader)))
     }
 
-    /// The next messages of a log, after `after`, that pass the filter.
+    /// The next messages of a log, after `after`, that pass the filter, for a
+    /// connection that sends them now: they count as given out.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -60,11 +61,14 @@ impl PushService {
         batch: Batch,
     ) -> Result<Vec<PushMessage>, Error> {
         let pending = self.store.pending(uaid, after, filter, batch, self.now());
-        self.stored(pending.await)
+        let pending = self.stored(pending.await)?;
+        for message in pending.iter().filter(|it| it.receipt.is_some()) {
+            self.store.give_out(message.id);
+        }
+        Ok(pending)
     }
 
-    /// Whether a reader would find nothing now. What it would find counts as
-    /// given out.
+    /// Whether a reader would find nothing now. Nothing counts as given out.
     ///
     /// # Errors
     /// [`Error::NotFound`] when a receipt subscription has ended;
@@ -76,8 +80,9 @@ impl PushService {
         };
         match reader {
             Reader::UserAgent(uaid) | Reader::Channel(uaid, _) => {
-                let pending = self.pending(uaid, None, filter, ONE).await;
-                pending.map(|pending| pending.is_empty())
+                let now = self.now();
+                let pending = self.store.pending(uaid, None, filter, ONE, now).await;
+                self.stored(pending).map(|pending| pending.is_empty())
             }
             Reader::Receipts(id) => {
                 let receipts = self.receipts(id, None, 1).await;

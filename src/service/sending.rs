@@ -1,6 +1,7 @@
 //! What application servers ask for (RFC 8030 §5).
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bugle_protocol::push::PushHeaders;
 use bugle_protocol::vapid::VapidError;
@@ -15,7 +16,9 @@ use super::receipts::Wish;
 use crate::addresses::network;
 use crate::error::Error;
 use crate::failures::Checks;
-use crate::store::{NewMessage, Origin, ReceiptStatus, Removal, StoreError, Subscription};
+use crate::store::{
+    NewMessage, OnAccepted, Origin, ReceiptStatus, Removal, StoreError, Subscription,
+};
 use crate::telemetry::traces::Accept;
 use crate::trace::Event;
 use crate::verifier::Sender;
@@ -133,18 +136,12 @@ impl PushService {
         let uaid = subscription.uaid;
         // Only a message that nothing will keep is worth a second copy.
         let live = (ttl == Ttl::ZERO).then(|| message.clone());
-        let traced = self.trace.begin(uaid, &message, origin.key.as_ref());
+        let on_accepted = self.on_accepted(uaid, &message, span);
         let handed = Instant::now();
-        let id = self.append(uaid, message).await?;
-        if let Some(traced) = traced {
-            self.trace.accepted(traced, id, self.now());
-        }
+        let id = self.append(uaid, message, on_accepted).await?;
         let accepted = Instant::now();
-        if let Some(span) = span {
-            if live.is_none() {
-                span.stored(handed, accepted);
-            }
-            span.follow(id, accepted);
+        if let Some(span) = span.filter(|_| live.is_none()) {
+            span.stored(handed, accepted);
         }
         match live {
             // The store has woken its connection.
@@ -162,8 +159,38 @@ impl PushService {
         })
     }
 
-    async fn append(&self, uaid: Uaid, message: NewMessage) -> Result<MessageId, Error> {
-        match self.store.append(uaid, message).await {
+    /// What notes that a message is accepted, for operators who follow it. The
+    /// store calls it, since the sender may have hung up by then.
+    fn on_accepted(
+        &self,
+        uaid: Uaid,
+        message: &NewMessage,
+        span: Option<&Accept>,
+    ) -> Option<OnAccepted> {
+        let key = message.origin.key.as_ref();
+        let traced = self.trace.begin(uaid, message, key);
+        let follow = span.map(Accept::follower);
+        if traced.is_none() && follow.is_none() {
+            return None;
+        }
+        let (trace, time) = (Arc::clone(&self.trace), Arc::clone(&self.time));
+        Some(Box::new(move |id| {
+            if let Some(traced) = traced {
+                trace.accepted(traced, id, time.now());
+            }
+            if let Some(follow) = follow {
+                follow(id, Instant::now());
+            }
+        }))
+    }
+
+    async fn append(
+        &self,
+        uaid: Uaid,
+        message: NewMessage,
+        accepted: Option<OnAccepted>,
+    ) -> Result<MessageId, Error> {
+        match self.store.append_with(uaid, message, accepted).await {
             Err(StoreError::NoSubscription) => Err(self.gone()),
             Err(StoreError::NoReceiptSubscription) => Err(Error::Receipts),
             appended => self.stored(appended),

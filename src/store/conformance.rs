@@ -267,6 +267,13 @@ async fn pending(store: &Arc<dyn Store>, ua: u8) -> Vec<PushMessage> {
         .unwrap()
 }
 
+/// Hands out all that is pending.
+async fn given_out(store: &Arc<dyn Store>, ua: u8) -> Vec<MessageId> {
+    let ids = pending_ids(store, ua).await;
+    ids.iter().for_each(|id| store.give_out(*id));
+    ids
+}
+
 async fn pending_ids(store: &Arc<dyn Store>, ua: u8) -> Vec<MessageId> {
     pending(store, ua).await.iter().map(|m| m.id).collect()
 }

@@ -181,7 +181,7 @@ impl MemoryStore {
         batch: Batch,
         now: UnixTime,
     ) -> Vec<PushMessage> {
-        let mut state = self.state();
+        let state = self.state();
         let only = match filter.channel.map(|c| state.subscription(uaid, c)) {
             Some(None) => return Vec::new(),
             only => only.flatten().map(|subscription| subscription.id),
@@ -189,11 +189,7 @@ impl MemoryStore {
         let filter = (filter.min_urgency, only);
         let entries = state.index.after(uaid, after, filter, batch, now);
         let messages = entries.filter_map(|entry| state.messages.get(&entry.id));
-        let messages: Vec<_> = messages.cloned().collect();
-        for message in &messages {
-            state.index.give_out(message.id);
-        }
-        messages
+        messages.cloned().collect()
     }
 
     /// Removes messages that are there, and leaves their receipts.

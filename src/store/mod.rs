@@ -35,7 +35,7 @@ use bugle_protocol::{
 
 pub use self::days::{Sweep, Unused};
 pub use self::error::StoreError;
-pub use self::event::{Event, Listener, Readers};
+pub use self::event::{Event, Listener, OnAccepted, Readers};
 pub use self::full::{Full, Whose};
 #[allow(unused_imports, reason = "part of what Store::largest gives")]
 pub use self::holders::Holder;
@@ -256,10 +256,24 @@ pub trait Store: Send + Sync + 'static {
         &self,
         uaid: Uaid,
         message: NewMessage,
+    ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
+        self.append_with(uaid, message, None)
+    }
+
+    /// The same, and calls `accepted` with the id: before the
+    /// [listener](Listener) is told, so before any reader is woken. It is called
+    /// also when the future has been dropped meanwhile and the message is
+    /// stored; never when it is not.
+    fn append_with(
+        &self,
+        uaid: Uaid,
+        message: NewMessage,
+        accepted: Option<OnAccepted>,
     ) -> BoxFuture<'_, Result<MessageId, StoreError>>;
 
     /// The messages of a log with ids above `after` that pass the filter, in the
-    /// order of ids, none of them expired at `now`. They count as given out.
+    /// order of ids, none of them expired at `now`. A read alone does not count
+    /// as [given out](Store::give_out).
     fn pending(
         &self,
         uaid: Uaid,
@@ -269,7 +283,12 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>>;
 
-    /// How much a log holds. Reads none of it: nothing counts as given out.
+    /// Notes that a message is handed to a connection of its user agent, which
+    /// decides two of its receipts ([`Removal`]). Kept in memory alone; of a
+    /// message that leaves no receipt there is nothing to note.
+    fn give_out(&self, id: MessageId);
+
+    /// How much a log holds. Reads none of it.
     fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>>;
 
     /// One message of a log, unless it has expired at `now`.

@@ -47,7 +47,7 @@ use self::engine::{Engine, Lasting};
 use self::keeper::Keeper;
 use self::space::Space;
 use super::days::{Sweep, Unused};
-use super::event::{Listener, News, Notifier, Readers};
+use super::event::{Listener, News, Notifier, OnAccepted, Readers};
 use super::receipt_logs::Settled;
 use super::{
     Backlog, Batch, BoxFuture, Expired, Filter, Largest, NewMessage, Origin, Receipt, ReceiptId,
@@ -142,6 +142,15 @@ impl Store for SledStore {
         Box::pin(async move { self.engine()?.durable_subscription(uaid, channel) })
     }
 
+    fn give_out(&self, id: MessageId) {
+        // What cannot be noted counts as before: the engine is being replaced.
+        if let Ok(engine) = self.engine()
+            && let Ok(mut state) = engine.state()
+        {
+            state.index.give_out(id);
+        }
+    }
+
     fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
         Box::pin(async move { Ok(self.engine()?.state()?.index.backlog(uaid)) })
     }
@@ -201,12 +210,16 @@ impl Store for SledStore {
         })
     }
 
-    fn append(
+    fn append_with(
         &self,
         uaid: Uaid,
         message: NewMessage,
+        accepted: Option<OnAccepted>,
     ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
-        Box::pin(async move { self.engine()?.append_message(uaid, message).await })
+        Box::pin(async move {
+            let engine = self.engine()?;
+            engine.append_message(uaid, message, accepted).await
+        })
     }
 
     fn pending(

@@ -217,16 +217,18 @@ impl Accept {
         self.sent.span(&self.parent, "store", (handed, stored), []);
     }
 
-    /// The message was accepted under this id; what becomes of it belongs to
-    /// the trace. Call it before its connection is woken.
-    pub fn follow(&self, id: MessageId, accepted: Instant) {
-        let parent = self.parent.clone();
-        let followed = Followed {
-            parent,
-            accepted,
-            written: None,
-        };
-        self.sent.followed.insert(id, followed);
+    /// What is to be called when the message is accepted, and before its
+    /// connection is woken: what becomes of it belongs to the trace.
+    pub fn follower(&self) -> impl FnOnce(MessageId, Instant) + Send + use<> {
+        let (sent, parent) = (Arc::clone(&self.sent), self.parent.clone());
+        move |id, accepted| {
+            let followed = Followed {
+                parent,
+                accepted,
+                written: None,
+            };
+            sent.followed.insert(id, followed);
+        }
     }
 
     /// The push is answered.

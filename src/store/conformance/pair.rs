@@ -69,7 +69,11 @@ impl Pair {
                 let (expected_after, after) = after.unzip();
                 let expected = memory.pending(uaid(ua), expected_after, filter, batch, now);
                 let read = sled.pending(uaid(ua), after, filter, batch, now).await;
-                assert_eq!(read, self.translated(expected.await.unwrap()));
+                let expected = expected.await.unwrap();
+                expected.iter().for_each(|it| memory.give_out(it.id));
+                let read = read.unwrap();
+                read.iter().for_each(|it| sled.give_out(it.id));
+                assert_eq!(Ok(read), self.translated(expected));
             }
             Step::Remove { which, why, now } => {
                 if let Some(known) = self.known(which) {

@@ -9,7 +9,7 @@ use bugle_protocol::{
 
 use super::{LOOKED_AT, MemoryStore};
 use crate::broadcasts::{Broadcasts, Label};
-use crate::store::event::{Event, News, Readers};
+use crate::store::event::{Event, News, OnAccepted, Readers};
 use crate::store::receipt_logs::Settled;
 use crate::store::{
     Backlog, Batch, BoxFuture, Expired, Filter, Holder, Largest, NewMessage, Origin, Receipt,
@@ -35,6 +35,10 @@ impl Store for MemoryStore {
         channel: ChannelId,
     ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
         Box::pin(async move { Ok(self.state().subscription(uaid, channel).cloned()) })
+    }
+
+    fn give_out(&self, id: MessageId) {
+        self.state().index.give_out(id);
     }
 
     fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
@@ -76,18 +80,21 @@ impl Store for MemoryStore {
         })
     }
 
-    fn append(
+    fn append_with(
         &self,
         uaid: Uaid,
         message: NewMessage,
+        accepted: Option<OnAccepted>,
     ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
         Box::pin(async move {
             let channel = message.channel;
             let is_stored = message.is_stored();
             let id = self.append_message(uaid, message)?;
-            if is_stored {
-                self.notifier.tell(Event::Message { uaid, channel }.into());
-            }
+            let stored = is_stored.then_some(Event::Message { uaid, channel });
+            self.notifier.tell(News {
+                accepted: accepted.map(|accepted| (id, accepted)),
+                events: Vec::from_iter(stored),
+            });
             Ok(id)
         })
     }

@@ -188,9 +188,15 @@ impl Engine {
     /// Ends a sync that waits for a write which has failed: the engine notes
     /// such a failure, but wakes only who asks again.
     pub(super) fn end_failed_waits(&self) {
-        if self.db.context.global_error().is_err() {
-            // Says again what has failed.
-            let _ = self.tree.flush();
+        // The engine may panic in a flush that fails: it has failed anyway.
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            if self.db.context.global_error().is_err() {
+                // Says again what has failed.
+                let _ = self.tree.flush();
+            }
+        }));
+        if ended.is_err() {
+            self.committer.fail(&"the engine panicked in a flush");
         }
     }
 

@@ -7,7 +7,7 @@ use super::commit::Room;
 use super::engine::{Engine, State};
 use super::keys::{IDS_KEY, message_key, part_keys};
 use super::record::{PART, decode_message, encode, encode_message, read_message};
-use crate::store::event::{Event, News};
+use crate::store::event::{Event, News, OnAccepted};
 use crate::store::{Batch, Filter, Largest, NewMessage, StoreError};
 
 impl Engine {
@@ -15,6 +15,7 @@ impl Engine {
         &self,
         uaid: Uaid,
         message: NewMessage,
+        accepted: Option<OnAccepted>,
     ) -> Result<MessageId, StoreError> {
         let (place, record) = if message.is_stored() {
             self.space.admit()?;
@@ -28,12 +29,20 @@ impl Engine {
             if let Some((id, noted)) = self.apply_append(uaid, &message, &record)? {
                 let is_changed = keys > 0 || noted.is_some();
                 noted.into_iter().for_each(|noted| room.merge(noted));
+                let channel = message.channel;
+                let mut news = News {
+                    accepted: accepted.map(|accepted| (id, accepted)),
+                    events: Vec::new(),
+                };
                 if let Some(place) = place {
-                    let channel = message.channel;
-                    let news = Event::Message { uaid, channel }.into();
+                    news.events.push(Event::Message { uaid, channel });
                     self.committer.commit(place, Some(room), news).await?;
-                } else if is_changed {
-                    self.committer.commit_later(Some(room));
+                } else {
+                    // Nothing waits from here on: whoever offers it is not cancelled.
+                    if is_changed {
+                        self.committer.commit_later(Some(room));
+                    }
+                    self.notifier.tell(news);
                 }
                 return Ok(id);
             }
@@ -103,7 +112,7 @@ impl Engine {
         now: UnixTime,
     ) -> Result<Vec<PushMessage>, StoreError> {
         loop {
-            let entries = self.give_out(uaid, after, filter, batch, now)?;
+            let entries = self.next_entries(uaid, after, filter, batch, now)?;
             let mut messages = Vec::with_capacity(entries.len());
             for (id, parts) in &entries {
                 messages.extend(self.read_one(uaid, *id, *parts)?);
@@ -117,8 +126,8 @@ impl Engine {
         }
     }
 
-    /// The next entries of a log, which now count as given out.
-    fn give_out(
+    /// The next entries of a log, each with the number of its parts.
+    fn next_entries(
         &self,
         uaid: Uaid,
         after: Option<MessageId>,
@@ -126,7 +135,7 @@ impl Engine {
         batch: Batch,
         now: UnixTime,
     ) -> Result<Vec<(MessageId, u16)>, StoreError> {
-        let mut state = self.state()?;
+        let state = self.state()?;
         let only = match filter.channel {
             Some(channel) => match self.read_subscription(uaid, channel)? {
                 None => return Ok(Vec::new()),
@@ -136,11 +145,7 @@ impl Engine {
         };
         let filter = (filter.min_urgency, only);
         let entries = state.index.after(uaid, after, filter, batch, now);
-        let entries: Vec<_> = entries.map(|entry| (entry.id, entry.parts)).collect();
-        for (id, _) in &entries {
-            state.index.give_out(*id);
-        }
-        Ok(entries)
+        Ok(entries.map(|entry| (entry.id, entry.parts)).collect())
     }
 
     /// `None` when the message was removed meanwhile, or is set aside now.
@@ -152,7 +157,8 @@ impl Engine {
     ) -> Result<Option<PushMessage>, StoreError> {
         let key = message_key(uaid, id);
         let decoded = |record: Option<Vec<u8>>| decode_message(&record?).ok();
-        if let Some(message) = decoded(read_message(&self.tree, key, parts)?) {
+        let record = self.reading(|tree| read_message(tree, key, parts))?;
+        if let Some(message) = decoded(record) {
             return Ok(Some(message.with_id(id)));
         }
         let mut state = self.state()?;
