@@ -155,6 +155,11 @@ fn session() -> Session {
         window_messages: 128,
         window_bytes: 1 << 19,
         window_patience: minute,
+        unacknowledged: 1228,
+        ack_patience: minute,
+        frame_rate: 1000,
+        frame_burst: 5000,
+        hello_bytes: 1 << 18,
     };
     Session::new(Arc::new(settings), Instant::now().into_std())
 }

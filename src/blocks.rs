@@ -147,19 +147,34 @@ impl Blocks {
     /// [`Error::Limit`] when there are too many, [`Error::Unavailable`] when
     /// the file cannot be written.
     pub async fn block(&self, who: Blocked, note: &str, now: UnixTime) -> Result<(), Error> {
+        self.block_then(who, note, now, || ()).await
+    }
+
+    /// The same, and does `then` as a part of the change, once the block is in
+    /// force.
+    ///
+    /// # Errors
+    /// As [`block`](Self::block).
+    pub async fn block_then(
+        &self,
+        who: Blocked,
+        note: &str,
+        now: UnixTime,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Error> {
         let block = Block {
             value: who.to_string(),
             note: note.to_owned(),
             since: now.as_millis(),
         };
-        self.change(move |index, most| {
+        let change = move |index: &mut Index, most| {
             index.insert(who, block);
             if index.len() > most {
                 return Err(Error::Limit(Limit::Blocks));
             }
             Ok(())
-        })
-        .await
+        };
+        self.change(change, then).await
     }
 
     /// Blocks somebody no more. As with [`block`](Self::block), the change is made
@@ -168,8 +183,8 @@ impl Blocks {
     /// # Errors
     /// [`Error::NoBlock`] when they were not blocked, [`Error::Unavailable`].
     pub async fn unblock(&self, who: Blocked) -> Result<(), Error> {
-        self.change(move |index, _| index.remove(who).ok_or(Error::NoBlock).map(drop))
-            .await
+        let change = move |index: &mut Index, _| index.remove(who).ok_or(Error::NoBlock).map(drop);
+        self.change(change, || ()).await
     }
 
     /// All of them.
@@ -180,9 +195,12 @@ impl Blocks {
     async fn change(
         &self,
         change: impl FnOnce(&mut Index, usize) -> Result<(), Error> + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
     ) -> Result<(), Error> {
         let kept = Arc::clone(&self.kept);
-        let changed = self.changes.run(move || kept.change(change));
+        let changed = self
+            .changes
+            .run(move || kept.change(change).map(|()| then()));
         changed.await.unwrap_or(Err(Error::Unavailable))
     }
 }

@@ -3,15 +3,17 @@
 //! A mailbox says *that* there is something in the log; the log says *what*.
 //! Only messages with TTL 0, which no log holds, travel through it.
 
+mod all;
+
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use bugle_protocol::session::Close;
 use bugle_protocol::{ChannelId, PushMessage, ReceiptSubscriptionId, Uaid};
 use dashmap::DashMap;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// What a connection reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,14 +30,15 @@ pub enum Reader {
 /// The readers that are connected here.
 pub struct Clients {
     connected: DashMap<Reader, Arc<Mailbox>>,
-    /// Set when all are told to end: those who come later are told at once.
+    /// Set by `close_all`; later registrations are closed immediately.
     ended: OnceLock<Close>,
     live_queue: usize,
 }
 
 /// Where a connection is told what to look at.
-#[derive(Default)]
-pub struct Mailbox {
+struct Mailbox {
+    /// Where the client of the connection is.
+    address: IpAddr,
     arrived: Notify,
     mail: Mutex<Mail>,
 }
@@ -72,16 +75,20 @@ impl Clients {
         })
     }
 
-    /// Registers a connection. An older one that reads the same is told to end
-    /// (WS-H-12).
-    pub fn register(self: &Arc<Self>, reader: Reader) -> Registration {
-        let mailbox = Arc::new(Mailbox::default());
+    /// Registers a connection of a client at `address`. An older one that reads
+    /// the same is closed (WS-H-12).
+    pub fn register(self: &Arc<Self>, reader: Reader, address: IpAddr) -> Registration {
+        let mailbox = Arc::new(Mailbox {
+            address: address.to_canonical(),
+            arrived: Notify::new(),
+            mail: Mutex::default(),
+        });
         if let Some(older) = self.connected.insert(reader, Arc::clone(&mailbox)) {
-            older.put(|mail| mail.close = Some(Close::Superseded));
+            older.close(Close::Superseded);
         }
         // Looked at after the mailbox is in, as it is set before they are told.
         if let Some(close) = self.ended.get() {
-            mailbox.put(|mail| mail.close = Some(close.clone()));
+            mailbox.close(close.clone());
         }
         Registration {
             clients: Arc::clone(self),
@@ -137,65 +144,9 @@ impl Clients {
         self.connected.contains_key(&reader)
     }
 
-    /// Tells the connection of a reader to end, if there is one.
+    /// Closes the connection of a reader, if there is one.
     pub fn close(&self, reader: Reader, close: Close) {
-        self.with(reader, |mailbox| {
-            mailbox.put(|mail| mail.close = Some(close));
-        });
-    }
-
-    /// Says to all connections that a broadcast may have another version.
-    pub fn announce(&self) {
-        for entry in &self.connected {
-            entry.value().put(|mail| mail.broadcasts = true);
-        }
-    }
-
-    /// Says to all connections that whatever they read may have changed.
-    pub fn wake_all(&self) {
-        for entry in &self.connected {
-            entry.value().put(|mail| {
-                mail.log = true;
-                mail.broadcasts = true;
-            });
-        }
-    }
-
-    /// Tells all connections to end, those that are here and those that come.
-    pub fn close_all(&self, close: &Close) {
-        // The first reason counts.
-        let _ = self.ended.set(close.clone());
-        for entry in &self.connected {
-            entry.value().put(|mail| mail.close = Some(close.clone()));
-        }
-    }
-
-    /// The same, spread evenly over `window` in the order of the registry,
-    /// which is a random one: they come back, and not all at one time. Few are
-    /// told sooner, a millisecond apart.
-    pub async fn close_within(&self, close: &Close, window: Duration) {
-        const APART: Duration = Duration::from_millis(1);
-        const STEP: Duration = Duration::from_millis(10);
-        let all: Vec<_> = self
-            .connected
-            .iter()
-            .map(|it| Arc::clone(it.value()))
-            .collect();
-        let most = APART.saturating_mul(u32::try_from(all.len()).unwrap_or(u32::MAX));
-        let steps = window.min(most).as_millis() / STEP.as_millis();
-        let at_once = all
-            .len()
-            .div_ceil(usize::try_from(steps).unwrap_or(usize::MAX).max(1));
-        for told in all.chunks(at_once.max(1)) {
-            for mailbox in told {
-                mailbox.put(|mail| mail.close = Some(close.clone()));
-            }
-            if steps > 0 {
-                sleep(STEP).await;
-            }
-        }
-        // Who has come meanwhile.
-        self.close_all(close);
+        self.with(reader, |mailbox| mailbox.close(close));
     }
 
     fn with<T>(&self, reader: Reader, tell: impl FnOnce(&Mailbox) -> T) -> Option<T> {
@@ -216,6 +167,13 @@ impl Mailbox {
         self.arrived.notify_one();
         put
     }
+
+    /// The first reason counts.
+    fn close(&self, close: Close) {
+        self.put(|mail| {
+            mail.close.get_or_insert(close);
+        });
+    }
 }
 
 impl Registration {
@@ -224,6 +182,17 @@ impl Registration {
     pub async fn mail(&self) -> Mail {
         self.mailbox.arrived.notified().await;
         std::mem::take(&mut self.mailbox.mail())
+    }
+
+    /// Where the client of the connection is.
+    pub fn address(&self) -> IpAddr {
+        self.mailbox.address
+    }
+
+    /// Whether the connection was told to end because what it reads is removed,
+    /// and has not taken that out yet.
+    pub fn is_removed(&self) -> bool {
+        self.mailbox.mail().close == Some(Close::Removed)
     }
 }
 
@@ -237,90 +206,4 @@ impl Drop for Registration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const UAID: Uaid = Uaid::from_bytes([1; 16]);
-    const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
-    const READER: Reader = Reader::UserAgent(UAID);
-
-    #[tokio::test]
-    async fn wakes_are_kept_and_melt_into_one() {
-        let clients = Clients::new(1);
-        let registration = clients.register(READER);
-        clients.wake(UAID, CHANNEL, Instant::now());
-        clients.wake(UAID, CHANNEL, Instant::now());
-        assert!(registration.mail().await.log);
-        let nothing = tokio::time::timeout(Duration::ZERO, registration.mail()).await;
-        assert!(nothing.is_err());
-    }
-
-    #[tokio::test]
-    async fn all_can_be_told_to_look_again() {
-        let clients = Clients::new(1);
-        let readers = [READER, Reader::Channel(UAID, CHANNEL)];
-        let registrations = readers.map(|reader| clients.register(reader));
-        clients.wake_all();
-        for registration in registrations {
-            let mail = registration.mail().await;
-            assert!(mail.log && mail.broadcasts);
-        }
-    }
-
-    #[tokio::test]
-    async fn the_newest_connection_wins_and_a_late_end_of_the_older_harms_nothing() {
-        let clients = Clients::new(1);
-        let older = clients.register(READER);
-        let newer = clients.register(READER);
-        assert_eq!(older.mail().await.close, Some(Close::Superseded));
-        drop(older);
-        clients.wake(UAID, CHANNEL, Instant::now());
-        assert!(newer.mail().await.log);
-        drop(newer);
-        assert!(clients.connected.is_empty());
-    }
-
-    #[tokio::test]
-    async fn who_comes_when_all_are_told_to_end_is_told_too() {
-        let clients = Clients::new(1);
-        let before = clients.register(READER);
-        clients.close_all(&Close::GoingAway);
-        let after = clients.register(Reader::Channel(UAID, CHANNEL));
-        for registration in [before, after] {
-            assert_eq!(registration.mail().await.close, Some(Close::GoingAway));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn all_are_told_to_end_spread_over_the_window() {
-        let clients = Clients::new(1);
-        let all: Vec<_> = (0..1000_u16)
-            .map(|index| {
-                let mut uaid = [0; 16];
-                uaid[..2].copy_from_slice(&index.to_be_bytes());
-                clients.register(Reader::UserAgent(Uaid::from_bytes(uaid)))
-            })
-            .collect();
-        let told = || {
-            all.iter()
-                .filter(|it| it.mailbox.mail().close.is_some())
-                .count()
-        };
-        for (window, few, half) in [(400, 25, 500), (3_600_000, 10, 500)] {
-            for registration in &all {
-                registration.mailbox.mail().close = None;
-            }
-            let closing = clients.close_within(&Close::GoingAway, Duration::from_millis(window));
-            let looking = async {
-                sleep(Duration::from_millis(5)).await;
-                assert_eq!(told(), few, "at first");
-                // The longer window is cut to a millisecond for each.
-                let middle = window.min(1000) / 2 - 10;
-                sleep(Duration::from_millis(middle)).await;
-                assert_eq!(told(), half, "in the middle");
-            };
-            tokio::join!(closing, looking);
-            assert_eq!(told(), 1000, "at the end");
-        }
-    }
-}
+mod tests;

@@ -139,6 +139,9 @@ metrics! {
     known_tokens: Counter = "vapid_tokens_known",
     /// WebSocket messages without meaning here, or pings that came too soon
     ignored: Counter = "websocket_messages_ignored",
+    /// Times that a WebSocket was left unread for a moment, because its user
+    /// agent sent more than limits.frame_rate allows
+    paused: Counter = "websockets_paused",
     /// Failures that a user agent reported after its ack (nack)
     nacks: Counter = "nacks",
     /// WebSockets closed, by close code

@@ -1,5 +1,6 @@
 //! What user agents send.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,9 @@ pub fn websocket(data: &[u8]) {
     }
 }
 
+/// How many messages one ack frame may answer.
+const TOTAL: usize = 20;
+
 /// A connection, from a script: each line is a text frame, or `+N` to let N
 /// seconds pass, or `=N` to send as many messages as there is room for, up to
 /// N, or `-N` to settle the message N.
@@ -46,10 +50,16 @@ pub fn session(data: &[u8]) {
         window_messages: 8,
         window_bytes: 4096,
         window_patience: Duration::from_secs(2),
+        unacknowledged: TOTAL,
+        ack_patience: Duration::from_secs(60),
+        frame_rate: 10,
+        frame_burst: 100,
+        hello_bytes: 4096,
     };
     let mut now = Instant::now();
     let mut session = Session::new(Arc::new(settings), now);
-    let (mut open, mut next) = (false, 0);
+    let (mut open, mut next, mut settled) = (false, 0, 0);
+    let mut sent = VecDeque::new();
     for line in String::from_utf8_lossy(data).lines() {
         let number = line.get(1..).and_then(|number| number.parse::<u16>().ok());
         match (line.as_bytes().first(), number) {
@@ -64,11 +74,19 @@ pub fn session(data: &[u8]) {
                 let room = session.room().map_or(0, |room| room.messages.min(most));
                 for _ in 0..room {
                     session.sent(MessageId::new(next), most, now);
+                    sent.push_back(now);
                     next += 1;
                 }
+                // What is sent while acknowledgements are collected fits a frame.
+                sent.retain(|at| now.duration_since(*at) < Duration::from_secs(60));
+                assert!(sent.len() <= TOTAL + settled);
             }
             (Some(b'-'), Some(id)) => {
-                session.settle(MessageId::new(id.into()), now);
+                settled += session.settle(&mut [MessageId::new(id.into())], now).len();
+            }
+            _ if session.read(line.len(), now).is_err() => {
+                assert!(!open, "after hello the rate is the only bound");
+                return;
             }
             _ => match session.receive(line, now) {
                 Ok(Command::Connect { .. }) => {

@@ -5,17 +5,27 @@
 //! It performs nothing: it gives out [`Command`]s, and is told what came of
 //! them.
 
-use std::collections::{BTreeMap, VecDeque};
+mod bucket;
+mod close;
+mod window;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::headers::Urgency;
-use crate::id::{ChannelId, MessageId, WireUaid};
-use crate::key::PublicKey;
+use crate::id::{ChannelId, IdError, MessageId, WireUaid};
+use crate::key::{KeyError, PublicKey};
 use crate::websocket::{
     AckUpdate, ClientMessage, Hello, MessageError, Register, ServerMessage, Unregister,
     UrgencyFilter,
 };
+
+use self::bucket::Bucket;
+use self::window::Window;
+
+pub use self::close::Close;
+pub use self::window::{ack_frame_bytes, acks_in};
 
 /// The times and bounds of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +45,19 @@ pub struct SessionSettings {
     /// After how long without an acknowledgement a full window is opened
     /// anew: some user agents never acknowledge (WS-N-18).
     pub window_patience: Duration,
+    /// Messages in flight over all reopened windows: as many as one `ack` frame
+    /// can answer ([`acks_in`]). At least 1.
+    pub unacknowledged: usize,
+    /// For how long a user agent may collect acknowledgements. A message that
+    /// was sent so long ago counts as in flight no more.
+    pub ack_patience: Duration,
+    /// Frames per second that are read; 0 for no limit. Each KiB counts as one
+    /// more.
+    pub frame_rate: u32,
+    /// How many of them may come at once after a time without any.
+    pub frame_burst: u32,
+    /// Bytes that may come before the end of `hello`.
+    pub hello_bytes: u32,
 }
 
 /// What the service is to do for a message that came.
@@ -64,12 +87,19 @@ pub enum Command {
         /// The application server key that the subscription is restricted to.
         key: Option<PublicKey>,
     },
+    /// Answer a `register` that cannot be read with status 400 (WS-R-2, WS-R-8).
+    RefuseSubscription {
+        /// The channel, as sent.
+        channel_id: String,
+        /// What is wrong with it.
+        why: RegisterError,
+    },
     /// Unsubscribe, then answer.
     Unsubscribe {
         /// The channel.
         channel: ChannelId,
     },
-    /// Remove these messages, and report each by [`Session::settle`].
+    /// Remove these messages, and report them by [`Session::settle`].
     Acknowledge(Vec<AckUpdate>),
     /// Send this.
     Reply(ServerMessage),
@@ -79,71 +109,15 @@ pub enum Command {
     Ignored,
 }
 
-/// Why a connection is closed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Close {
-    /// The peer closed it.
-    #[error("")]
-    Normal,
-    /// The user agent has connected again (WS-H-12).
-    #[error("superseded by a newer connection")]
-    Superseded,
-    /// What was read is removed (RFC 8030 §7.3).
-    #[error("removed")]
-    Removed,
-    /// The service stops or restarts.
-    #[error("going away")]
-    GoingAway,
-    /// A binary frame (WS-T-4).
-    #[error("binary frames have no meaning here")]
-    Binary,
-    /// A frame or message over `limits.frame_bytes`.
-    #[error("message too big")]
-    TooBig,
-    /// The frames break RFC 6455.
-    #[error("WebSocket protocol error")]
-    Framing,
-    /// The first message was not `hello`.
-    #[error("hello expected")]
-    HelloExpected,
-    /// `hello` came twice.
-    #[error("second hello")]
-    SecondHello,
-    /// A message that cannot be read.
-    #[error("{0}")]
-    Message(MessageError),
-    /// A `channelID` too long to be repeated in an answer.
-    #[error("bad channelID")]
-    ChannelId,
-    /// No `hello` in time.
-    #[error("no hello in time")]
-    HelloTimeout,
-    /// No answer to a WebSocket Ping.
-    #[error("no pong in time")]
-    PongTimeout,
-    /// The service cannot serve this connection now.
-    #[error("try again later")]
-    Unavailable,
-}
-
-impl Close {
-    /// The status code of the Close frame (RFC 6455 §7.4).
-    pub const fn code(&self) -> u16 {
-        match self {
-            Self::Normal | Self::Superseded | Self::Removed => 1000,
-            Self::GoingAway => 1001,
-            Self::Framing => 1002,
-            Self::Binary => 1003,
-            Self::TooBig => 1009,
-            Self::Unavailable => 1013,
-            Self::HelloExpected
-            | Self::SecondHello
-            | Self::Message(_)
-            | Self::ChannelId
-            | Self::HelloTimeout
-            | Self::PongTimeout => 1008,
-        }
-    }
+/// Why a `register` cannot be read. Repeats nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The `channelID` is no UUID.
+    #[error(transparent)]
+    ChannelId(#[from] IdError),
+    /// The `key` is no application server key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// What to do when a session's time has come.
@@ -169,6 +143,9 @@ pub struct Room {
 /// A `channelID` that is no UUID is repeated in the answer up to this length.
 const ECHO: usize = 64;
 
+/// How many control frames may come before `hello`. User agents send none.
+const FRAMES_BEFORE_HELLO: u8 = 16;
+
 /// One connection of one user agent.
 #[derive(Debug)]
 pub struct Session {
@@ -177,20 +154,14 @@ pub struct Session {
     /// When anything last came; before `hello`, when the connection was made.
     heard: Instant,
     pinged: bool,
+    is_paused: bool,
+    /// What has come before `hello`: control frames, and bytes.
+    frames_before_hello: u8,
+    bytes_before_hello: u32,
     /// When a ping of the protocol was last answered.
     answered_ping: Option<Instant>,
-    in_flight: VecDeque<InFlight>,
-    in_flight_bytes: usize,
-    /// When the window last moved.
-    moved: Instant,
-}
-
-/// A message that was sent and not acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct InFlight {
-    id: MessageId,
-    bytes: usize,
-    sent: Instant,
+    window: Window,
+    bucket: Bucket,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,10 +178,12 @@ impl Session {
             state: State::AwaitingHello,
             heard: now,
             pinged: false,
+            is_paused: false,
+            frames_before_hello: 0,
+            bytes_before_hello: 0,
             answered_ping: None,
-            in_flight: VecDeque::new(),
-            in_flight_bytes: 0,
-            moved: now,
+            window: Window::default(),
+            bucket: Bucket::new(now),
         }
     }
 
@@ -219,7 +192,7 @@ impl Session {
     /// # Errors
     /// When the protocol is broken, and the connection to be closed.
     pub fn receive(&mut self, text: &str, now: Instant) -> Result<Command, Close> {
-        self.heard(now);
+        self.frame(now);
         let message = match ClientMessage::parse(text) {
             Ok(message) => message,
             // WS-T-5: clients in the field send kinds that servers do not know.
@@ -231,7 +204,7 @@ impl Session {
         match (self.state, message) {
             (State::AwaitingHello, ClientMessage::Hello(hello)) => {
                 self.state = State::Open;
-                self.heard(now);
+                self.heard = now;
                 let Hello { uaid, broadcasts } = hello;
                 Ok(Command::Connect { uaid, broadcasts })
             }
@@ -252,12 +225,51 @@ impl Session {
         }
     }
 
-    /// Says that a frame came. Before `hello` it buys no time.
-    pub fn heard(&mut self, now: Instant) {
+    /// Says that a control frame came. Before `hello` it buys no time.
+    ///
+    /// # Errors
+    /// When too many come before `hello`.
+    pub fn heard(&mut self, now: Instant) -> Result<(), Close> {
+        self.frame(now);
+        if self.state == State::Open {
+            return Ok(());
+        }
+        self.frames_before_hello += 1;
+        match self.frames_before_hello > FRAMES_BEFORE_HELLO {
+            true => Err(Close::HelloExpected),
+            false => Ok(()),
+        }
+    }
+
+    fn frame(&mut self, now: Instant) {
+        self.bucket.charge(&self.settings, 1, 0, now);
         if self.state == State::Open {
             self.heard = now;
             self.pinged = false;
         }
+    }
+
+    /// Says that so many bytes were read, of whatever frames.
+    ///
+    /// # Errors
+    /// When too many come before `hello`.
+    pub fn read(&mut self, bytes: usize, now: Instant) -> Result<(), Close> {
+        self.bucket.charge(&self.settings, 0, bytes, now);
+        if self.state == State::Open {
+            return Ok(());
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.bytes_before_hello = self.bytes_before_hello.saturating_add(bytes);
+        match self.bytes_before_hello > self.settings.hello_bytes {
+            true => Err(Close::TooBig),
+            false => Ok(()),
+        }
+    }
+
+    /// Until when nothing more is to be read, because the peer sends more than
+    /// it may; `None` when it may be read now.
+    pub fn paused_until(&self, now: Instant) -> Option<Instant> {
+        self.bucket.empty_until(&self.settings, now)
     }
 
     fn ping(&mut self, now: Instant) -> Command {
@@ -272,43 +284,39 @@ impl Session {
         Command::Reply(ServerMessage::Pong)
     }
 
-    /// How much may be sent now; `None` before `hello`, and while the window is
-    /// full.
+    /// Whether reading has to pause and had not when this was last asked.
+    pub fn pause_begins(&mut self, now: Instant) -> bool {
+        let is_paused = self.paused_until(now).is_some();
+        let was_paused = std::mem::replace(&mut self.is_paused, is_paused);
+        is_paused && !was_paused
+    }
+
+    /// How much may be sent now; `None` before `hello`, and while too much is in
+    /// flight.
     pub fn room(&self) -> Option<Room> {
-        if self.state == State::AwaitingHello {
-            return None;
+        match self.state {
+            State::AwaitingHello => None,
+            State::Open => self.window.room(&self.settings),
         }
-        let messages = self
-            .settings
-            .window_messages
-            .saturating_sub(self.in_flight.len());
-        let bytes = self
-            .settings
-            .window_bytes
-            .saturating_sub(self.in_flight_bytes);
-        (messages > 0 && bytes > 0).then_some(Room { messages, bytes })
+    }
+
+    /// Whether a message that no log holds may be sent now: it need not fit the
+    /// window, and must be one that can be acknowledged.
+    pub fn may_send_live(&mut self, now: Instant) -> bool {
+        self.window.forget(&self.settings, now);
+        self.state == State::Open && self.window.total_room(&self.settings) > 0
     }
 
     /// Says that a message of `bytes` octets was sent.
     pub fn sent(&mut self, id: MessageId, bytes: usize, now: Instant) {
-        let sent = now;
-        self.in_flight.push_back(InFlight { id, bytes, sent });
-        self.in_flight_bytes += bytes;
-        self.moved = now;
+        self.window.sent(&self.settings, id, bytes, now);
     }
 
-    /// Says that a message needs no acknowledgement any more, and for how long
-    /// it was in flight; `None` when it was not.
-    pub fn settle(&mut self, id: MessageId, now: Instant) -> Option<Duration> {
-        let at = self.in_flight.iter().position(|it| it.id == id)?;
-        let InFlight { bytes, sent, .. } = self.in_flight.remove(at)?;
-        self.in_flight_bytes -= bytes;
-        self.moved = now;
-        if self.in_flight.is_empty() {
-            // Idle connections are many: give the memory back.
-            self.in_flight = VecDeque::new();
-        }
-        Some(now.duration_since(sent))
+    /// Says that messages need no acknowledgement any more, and gives for how
+    /// long each of them was in flight, in no order. Ids that are not in flight
+    /// have no effect. Sorts `ids`.
+    pub fn settle(&mut self, ids: &mut [MessageId], now: Instant) -> Vec<Duration> {
+        self.window.settle(ids, now)
     }
 
     /// When [`on_timeout`](Self::on_timeout) is to be called, unless something
@@ -320,8 +328,8 @@ impl Session {
             (State::Open, true) => self.settings.ping_interval + self.settings.pong_timeout,
         };
         let silent = self.heard + silence;
-        match (self.state, self.room()) {
-            (State::Open, None) => silent.min(self.moved + self.settings.window_patience),
+        match (self.state, self.window.reopens_at(&self.settings)) {
+            (State::Open, Some(at)) => silent.min(at),
             _ => silent,
         }
     }
@@ -336,14 +344,12 @@ impl Session {
         if self.pinged && silence >= self.settings.ping_interval + self.settings.pong_timeout {
             return Some(Timeout::Close(Close::PongTimeout));
         }
-        if self.room().is_none() && now.duration_since(self.moved) >= self.settings.window_patience
-        {
-            self.in_flight.clear();
-            self.in_flight_bytes = 0;
+        if self.window.reopen(&self.settings, now) {
             return Some(Timeout::Room);
         }
         if !self.pinged && silence >= self.settings.ping_interval {
             self.pinged = true;
+            self.window.forget(&self.settings, now);
             return Some(Timeout::Ping);
         }
         None
@@ -351,24 +357,17 @@ impl Session {
 }
 
 fn subscribe(Register { channel_id, key }: Register) -> Result<Command, Close> {
-    let refuse = |channel_id| {
-        let status = 400;
-        Command::Reply(ServerMessage::Register {
-            channel_id,
-            status,
-            push_endpoint: None,
-        })
+    let refuse = |channel_id: String, why| match channel_id.len() {
+        0..=ECHO => Ok(Command::RefuseSubscription { channel_id, why }),
+        _ => Err(Close::ChannelId),
     };
-    let Ok(channel) = channel_id.parse() else {
-        return if channel_id.len() <= ECHO {
-            Ok(refuse(channel_id))
-        } else {
-            Err(Close::ChannelId)
-        };
+    let channel = match channel_id.parse() {
+        Ok(channel) => channel,
+        Err(error) => return refuse(channel_id, RegisterError::ChannelId(error)),
     };
     match key.as_deref().map(PublicKey::from_base64url).transpose() {
         Ok(key) => Ok(Command::Subscribe { channel, key }),
-        Err(_) => Ok(refuse(channel_id)),
+        Err(error) => refuse(channel_id, error.into()),
     }
 }
 

@@ -87,7 +87,10 @@ pub struct Unregister {
 /// `broadcast_subscribe`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BroadcastSubscribe {
-    /// The broadcasts and the version of each that the user agent has.
+    /// The broadcasts and the version of each that the user agent has. What is
+    /// no such map counts as empty: nothing is answered (WS-B-1), so nothing
+    /// could say what is wrong.
+    #[serde(default, deserialize_with = "lenient_versions")]
     pub broadcasts: BTreeMap<String, String>,
 }
 
@@ -108,7 +111,9 @@ pub struct UrgencyFilter {
 /// `ack`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
-    /// One entry for each message.
+    /// One entry for each message. Those that name none are left out: a
+    /// connection that ended for one would bring all of them again.
+    #[serde(default, deserialize_with = "lenient_updates")]
     pub updates: Vec<AckUpdate>,
 }
 
@@ -265,6 +270,16 @@ fn lenient_versions<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
     Ok(lenient(from)?.unwrap_or_default())
+}
+
+fn lenient_updates<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<AckUpdate>, D::Error> {
+    let Value::Array(updates) = Value::deserialize(from)? else {
+        return Ok(Vec::new());
+    };
+    let read = updates
+        .into_iter()
+        .filter_map(|update| serde_json::from_value::<AckUpdate>(update).ok());
+    Ok(read.filter(|update| update.version.is_some()).collect())
 }
 
 fn urgency_word<S: Serializer>(min: &Option<Urgency>, to: S) -> Result<S::Ok, S::Error> {

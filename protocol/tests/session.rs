@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bugle_protocol::session::{Close, Command, Session, SessionSettings, Timeout};
+use bugle_protocol::id::IdError;
+use bugle_protocol::session::{Close, Command, RegisterError, Session, SessionSettings, Timeout};
 use bugle_protocol::websocket::{MessageError, ServerMessage};
 use bugle_protocol::{MessageId, Urgency};
 
@@ -21,6 +22,11 @@ fn settings() -> SessionSettings {
         window_messages: 2,
         window_bytes: 1000,
         window_patience: Duration::from_secs(2),
+        unacknowledged: 5,
+        ack_patience: Duration::from_secs(60),
+        frame_rate: 10,
+        frame_burst: 20,
+        hello_bytes: 1000,
     }
 }
 
@@ -176,12 +182,11 @@ fn a_19_the_urgency_is_one_of_four_words_else_status_400() {
 fn ws_r_2_a_bad_channel_is_answered_where_it_can_be_repeated() {
     let (mut session, now) = open();
     let text = r#"{"messageType":"register","channelID":"NOT-A-UUID"}"#;
-    let refusal = ServerMessage::Register {
+    let refusal = Command::RefuseSubscription {
         channel_id: "NOT-A-UUID".into(),
-        status: 400,
-        push_endpoint: None,
+        why: RegisterError::ChannelId(IdError::ChannelId),
     };
-    assert_eq!(session.receive(text, now), Ok(Command::Reply(refusal)));
+    assert_eq!(session.receive(text, now), Ok(refusal));
     let long = format!(
         r#"{{"messageType":"register","channelID":"{}"}}"#,
         "x".repeat(65)
@@ -222,9 +227,11 @@ fn ws_r_8_the_key_is_read_with_and_without_padding_and_checked() {
         &format!("\"{}A\"", &key[..86]),
         &format!("\"{key}AA\""),
     ] {
-        let Command::Reply(ServerMessage::Register { status: 400, .. }) = register(bad) else {
+        let refused = register(bad);
+        let Command::RefuseSubscription { why, .. } = refused else {
             panic!("{bad} was taken");
         };
+        assert!(matches!(why, RegisterError::Key(_)), "{bad}: {why}");
     }
 }
 
@@ -232,7 +239,7 @@ fn ws_r_8_the_key_is_read_with_and_without_padding_and_checked() {
 fn ws_n_8_acks_without_a_code_or_with_strange_fields_are_read() {
     let (mut session, now) = open();
     let text = r#"{"messageType":"ack","updates":[{"channelID":"c","version":"v","code":100},
-        {"version":"w"},{"version":7,"code":"x"}]}"#;
+        {"version":"w"},{"version":7,"code":"x"},{},7,["v"]]}"#;
     let Ok(Command::Acknowledge(updates)) = session.receive(text, now) else {
         panic!()
     };
@@ -240,10 +247,32 @@ fn ws_n_8_acks_without_a_code_or_with_strange_fields_are_read() {
         .iter()
         .map(|u| (u.version.as_deref(), u.code))
         .collect();
-    assert_eq!(
-        read,
-        [(Some("v"), Some(100)), (Some("w"), None), (None, None)]
-    );
+    assert_eq!(read, [(Some("v"), Some(100)), (Some("w"), None)]);
+}
+
+#[test]
+fn ws_n_8_ws_b_1_a_list_that_cannot_be_read_is_an_empty_one() {
+    for list in ["null", "7", r#""x""#, "{}", "[7]", r#"[{"version":null}]"#] {
+        let (mut session, now) = open();
+        let text = format!(r#"{{"messageType":"ack","updates":{list}}}"#);
+        let read = session.receive(&text, now);
+        assert_eq!(read, Ok(Command::Acknowledge(Vec::new())), "{list}");
+    }
+    for map in ["null", "7", r#""x""#, r#"["a"]"#, r#"{"a":7}"#] {
+        let (mut session, now) = open();
+        let text = format!(r#"{{"messageType":"broadcast_subscribe","broadcasts":{map}}}"#);
+        let read = session.receive(&text, now);
+        assert_eq!(
+            read,
+            Ok(Command::FollowBroadcasts(BTreeMap::new())),
+            "{map}"
+        );
+    }
+    let (mut session, now) = open();
+    let read = session.receive(r#"{"messageType":"broadcast_subscribe"}"#, now);
+    assert_eq!(read, Ok(Command::FollowBroadcasts(BTreeMap::new())));
+    let read = session.receive(r#"{"messageType":"ack"}"#, now);
+    assert_eq!(read, Ok(Command::Acknowledge(Vec::new())));
 }
 
 #[test]
@@ -261,7 +290,7 @@ fn ws_p_1_pings_are_answered_and_ws_p_2_not_too_often() {
 #[test]
 fn ws_t_7_hello_must_come_in_time_and_control_frames_buy_none() {
     let (mut session, now) = awaiting_hello();
-    session.heard(now + secs(4));
+    assert_eq!(session.heard(now + secs(4)), Ok(()));
     assert_eq!(session.next_timeout(), now + secs(5));
     assert_eq!(session.on_timeout(now + secs(4)), None);
     assert_eq!(
@@ -277,7 +306,7 @@ fn ws_t_8_a_silent_peer_is_pinged_then_closed() {
     assert_eq!(session.on_timeout(now + secs(300)), Some(Timeout::Ping));
     assert_eq!(session.next_timeout(), now + secs(310));
     assert_eq!(session.on_timeout(now + secs(309)), None);
-    session.heard(now + secs(309));
+    assert_eq!(session.heard(now + secs(309)), Ok(()));
     assert_eq!(session.on_timeout(now + secs(310)), None);
     assert_eq!(session.on_timeout(now + secs(609)), Some(Timeout::Ping));
     assert_eq!(
@@ -296,9 +325,9 @@ fn ws_n_13_the_window_closes_by_count_and_by_octets_and_opens_by_acks() {
     );
     session.sent(MessageId::new(2), 2000, now);
     assert_eq!(session.room(), None);
-    session.settle(MessageId::new(1), now);
+    session.settle(&mut [MessageId::new(1)], now);
     assert_eq!(session.room(), None, "2000 octets are still in flight");
-    session.settle(MessageId::new(2), now);
+    session.settle(&mut [MessageId::new(2)], now);
     assert_eq!(
         session.room().map(|room| (room.messages, room.bytes)),
         Some((2, 1000))
@@ -320,6 +349,6 @@ fn ws_n_18_a_user_agent_that_never_acks_goes_on_after_a_while() {
 fn an_ack_of_another_connection_does_not_widen_the_window() {
     let (mut session, now) = open();
     session.sent(MessageId::new(1), 10, now);
-    session.settle(MessageId::new(9), now);
+    session.settle(&mut [MessageId::new(9)], now);
     assert_eq!(session.room().map(|room| room.messages), Some(1));
 }

@@ -64,10 +64,9 @@ pub(super) async fn resource(
         Blocked::Addresses(range) => range.to_string(),
     };
     audited(site, &caller, action, &subject, |site| async move {
-        let (service, blocks) = (&site.service, site.service.blocks());
         match note {
-            Some(note) => blocks.block(who, &note, service.wall_clock()).await,
-            None => blocks.unblock(who).await,
+            Some(note) => site.service.block(who, &note).await,
+            None => site.service.blocks().unblock(who).await,
         }
     })
     .await?;

@@ -24,6 +24,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use bugle_protocol::session::{ack_frame_bytes, acks_in};
 use serde::{Deserialize, Serialize};
 
 pub use admission::{AdmissionConfig, Networks};
@@ -161,6 +162,14 @@ impl Config {
                 "expiry.unused is less than push.max_ttl, so that messages would end before their \
                  time: set it to as much at least, or to \"0s\"",
             ));
+        }
+        let (window, frame) = (self.user_agent.window_messages, self.limits.frame_bytes);
+        if window > acks_in(frame) {
+            return Err(ConfigError::TooManyToAcknowledge {
+                window,
+                fit: acks_in(frame),
+                needed: ack_frame_bytes(window),
+            });
         }
         Ok(())
     }

@@ -180,6 +180,9 @@ pub struct UserAgentConfig {
     /// How long a full window waits for an acknowledgement.
     #[serde(with = "duration")]
     pub window_patience: Duration,
+    /// How long a message counts as sent without an acknowledgement.
+    #[serde(with = "duration")]
+    pub ack_patience: Duration,
     /// The least time between two application pings; may be zero.
     #[serde(
         serialize_with = "duration::serialize",
@@ -242,6 +245,12 @@ pub struct Limits {
         deserialize_with = "size::deserialize::<{ 4 << 10 }, _, _>"
     )]
     pub frame_bytes: usize,
+    /// Frames per second from one user agent; 0 for no limit.
+    #[serde(deserialize_with = "count_or_zero")]
+    pub frame_rate: u32,
+    /// Frames from one user agent that may come at once.
+    #[serde(deserialize_with = "count")]
+    pub frame_burst: u32,
     /// Requests in progress on one HTTP/2 connection.
     #[serde(deserialize_with = "count")]
     pub http2_streams: u32,

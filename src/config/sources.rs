@@ -58,6 +58,20 @@ pub enum ConfigError {
     /// Settings that are each valid do not go together.
     #[error("{0}")]
     Conflict(&'static str),
+    /// A user agent may collect the acknowledgements of a whole window, and
+    /// could not send them.
+    #[error(
+        "user_agent.window_messages is {window}, but one ack frame of limits.frame_bytes holds {fit} \
+         acknowledgements: set limits.frame_bytes to {needed} or more, or lower the window"
+    )]
+    TooManyToAcknowledge {
+        /// `user_agent.window_messages`
+        window: usize,
+        /// How many can be acknowledged in one frame.
+        fit: usize,
+        /// `limits.frame_bytes` that would do, in bytes.
+        needed: usize,
+    },
 }
 
 /// One setting from outside the configuration file.

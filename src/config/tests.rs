@@ -365,3 +365,23 @@ fn what_is_unused_outlives_every_message() {
         "{error}"
     );
 }
+
+#[test]
+fn a_window_that_one_ack_frame_cannot_answer_is_refused() {
+    let window = |messages: &str, bytes: &str| {
+        from_environment(&[
+            ("BUGLE_USER_AGENT__WINDOW_MESSAGES", messages),
+            ("BUGLE_LIMITS__FRAME_BYTES", bytes),
+        ])
+    };
+    let error = window("500", "64KiB").unwrap_err();
+    for part in [
+        "user_agent.window_messages is 500",
+        "holds 409",
+        "80064 or more",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert!(window("500", "80064").is_ok());
+    assert!(window("409", "64KiB").is_ok());
+}

@@ -1,5 +1,7 @@
 //! What operators look at and end.
 
+use std::sync::Arc;
+
 use bugle_protocol::session::Close;
 use bugle_protocol::{
     ChannelId, MessageId, MessageUrl, PublicKey, PushEndpoint, SubscriptionId, SubscriptionSetUrl,
@@ -7,6 +9,7 @@ use bugle_protocol::{
 };
 
 use super::PushService;
+use crate::blocks::Blocked;
 use crate::clients::Reader;
 use crate::error::Error;
 use crate::store::{Backlog, Largest, Readers, Subscription};
@@ -111,6 +114,9 @@ impl PushService {
     /// # Errors
     /// [`Error::Unavailable`], when some may be ended.
     pub async fn drop_user_agent(&self, uaid: Uaid) -> Result<usize, Error> {
+        // First, so that a connection that goes on meanwhile registers nothing
+        // that stays.
+        self.clients.close(Reader::UserAgent(uaid), Close::Removed);
         let subscriptions = self.stored(self.store.subscriptions_of(uaid).await)?;
         let mut ended = 0;
         for it in subscriptions {
@@ -146,6 +152,25 @@ impl PushService {
     /// [`Error::Unavailable`].
     pub async fn largest(&self, most: usize) -> Result<Largest, Error> {
         self.stored(self.store.largest(most).await)
+    }
+
+    /// Blocks somebody. When this returns, the block is in force and on disk,
+    /// and the connections of user agents and readers from those addresses are
+    /// told to end. Of a key, no connection is known. All of it happens, also
+    /// when the caller does not wait for it.
+    ///
+    /// # Errors
+    /// As [`Blocks::block`](crate::blocks::Blocks::block).
+    pub async fn block(&self, who: Blocked, note: &str) -> Result<(), Error> {
+        let clients = Arc::clone(&self.clients);
+        let end = move || {
+            if let Blocked::Addresses(range) = who {
+                clients.close_addresses(&range, &Close::Blocked);
+            }
+        };
+        self.blocks
+            .block_then(who, note, self.wall_clock(), end)
+            .await
     }
 
     /// Whether a message waits for its user agent.

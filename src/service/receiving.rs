@@ -1,5 +1,7 @@
 //! What user agents receive (RFC 8030 §6; `hello`, `notification`, `ack`).
 
+use std::net::IpAddr;
+
 use bugle_protocol::websocket::AckUpdate;
 use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid, UnixTime, WireUaid};
 use tokio::time::Instant;
@@ -35,8 +37,13 @@ impl PushService {
     ///
     /// # Errors
     /// [`Error::Unavailable`]: no name is given out then (WS-H-11). Whoever is
-    /// known is served while the store can be read.
-    pub async fn connect(&self, uaid: Option<WireUaid>) -> Result<(WireUaid, Registration), Error> {
+    /// known is served while the store can be read. As
+    /// [`register`](Self::register).
+    pub async fn connect(
+        &self,
+        uaid: Option<WireUaid>,
+        address: IpAddr,
+    ) -> Result<(WireUaid, Registration), Error> {
         let uaid = match uaid {
             Some(uaid) if self.stored(self.store.connected(uaid.digest()).await)? => uaid,
             _ => {
@@ -44,8 +51,8 @@ impl PushService {
                 WireUaid::from_bytes(random())
             }
         };
-        let reader = Reader::UserAgent(uaid.digest());
-        Ok((uaid, self.clients.register(reader)))
+        let registration = self.register(Reader::UserAgent(uaid.digest()), address)?;
+        Ok((uaid, registration))
     }
 
     /// The next messages of a log, after `after`, that pass the filter, for a
@@ -91,10 +98,18 @@ impl PushService {
         }
     }
 
-    /// Registers a reader of a log; an older one of the same log is told to
-    /// end.
-    pub fn register(&self, reader: Reader) -> Registration {
-        self.clients.register(reader)
+    /// Registers a reader of a log for a client at `address`, and closes an
+    /// older one of the same log.
+    ///
+    /// # Errors
+    /// [`Error::BlockedAddress`], when the operator has blocked the address
+    /// since the client was let in.
+    pub fn register(&self, reader: Reader, address: IpAddr) -> Result<Registration, Error> {
+        self.blocks.check_address(address)?;
+        let registration = self.clients.register(reader, address);
+        // Once more: a block that was set meanwhile has not found it.
+        self.blocks.check_address(address)?;
+        Ok(registration)
     }
 
     /// The `version` of a message: the token of its URL.

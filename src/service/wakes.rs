@@ -72,12 +72,15 @@ impl Listener for Wakes {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use bugle_protocol::{ChannelId, ReceiptSubscriptionId, Uaid};
 
     use super::*;
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
     const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const RECEIPTS: ReceiptSubscriptionId = ReceiptSubscriptionId::from_bytes([3; 16]);
 
     #[tokio::test]
@@ -88,7 +91,7 @@ mod tests {
             Reader::Channel(UAID, CHANNEL),
             Reader::Receipts(RECEIPTS),
         ];
-        let [set, subscription, receipts] = readers.map(|it| wakes.clients().register(it));
+        let [set, subscription, receipts] = readers.map(|it| wakes.clients().register(it, HERE));
         let (uaid, channel) = (UAID, CHANNEL);
         wakes.changed(Event::Message { uaid, channel });
         assert!(set.mail().await.log && subscription.mail().await.log);
@@ -110,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn what_concerns_all_is_told_to_all() {
         let wakes = Wakes::new(1);
-        let reader = wakes.clients().register(Reader::UserAgent(UAID));
+        let reader = wakes.clients().register(Reader::UserAgent(UAID), HERE);
         let told = async {
             wakes.changed(Event::Broadcasts);
             let mail = reader.mail().await;

@@ -47,7 +47,8 @@ pub enum Next {
     /// Nothing for a while: a sign of life is due.
     Quiet,
     /// The end, with the status of the held GET: 200 when something was
-    /// told, 204 when not, 404 when what was read is gone.
+    /// told, 204 when not, 404 when what was read is gone, 403 when the operator
+    /// has blocked the reader.
     Ended(StatusCode),
 }
 
@@ -81,12 +82,13 @@ impl Drop for Monitor {
 }
 
 impl Monitor {
-    /// Reads the log of `reader` from the beginning, for a client at `address`. An older held GET on it is
-    /// told to end. `waits` is whether it stays once everything is told.
+    /// Reads the log of `reader` from the beginning, for a client at `address`.
+    /// An older held GET on it is told to end. `waits` is whether it stays once
+    /// everything is told.
     ///
     /// # Errors
     /// [`Error::Limit`] when too many are connected, [`Error::Share`] when too
-    /// many of them are at `address`.
+    /// many of them are at `address`; [`Error::BlockedAddress`].
     pub fn new(
         site: &Arc<Site>,
         address: IpAddr,
@@ -96,7 +98,7 @@ impl Monitor {
     ) -> Result<Self, Error> {
         // First: one that is refused is not to end another.
         let place = site.admit_user_agent(address)?;
-        let registration = site.service.register(reader);
+        let registration = site.service.register(reader, address)?;
         site.service.metrics().monitors.inc();
         let lifetime = site.service.config().user_agent.monitor_lifetime;
         Ok(Self {
@@ -210,6 +212,7 @@ impl Monitor {
         }
         mail.close.map(|close| match close {
             Close::Removed => Next::Ended(StatusCode::NOT_FOUND),
+            Close::Blocked => Next::Ended(StatusCode::FORBIDDEN),
             _ => self.ended(StatusCode::NO_CONTENT),
         })
     }

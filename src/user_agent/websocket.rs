@@ -1,47 +1,54 @@
 //! The push WebSocket protocol: drives a [`Session`] over one WebSocket.
 
+mod delivery;
 mod end;
+mod reading;
 
-use std::collections::BTreeMap;
-use std::future::ready;
+#[cfg(test)]
+mod tests;
+
+use std::future::{poll_fn, ready};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bugle_protocol::session::{Close, Command, Session, SessionSettings, Timeout};
+use bugle_protocol::session::{
+    Close, Command, RegisterError, Session, SessionSettings, Timeout, acks_in,
+};
 use bugle_protocol::websocket::{AckUpdate, ServerMessage};
-use bugle_protocol::{ChannelId, PublicKey, PushMessage, Uaid, UnixTime, Urgency};
-use futures_util::{SinkExt, StreamExt};
+use bugle_protocol::{ChannelId, PublicKey, Uaid, UnixTime, Urgency};
+use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::Error as SocketError;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_util::sync::CancellationToken;
 
 use self::end::End;
+use self::reading::{Counted, Reading};
 use super::cursor::Cursor;
 use crate::broadcasts::Followed;
 use crate::clients::{Mail, Registration};
 use crate::config::Config;
 use crate::http::Site;
-use crate::service::Handover;
-use crate::store::{Batch, Filter};
-
-/// One read of the log and the frames it becomes: what is in memory at one
-/// time for a connection that has much to receive.
-const BATCH: Batch = Batch {
-    messages: 32,
-    bytes: 64 << 10,
-};
 
 /// How much is read at one time: one ack. It stays allocated, and grows with
 /// what the user agent sends.
 const READ_BUFFER: usize = 256;
 
+/// Bytes that may come before `hello` besides those of its own message: frame
+/// headers, and what a proxy or a library puts in front.
+const BEFORE_HELLO: usize = 4 << 10;
+
 /// The times and bounds of the sessions of a service.
 pub fn session_settings(config: &Config) -> SessionSettings {
+    let frame_bytes = config.limits.frame_bytes;
     SessionSettings {
+        unacknowledged: acks_in(frame_bytes),
+        ack_patience: config.user_agent.ack_patience,
+        frame_rate: config.limits.frame_rate,
+        frame_burst: config.limits.frame_burst,
+        hello_bytes: u32::try_from(frame_bytes.saturating_add(BEFORE_HELLO)).unwrap_or(u32::MAX),
         hello_timeout: config.user_agent.hello_timeout,
         ping_interval: config.user_agent.ping_interval,
         pong_timeout: config.user_agent.pong_timeout,
@@ -52,9 +59,10 @@ pub fn session_settings(config: &Config) -> SessionSettings {
     }
 }
 
-/// Opens a connection whose handshake is done; `read` is what came after that.
-/// Waits for its hello and answers it; `None` when it has ended before. `stop`
-/// ends it until then, and afterwards what its mailbox is told.
+/// Opens a connection whose handshake is done; `read` is what came after that,
+/// `address` where its client is. Waits for its hello and answers it. Returns
+/// `None` if the connection ends before. `stop` cancels the wait; after `hello`
+/// the mailbox does.
 pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     io: IO,
     read: Vec<u8>,
@@ -70,9 +78,11 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
         .write_buffer_size(0)
         .max_message_size(Some(frame_bytes))
         .max_frame_size(Some(frame_bytes));
+    let io = Counted::new(io, read.len());
+    let socket = WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await;
     site.service.metrics().user_agents.inc();
     let mut connection = Connection {
-        socket: WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await,
+        socket,
         session: Session::new(settings, Instant::now().into_std()),
         since: site.service.now(),
         site,
@@ -83,7 +93,7 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     match connection.hello(address, stop).await {
         Ok(owner) => Some((connection, owner)),
         Err(end) => {
-            connection.end(end).await;
+            connection.end(end, None).await;
             None
         }
     }
@@ -92,26 +102,25 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
 /// Whose a connection is, and what is told to it.
 pub struct Owner {
     uaid: Uaid,
-    /// Where its client is.
-    address: IpAddr,
     registration: Registration,
 }
 
 /// What a connection waits for after `hello`.
 enum Event {
-    /// A frame came, or there will be none any more.
-    Frame(Option<Result<Message, SocketError>>),
     /// Something is in the mailbox.
     Mail(Mail),
-    /// There is something to send, and room for it.
-    Room,
     /// The session's time has come.
     Timeout,
+    /// There is something to send, and room for it.
+    Room,
+    /// The peer has sent something.
+    Read(Reading),
 }
 
-/// A user agent that is connected by a WebSocket.
+/// A user agent that is connected by a WebSocket. Counted by a gauge until it
+/// is dropped.
 pub struct Connection<IO> {
-    socket: WebSocketStream<IO>,
+    socket: WebSocketStream<Counted<IO>>,
     session: Session,
     site: Arc<Site>,
     /// When the connection began.
@@ -125,6 +134,11 @@ pub struct Connection<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Serves the connection until it ends.
     ///
+    /// The mailbox comes first, so that a peer that never stops sending is
+    /// closed like any other, and nothing is obeyed that is read after that.
+    /// Then come the session's time-outs and what there is to send, which the
+    /// window bounds; frames come last.
+    ///
     /// Boxed is what does not wait for long: a future takes as much as its
     /// largest state, and the one in which a connection is idle is the smallest
     /// of them. An `async fn` would hold its arguments twice.
@@ -136,19 +150,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         async move {
             let end = loop {
                 let may_send = self.cursor.behind && self.session.room().is_some();
+                let (until, may_read) = self.next_wait();
                 let event = tokio::select! {
                     biased;
-                    frame = self.socket.next() => Event::Frame(frame),
                     mail = owner.registration.mail() => Event::Mail(mail),
+                    () = sleep_until(until) => Event::Timeout,
                     () = ready(()), if may_send => Event::Room,
-                    () = sleep_until(self.session.next_timeout().into()) => Event::Timeout,
+                    read = poll_fn(|context| self.poll_read(context)), if may_read => Event::Read(read),
                 };
                 if let Err(end) = Box::pin(self.handle(&owner, event)).await {
                     break end;
                 }
             };
+            let uaid = owner.uaid;
             drop(owner);
-            Box::pin(self.end(end)).await;
+            Box::pin(self.end(end, Some(uaid))).await;
         }
     }
 
@@ -156,70 +172,66 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// log is first read, so that nothing falls between.
     async fn hello(&mut self, address: IpAddr, stop: &CancellationToken) -> Result<Owner, End> {
         loop {
+            let (until, may_read) = self.next_wait();
             let command = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(Close::GoingAway.into()),
-                frame = self.socket.next() => self.receive(frame).await?,
-                () = sleep_until(self.session.next_timeout().into()) => {
+                () = sleep_until(until) => {
                     self.timeout().await?;
                     None
                 }
+                read = poll_fn(|context| self.poll_read(context)), if may_read => {
+                    self.receive(read).await?
+                }
             };
             if let Some(Command::Connect { uaid, broadcasts }) = command {
-                let (uaid, registration) = self.site.service.connect(uaid).await?;
+                let (uaid, registration) = self.site.service.connect(uaid, address).await?;
                 let news = self.follow(&broadcasts);
                 self.send(&ServerMessage::hello(uaid, news)).await?;
                 let uaid = uaid.digest();
-                return Ok(Owner {
-                    uaid,
-                    address,
-                    registration,
-                });
+                return Ok(Owner { uaid, registration });
             }
         }
     }
 
     async fn handle(&mut self, owner: &Owner, event: Event) -> Result<(), End> {
         match event {
-            Event::Frame(frame) => self.answer(owner, frame).await,
             Event::Mail(mail) => self.open(owner.uaid, mail).await,
-            Event::Room => self.deliver(owner.uaid).await,
             Event::Timeout => self.timeout().await,
+            Event::Room => self.deliver(owner.uaid).await,
+            Event::Read(read) => self.answer(owner, read).await,
         }
     }
 
     /// Reads a frame. The answer to a Ping, which the library has made, goes
     /// out before the next frame is read: it would keep any number of them for
     /// a peer that sends pings and does not read.
-    async fn receive(
-        &mut self,
-        frame: Option<Result<Message, SocketError>>,
-    ) -> Result<Option<Command>, End> {
+    async fn receive(&mut self, read: Reading) -> Result<Option<Command>, End> {
         let now = Instant::now().into_std();
-        match frame.ok_or(End::Lost)?? {
-            Message::Text(text) => Ok(Some(self.session.receive(&text, now)?)),
-            Message::Binary(_) => Err(Close::Binary.into()),
-            Message::Close(_) => Err(Close::Normal.into()),
-            Message::Ping(_) => {
-                self.session.heard(now);
+        match read.frame()? {
+            Some(Message::Text(text)) => Ok(Some(self.session.receive(&text, now)?)),
+            Some(Message::Binary(_)) => Err(Close::Binary.into()),
+            Some(Message::Close(_)) => Err(Close::Normal.into()),
+            Some(Message::Ping(_)) => {
+                self.session.heard(now)?;
                 self.flush().await?;
                 Ok(None)
             }
-            Message::Pong(_) | Message::Frame(_) => {
-                self.session.heard(now);
+            Some(Message::Pong(_) | Message::Frame(_)) => {
+                self.session.heard(now)?;
                 Ok(None)
             }
+            None => Ok(None),
         }
     }
 
     /// Does what a frame asks for.
-    async fn answer(
-        &mut self,
-        owner: &Owner,
-        frame: Option<Result<Message, SocketError>>,
-    ) -> Result<(), End> {
-        match self.receive(frame).await? {
+    async fn answer(&mut self, owner: &Owner, read: Reading) -> Result<(), End> {
+        match self.receive(read).await? {
             Some(Command::Subscribe { channel, key }) => self.subscribe(owner, channel, key).await,
+            Some(Command::RefuseSubscription { channel_id, why }) => {
+                self.refuse_subscription(channel_id, why).await
+            }
             Some(Command::Unsubscribe { channel }) => self.unsubscribe(owner, channel).await,
             Some(Command::Acknowledge(updates)) => {
                 self.acknowledge(owner.uaid, updates).await;
@@ -250,15 +262,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         channel: ChannelId,
         key: Option<PublicKey>,
     ) -> Result<(), End> {
-        let (uaid, address) = (owner.uaid, owner.address);
+        let (uaid, address) = (owner.uaid, owner.registration.address());
         let subscribed = self.site.service.subscribe(uaid, channel, key, address);
         let (status, push_endpoint) = match subscribed.await {
             Ok(endpoint) => (200, Some(endpoint)),
             Err(error) => {
-                self.site.service.metrics().refuse(error.label());
-                (error.user_agent_status(), None)
+                let status = error.user_agent_status();
+                self.note_refusal(status, &error, error.label());
+                (status, None)
             }
         };
+        if owner.registration.is_removed() {
+            // The operator has dropped the user agent meanwhile: nothing of it
+            // is to stay. A failure is counted and logged where it happens.
+            let _ = self.site.service.unsubscribe(uaid, channel, address).await;
+            return Err(Close::Removed.into());
+        }
         let channel_id = channel.to_string();
         self.send(&ServerMessage::Register {
             channel_id,
@@ -268,8 +287,30 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         .await
     }
 
+    async fn refuse_subscription(
+        &mut self,
+        channel_id: String,
+        why: RegisterError,
+    ) -> Result<(), End> {
+        let status = 400;
+        self.note_refusal(status, &why, "register");
+        self.send(&ServerMessage::Register {
+            channel_id,
+            status,
+            push_endpoint: None,
+        })
+        .await
+    }
+
+    /// Counts and logs why a `register` is refused: Firefox shows a page no more
+    /// than that it was. The channel is nobody else's business.
+    fn note_refusal(&self, status: u16, why: &dyn std::error::Error, label: &'static str) {
+        self.site.service.metrics().refuse(label);
+        tracing::info!(status, reason = %why, "a register is refused");
+    }
+
     async fn unsubscribe(&mut self, owner: &Owner, channel: ChannelId) -> Result<(), End> {
-        let (uaid, address) = (owner.uaid, owner.address);
+        let (uaid, address) = (owner.uaid, owner.registration.address());
         let ended = self.site.service.unsubscribe(uaid, channel, address).await;
         let status = ended.map_or_else(|error| error.user_agent_status(), |()| 200);
         self.send(&ServerMessage::Unregister {
@@ -280,10 +321,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     async fn acknowledge(&mut self, uaid: Uaid, updates: Vec<AckUpdate>) {
-        let service = &self.site.service;
-        for id in service.acknowledge(uaid, &updates).await {
-            let in_flight = self.session.settle(id, Instant::now().into_std());
-            in_flight.inspect(|took| service.metrics().ack.record(*took));
+        let mut ids = self.site.service.acknowledge(uaid, &updates).await;
+        for took in self.session.settle(&mut ids, Instant::now().into_std()) {
+            self.site.service.metrics().ack.record(took);
         }
     }
 
@@ -292,92 +332,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     async fn filter(&mut self, min: Urgency) -> Result<(), End> {
         self.cursor.filter(min);
         self.send(&ServerMessage::Urgency { status: 200 }).await
-    }
-
-    /// Follows these broadcasts too, and gives what the user agent lacks of
-    /// all that it follows.
-    fn follow(&mut self, wanted: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let broadcasts = self.site.service.broadcasts();
-        self.followed.follow(&broadcasts, wanted);
-        self.followed.news(&broadcasts)
-    }
-
-    async fn announce(&mut self, broadcasts: BTreeMap<String, String>) -> Result<(), End> {
-        if broadcasts.is_empty() {
-            return Ok(());
-        }
-        self.send(&ServerMessage::Broadcast { broadcasts }).await
-    }
-
-    /// Looks at what the mailbox brought.
-    async fn open(&mut self, uaid: Uaid, mail: Mail) -> Result<(), End> {
-        if let Some(close) = mail.close {
-            return Err(close.into());
-        }
-        if mail.log {
-            self.cursor.behind = true;
-            self.accepted = self.accepted.or(mail.since);
-        }
-        let handover = Handover::now(mail.since);
-        for message in mail.live {
-            if message.urgency >= self.cursor.min() {
-                self.notify(uaid, &message, handover).await?;
-            } else {
-                self.site.service.pass_over(uaid, message.id).await;
-            }
-        }
-        if mail.broadcasts {
-            let news = self.followed.news(&self.site.service.broadcasts());
-            self.announce(news).await?;
-        }
-        Ok(())
-    }
-
-    /// Sends the next messages of the log, as many as the window has room for.
-    async fn deliver(&mut self, uaid: Uaid) -> Result<(), End> {
-        let Some(room) = self.session.room() else {
-            return Ok(());
-        };
-        let batch = Batch {
-            messages: room.messages.min(BATCH.messages),
-            bytes: room.bytes.min(BATCH.bytes),
-        };
-        let filter = Filter {
-            min_urgency: self.cursor.min(),
-            ..Filter::NONE
-        };
-        let after = self.cursor.after();
-        let messages = match self.site.service.pending(uaid, after, filter, batch).await {
-            // All are woken when the store returns.
-            Err(_) if !self.site.service.store_is_well() => Vec::new(),
-            read => read?,
-        };
-        self.cursor.behind = !messages.is_empty();
-        let handover = Handover::now(self.accepted.take());
-        for message in &messages {
-            if self.cursor.pass(message.id, message.urgency) {
-                self.notify(uaid, message, handover).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn notify(
-        &mut self,
-        uaid: Uaid,
-        message: &PushMessage,
-        handover: Handover,
-    ) -> Result<(), End> {
-        let version = self.site.service.version(uaid, message.id);
-        self.send(&ServerMessage::notification(message, version))
-            .await?;
-        let written = Instant::now();
-        self.session
-            .sent(message.id, message.size(), written.into_std());
-        self.site
-            .service
-            .delivered(message, self.since, handover, written);
-        Ok(())
     }
 
     async fn timeout(&mut self) -> Result<(), End> {

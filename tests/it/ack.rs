@@ -1,10 +1,19 @@
 //! `ack` and `nack`.
 
-use serde_json::json;
+use std::time::Duration;
+
+use bugle::config::StoreEngine;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::support::app_server::Push;
+use crate::support::frames::websocket;
 use crate::support::server::Server;
-use crate::support::user_agent::{CHANNEL, UserAgent};
+use crate::support::siege::{drain, upgrade};
+use crate::support::subject::needs_ours;
+use crate::support::user_agent::{CHANNEL, Notification, PATIENCE, UserAgent};
 
 #[tokio::test]
 async fn ws_n_8_ws_n_9_papi_13_any_code_or_none_ends_the_delivery() {
@@ -92,4 +101,164 @@ async fn ws_n_16_a_nack_changes_nothing() {
         .await
         .hears_nothing()
         .await;
+}
+
+/// The ack frame for all of them.
+fn acknowledgement(notifications: &[Notification]) -> Value {
+    let updates = notifications.iter().map(|notification| {
+        let mut ack = notification.acknowledged(json!({ "code": 100 }));
+        ack["updates"][0].take()
+    });
+    json!({ "messageType": "ack", "updates": updates.collect::<Vec<_>>() })
+}
+
+/// As autopush-manager does, which collects its acknowledgements for 30 s.
+#[tokio::test]
+async fn ws_n_8_ws_n_13_one_frame_acknowledges_900_messages() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.store.engine = StoreEngine::Memory;
+        config.user_agent.window_patience = Duration::from_millis(10);
+    })
+    .await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    for _ in 0..900 {
+        Push::to(&server, &endpoint).text("x").accepted().await;
+    }
+    let mut heard = Vec::new();
+    for _ in 0..900 {
+        heard.push(user_agent.notification().await);
+    }
+    let ack = acknowledgement(&heard);
+    assert!(ack.to_string().len() > 110_000);
+    user_agent.say(ack).await;
+    user_agent.hears_nothing().await;
+    server.counts("bugle_stored_messages", 0.0).await;
+    UserAgent::reconnect(&server, &user_agent.uaid)
+        .await
+        .hears_nothing()
+        .await;
+}
+
+/// Takes what comes, until nothing has for a while.
+async fn collect(user_agent: &mut UserAgent, into: &mut Vec<Notification>) {
+    let pause = Duration::from_millis(300);
+    while let Ok(notification) = timeout(pause, user_agent.notification()).await {
+        into.push(notification);
+    }
+}
+
+#[tokio::test]
+async fn ws_n_13_what_is_sent_before_the_first_ack_fits_one_ack_frame() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.frame_bytes = 4096;
+        config.user_agent.window_messages = 10;
+        config.user_agent.window_patience = Duration::from_millis(10);
+        config.user_agent.ack_patience = Duration::from_secs(3600);
+    })
+    .await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    for _ in 0..60 {
+        Push::to(&server, &endpoint).text("x").accepted().await;
+    }
+    let (mut heard, mut rounds) = (0, 0);
+    while heard < 60 {
+        let mut collected = Vec::new();
+        collect(&mut user_agent, &mut collected).await;
+        heard += collected.len();
+        let ack = acknowledgement(&collected);
+        assert!(ack.to_string().len() <= 4096, "{} fit", collected.len());
+        user_agent.say(ack).await;
+        rounds += 1;
+        assert!(rounds < 60, "nothing comes any more");
+    }
+    user_agent.hears_nothing().await;
+    server.counts("bugle_stored_messages", 0.0).await;
+}
+
+#[tokio::test]
+async fn ws_n_18_a_user_agent_that_never_acks_goes_on_after_the_patience_for_acks() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.frame_bytes = 4096;
+        config.user_agent.window_messages = 10;
+        config.user_agent.window_patience = Duration::from_millis(10);
+        config.user_agent.ack_patience = Duration::from_millis(100);
+    })
+    .await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    for _ in 0..60 {
+        Push::to(&server, &endpoint).text("x").accepted().await;
+    }
+    for _ in 0..60 {
+        user_agent.notification().await;
+    }
+    server.counts("bugle_stored_messages", 60.0).await;
+}
+
+#[tokio::test]
+async fn ws_n_15_a_message_with_ttl_0_that_could_not_be_acknowledged_is_dropped() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.frame_bytes = 4096;
+        config.user_agent.window_messages = 25;
+        config.user_agent.ack_patience = Duration::from_secs(3600);
+    })
+    .await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    let live = || Push::to(&server, &endpoint).ttl(0).text("x");
+    let mut heard = Vec::new();
+    // One frame of 4096 bytes has room for 25 acknowledgements.
+    for _ in 0..25 {
+        live().accepted().await;
+        heard.push(user_agent.notification().await);
+    }
+    live().accepted().await;
+    server
+        .await_metric("bugle_messages_dropped_total", 1.0)
+        .await;
+    user_agent.say(acknowledgement(&heard)).await;
+    user_agent.hears_nothing().await;
+    live().accepted().await;
+    user_agent.notification().await;
+}
+
+#[tokio::test]
+async fn an_ack_that_is_under_way_when_the_service_stops_counts() {
+    needs_ours!("a stop");
+    let mut server = Server::start().await;
+    let mut user_agent = UserAgent::connect(&server).await;
+    let endpoint = user_agent.register(CHANNEL, None).await;
+    Push::to(&server, &endpoint).text("x").accepted().await;
+    let version = user_agent.notification().await.version().to_owned();
+    let hello = json!({ "messageType": "hello", "uaid": user_agent.uaid });
+    let (mut stream, _) = upgrade(&server, "").await;
+    let text = |message: Value| websocket(0x81, message.to_string().as_bytes());
+    stream.write_all(&text(hello)).await.unwrap();
+    hear(&mut stream, version.as_bytes()).await;
+    server.begin_stop();
+    hear(&mut stream, b"going away").await;
+    let update = json!({ "version": version, "code": 100 });
+    let ack = json!({ "messageType": "ack", "updates": [update] });
+    stream.write_all(&text(ack)).await.unwrap();
+    stream.shutdown().await.unwrap();
+    drain(&mut stream).await;
+    server.restart().await;
+    let mut again = UserAgent::reconnect(&server, &user_agent.uaid).await;
+    again.hears_nothing().await;
+    server.counts("bugle_stored_messages", 0.0).await;
+}
+
+/// Reads until these bytes have come.
+async fn hear(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut heard = Vec::new();
+    while !heard.ends_with(bytes) {
+        let byte = timeout(PATIENCE, stream.read_u8()).await;
+        heard.push(byte.expect("it comes").unwrap());
+    }
 }

@@ -183,9 +183,9 @@ async fn ws_h_2_ws_h_3_ws_t_3_ws_t_4_ws_t_5_ws_t_6_misuse_closes_with_its_code()
         (true, Message::text(hello.clone()), 1008),
         (true, Message::text("bad-data"), 1008),
         (true, Message::text("[1]"), 1008),
-        (true, Message::text(r#"{"messageType":"ack"}"#), 1008),
+        (true, Message::text(r#"{"messageType":"register"}"#), 1008),
         (true, Message::binary(hello.into_bytes()), 1003),
-        (true, Message::text(" ".repeat(64 * 1024 + 1)), 1009),
+        (true, Message::text(" ".repeat(256 * 1024)), 1009),
     ] {
         let mut user_agent = match said_hello {
             true => UserAgent::connect(&server).await,

@@ -75,7 +75,7 @@ async fn fragments_without_end_come_to_an_end() {
     stream.write_all(&websocket(TEXT, HELLO)).await.unwrap();
     let something = websocket(CONTINUATION, &[b' '; 1000]);
     let flood = async {
-        pour(&mut stream, &something, 66).await;
+        pour(&mut stream, &something, 200).await;
         close_code(&drain(&mut stream).await)
     };
     assert_eq!(siege.withstands(flood).await, 1009);

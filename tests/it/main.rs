@@ -39,6 +39,7 @@ mod expiry;
 mod fairness;
 mod files;
 mod first_hour;
+mod flood;
 mod grammar;
 mod half_close;
 mod hang_up;

@@ -16,7 +16,7 @@ use crate::support::http;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::subscriber::link;
-use crate::support::user_agent::PATIENCE;
+use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
 
 #[tokio::test]
 async fn the_filter_is_shown_and_set_by_who_may() {
@@ -243,4 +243,31 @@ async fn what_a_peer_says_as_it_goes_stays_out_of_the_log() {
     let line = program.line("HTTP/2 connection ended").await;
     assert!(!line.to_string().contains(WRITTEN), "{line}");
     assert_eq!(line["reason"], "PROTOCOL_ERROR");
+}
+
+#[tokio::test]
+async fn why_a_register_is_refused_stands_in_the_log() {
+    needs_ours!("the program");
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Program::start(folder.path()).await;
+    let server = Server::at(&program.public);
+    let mut user_agent = UserAgent::connect(&server).await;
+    for (channel, key, reason) in [
+        (
+            "NOT-A-UUID",
+            json!(null),
+            "a channelID is a UUID in lower case",
+        ),
+        (CHANNEL, json!("BA1H"), "the key has 3 octets"),
+    ] {
+        let answer = user_agent.try_register(channel, key).await;
+        assert_eq!(answer["status"], 400);
+        let line = program.line("a register is refused").await;
+        let said = line.to_string();
+        assert!(said.contains(reason) && said.contains("400"), "{said}");
+        assert!(!said.contains(channel) && !said.contains("BA1H"), "{said}");
+        assert_eq!(line["level"], "INFO");
+    }
+    terminate(&program.child);
+    program.child.wait().await.unwrap();
 }

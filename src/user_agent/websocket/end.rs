@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use bugle_protocol::Uaid;
 use bugle_protocol::session::Close;
-use futures_util::SinkExt;
+use bugle_protocol::websocket::ClientMessage;
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -16,6 +18,10 @@ use crate::error::Error;
 /// For how long a closed connection is read, so that the peer's last frames do
 /// not turn our Close into a reset. Firefox leaves when TCP ends, not before.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How much is read meanwhile, in bytes. A peer that sends more was not going
+/// to stop, and a reset is what it gets.
+const LAST_BYTES: u32 = 1 << 20;
 
 /// Why a connection ends.
 pub(super) enum End {
@@ -33,8 +39,11 @@ impl From<Close> for End {
 
 impl From<Error> for End {
     /// The service cannot do its part; the user agent comes back later.
-    fn from(_: Error) -> Self {
-        Self::Close(Close::Unavailable)
+    fn from(error: Error) -> Self {
+        Self::Close(match error {
+            Error::BlockedAddress => Close::Blocked,
+            _ => Close::Unavailable,
+        })
     }
 }
 
@@ -49,19 +58,24 @@ impl From<SocketError> for End {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
-    /// Ends the connection, as far as it has not ended itself.
-    pub(super) async fn end(&mut self, end: End) {
-        if let End::Close(close) = end {
-            self.site.service.metrics().close(&close);
-            tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
-            self.close(&close).await;
+    /// Ends the connection, as far as it has not ended itself. `uaid` is whose
+    /// it was, after `hello`.
+    pub(super) async fn end(&mut self, end: End, uaid: Option<Uaid>) {
+        let End::Close(close) = end else { return };
+        self.site.service.metrics().close(&close);
+        tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
+        if self.say_close(&close).await {
+            let acks = match close {
+                Close::GoingAway | Close::Superseded => uaid,
+                _ => None,
+            };
+            // A peer that keeps on sending, or has gone, is left.
+            let _ = timeout(LINGER, self.drain(acks)).await;
         }
-        self.site.service.metrics().user_agents.dec();
     }
 
-    /// Sends the Close frame and ends TCP without waiting for the peer's:
-    /// Firefox does not answer one, and stays until TCP is closed.
-    async fn close(&mut self, close: &Close) {
+    /// Sends the Close frame, and says whether it went out.
+    async fn say_close(&mut self, close: &Close) -> bool {
         let frame = CloseFrame {
             code: close.code().into(),
             reason: close.to_string().into(),
@@ -77,17 +91,37 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
         };
         let patience = self.site.service.config().user_agent.write_timeout;
-        if !matches!(timeout(patience, said).await, Ok(Ok(()))) {
-            return;
-        }
+        matches!(timeout(patience, said).await, Ok(Ok(())))
+    }
+
+    /// Ends our side of TCP without waiting for the peer's Close (Firefox does
+    /// not answer one, and stays until TCP is closed), and reads what is on the
+    /// way, up to a bound.
+    ///
+    /// Nothing of that is obeyed. Acknowledgements of `acks` count: what a user
+    /// agent had before it was told to go need not come to it again.
+    async fn drain(&mut self, acks: Option<Uaid>) -> std::io::Result<()> {
         let io = self.socket.get_mut();
-        let drained = async {
-            io.shutdown().await?;
-            let mut scrap = [0; 256];
-            while io.read(&mut scrap).await? > 0 {}
-            Ok::<_, std::io::Error>(())
-        };
-        // A peer that keeps on talking, or has gone, is left.
-        let _ = timeout(LINGER, drained).await;
+        io.shutdown().await?;
+        io.end_after(LAST_BYTES);
+        if let Some(uaid) = acks {
+            while let Some(Ok(frame)) = self.socket.next().await {
+                if let Message::Text(text) = frame
+                    && let Ok(ClientMessage::Ack(ack)) = ClientMessage::parse(&text)
+                {
+                    self.acknowledge(uaid, ack.updates).await;
+                }
+            }
+        }
+        let mut scrap = [0; 1024];
+        while self.socket.get_mut().read(&mut scrap).await? > 0 {}
+        Ok(())
+    }
+}
+
+impl<IO> Drop for Connection<IO> {
+    /// However it ends, also by a panic.
+    fn drop(&mut self) {
+        self.site.service.metrics().user_agents.dec();
     }
 }

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod app_server;
 pub mod disk;
+pub mod flood;
 pub mod frames;
 pub mod held;
 pub mod http;

@@ -1,0 +1,186 @@
+//! What is in flight on one connection: sent, and not acknowledged.
+//!
+//! Two bounds hold at once. The *window* (`window_messages`, `window_bytes`)
+//! keeps delivery in step with a user agent that acknowledges at once; after
+//! `window_patience` without an acknowledgement it is reopened, since some user
+//! agents collect theirs and some send none (WS-N-13, WS-N-18). The *total*
+//! (`unacknowledged`) counts over all reopened windows, and a message leaves it
+//! only by an acknowledgement or after `ack_patience`. So whatever a user agent
+//! collects for that long fits into one `ack` frame ([`acks_in`]).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::{Room, SessionSettings};
+use crate::id::MessageId;
+
+/// Bytes of an `ack` frame that one message takes: `version` and `channelID`
+/// are 54 and 36, names and punctuation 41, or 47 with a space after each colon
+/// and comma. The rest is for fields that we do not know.
+const ACK_BYTES: usize = 160;
+
+/// Bytes of an `ack` frame around its updates.
+const ENVELOPE: usize = 64;
+
+/// How many messages one `ack` frame of at most `frame_bytes` bytes can
+/// acknowledge.
+pub const fn acks_in(frame_bytes: usize) -> usize {
+    frame_bytes.saturating_sub(ENVELOPE) / ACK_BYTES
+}
+
+/// How large an `ack` frame for so many messages may be, in bytes: the inverse
+/// of [`acks_in`].
+pub const fn ack_frame_bytes(messages: usize) -> usize {
+    messages.saturating_mul(ACK_BYTES).saturating_add(ENVELOPE)
+}
+
+/// The messages in flight. While there are none it takes no memory of its own:
+/// idle connections are many.
+#[derive(Debug, Default)]
+pub(super) struct Window(Option<Box<Flight>>);
+
+/// The messages in flight, where there are some.
+#[derive(Debug)]
+struct Flight {
+    /// In the order in which they were sent.
+    sent: VecDeque<Sent>,
+    /// How many of them, from the oldest on, the window counts no more: it was
+    /// reopened after them.
+    passed: usize,
+    /// Bytes of the others.
+    bytes: usize,
+    /// When the last acknowledgement came, or the window was filled.
+    moved: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    id: MessageId,
+    bytes: usize,
+    at: Instant,
+}
+
+impl Window {
+    /// How much may be sent now; `None` when one of the bounds is reached.
+    pub(super) fn room(&self, settings: &SessionSettings) -> Option<Room> {
+        let (counted, bytes) = match &self.0 {
+            Some(flight) => (flight.sent.len() - flight.passed, flight.bytes),
+            None => (0, 0),
+        };
+        let messages = settings.window_messages.saturating_sub(counted);
+        let messages = messages.min(self.total_room(settings));
+        let bytes = settings.window_bytes.saturating_sub(bytes);
+        (messages > 0 && bytes > 0).then_some(Room { messages, bytes })
+    }
+
+    /// How many messages may be sent before the total is reached.
+    pub(super) fn total_room(&self, settings: &SessionSettings) -> usize {
+        let sent = self.0.as_ref().map_or(0, |flight| flight.sent.len());
+        settings.unacknowledged.max(1).saturating_sub(sent)
+    }
+
+    /// Counts a message that was sent.
+    pub(super) fn sent(
+        &mut self,
+        settings: &SessionSettings,
+        id: MessageId,
+        bytes: usize,
+        now: Instant,
+    ) {
+        let has_room = self.room(settings).is_some();
+        let flight = self.0.get_or_insert_with(|| {
+            Box::new(Flight {
+                sent: VecDeque::new(),
+                passed: 0,
+                bytes: 0,
+                moved: now,
+            })
+        });
+        // Messages with TTL 0 pass a full window by; they must not prolong it.
+        if has_room {
+            flight.moved = now;
+        }
+        let at = now;
+        flight.sent.push_back(Sent { id, bytes, at });
+        flight.bytes += bytes;
+    }
+
+    /// Takes out what was acknowledged, and says for how long each was in
+    /// flight. Ids that are not in flight are passed over. Sorts `ids`: one
+    /// pass over the window answers any number of them.
+    pub(super) fn settle(&mut self, ids: &mut [MessageId], now: Instant) -> Vec<Duration> {
+        let mut took = Vec::new();
+        if let Some(flight) = self.0.as_deref_mut() {
+            ids.sort_unstable();
+            let (mut at, passed) = (0, flight.passed);
+            flight.sent.retain(|it| {
+                let is_settled = ids.binary_search(&it.id).is_ok();
+                if is_settled {
+                    took.push(now.duration_since(it.at));
+                    match at < passed {
+                        true => flight.passed -= 1,
+                        false => flight.bytes -= it.bytes,
+                    }
+                }
+                at += 1;
+                !is_settled
+            });
+            if !took.is_empty() {
+                flight.moved = now;
+            }
+        }
+        self.give_back();
+        took
+    }
+
+    /// When [`reopen`](Self::reopen) makes room; `None` while there is some.
+    pub(super) fn reopens_at(&self, settings: &SessionSettings) -> Option<Instant> {
+        let flight = self.0.as_ref()?;
+        match flight.sent.front() {
+            Some(oldest) if self.total_room(settings) == 0 => {
+                Some(oldest.at + settings.ack_patience)
+            }
+            _ if self.room(settings).is_none() => Some(flight.moved + settings.window_patience),
+            _ => None,
+        }
+    }
+
+    /// Makes room if the time has come, and says whether it had.
+    pub(super) fn reopen(&mut self, settings: &SessionSettings, now: Instant) -> bool {
+        if self.reopens_at(settings).is_none_or(|at| at > now) {
+            return false;
+        }
+        if self.total_room(settings) == 0 {
+            self.forget(settings, now);
+        } else if let Some(flight) = self.0.as_deref_mut() {
+            flight.passed = flight.sent.len();
+            flight.bytes = 0;
+            flight.moved = now;
+        }
+        true
+    }
+
+    /// Gives up the acknowledgements of messages that were sent `ack_patience`
+    /// ago or earlier.
+    pub(super) fn forget(&mut self, settings: &SessionSettings, now: Instant) {
+        let Some(flight) = self.0.as_deref_mut() else {
+            return;
+        };
+        while let Some(oldest) = flight.sent.front().copied()
+            && oldest.at + settings.ack_patience <= now
+        {
+            flight.sent.pop_front();
+            match flight.passed.checked_sub(1) {
+                Some(passed) => flight.passed = passed,
+                None => flight.bytes -= oldest.bytes,
+            }
+        }
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        if self.0.as_ref().is_some_and(|flight| flight.sent.is_empty()) {
+            self.0 = None;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What concerns all connections at once, or all of a range of addresses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bugle_protocol::session::Close;
+use ipnet::IpNet;
+use tokio::time::sleep;
+
+use super::{Clients, Mailbox};
+
+/// From one portion of the connections to the next.
+const STEP: Duration = Duration::from_millis(10);
+
+impl Clients {
+    /// Says to all connections that a broadcast may have another version.
+    pub fn announce(&self) {
+        for mailbox in self.mailboxes() {
+            mailbox.put(|mail| mail.broadcasts = true);
+        }
+    }
+
+    /// Says to all connections that whatever they read may have changed.
+    pub fn wake_all(&self) {
+        for mailbox in self.mailboxes() {
+            mailbox.put(|mail| {
+                mail.log = true;
+                mail.broadcasts = true;
+            });
+        }
+    }
+
+    /// Closes all connections, those that are here and those that come.
+    pub fn close_all(&self, close: &Close) {
+        // The first reason counts.
+        let _ = self.ended.set(close.clone());
+        for mailbox in self.mailboxes() {
+            mailbox.close(close.clone());
+        }
+    }
+
+    /// The same, spread evenly over `window` in the order of the registry,
+    /// which is a random one: they come back, and not all at one time. Few are
+    /// closed sooner, a millisecond apart.
+    pub async fn close_within(&self, close: &Close, window: Duration) {
+        const APART: Duration = Duration::from_millis(1);
+        let all = self.mailboxes();
+        let most = APART.saturating_mul(u32::try_from(all.len()).unwrap_or(u32::MAX));
+        let steps = window.min(most).as_millis() / STEP.as_millis();
+        let at_once = all
+            .len()
+            .div_ceil(usize::try_from(steps).unwrap_or(usize::MAX).max(1));
+        for portion in all.chunks(at_once.max(1)) {
+            for mailbox in portion {
+                mailbox.close(close.clone());
+            }
+            if steps > 0 {
+                sleep(STEP).await;
+            }
+        }
+        // Those that have come meanwhile.
+        self.close_all(close);
+    }
+
+    /// Closes the connections of these addresses. Takes a step for each
+    /// connection there is.
+    pub fn close_addresses(&self, range: &IpNet, close: &Close) {
+        for mailbox in self.mailboxes() {
+            if range.contains(&mailbox.address) {
+                mailbox.close(close.clone());
+            }
+        }
+    }
+
+    /// All there are now. Taken out first: to tell one wakes its task, which is
+    /// not done under the registry's locks.
+    fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        let all = self.connected.iter();
+        all.map(|it| Arc::clone(it.value())).collect()
+    }
+}
