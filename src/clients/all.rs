@@ -7,26 +7,42 @@ use bugle_protocol::session::Close;
 use ipnet::IpNet;
 use tokio::time::sleep;
 
-use super::{Clients, Mailbox};
+use super::{Clients, Mail, Mailbox};
 
 /// From one portion of the connections to the next.
 const STEP: Duration = Duration::from_millis(10);
 
+/// How many connections one portion has when all of them look again: 6,400 per
+/// second, each of which reads the store or writes a frame.
+const AT_ONCE: usize = 64;
+
 impl Clients {
-    /// Says to all connections that a broadcast may have another version.
-    pub fn announce(&self) {
-        for mailbox in self.mailboxes() {
-            mailbox.put(|mail| mail.broadcasts = true);
-        }
+    /// Says to all connections that a broadcast may have another version: a
+    /// portion at a time, so that they do not all write in one moment.
+    pub async fn announce(&self) {
+        self.spread(|mail| mail.broadcasts = true).await;
     }
 
-    /// Says to all connections that whatever they read may have changed.
-    pub fn wake_all(&self) {
-        for mailbox in self.mailboxes() {
-            mailbox.put(|mail| {
-                mail.log = true;
-                mail.broadcasts = true;
-            });
+    /// Says to all connections that whatever they read may have changed: a
+    /// portion at a time, so that they do not all read the store in one moment.
+    pub async fn wake_all(&self) {
+        self.spread(|mail| {
+            mail.log = true;
+            mail.broadcasts = true;
+        })
+        .await;
+    }
+
+    /// Puts something into all mailboxes that are there. A connection that comes
+    /// meanwhile reads everything anyway.
+    async fn spread(&self, put: impl Fn(&mut Mail)) {
+        for (at, portion) in self.mailboxes().chunks(AT_ONCE).enumerate() {
+            if at > 0 {
+                sleep(STEP).await;
+            }
+            for mailbox in portion {
+                mailbox.put(&put);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ async fn all_can_be_told_to_look_again() {
     let clients = Clients::new(1);
     let readers = [READER, Reader::Channel(UAID, CHANNEL)];
     let registrations = readers.map(|reader| clients.register(reader, HERE));
-    clients.wake_all();
+    clients.wake_all().await;
     for registration in registrations {
         let mail = registration.mail().await;
         assert!(mail.log && mail.broadcasts);
@@ -60,16 +60,36 @@ async fn a_registration_after_close_all_is_closed_at_once() {
     }
 }
 
+/// So many connections of different user agents.
+fn many(clients: &Arc<Clients>, count: u16) -> Vec<Registration> {
+    let reader = |index: u16| {
+        let mut uaid = [0; 16];
+        uaid[..2].copy_from_slice(&index.to_be_bytes());
+        Reader::UserAgent(Uaid::from_bytes(uaid))
+    };
+    let register = |index| clients.register(reader(index), HERE);
+    (0..count).map(register).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn waking_all_is_spread() {
+    let clients = Clients::new(1);
+    let all = many(&clients, 200);
+    let told = || all.iter().filter(|it| it.mailbox.mail().log).count();
+    let looking = async {
+        for expected in [64, 128, 192, 200] {
+            sleep(Duration::from_millis(5)).await;
+            assert_eq!(told(), expected);
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::join!(clients.wake_all(), looking);
+}
+
 #[tokio::test(start_paused = true)]
 async fn closing_all_is_spread_over_the_window() {
     let clients = Clients::new(1);
-    let all: Vec<_> = (0..1000_u16)
-        .map(|index| {
-            let mut uaid = [0; 16];
-            uaid[..2].copy_from_slice(&index.to_be_bytes());
-            clients.register(Reader::UserAgent(Uaid::from_bytes(uaid)), HERE)
-        })
-        .collect();
+    let all = many(&clients, 1000);
     let told = || {
         all.iter()
             .filter(|it| it.mailbox.mail().close.is_some())

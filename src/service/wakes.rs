@@ -41,8 +41,8 @@ impl Wakes {
     pub async fn wake_everybody(&self) {
         loop {
             tokio::select! {
-                () = self.broadcasts.notified() => self.clients.announce(),
-                () = self.gap.notified() => self.clients.wake_all(),
+                () = self.broadcasts.notified() => self.clients.announce().await,
+                () = self.gap.notified() => self.clients.wake_all().await,
             }
         }
     }
