@@ -157,7 +157,7 @@ async fn a_disk_that_is_slow_holds_up_nobody_who_does_not_need_it() {
 }
 
 #[tokio::test]
-async fn ws_r_5_two_registers_of_one_channel_at_once_give_one_endpoint() {
+async fn two_registers_of_one_channel_at_once_give_one_endpoint() {
     needs_ours!("its disk");
     let disk = FaultyDisk::new();
     let data = disk.data();
