@@ -194,10 +194,11 @@ fn write_export(
     let count = guarded(path, || {
         let store = Offline::open(path, config.store.cache)?;
         Ok(each::<Failure>(&store, &mut |record| {
-            Ok(match offset {
+            match offset {
                 0 => writer.write(record)?,
                 _ => writer.write(&record.clone().moved(-offset))?,
-            })
+            }
+            Ok(())
         }))
     })??;
     writer.end()?;

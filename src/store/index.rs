@@ -21,7 +21,7 @@ use super::holders::{Amount, Holder, Holders};
 use super::largest::{Held, Largest, Top};
 use super::log::{Entry, Log, TopicKey};
 use super::receipt_logs::Settled;
-use super::{Backlog, Batch, NewMessage, Removal, Usage};
+use super::{Backlog, Batch, ExpiryCursor, NewMessage, Removal, Usage};
 
 /// A receipt that a message will leave.
 #[derive(Debug)]
@@ -212,9 +212,9 @@ impl Index {
     pub(super) fn charged_to(
         &self,
         holder: Holder,
-        after: Option<(UnixTime, MessageId)>,
+        after: Option<ExpiryCursor>,
         looked_at: usize,
-    ) -> (Vec<Leaving>, Option<(UnixTime, MessageId)>) {
+    ) -> (Vec<Leaving>, Option<ExpiryCursor>) {
         let from = after.map_or(Unbounded, Excluded);
         let (mut charged, mut last) = (Vec::new(), None);
         for ((expires_at, id), uaid) in self.expiry.range((from, Unbounded)).take(looked_at) {

@@ -54,6 +54,9 @@ use crate::broadcasts::{Broadcasts, Label};
 use crate::config::{Config, StoreEngine};
 pub use crate::limits::Limit;
 
+/// A message in the order of expiry: where a walk through them goes on.
+pub type ExpiryCursor = (UnixTime, MessageId);
+
 /// The boxed future that keeps [`Store`] object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -318,9 +321,9 @@ pub trait Store: Send + Sync + 'static {
     fn remove_signed(
         &self,
         key: PublicKey,
-        after: Option<(UnixTime, MessageId)>,
+        after: Option<ExpiryCursor>,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<(usize, Option<(UnixTime, MessageId)>), StoreError>>;
+    ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>>;
 
     /// Removes what has expired at `now`, the oldest expiry first: messages,
     /// then receipts, then receipt subscriptions with their receipts; about

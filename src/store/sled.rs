@@ -50,8 +50,8 @@ use super::days::{Sweep, Unused};
 use super::event::{Listener, News, Notifier, OnAccepted, Readers};
 use super::receipt_logs::Settled;
 use super::{
-    Backlog, Batch, BoxFuture, Expired, Filter, Largest, NewMessage, Origin, Receipt, ReceiptId,
-    ReceiptStatus, Removal, Store, StoreError, StoreLimits, Subscription, Usage,
+    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Largest, NewMessage, Origin, Receipt,
+    ReceiptId, ReceiptStatus, Removal, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::broadcasts::{Broadcasts, Label};
 use crate::config::StoreConfig;
@@ -178,9 +178,9 @@ impl Store for SledStore {
     fn remove_signed(
         &self,
         key: PublicKey,
-        after: Option<(UnixTime, MessageId)>,
+        after: Option<ExpiryCursor>,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<(usize, Option<(UnixTime, MessageId)>), StoreError>> {
+    ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>> {
         Box::pin(async move { self.engine()?.remove_signed(key, after, now).await })
     }
 

@@ -1,7 +1,8 @@
 //! The log: what is written, what may change that, and what is held back.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use bugle::Clock;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
@@ -186,8 +187,8 @@ async fn what_a_client_writes_stays_out_of_the_log() {
         let key = keys.public_key().to_base64url();
         format!("vapid t={token}, k={key}")
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let claims = json!({ "aud": url, "exp": now.as_secs() + 60 });
+    let expires_at = Clock::system().now() + Duration::from_secs(60);
+    let claims = json!({ "aud": url, "exp": expires_at.as_secs() });
     let made = http::http1(&program.public, "POST", "/subscribe", &[], b"").await;
     let push = link(&made, "urn:ietf:params:push").unwrap();
     let path = &push[push.find("/push/").unwrap()..];

@@ -12,8 +12,9 @@ use crate::broadcasts::{Broadcasts, Label};
 use crate::store::event::{Event, News, OnAccepted, Readers};
 use crate::store::receipt_logs::Settled;
 use crate::store::{
-    Backlog, Batch, BoxFuture, Expired, Filter, Holder, Largest, NewMessage, Origin, Receipt,
-    ReceiptId, ReceiptStatus, Removal, Store, StoreError, Subscription, Sweep, Unused, Usage,
+    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Holder, Largest, NewMessage, Origin,
+    Receipt, ReceiptId, ReceiptStatus, Removal, Store, StoreError, Subscription, Sweep, Unused,
+    Usage,
 };
 
 impl Store for MemoryStore {
@@ -264,9 +265,9 @@ impl Store for MemoryStore {
     fn remove_signed(
         &self,
         key: PublicKey,
-        after: Option<(UnixTime, MessageId)>,
+        after: Option<ExpiryCursor>,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<(usize, Option<(UnixTime, MessageId)>), StoreError>> {
+    ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>> {
         Box::pin(async move {
             let mut state = self.state();
             let (signed, last) = state.index.charged_to(Holder::Key(key), after, LOOKED_AT);

@@ -10,7 +10,7 @@ use super::keys::{message_key, receipt_key};
 use crate::store::event::{Event, News};
 use crate::store::index::{Index, Leaving};
 use crate::store::receipt::Removed;
-use crate::store::{Expired, Holder, Removal, StoreError};
+use crate::store::{Expired, ExpiryCursor, Holder, Removal, StoreError};
 
 /// How much is removed under one hold of the lock.
 const AT_ONCE: usize = 64;
@@ -102,9 +102,9 @@ impl Engine {
     pub(super) async fn remove_signed(
         &self,
         key: PublicKey,
-        after: Option<(UnixTime, MessageId)>,
+        after: Option<ExpiryCursor>,
         now: UnixTime,
-    ) -> Result<(usize, Option<(UnixTime, MessageId)>), StoreError> {
+    ) -> Result<(usize, Option<ExpiryCursor>), StoreError> {
         let find = |index: &Index| index.charged_to(Holder::Key(key), after, AT_ONCE);
         let (keys, last) = {
             let state = self.state()?;

@@ -27,6 +27,9 @@ use crate::store::index::Leaving;
 use crate::store::receipt::Removed;
 use crate::store::{StoreError, Subscription};
 
+/// A user agent's record as it was read.
+type ReadUserAgent = (Uaid, Result<UserAgent, Damaged>);
+
 /// How many user agents are read before other tasks have a turn.
 const AT_ONCE: usize = 64;
 
@@ -226,7 +229,7 @@ impl Engine {
         &self,
         after: Option<Uaid>,
         limit: usize,
-    ) -> Result<Vec<(Uaid, Result<UserAgent, Damaged>)>, StoreError> {
+    ) -> Result<Vec<ReadUserAgent>, StoreError> {
         let from = after.map_or(Included(vec![USER_AGENT]), |after| {
             Excluded(user_agent_key(after).to_vec())
         });
