@@ -144,6 +144,19 @@ impl PushHeaders {
         })
     }
 
+    /// Judges the coding before the body is read, so that nobody sends one in
+    /// vain. `announced` is its length in bytes where that is known; a body that
+    /// may be empty is judged by [`content`](Self::content).
+    ///
+    /// # Errors
+    /// When the coding is unknown or its header fields are malformed.
+    pub fn check_coding(&self, announced: Option<u64>) -> Result<(), BodyError> {
+        match &self.coding {
+            Err(error) if announced.is_some_and(|length| length > 0) => Err(error.clone().into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Takes the body: without content when it is empty, whatever its coding
     /// (E-4).
     ///

@@ -17,6 +17,11 @@ pub trait Content: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync
 
 impl<B> Content for B where B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> {}
 
+/// The length of the body in bytes, where the request tells it beforehand.
+pub fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Reads a body whole, within `limits.body_bytes` and `limits.body_timeout`.
 ///
 /// # Errors
@@ -27,10 +32,7 @@ pub async fn read(
     limits: &Limits,
 ) -> Result<Vec<u8>, Error> {
     let most = limits.body_bytes;
-    let announced = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: u64| length > most as u64) {
+    if announced(headers).is_some_and(|length| length > most as u64) {
         return Err(Error::TooLarge(most));
     }
     let collected = timeout(limits.body_timeout, Limited::new(body, most).collect()).await;

@@ -99,6 +99,7 @@ async fn accept(
     site.rates.push(key, subscription.id)?;
     let tolerances = &service.compat().tolerances;
     let push = PushHeaders::parse(headers, tolerances)?;
+    push.check_coding(body::announced(headers))?;
     let wish = service.receipt_wish(headers).await?;
     let arriving = site.admit_body(key, request.address)?;
     drop(begun);

@@ -93,7 +93,7 @@ async fn a_flooding_connection_is_superseded() {
         let (flood, uaid, _) = flooding(&server, &kind).await;
         let newer = UserAgent::reconnect(&server, &uaid).await;
         assert_eq!(newer.uaid, uaid);
-        flood.is_cut().await;
+        flood.read_until_cut().await;
     }
 }
 
@@ -107,7 +107,7 @@ async fn a_flooding_connection_is_dropped_by_the_operator() {
         let subject = json!({ "subject": uaid });
         let dropped = server.operate("POST", "user-agents/drop", &subject).await;
         assert_eq!(dropped.status, 200);
-        flood.is_cut().await;
+        flood.read_until_cut().await;
     }
     server.await_metric("bugle_user_agents", 0.0).await;
 }
@@ -137,7 +137,7 @@ async fn what_was_dropped_registers_nothing_any_more() {
             }
         }
         assert!(matches!(status, 200 | 404), "{status}");
-        flood.is_cut().await;
+        flood.read_until_cut().await;
         server.await_metric("bugle_user_agents", 0.0).await;
         assert_eq!(server.metric("bugle_subscriptions").await, 0.0);
     }
@@ -153,7 +153,7 @@ async fn a_flooding_connection_ends_when_the_service_stops() {
     }
     server.begin_stop();
     for flood in floods {
-        flood.is_cut().await;
+        flood.read_until_cut().await;
     }
     let stopped = timeout(PATIENCE, server.stop()).await;
     assert!(stopped.is_ok(), "it stops");
@@ -183,7 +183,7 @@ async fn a_flood_before_hello_is_cut() {
     for kind in kinds() {
         println!("{}", kind.name);
         let flood = Flood::begin(&server, &kind.first, &kind.frames).await;
-        flood.is_cut().await;
+        flood.read_until_cut().await;
     }
     server.await_metric("bugle_user_agents", 0.0).await;
 }
@@ -260,7 +260,7 @@ async fn blocking_an_address_ends_its_connections() {
     assert_eq!(blocked.status, 204);
     assert_eq!(user_agent.closed().await, 1008);
     for flood in floods {
-        flood.is_cut().await;
+        flood.read_until_cut().await;
     }
     server.await_metric("bugle_user_agents", 0.0).await;
     assert_eq!(UserAgent::try_silent(&server).await.unwrap_err(), 403);

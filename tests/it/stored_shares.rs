@@ -26,6 +26,7 @@ async fn behind_a_proxy(change: impl FnOnce(&mut Config)) -> Server {
     let behind = Config::load(None, settings, &[]).unwrap();
     Server::start_with(|config| {
         config.server.trusted_proxies = behind.server.trusted_proxies;
+        config.limits.connections_per_address = behind.limits.connections_per_address;
         change(config);
     })
     .await

@@ -77,7 +77,7 @@ impl Flood {
     }
 
     /// Asserts that the service ends the connection, and gives what was heard.
-    pub async fn is_cut(self) -> Vec<u8> {
+    pub async fn read_until_cut(self) -> Vec<u8> {
         self.bound();
         let cut = timeout(PATIENCE, self.writer).await;
         assert!(cut.expect("the flood is bounded").unwrap(), "it is not cut");
