@@ -149,7 +149,7 @@ async fn the_program_writes_by_the_new_filter_and_caps_what_repeats() {
     program.be_refused().await;
     program.set_filter("debug").await;
     // Who changed it is written whatever the filter says.
-    assert_eq!(program.line("done").await["subject"], "debug");
+    assert_eq!(program.line("asked").await["subject"], "debug");
     for _ in 0..20 {
         program.be_refused().await;
     }
@@ -158,7 +158,7 @@ async fn the_program_writes_by_the_new_filter_and_caps_what_repeats() {
     }
     program.set_filter("off").await;
     program.be_refused().await;
-    assert_eq!(program.line("done").await["subject"], "off");
+    assert_eq!(program.line("asked").await["subject"], "off");
 
     terminate(&program.child);
     let held = "lines were held back: more than log.repeat_limit in a minute";
