@@ -8,8 +8,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bugle::metrics::Metrics;
-use bugle::verifier::Verifier;
+use bugle::bench::Metrics;
+use bugle::bench::Verifier;
 use bugle_protocol::encryption::UserAgentKeys;
 use bugle_protocol::push::PushHeaders;
 use bugle_protocol::session::{Session, SessionSettings};

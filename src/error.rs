@@ -1,6 +1,7 @@
 //! Every refusal, and the one table from it to what is answered: HTTP status,
 //! errno, words, and the status in a WebSocket message.
 
+mod admin;
 mod detail;
 mod share;
 
@@ -13,9 +14,9 @@ use bugle_protocol::push::BodyError;
 use bugle_protocol::vapid::VapidError;
 use http::StatusCode;
 
-use crate::admin::AdminError;
-use crate::limits::{Holder, Limit};
+use crate::config::{Holder, Limit};
 
+pub use self::admin::{AdminError, LONGEST_SUBJECT};
 pub use self::share::FullShare;
 
 /// Why a request was not done.

@@ -12,9 +12,9 @@ use futures_util::FutureExt;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Request};
 
-use crate::admission::Admission;
 use crate::config::{Config, ForwardedHeader};
-use crate::proxies::header;
+use crate::gate::admission::Admission;
+use crate::server::proxy_header;
 use crate::store::export::{ExportError, ExportReader, ExportWriter, Record};
 use crate::store::fuzz_record;
 
@@ -94,9 +94,9 @@ pub fn admission(data: &[u8]) {
 pub fn proxies(data: &[u8]) {
     let mut rest = data;
     // Octets that are there are not waited for.
-    let read = header::read(&mut rest).now_or_never();
+    let read = proxy_header::read(&mut rest).now_or_never();
     match read {
-        Some(Ok(_)) => assert!(data.len() - rest.len() >= header::SIGNATURE),
+        Some(Ok(_)) => assert!(data.len() - rest.len() >= proxy_header::SIGNATURE),
         Some(Err(error)) => assert!(!error.to_string().is_empty()),
         None => unreachable!("it waits for a slice"),
     }

@@ -12,42 +12,28 @@ pub mod client;
 pub mod config;
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod metrics;
 pub mod server;
-pub mod systemd;
 pub mod time;
-pub mod verifier;
 
-mod addresses;
 mod admin;
-mod admission;
-mod blocks;
-mod broadcasts;
-mod clients;
-mod compat;
+mod app;
 mod error;
-mod expiry;
-mod failures;
+mod gate;
 mod http;
-mod in_order;
 mod io;
 mod keys;
-mod latency;
-mod limits;
-mod memory;
-mod proxies;
+mod observe;
 mod random;
-mod rates;
-mod readiness;
 mod service;
-mod service_clock;
-mod shares;
 mod store;
-mod telemetry;
-mod tls;
-mod trace;
-mod turns;
 mod user_agent;
+
+/// What `cargo bench` times.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::observe::metrics::Metrics;
+    pub use crate::service::vapid::Verifier;
+}
 
 pub use config::Config;
 pub use server::Server;

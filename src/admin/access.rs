@@ -1,9 +1,9 @@
 //! Who may do what over the admin API: bearer tokens from files, and the check
 //! that no web page elsewhere drives it.
 
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::{fmt, io};
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
@@ -11,10 +11,10 @@ use http::{HeaderMap, request};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 
-use super::AdminError;
+use crate::app::peer::{Remote, User};
 use crate::config::{Config, HostNames, SocketOthers};
+use crate::error::AdminError;
 use crate::keys;
-use crate::server::User;
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -34,39 +34,6 @@ pub enum Via {
     Token,
     /// The user at the other end of the unix socket.
     Socket,
-}
-
-/// Where a request to the admin API comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remote {
-    /// The admin listener.
-    Address {
-        /// The peer of the connection.
-        peer: IpAddr,
-        /// Whom that peer, a trusted proxy, says it stands for. Anyone who can
-        /// connect from the proxy's address can say this.
-        forwarded_for: Option<IpAddr>,
-    },
-    /// The unix socket, by this user.
-    User(User),
-}
-
-impl fmt::Display for Remote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address {
-                peer,
-                forwarded_for,
-            } => {
-                peer.to_canonical().fmt(f)?;
-                match forwarded_for {
-                    Some(client) => write!(f, " (forwarded for {})", client.to_canonical()),
-                    None => Ok(()),
-                }
-            }
-            Self::User(user) => write!(f, "uid {}", user.uid),
-        }
-    }
 }
 
 /// Who makes a request.

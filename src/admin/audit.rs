@@ -9,9 +9,9 @@ use bugle_protocol::UnixTime;
 use futures_util::FutureExt;
 use serde::Serialize;
 
+use super::Admin;
 use super::access::{Caller, Role};
 use crate::error::Error;
-use crate::http::Site;
 
 /// How many entries the API shows.
 const SHOWN: usize = 256;
@@ -59,27 +59,29 @@ pub struct Audit {
 /// # Errors
 /// What `change` says; [`Error::Unavailable`] when it panics.
 pub(super) async fn audited<T, F>(
-    site: &Arc<Site>,
+    admin: &Arc<Admin>,
     caller: &Caller,
     action: &'static str,
     subject: &str,
-    change: impl FnOnce(Arc<Site>) -> F,
+    change: impl FnOnce(Arc<Admin>) -> F,
 ) -> Result<T, Error>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
-    let audit = &site.admin.audit;
-    let number = audit.ask(caller, action, subject, site.service.wall_clock());
-    let change = change(Arc::clone(site));
-    let noting = Arc::clone(site);
-    site.finish(async move {
-        let changed = AssertUnwindSafe(change).catch_unwind().await;
-        let changed = changed.unwrap_or(Err(Error::Unavailable));
-        noting.admin.audit.end(number, changed.is_ok());
-        changed
-    })
-    .await
+    let audit = &admin.audit;
+    let number = audit.ask(caller, action, subject, admin.app.service.wall_clock());
+    let change = change(Arc::clone(admin));
+    let noting = Arc::clone(admin);
+    admin
+        .app
+        .finish(async move {
+            let changed = AssertUnwindSafe(change).catch_unwind().await;
+            let changed = changed.unwrap_or(Err(Error::Unavailable));
+            noting.audit.end(number, changed.is_ok());
+            changed
+        })
+        .await
 }
 
 impl Audit {

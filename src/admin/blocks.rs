@@ -7,11 +7,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::audit::audited;
-use super::{AdminError, Request, done, json_reply};
-use crate::blocks::{Blocked, LONGEST_NOTE, parse_range};
-use crate::error::Error;
-use crate::http::body::Content;
-use crate::http::{Reply, Site};
+use super::{Admin, Request, done, json_reply};
+use crate::error::{AdminError, Error};
+use crate::gate::blocklist::{Blocked, LONGEST_NOTE, parse_range};
+use crate::http::Reply;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,26 +20,23 @@ struct Note {
 }
 
 /// Shows who is blocked.
-pub(super) fn list(site: &Site) -> Reply {
-    let service = &site.service;
+pub(super) fn list(admin: &Admin) -> Reply {
+    let service = &admin.app.service;
     let mut list = serde_json::to_value(service.blocks().list()).unwrap_or_default();
     list["limit"] = json!(service.config().admin.blocks);
     json_reply(&list)
 }
 
 /// Blocks whom the path names, or blocks them no more.
-pub(super) async fn resource(
-    request: Request<'_, impl Content>,
-    path: &str,
-) -> Result<Reply, Error> {
-    let (site, caller) = (request.site, request.caller);
+pub(super) async fn resource(request: Request<'_>, path: &str) -> Result<Reply, Error> {
+    let (admin, caller) = (request.admin, request.caller);
     let method = &request.parts.method;
     if *method != Method::PUT && *method != Method::DELETE {
         return Err(Error::MethodNotAllowed("PUT, DELETE"));
     }
     caller.may_change()?;
     let who = parse(path)?;
-    let service = &site.service;
+    let service = &admin.app.service;
     let is_put = *method == Method::PUT;
     let action = match (is_put, who) {
         (true, Blocked::Key(_)) => "blockKey",
@@ -63,10 +59,10 @@ pub(super) async fn resource(
         Blocked::Key(key) => service.key_handle(&key),
         Blocked::Addresses(range) => range.to_string(),
     };
-    audited(site, &caller, action, &subject, |site| async move {
+    audited(admin, &caller, action, &subject, |admin| async move {
         match note {
-            Some(note) => site.service.block(who, &note).await,
-            None => site.service.blocks().unblock(who).await,
+            Some(note) => admin.app.service.block(who, &note).await,
+            None => admin.app.service.blocks().unblock(who).await,
         }
     })
     .await?;

@@ -7,11 +7,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::audit::audited;
-use super::{Request, done, json_reply};
-use crate::broadcasts::Label;
+use super::{Admin, Request, done, json_reply};
 use crate::error::Error;
-use crate::http::body::Content;
-use crate::http::{Reply, Site};
+use crate::http::Reply;
+use crate::store::broadcasts::Label;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,8 +19,8 @@ struct Version {
 }
 
 /// Shows the version of each broadcast.
-pub(super) fn list(site: &Site) -> Reply {
-    let service = &site.service;
+pub(super) fn list(admin: &Admin) -> Reply {
+    let service = &admin.app.service;
     json_reply(&json!({
         "broadcasts": service.broadcasts().versions(),
         "limit": service.config().limits.broadcasts,
@@ -29,8 +28,8 @@ pub(super) fn list(site: &Site) -> Reply {
 }
 
 /// Sets a broadcast to the version in the body, or removes it.
-pub(super) async fn resource(request: Request<'_, impl Content>, id: &str) -> Result<Reply, Error> {
-    let (site, caller) = (request.site, request.caller);
+pub(super) async fn resource(request: Request<'_>, id: &str) -> Result<Reply, Error> {
+    let (admin, caller) = (request.admin, request.caller);
     let method = &request.parts.method;
     if *method != Method::PUT && *method != Method::DELETE {
         return Err(Error::MethodNotAllowed("PUT, DELETE"));
@@ -47,9 +46,9 @@ pub(super) async fn resource(request: Request<'_, impl Content>, id: &str) -> Re
         ("removeBroadcast", None)
     };
     let subject = id.as_str().to_owned();
-    audited(site, &caller, action, &subject, |site| async move {
+    audited(admin, &caller, action, &subject, |admin| async move {
         let is_removal = version.is_none();
-        match site.service.set_broadcast(id, version).await? {
+        match admin.app.service.set_broadcast(id, version).await? {
             false if is_removal => Err(Error::NoBroadcast),
             _ => Ok(()),
         }

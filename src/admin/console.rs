@@ -8,7 +8,7 @@ use http::header::{
 };
 
 use crate::config::PublicUrl;
-use crate::http::{Reply, set, text};
+use crate::http::reply::{Reply, set, text};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";

@@ -8,9 +8,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::http::Site;
-use crate::latency::Buckets;
-use crate::metrics::Metrics;
+use super::Admin;
+use crate::observe::histogram::Buckets;
+use crate::observe::metrics::Metrics;
 use crate::service::PushService;
 
 /// How many samples are kept: an hour of the default `admin.sample_every`.
@@ -212,8 +212,8 @@ fn per_second(count: u64, since: Duration) -> f64 {
 }
 
 /// Samples every `admin.sample_every` until it is cancelled.
-pub async fn run(site: Arc<Site>) {
-    let (service, history) = (&site.service, &site.admin.history);
+pub async fn run(admin: Arc<Admin>) {
+    let (service, history) = (&admin.app.service, &admin.history);
     let mut ticks = interval(service.config().admin.sample_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -236,7 +236,7 @@ mod tests {
         const AT_ONCE: usize = 8;
         for _ in 0..20 {
             let (server, _folder) = bound().await;
-            let (service, history) = (&server.site().service, &server.site().admin.history);
+            let (service, history) = (&server.app().service, &server.admin_api().history);
             let begin = Barrier::new(AT_ONCE);
             thread::scope(|scope| {
                 for _ in 0..AT_ONCE {
@@ -254,7 +254,7 @@ mod tests {
     #[tokio::test]
     async fn totals_that_went_back_make_no_rate() {
         let (server, _folder) = bound().await;
-        let (service, history) = (&server.site().service, &server.site().admin.history);
+        let (service, history) = (&server.app().service, &server.admin_api().history);
         history.kept().totals.accepted = 5;
         history.kept().totals.refused.insert("limits.requests", 5);
         let sample = history.newest(service);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bugle_protocol::UnixTime;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 use http_body_util::Full;
@@ -13,13 +14,15 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::config::{Config, NotAFilter};
-use crate::error::Error;
+use crate::app::App;
+use crate::app::peer::Remote;
+use crate::error::{AdminError, Error};
 use crate::http::body::{self, Content};
-use crate::http::{Answer, Reply, Site, events, status};
-use crate::telemetry::log::Log;
+use crate::http::refusal::refuse;
+use crate::http::{AdminRoutes, Answer, Reply, events, status};
+use crate::observe::log::Log;
 
-use self::access::{Access, Caller, Remote};
+use self::access::{Access, Caller};
 use self::audit::Audit;
 use self::history::History;
 use self::overview::Overview;
@@ -41,8 +44,9 @@ mod user_agents;
 /// every sample, a few kilobytes.
 const STREAMS: usize = 32;
 
-/// What the admin API keeps.
+/// The admin API of a service.
 pub struct Admin {
+    app: Arc<App>,
     access: Access,
     audit: Audit,
     history: History,
@@ -51,93 +55,12 @@ pub struct Admin {
     started_at: UnixTime,
 }
 
-/// Why a request to the admin API is not done.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AdminError {
-    /// No token, or another one.
-    #[error(
-        "the admin API needs Authorization: Bearer with the token in the file admin-token of the \
-         data folder (admin.token_file); `bugle admin` sends it by itself"
-    )]
-    Unauthorized,
-    /// Another user at the unix socket.
-    #[error(
-        "admin.socket takes the service's own user and root without a token, and others as \
-         admin.socket_others says: send Authorization: Bearer with a token"
-    )]
-    OtherUser,
-    /// A change with the token that may only look.
-    #[error("this token may only look: changes need the one in admin-token (admin.token_file)")]
-    ReadOnly,
-    /// A page of another origin has sent it.
-    #[error("the admin API takes no requests from pages of another origin")]
-    Origin,
-    /// It came by a name that may be anybody's.
-    #[error(
-        "the admin API is reached by an IP address, by localhost, or by a name in admin.hosts: \
-         add this host name there if it is yours"
-    )]
-    HostName,
-    /// The body is not what is described.
-    #[error("the body is not what docs/openapi.yaml describes: {0}")]
-    Body(String),
-    /// The body is something else than JSON.
-    #[error("the body is to be JSON: send Content-Type: application/json")]
-    NotJson,
-    /// A subject that nothing can have.
-    #[error("a subject is 1 to {} characters", user_agents::LONGEST)]
-    Subject,
-    /// Which subscription is meant is not said.
-    #[error(
-        "one subscription is named by its endpoint or its own URL alone, or by a uaid with the \
-         channel, a UUID in lower case"
-    )]
-    Channel,
-    /// A number of holders that cannot be listed.
-    #[error("limit is a number from 1 to {0}")]
-    Count(usize),
-    /// Neither a key nor addresses.
-    #[error(
-        "a block is keys/KEY with a VAPID public key in base64url, or addresses/RANGE with an IP \
-         address or a range such as 192.0.2.0/24"
-    )]
-    Blocked,
-    /// Such lines there are none.
-    #[error(transparent)]
-    Filter(NotAFilter),
-    /// Nothing is remembered.
-    #[error("the trace is off: set trace.messages to how many messages it is to remember")]
-    TraceOff,
-    /// Too many streams are open.
-    #[error("too many streams of the overview are open: close one, or ask for /admin/v1/overview")]
-    Streams,
-}
-
-impl AdminError {
-    /// The HTTP status.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::OtherUser | Self::ReadOnly | Self::Origin | Self::HostName => {
-                StatusCode::FORBIDDEN
-            }
-            Self::Body(_)
-            | Self::Filter(_)
-            | Self::Subject
-            | Self::Channel
-            | Self::Count(_)
-            | Self::Blocked => StatusCode::BAD_REQUEST,
-            Self::TraceOff => StatusCode::CONFLICT,
-            Self::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Streams => StatusCode::TOO_MANY_REQUESTS,
-        }
-    }
-}
-
 impl Admin {
-    /// Begins at `started_at`, over the log of the process.
-    pub fn new(access: Access, log: Log, started_at: UnixTime) -> Self {
+    /// The API of `app`, whose process logs to `log` and has started at
+    /// `started_at`.
+    pub fn new(app: Arc<App>, access: Access, log: Log, started_at: UnixTime) -> Self {
         Self {
+            app,
             access,
             audit: Audit::default(),
             history: History::default(),
@@ -147,32 +70,30 @@ impl Admin {
         }
     }
 
-    /// # Errors
-    /// When a token can be neither read nor made.
-    pub fn open(
-        config: &Config,
-        log: Log,
-        started_at: UnixTime,
-    ) -> Result<Self, access::TokenError> {
-        Access::open(config).map(|access| Self::new(access, log, started_at))
-    }
-
     /// The log of the process.
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// Refuses a request that a web page of another origin may have sent.
-    ///
-    /// # Errors
-    /// [`AdminError::Origin`], [`AdminError::HostName`].
-    pub fn check_origin(&self, parts: &request::Parts, remote: Remote) -> Result<(), AdminError> {
-        self.access.check_origin(parts, remote)
-    }
-
     /// Ends the streams of the overview, which would go on for ever.
     pub fn end_streams(&self) {
         self.history.end();
+    }
+
+    /// The metrics, unless a page elsewhere may have asked for them by DNS
+    /// rebinding.
+    fn metrics(&self, parts: &request::Parts, remote: Remote) -> Result<Reply, Error> {
+        self.access.check_origin(parts, remote)?;
+        status::metrics(&self.app, parts)
+    }
+
+    /// A file of the console, or a page that the public listener has too.
+    async fn page(&self, parts: &request::Parts) -> Result<Reply, Error> {
+        let public_url = self.app.service.public_url();
+        match console::file(parts.uri.path(), public_url) {
+            Some(file) => get(&parts.method).map(|()| file),
+            None => status::page(&self.app, parts).await,
+        }
     }
 
     fn admit_stream(&self) -> Result<OwnedSemaphorePermit, AdminError> {
@@ -181,11 +102,30 @@ impl Admin {
     }
 }
 
+impl AdminRoutes for Admin {
+    fn answer<'r>(
+        self: Arc<Self>,
+        parts: &'r request::Parts,
+        content: Content<'r>,
+        remote: Remote,
+    ) -> BoxFuture<'r, Answer> {
+        Box::pin(async move {
+            let path = parts.uri.path();
+            let answered = match (path, path.strip_prefix("/admin/")) {
+                (_, Some(path)) => route(&self, parts, path, content, remote).await,
+                ("/metrics", _) => self.metrics(parts, remote).map(Answer::Reply),
+                _ => self.page(parts).await.map(Answer::Reply),
+            };
+            answered.unwrap_or_else(|error| Answer::Reply(refuse(&self.app, &error)))
+        })
+    }
+}
+
 /// A request to the admin API, let in.
-struct Request<'r, C> {
-    site: &'r Arc<Site>,
+struct Request<'r> {
+    admin: &'r Arc<Admin>,
     parts: &'r request::Parts,
-    content: C,
+    content: Content<'r>,
     caller: Caller,
 }
 
@@ -193,20 +133,20 @@ struct Request<'r, C> {
 ///
 /// # Errors
 /// Every refusal; [`Error::Admin`] are those of the API itself.
-pub async fn route(
-    site: &Arc<Site>,
+async fn route(
+    admin: &Arc<Admin>,
     parts: &request::Parts,
     path: &str,
-    content: impl Content,
+    content: Content<'_>,
     remote: Remote,
 ) -> Result<Answer, Error> {
     if path == "v1/openapi.yaml" {
-        site.admin.check_origin(parts, remote)?;
+        admin.access.check_origin(parts, remote)?;
         return get(&parts.method).map(|()| Answer::Reply(description()));
     }
-    let caller = site.admin.access.caller(parts, remote)?;
+    let caller = admin.access.caller(parts, remote)?;
     let request = Request {
-        site,
+        admin,
         parts,
         content,
         caller,
@@ -218,14 +158,14 @@ pub async fn route(
             events::describe(header.headers_mut());
             return Ok(Answer::Reply(header));
         }
-        let place = site.admin.admit_stream()?;
-        return Ok(Answer::Stream(overview::stream(site, place)));
+        let place = admin.admit_stream()?;
+        return Ok(Answer::Stream(overview::stream(admin, place)));
     }
     answer(request, path).await.map(Answer::Reply)
 }
 
-async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply, Error> {
-    let (site, method) = (request.site, &request.parts.method);
+async fn answer(request: Request<'_>, path: &str) -> Result<Reply, Error> {
+    let (admin, method) = (request.admin, &request.parts.method);
     if let Some(id) = path.strip_prefix("v1/broadcasts/") {
         return broadcasts::resource(request, id).await;
     }
@@ -235,17 +175,15 @@ async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply,
     match path {
         "v1/session" => get(method).map(|()| session(&request.caller)),
         "v1/log" => log::resource(request).await,
-        "v1/overview" => get(method).map(|()| json_reply(&Overview::of(site))),
+        "v1/overview" => get(method).map(|()| json_reply(&Overview::of(admin))),
         "v1/top" => {
             get(method)?;
             top::show(request).await
         }
-        "v1/history" => get(method).map(|()| history(site)),
-        "v1/audit" => {
-            get(method).map(|()| json_reply(&json!({ "entries": site.admin.audit.newest() })))
-        }
-        "v1/blocks" => get(method).map(|()| blocks::list(site)),
-        "v1/drain" => post(method).and_then(|()| drain(site, &request.caller)),
+        "v1/history" => get(method).map(|()| history(admin)),
+        "v1/audit" => get(method).map(|()| json_reply(&json!({ "entries": admin.audit.newest() }))),
+        "v1/blocks" => get(method).map(|()| blocks::list(admin)),
+        "v1/drain" => post(method).and_then(|()| drain(admin, &request.caller)),
         "v1/trace" => {
             post(method)?;
             trace::find(request).await
@@ -270,12 +208,12 @@ async fn answer(request: Request<'_, impl Content>, path: &str) -> Result<Reply,
             post(method)?;
             user_agents::remove_receipts(request).await
         }
-        "v1/broadcasts" => get(method).map(|()| broadcasts::list(site)),
+        "v1/broadcasts" => get(method).map(|()| broadcasts::list(admin)),
         _ => Err(Error::NotFound),
     }
 }
 
-impl<C: Content> Request<'_, C> {
+impl Request<'_> {
     /// Reads the body.
     async fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
         let kind = self.parts.headers.get(CONTENT_TYPE);
@@ -285,7 +223,7 @@ impl<C: Content> Request<'_, C> {
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(AdminError::NotJson.into());
         }
-        let limits = &self.site.service.config().limits;
+        let limits = &self.admin.app.service.config().limits;
         let body = body::read(&self.parts.headers, self.content, limits).await?;
         serde_json::from_slice(&body).map_err(|error| AdminError::Body(error.to_string()).into())
     }
@@ -315,22 +253,22 @@ fn session(caller: &Caller) -> Reply {
 }
 
 /// Asks the service to stop, as SIGTERM does.
-fn drain(site: &Site, caller: &Caller) -> Result<Reply, Error> {
+fn drain(admin: &Admin, caller: &Caller) -> Result<Reply, Error> {
     caller.may_change()?;
-    site.admin
+    admin
         .audit
-        .note(caller, "drain", "", site.service.wall_clock());
-    site.stopping.ask();
+        .note(caller, "drain", "", admin.app.service.wall_clock());
+    admin.app.shutdown.request();
     let mut reply = Reply::new(Full::default());
     *reply.status_mut() = StatusCode::ACCEPTED;
     Ok(reply)
 }
 
-fn history(site: &Site) -> Reply {
-    let interval = site.service.config().admin.sample_every.as_millis();
+fn history(admin: &Admin) -> Reply {
+    let interval = admin.app.service.config().admin.sample_every.as_millis();
     json_reply(&json!({
         "interval": u64::try_from(interval).unwrap_or(u64::MAX),
-        "samples": site.admin.history.samples(),
+        "samples": admin.history.samples(),
     }))
 }
 

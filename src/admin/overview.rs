@@ -10,8 +10,9 @@ use http_body_util::{BodyExt, StreamBody};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Admin;
 use super::history::Sample;
-use crate::http::{Events, Site, events as event_stream};
+use crate::http::{Events, events as event_stream};
 
 /// What the overview shows.
 #[derive(Debug, Serialize)]
@@ -56,15 +57,15 @@ struct Bound {
 
 impl Overview {
     /// Of a service.
-    pub fn of(site: &Site) -> Self {
-        let service = &site.service;
-        let (metrics, history) = (service.metrics(), &site.admin.history);
+    pub fn of(admin: &Admin) -> Self {
+        let service = &admin.app.service;
+        let (metrics, history) = (service.metrics(), &admin.history);
         let refused = metrics.refusals();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             public_url: service.public_url().to_string(),
-            started_at: site.admin.started_at.as_millis(),
-            draining: site.stopping.is_leaving(),
+            started_at: admin.started_at.as_millis(),
+            draining: admin.app.shutdown.is_draining(),
             trace_messages: service.config().trace.messages,
             now: history.newest(service),
             totals: Totals {
@@ -76,7 +77,7 @@ impl Overview {
                 refused: refused.values().sum(),
             },
             refusals: refusals(&refused, &history.refused()),
-            limits: bounds(site),
+            limits: bounds(admin),
         }
     }
 }
@@ -98,8 +99,8 @@ fn refusals(
 }
 
 /// What is counted against a bound, the nearest to it first.
-fn bounds(site: &Site) -> Vec<Bound> {
-    let service = &site.service;
+fn bounds(admin: &Admin) -> Vec<Bound> {
+    let service = &admin.app.service;
     let (limits, metrics, usage) = (&service.config().limits, service.metrics(), service.usage());
     let gauge = |value: i64| u64::try_from(value).unwrap_or(0);
     let mut bounds: Vec<_> = [
@@ -110,12 +111,12 @@ fn bounds(site: &Site) -> Vec<Bound> {
         ),
         (
             "limits.user_agents",
-            site.connected() as u64,
+            admin.app.gate.connected() as u64,
             limits.user_agents as u64,
         ),
         (
             "limits.requests",
-            site.in_progress() as u64,
+            admin.app.gate.in_progress() as u64,
             limits.requests as u64,
         ),
         (
@@ -150,16 +151,16 @@ fn bounds(site: &Site) -> Vec<Bound> {
 
 /// The overview as events, one at once and one with every sample, until the
 /// sampling ends.
-pub fn stream(site: &Arc<Site>, place: OwnedSemaphorePermit) -> Response<Events> {
-    let mut samples = site.admin.history.watch();
+pub fn stream(admin: &Arc<Admin>, place: OwnedSemaphorePermit) -> Response<Events> {
+    let mut samples = admin.history.watch();
     samples.mark_changed();
-    let begin = (Arc::clone(site), samples, place);
-    let events = unfold(begin, |(site, mut samples, place)| async move {
+    let begin = (Arc::clone(admin), samples, place);
+    let events = unfold(begin, |(admin, mut samples, place)| async move {
         let goes_on = samples.changed().await.is_ok() && *samples.borrow_and_update();
-        let overview = serde_json::to_string(&Overview::of(&site)).ok();
+        let overview = serde_json::to_string(&Overview::of(&admin)).ok();
         let event = overview.filter(|_| goes_on)?;
         let frame = Frame::data(format!("event: overview\ndata: {event}\n\n").into());
-        Some((Ok(frame), (site, samples, place)))
+        Some((Ok(frame), (admin, samples, place)))
     });
     let mut reply = Response::new(StreamBody::new(events).boxed_unsync());
     event_stream::describe(reply.headers_mut());

@@ -7,12 +7,11 @@ use std::net::IpAddr;
 use bugle_protocol::PublicKey;
 use serde_json::{Map, Value, json};
 
-use super::{AdminError, Request, json_reply};
-use crate::error::Error;
+use super::{Request, json_reply};
+use crate::error::{AdminError, Error};
+use crate::gate::shares::Who;
 use crate::http::Reply;
-use crate::http::body::Content;
 use crate::service::PushService;
-use crate::shares::Who;
 use crate::store::{Held, HeldReceipts, Holder};
 
 /// How many of each kind are listed where the request does not say.
@@ -21,9 +20,9 @@ const USUAL: usize = 10;
 const MOST: usize = 100;
 
 /// Shows the largest holders of each kind, the largest first.
-pub(super) async fn show(request: Request<'_, impl Content>) -> Result<Reply, Error> {
+pub(super) async fn show(request: Request<'_>) -> Result<Reply, Error> {
     let most = limit(request.parts.uri.query().unwrap_or_default())?;
-    let (site, service) = (request.site, &request.site.service);
+    let (admin, service) = (request.admin, &request.admin.app.service);
     let largest = service.largest(most).await?;
     Ok(json_reply(&json!({
         "user_agents": held(&largest.user_agents, |uaid| {
@@ -42,8 +41,8 @@ pub(super) async fn show(request: Request<'_, impl Content>) -> Result<Reply, Er
             Holder::Key(key) => sender(service, key),
             Holder::Network(network) => address(*network),
         }),
-        "connections": places(&site.connections.largest(most), "connections"),
-        "connected": places(&site.most_connected(most), "user_agents"),
+        "connections": places(&admin.app.gate.connections.largest(most), "connections"),
+        "connected": places(&admin.app.gate.most_connected(most), "user_agents"),
     })))
 }
 

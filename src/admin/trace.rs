@@ -6,13 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::user_agents::bounded;
-use super::{AdminError, Request, json_reply};
-use crate::error::Error;
+use super::{Request, json_reply};
+use crate::error::{AdminError, Error};
 use crate::http::Reply;
-use crate::http::body::Content;
+use crate::observe::message_log::{Event, Journey, Wanted};
 use crate::service::PushService;
 use crate::service::operating::Named;
-use crate::trace::{Event, Journey, Wanted};
 
 /// The most messages of one answer.
 const MOST: usize = 1000;
@@ -63,8 +62,8 @@ impl ToldEvent {
 }
 
 /// Tells what became of the messages that a text names.
-pub(super) async fn find(request: Request<'_, impl Content>) -> Result<Reply, Error> {
-    let service = &request.site.service;
+pub(super) async fn find(request: Request<'_>) -> Result<Reply, Error> {
+    let service = &request.admin.app.service;
     let Asked { subject, limit } = request.read().await?;
     let (kind, wanted) = wanted(service, bounded(&subject)?)?;
     let limit = match limit {

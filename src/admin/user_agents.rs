@@ -6,15 +6,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::audit::audited;
-use super::{AdminError, Request, json_reply};
-use crate::error::Error;
+use super::{Request, json_reply};
+use crate::error::{AdminError, Error, LONGEST_SUBJECT};
 use crate::http::Reply;
-use crate::http::body::Content;
 use crate::service::operating::Named;
 use crate::store::Subscription;
-
-/// The longest text that can name anything, in octets.
-pub(super) const LONGEST: usize = 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,8 +26,8 @@ struct AskedSubscription {
 }
 
 /// Shows a user agent.
-pub(super) async fn find(request: Request<'_, impl Content>) -> Result<Reply, Error> {
-    let service = &request.site.service;
+pub(super) async fn find(request: Request<'_>) -> Result<Reply, Error> {
+    let service = &request.admin.app.service;
     let Asked { subject } = request.read().await?;
     let uaid = service.find(bounded(&subject)?).await?.uaid();
     let found = service.user_agent(uaid).await?;
@@ -56,17 +52,21 @@ pub(super) async fn find(request: Request<'_, impl Content>) -> Result<Reply, Er
 }
 
 /// Ends all subscriptions of a user agent.
-pub(super) async fn remove(request: Request<'_, impl Content>) -> Result<Reply, Error> {
-    let (site, caller) = (request.site, request.caller);
+pub(super) async fn remove(request: Request<'_>) -> Result<Reply, Error> {
+    let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
-    let service = &site.service;
+    let service = &admin.app.service;
     let Asked { subject } = request.read().await?;
     let uaid = service.find(bounded(&subject)?).await?.uaid();
     service.user_agent(uaid).await?;
     let handle = service.handle(uaid);
-    let ended = audited(site, &caller, "dropUserAgent", &handle, |site| async move {
-        site.service.drop_user_agent(uaid).await
-    })
+    let ended = audited(
+        admin,
+        &caller,
+        "dropUserAgent",
+        &handle,
+        |admin| async move { admin.app.service.drop_user_agent(uaid).await },
+    )
     .await?;
     Ok(json_reply(
         &json!({ "handle": handle, "subscriptions": ended }),
@@ -74,12 +74,10 @@ pub(super) async fn remove(request: Request<'_, impl Content>) -> Result<Reply, 
 }
 
 /// Ends one subscription.
-pub(super) async fn remove_subscription(
-    request: Request<'_, impl Content>,
-) -> Result<Reply, Error> {
-    let (site, caller) = (request.site, request.caller);
+pub(super) async fn remove_subscription(request: Request<'_>) -> Result<Reply, Error> {
+    let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
-    let service = &site.service;
+    let service = &admin.app.service;
     let AskedSubscription { subject, channel } = request.read().await?;
     let channel = channel.map(|channel| channel.parse::<ChannelId>());
     let (uaid, channel, life) = match (service.find(bounded(&subject)?).await?, channel) {
@@ -89,12 +87,12 @@ pub(super) async fn remove_subscription(
     };
     let handle = service.handle(uaid);
     audited(
-        site,
+        admin,
         &caller,
         "dropSubscription",
         &handle,
-        |site| async move {
-            let service = &site.service;
+        |admin| async move {
+            let service = &admin.app.service;
             service.drop_subscription(uaid, channel, life).await
         },
     )
@@ -103,31 +101,39 @@ pub(super) async fn remove_subscription(
 }
 
 /// Ends a receipt subscription.
-pub(super) async fn remove_receipts(request: Request<'_, impl Content>) -> Result<Reply, Error> {
-    let (site, caller) = (request.site, request.caller);
+pub(super) async fn remove_receipts(request: Request<'_>) -> Result<Reply, Error> {
+    let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
-    let service = &site.service;
+    let service = &admin.app.service;
     let Asked { subject } = request.read().await?;
     let id = service.find_receipts(bounded(&subject)?).await?;
     let handle = service.receipts_handle(id);
-    audited(site, &caller, "dropReceipts", &handle, |site| async move {
-        site.service.drop_receipts(id).await
-    })
+    audited(
+        admin,
+        &caller,
+        "dropReceipts",
+        &handle,
+        |admin| async move { admin.app.service.drop_receipts(id).await },
+    )
     .await?;
     Ok(json_reply(&json!({ "handle": handle })))
 }
 
 /// Removes the messages that an application server has waiting.
-pub(super) async fn remove_signed(request: Request<'_, impl Content>) -> Result<Reply, Error> {
-    let (site, caller) = (request.site, request.caller);
+pub(super) async fn remove_signed(request: Request<'_>) -> Result<Reply, Error> {
+    let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
-    let service = &site.service;
+    let service = &admin.app.service;
     let Asked { subject } = request.read().await?;
     let key = service.find_key(bounded(&subject)?).await?;
     let handle = service.key_handle(&key);
-    let messages = audited(site, &caller, "dropMessages", &handle, |site| async move {
-        site.service.drop_signed(key).await
-    })
+    let messages = audited(
+        admin,
+        &caller,
+        "dropMessages",
+        &handle,
+        |admin| async move { admin.app.service.drop_signed(key).await },
+    )
     .await?;
     Ok(json_reply(
         &json!({ "handle": handle, "messages": messages }),
@@ -136,7 +142,7 @@ pub(super) async fn remove_signed(request: Request<'_, impl Content>) -> Result<
 
 /// The text, unless it is longer than anything that has a meaning.
 pub(super) fn bounded(subject: &str) -> Result<&str, Error> {
-    if (1..=LONGEST).contains(&subject.len()) {
+    if (1..=LONGEST_SUBJECT).contains(&subject.len()) {
         Ok(subject)
     } else {
         Err(AdminError::Subject.into())

@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use super::config_args::ConfigArgs;
 use super::{Failure, StopSignals, print};
 use crate::config::{LogFormat, PublicUrl};
+use crate::observe::log::Log;
+use crate::observe::otel::Traces;
 use crate::server::Process;
-use crate::systemd::{self, Inherited};
-use crate::telemetry::log::Log;
-use crate::telemetry::traces::Traces;
+use crate::server::systemd::{self, Inherited};
 use crate::{Clock, Config, Server};
 
 pub(super) const EXAMPLE: &str = "\

@@ -15,7 +15,7 @@ use super::config_args::ConfigArgs;
 use super::{Failure, files, note, print};
 use crate::config::Config;
 use crate::keys;
-use crate::service_clock::{self, Kept};
+use crate::service::clock::{self, Kept};
 use crate::store::export::{ExportReader, ExportWriter, Record};
 use crate::store::{Found, InsertError, Offline, OpenError, folder_of, guarded, replace};
 use crate::time::Clock;
@@ -207,7 +207,7 @@ fn write_export(
 
 /// Service time minus wall clock in the data folder, in milliseconds.
 fn offset_of(config: &Config) -> Result<i64, Failure> {
-    let kept = Kept::read(&config.server.data.join(service_clock::FILE))?;
+    let kept = Kept::read(&config.server.data.join(clock::FILE))?;
     Ok(kept.map_or(0, |kept| kept.offset_ms))
 }
 

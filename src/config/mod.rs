@@ -7,6 +7,7 @@
 mod admission;
 mod compat;
 mod expiry;
+mod limit;
 mod log;
 mod public_url;
 mod sections;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use admission::{AdmissionConfig, Networks};
 pub use compat::{CompatConfig, GoneStatus, Profile};
 pub use expiry::ExpiryConfig;
+pub use limit::{Holder, Limit};
 pub use log::{LogConfig, LogFilter, LogFormat, NotAFilter};
 pub use public_url::{NotAnOrigin, PublicUrl};
 pub use sections::{

@@ -6,8 +6,7 @@ use bugle_protocol::link::LinkError;
 use bugle_protocol::push::BodyError;
 use bugle_protocol::vapid::VapidError;
 
-use super::Error;
-use crate::admin::AdminError;
+use super::{AdminError, Error};
 
 impl Error {
     /// A fixed word for what was wrong, where the label covers several things.

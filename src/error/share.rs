@@ -7,7 +7,7 @@ use std::time::Duration;
 use bugle_protocol::UnixTime;
 
 use super::Error;
-use crate::limits::Limit;
+use crate::config::Limit;
 use crate::store::{Full, StoreError, Whose};
 
 /// A sender is not asked to come back sooner.

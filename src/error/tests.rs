@@ -117,13 +117,13 @@ fn all() -> Vec<Error> {
         Address,
         Token,
         Password,
-        Limit(crate::limits::Limit::Requests),
+        Limit(crate::config::Limit::Requests),
         Full(FullShare::new(
-            crate::limits::Limit::StoredBytes.into(),
+            crate::config::Limit::StoredBytes.into(),
             bugle_protocol::UnixTime::from_secs(0),
         )),
         Share {
-            limit: crate::limits::Limit::Requests,
+            limit: crate::config::Limit::Requests,
             holder: Holder::Address,
         },
         Rate {

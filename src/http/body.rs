@@ -1,21 +1,24 @@
 //! Reads the body of a request, within its bounds.
 
 use std::error::Error as StdError;
+use std::future::poll_fn;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use crate::config::Limits;
 use crate::error::Error;
 
-/// The body of a request, as any engine gives it.
-pub trait Content: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> {}
+/// Why the body of a request broke off, as any engine says it.
+pub type ContentError = Box<dyn StdError + Send + Sync>;
 
-impl<B> Content for B where B: Body<Data = Bytes, Error: Into<Box<dyn StdError + Send + Sync>>> {}
+/// The body of a request, as any engine gives it.
+pub type Content<'b> =
+    &'b mut (dyn Body<Data = Bytes, Error = ContentError> + Send + Unpin + 'static);
 
 /// The length of the body in bytes, where the request tells it beforehand.
 pub fn announced(headers: &HeaderMap) -> Option<u64> {
@@ -28,18 +31,30 @@ pub fn announced(headers: &HeaderMap) -> Option<u64> {
 /// [`Error::TooLarge`], [`Error::BodyTimeout`], [`Error::Incomplete`].
 pub async fn read(
     headers: &HeaderMap,
-    body: impl Content,
+    body: Content<'_>,
     limits: &Limits,
 ) -> Result<Vec<u8>, Error> {
     let most = limits.body_bytes;
     if announced(headers).is_some_and(|length| length > most as u64) {
         return Err(Error::TooLarge(most));
     }
-    let collected = timeout(limits.body_timeout, Limited::new(body, most).collect()).await;
-    match collected.map_err(|_| Error::BodyTimeout(limits.body_timeout))? {
-        // Copied: a slice would keep the whole read buffer alive.
-        Ok(body) => Ok(body.to_bytes().to_vec()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Error::TooLarge(most)),
-        Err(_) => Err(Error::Incomplete),
+    let collected = timeout(limits.body_timeout, collect(body, most)).await;
+    collected.map_err(|_| Error::BodyTimeout(limits.body_timeout))?
+}
+
+/// Copies a body of up to `most` bytes: a slice of what was read would keep the
+/// whole read buffer alive.
+async fn collect(body: Content<'_>, most: usize) -> Result<Vec<u8>, Error> {
+    let mut collected = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+        // Trailers are not looked at.
+        let Ok(data) = frame.map_err(|_| Error::Incomplete)?.into_data() else {
+            continue;
+        };
+        if data.len() > most - collected.len() {
+            return Err(Error::TooLarge(most));
+        }
+        collected.extend_from_slice(&data);
     }
+    Ok(collected)
 }

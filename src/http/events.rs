@@ -18,10 +18,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Map, Value, json};
 
-use super::{message, share, subscription};
+use super::reply::share;
+use super::{message, subscription};
+use crate::gate::shares::Share;
 use crate::random::random;
 use crate::service::PushService;
-use crate::shares::Share;
 use crate::user_agent::monitor::{Item, Monitor, Next};
 
 /// A body that goes on.
@@ -38,7 +39,7 @@ pub fn reply(monitor: Monitor) -> Response<Events> {
         }
         match monitor.next().await {
             Next::Item(item) => {
-                let text = event(&monitor.site().service, &item);
+                let text = event(&monitor.app().service, &item);
                 Some((Ok(Frame::data(text.into())), (monitor, Some(item))))
             }
             Next::Quiet => Some((Ok(Frame::data(":\n\n".into())), (monitor, None))),

@@ -10,10 +10,10 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, StatusCode, request};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{Reply, empty, set};
-use crate::admission::Admission;
+use super::reply::{Reply, empty, set};
 use crate::config::PublicUrl;
 use crate::error::Error;
+use crate::gate::admission::Admission;
 
 /// The subprotocol that Firefox offers (WS-T-2).
 const SUBPROTOCOL: &str = "push-notification";

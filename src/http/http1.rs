@@ -21,15 +21,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use super::events::{self, Events};
 use super::hang_up::{HangUp, Streaming};
 use super::patient::{Patient, is_stuck};
+use super::refusal::{refuse, refuse_early};
+use super::reply::Reply;
 use super::unread::{Unread, linger};
-use super::{Answer, Reply, handshake, route, route_admin};
+use super::{Answer, Site, handshake, route};
+use crate::app::peer::{Admitted, Client, Peer};
 use crate::config::Limits;
 use crate::error::Error;
+use crate::gate::proxies::Mistake;
+use crate::gate::shares::{Place, Share};
 use crate::io::Io;
-use crate::metrics::Metrics;
-use crate::proxies::Mistake;
-use crate::server::{Admitted, Client, Peer};
-use crate::shares::{Place, Share};
+use crate::observe::metrics::Metrics;
 use crate::user_agent::websocket;
 
 /// What a WebSocket holds for as long as it lasts: its place among user agents,
@@ -40,8 +42,8 @@ type Places = (Box<Place>, Option<Box<Share>>, Arc<Admitted>);
 type Body = Either<Full<Bytes>, Events>;
 
 /// Serves a connection until it ends or has become a WebSocket.
-pub async fn serve(io: Io, peer: Peer) {
-    let limits = &peer.site.service.config().limits;
+pub async fn serve(io: Io, peer: Peer, site: Site) {
+    let limits = &peer.app.service.config().limits;
     let is_last = AtomicBool::new(peer.is_refused());
     let streaming = Streaming::default();
     let io = HangUp::new(Patient::new(io, limits.body_timeout), streaming.clone());
@@ -49,10 +51,11 @@ pub async fn serve(io: Io, peer: Peer) {
         .serve_connection(
             TokioIo::new(io),
             service_fn(|request| {
-                let (peer, is_last, streaming) = (peer.clone(), &is_last, &streaming);
+                let (peer, site) = (peer.clone(), site.clone());
+                let (is_last, streaming) = (&is_last, &streaming);
                 async move {
                     streaming.set(false);
-                    let (mut reply, is_whole) = answer(request, peer).await;
+                    let (mut reply, is_whole) = answer(request, peer, site).await;
                     streaming.set(matches!(reply.body(), Either::Right(_)));
                     if !is_whole || is_last.load(Ordering::Relaxed) {
                         end_with(&mut reply);
@@ -64,11 +67,11 @@ pub async fn serve(io: Io, peer: Peer) {
         .with_upgrades();
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = peer.leave.soon.cancelled() => {
+        () = peer.close.graceful.cancelled() => {
             is_last.store(true, Ordering::Relaxed);
             tokio::select! {
                 ended = &mut connection => ended,
-                () = peer.leave.now.cancelled() => {
+                () = peer.close.idle.cancelled() => {
                     std::pin::Pin::new(&mut connection).graceful_shutdown();
                     (&mut connection).await
                 }
@@ -76,7 +79,7 @@ pub async fn serve(io: Io, peer: Peer) {
         }
     };
     if let Err(error) = ended {
-        count(&error, peer.site.service.metrics());
+        count(&error, peer.app.service.metrics());
         tracing::debug!(%error, "HTTP/1.1 connection ended");
         if !error.is_parse() {
             // There is no answer that could be lost.
@@ -104,13 +107,13 @@ fn settings(limits: &Limits) -> Builder {
 /// Closes a connection in stages, so that its last answer arrives (RFC 9112
 /// §9.6); hyper has shut down the write side.
 async fn close(io: HangUp<Patient<Io>>, peer: &Peer) {
-    let service = &peer.site.service;
+    let service = &peer.app.service;
     tokio::select! {
         biased;
         is_cut = linger(io, &service.config().limits) => if is_cut {
             service.metrics().cut("limits.discard_bytes");
         },
-        () = peer.leave.now.cancelled() => {}
+        () = peer.close.idle.cancelled() => {}
     }
 }
 
@@ -135,36 +138,35 @@ fn count(error: &hyper::Error, metrics: &Metrics) {
 
 /// Answers a request. The answer comes with whether the request was read whole,
 /// so that another can follow it on the connection.
-async fn answer(mut request: Request<Incoming>, peer: Peer) -> (Response<Body>, bool) {
+async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Response<Body>, bool) {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     if let Err(doubt) = is_plain(&parts) {
         return (
-            peer.site.refuse_early(&parts, &doubt).map(Either::Left),
+            refuse_early(&peer.app, &parts, &doubt).map(Either::Left),
             false,
         );
     }
     let mut body = Unread::new(body);
     let mut place = None;
-    let answer = if peer.is_admin {
-        route_admin(&peer.site, &parts, &mut body, peer.remote(&parts)).await
-    } else {
-        match peer.admit(&parts) {
-            Ok(_) if handshake::is_cut(&parts, &peer.site.admission) => {
+    let answer = match site {
+        Site::Admin(admin) => admin.answer(&parts, &mut body, peer.remote(&parts)).await,
+        Site::Public => match peer.admit(&parts) {
+            Ok(_) if handshake::is_cut(&parts, &peer.app.gate.admission) => {
                 peer.see(Mistake::NoUpgrade);
-                Answer::Reply(peer.site.refuse(&handshake::CUT))
+                Answer::Reply(refuse(&peer.app, &handshake::CUT))
             }
-            Ok(client) if handshake::is_wanted(&parts, &peer.site.admission) => {
+            Ok(client) if handshake::is_wanted(&parts, &peer.app.gate.admission) => {
                 let opened = open(&parts, upgrade, &peer, client);
-                Answer::Reply(opened.unwrap_or_else(|error| peer.site.refuse(&error)))
+                Answer::Reply(opened.unwrap_or_else(|error| refuse(&peer.app, &error)))
             }
             Ok(client) => {
-                let answer = route(&peer.site, client.address, &parts, &mut body).await;
+                let answer = route(&peer.app, client.address, &parts, &mut body).await;
                 place = client.place;
                 answer
             }
-            Err(error) => Answer::Reply(peer.site.refuse_early(&parts, &error)),
-        }
+            Err(error) => Answer::Reply(refuse_early(&peer.app, &parts, &error)),
+        },
     };
     let reply = match answer {
         Answer::Reply(reply) => reply.map(Either::Left),
@@ -173,9 +175,9 @@ async fn answer(mut request: Request<Incoming>, peer: Peer) -> (Response<Body>, 
             .map(Either::Right),
         Answer::Stream(reply) => reply.map(Either::Right),
         // HTTP/1.1 has none, and says so by no `TakesPushes`.
-        Answer::Pushes(_) => peer.site.refuse(&Error::ServerPush).map(Either::Left),
+        Answer::Pushes(_) => refuse(&peer.app, &Error::ServerPush).map(Either::Left),
     };
-    let limits = &peer.site.service.config().limits;
+    let limits = &peer.app.service.config().limits;
     let is_whole = reply.status() == StatusCode::SWITCHING_PROTOCOLS
         || body.discard(&parts.headers, limits).await;
     (reply, is_whole)
@@ -208,15 +210,15 @@ fn open(
     peer: &Peer,
     client: Client,
 ) -> Result<Reply, Error> {
-    let admission = &peer.site.admission;
+    let admission = &peer.app.gate.admission;
     admission.check(parts, client.address, handshake::ENTRANCE)?;
     let reply = handshake::accept(&parts.headers)?;
     let places = (
-        peer.site.admit_user_agent(client.address)?,
+        peer.app.admit_user_agent(client.address)?,
         client.place,
         peer.admitted.clone(),
     );
-    if !handshake::is_for(peer.site.service.public_url(), parts) {
+    if !handshake::is_for(peer.app.service.public_url(), parts) {
         peer.see(Mistake::OtherHost);
     }
     peer.tasks
@@ -234,12 +236,12 @@ fn become_websocket(
     address: IpAddr,
     places: Places,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let (site, settings) = (Arc::clone(&peer.site), Arc::clone(&peer.settings));
-    let stop = peer.leave.soon.clone();
+    let (app, settings) = (Arc::clone(&peer.app), Arc::clone(&peer.settings));
+    let stop = peer.close.graceful.clone();
     // Of what it takes to open one, nothing is kept.
     let opening = Box::pin(async move {
         let (io, read) = upgrade.await.ok().and_then(take_over)?;
-        websocket::open(io, read, site, settings, address, &stop).await
+        websocket::open(io, read, app, settings, address, &stop).await
     });
     async move {
         // A pattern of `if let` would be held until the end.

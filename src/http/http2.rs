@@ -18,24 +18,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::body::ContentError;
 use super::patient::{Patient, is_stuck};
+use super::refusal::{refuse, refuse_early};
 use super::watched::{Seen, Watched};
-use super::{Answer, HEADER_FIELDS, TakesPushes, events, handshake, pushed, route, route_admin};
+use super::{Answer, HEADER_FIELDS, Site, TakesPushes, events, handshake, pushed, route};
+use crate::app::peer::Peer;
 use crate::config::{Limits, UserAgentConfig};
 use crate::error::Error;
+use crate::gate::proxies::Mistake;
 use crate::io::Io;
-use crate::proxies::Mistake;
-use crate::server::Peer;
 use crate::user_agent::monitor::{Monitor, Next};
 
 /// How long a connection that is refused rests after its last request.
 const REFUSED_REST: Duration = Duration::from_millis(200);
 
 /// Serves a connection until it ends.
-pub async fn serve(io: Io, peer: Peer) {
-    if let Err(error) = streams(io, &peer).await {
+pub async fn serve(io: Io, peer: Peer, site: Site) {
+    if let Err(error) = streams(io, &peer, site).await {
         if error.get_io().is_some_and(|error| is_stuck(error)) {
-            peer.site.service.metrics().cut("limits.body_timeout");
+            peer.app.service.metrics().cut("limits.body_timeout");
         }
         tracing::debug!(reason = reason(&error), "HTTP/2 connection ended");
     }
@@ -50,12 +52,12 @@ fn reason(error: &h2::Error) -> String {
     }
 }
 
-async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
-    let limits = &peer.site.service.config().limits;
+async fn streams(io: Io, peer: &Peer, site: Site) -> Result<(), h2::Error> {
+    let limits = &peer.app.service.config().limits;
     let (io, seen) = Watched::new(Patient::new(io, limits.body_timeout));
     let Ok(handshake) = timeout(limits.handshake_timeout, settings(limits).handshake(io)).await
     else {
-        peer.site.service.metrics().cut("limits.handshake_timeout");
+        peer.app.service.metrics().cut("limits.handshake_timeout");
         return Ok(());
     };
     let mut connection = handshake?;
@@ -63,8 +65,9 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
         places: Arc::new(Semaphore::new(2 * limits.http2_streams as usize)),
         seen,
         peer,
+        site,
     };
-    let config = &peer.site.service.config().user_agent;
+    let config = &peer.app.service.config().user_agent;
     let mut silence = pin!(silence(connection.ping_pong(), config));
     let rest = match peer.is_refused() {
         true => REFUSED_REST,
@@ -80,12 +83,12 @@ async fn streams(io: Io, peer: &Peer) -> Result<(), h2::Error> {
                 idle_at = Instant::now() + rest;
                 exchanges.begin(request, respond);
             }
-            () = peer.leave.soon.cancelled(), if !ending => {
+            () = peer.close.graceful.cancelled(), if !ending => {
                 ending = true;
                 connection.graceful_shutdown();
             }
             () = &mut silence => {
-                peer.site.service.metrics().cut("user_agent.pong_timeout");
+                peer.app.service.metrics().cut("user_agent.pong_timeout");
                 return Ok(());
             }
             () = sleep_until(idle_at) => {
@@ -157,13 +160,14 @@ struct Exchanges<'c> {
     places: Arc<Semaphore>,
     seen: Seen,
     peer: &'c Peer,
+    site: Site,
 }
 
 impl Exchanges<'_> {
     /// Answers a request in a task of its own.
     fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let metrics = self.peer.site.service.metrics();
+            let metrics = self.peer.app.service.metrics();
             metrics.refuse("limits.http2_streams");
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
@@ -172,6 +176,7 @@ impl Exchanges<'_> {
             respond,
             seen: self.seen.clone(),
             peer: self.peer.clone(),
+            site: self.site.clone(),
             _place: place,
         };
         self.peer.tasks.spawn(exchange.answer(request));
@@ -183,6 +188,7 @@ struct Exchange {
     respond: SendResponse<Bytes>,
     seen: Seen,
     peer: Peer,
+    site: Site,
     _place: OwnedSemaphorePermit,
 }
 
@@ -192,25 +198,30 @@ impl Exchange {
         if self.seen.takes_pushes() {
             parts.extensions.insert(TakesPushes);
         }
-        let (site, content) = (&self.peer.site, Incoming(body));
+        let (app, mut content) = (&self.peer.app, Incoming(body));
         // Held until all is sent.
         let _place;
         let answer = if parts.headers.len() > HEADER_FIELDS {
-            Answer::Reply(site.refuse_early(&parts, &Error::HeaderFields(HEADER_FIELDS)))
-        } else if self.peer.is_admin {
-            route_admin(site, &parts, content, self.peer.remote(&parts)).await
+            Answer::Reply(refuse_early(
+                app,
+                &parts,
+                &Error::HeaderFields(HEADER_FIELDS),
+            ))
+        } else if let Site::Admin(admin) = &self.site {
+            let remote = self.peer.remote(&parts);
+            Arc::clone(admin).answer(&parts, &mut content, remote).await
         } else {
             match self.peer.admit(&parts) {
-                Ok(_) if handshake::is_cut(&parts, &site.admission) => {
+                Ok(_) if handshake::is_cut(&parts, &app.gate.admission) => {
                     self.peer.see(Mistake::NoUpgrade);
-                    Answer::Reply(site.refuse(&handshake::CUT))
+                    Answer::Reply(refuse(app, &handshake::CUT))
                 }
                 Ok(client) => {
-                    let answer = route(site, client.address, &parts, content).await;
+                    let answer = route(app, client.address, &parts, &mut content).await;
                     _place = client.place;
                     answer
                 }
-                Err(error) => Answer::Reply(site.refuse_early(&parts, &error)),
+                Err(error) => Answer::Reply(refuse_early(app, &parts, &error)),
             }
         };
         let sent = match answer {
@@ -268,7 +279,7 @@ impl Exchange {
             };
             match next {
                 Next::Item(item) => {
-                    let (promised, reply) = pushed::exchange(&monitor.site().service, &item);
+                    let (promised, reply) = pushed::exchange(&monitor.app().service, &item);
                     let pushed = self.respond.push_request(promised)?;
                     match self.fulfil(pushed, reply).await {
                         Written::Whole if self.has_room().await => {
@@ -283,7 +294,7 @@ impl Exchange {
                 // The connection has pings of its own.
                 Next::Quiet => {}
                 Next::Ended(StatusCode::NOT_FOUND) => {
-                    let refused = monitor.site().refuse(&Error::NotFound);
+                    let refused = refuse(monitor.app(), &Error::NotFound);
                     return self.send(refused).await;
                 }
                 Next::Ended(status) => {
@@ -298,7 +309,7 @@ impl Exchange {
     /// Lets the connection write what it was given; `false` when its peer does
     /// not read for `limits.body_timeout`.
     async fn has_room(&mut self) -> bool {
-        let service = &self.peer.site.service;
+        let service = &self.peer.app.service;
         yield_now().await;
         let room = timeout(service.config().limits.body_timeout, self.seen.has_room()).await;
         if room.is_err() {
@@ -325,7 +336,7 @@ impl Exchange {
     /// Hands data over as the peer makes room for it; [`Written::Stuck`] when it
     /// made none for `limits.body_timeout`, and was given up.
     async fn write(&self, stream: &mut SendStream<Bytes>, mut data: Bytes, end: bool) -> Written {
-        let service = &self.peer.site.service;
+        let service = &self.peer.app.service;
         let patience = service.config().limits.body_timeout;
         while !data.is_empty() {
             stream.reserve_capacity(data.len());
@@ -347,7 +358,7 @@ impl Exchange {
 
     /// RFC 9110 §6.6.1; of HTTP/1.1 hyper takes care.
     fn date(&self, headers: &mut HeaderMap) {
-        let now = httpdate::fmt_http_date(self.peer.site.service.wall_clock().into());
+        let now = httpdate::fmt_http_date(self.peer.app.service.wall_clock().into());
         if let Ok(date) = HeaderValue::from_str(&now) {
             headers.insert(DATE, date);
         }
@@ -363,18 +374,19 @@ struct Incoming(RecvStream);
 
 impl Body for Incoming {
     type Data = Bytes;
-    type Error = h2::Error;
+    type Error = ContentError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ContentError>>> {
         let Some(data) = ready!(self.0.poll_data(context)) else {
             return Poll::Ready(None);
         };
-        Poll::Ready(Some(data.and_then(|data| {
+        let frame = data.and_then(|data| {
             self.0.flow_control().release_capacity(data.len())?;
             Ok(Frame::data(data))
-        })))
+        });
+        Poll::Ready(Some(frame.map_err(Into::into)))
     }
 }

@@ -9,7 +9,8 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LAST_MODIFIED}
 use http::{Method, StatusCode, request};
 use http_body_util::Full;
 
-use super::{Reply, Site, empty, options, set};
+use super::reply::{Reply, empty, options, set};
+use crate::app::App;
 use crate::error::Error;
 use crate::store::ReceiptStatus;
 
@@ -19,16 +20,16 @@ pub(super) const METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 /// Answers a request to a message resource. To know its URL is to be allowed
 /// to read and to withdraw the message (RFC 8030 §8.3).
 pub(super) async fn resource(
-    site: &Arc<Site>,
+    app: &Arc<App>,
     parts: &request::Parts,
     token: &str,
 ) -> Result<Reply, Error> {
     match parts.method {
-        Method::GET | Method::HEAD => Ok(shown(site.service.message(token).await?)),
+        Method::GET | Method::HEAD => Ok(shown(app.service.message(token).await?)),
         Method::DELETE => {
-            let (withdrawing, token) = (Arc::clone(site), token.to_owned());
+            let (withdrawing, token) = (Arc::clone(app), token.to_owned());
             // Its receipt is not to be lost between memory and store.
-            site.finish(async move { withdrawing.service.withdraw(&token).await })
+            app.finish(async move { withdrawing.service.withdraw(&token).await })
                 .await?;
             Ok(empty(StatusCode::NO_CONTENT))
         }

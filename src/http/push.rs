@@ -13,27 +13,28 @@ use http::{HeaderMap, Method, StatusCode, request};
 use tokio::time::Instant;
 
 use super::body::{self, Content};
-use super::{Reply, Site, empty, options, set, text};
-use crate::compat;
+use super::reply::{Reply, empty, options, set, text};
+use crate::app::App;
 use crate::error::Error;
+use crate::gate::shares::Place;
+use crate::observe::otel::Accept;
 use crate::service::Accepted;
-use crate::shares::Place;
-use crate::telemetry::traces::Accept;
+use crate::service::compat;
 
 /// What the resource takes.
 pub(super) const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 /// Answers a request to a push resource.
 pub(super) async fn resource(
-    site: &Site,
+    app: &App,
     address: IpAddr,
     parts: &request::Parts,
     token: &str,
-    content: impl Content,
+    content: Content<'_>,
     begun: Option<Place>,
 ) -> Result<Reply, Error> {
     match parts.method {
-        Method::POST => post(site, address, &parts.headers, token, content, begun).await,
+        Method::POST => post(app, address, &parts.headers, token, content, begun).await,
         // Discovery for UnifiedPush (UPL-1), the same for every token.
         Method::GET | Method::HEAD => {
             Ok(text("application/json", r#"{"unifiedpush":{"version":1}}"#))
@@ -45,14 +46,14 @@ pub(super) async fn resource(
 
 /// Takes a push message, and the time for it.
 async fn post(
-    site: &Site,
+    app: &App,
     address: IpAddr,
     headers: &HeaderMap,
     token: &str,
-    content: impl Content,
+    content: Content<'_>,
     begun: Option<Place>,
 ) -> Result<Reply, Error> {
-    let (began, service) = (Instant::now(), &site.service);
+    let (began, service) = (Instant::now(), &app.service);
     let span = service
         .traces()
         .accept(headers, began, || service.wall_clock());
@@ -61,7 +62,7 @@ async fn post(
         headers,
         token,
     };
-    let accepted = accept(site, request, content, begun, span.as_deref()).await;
+    let accepted = accept(app, request, content, begun, span.as_deref()).await;
     let reply = accepted.map(|accepted| {
         service.metrics().accept.record(began.elapsed());
         created(accepted)
@@ -85,33 +86,33 @@ struct Request<'r> {
 /// The place in which the request has `begun` is given back while its body
 /// arrives, which takes as long as the client likes.
 async fn accept(
-    site: &Site,
+    app: &App,
     request: Request<'_>,
-    content: impl Content,
+    content: Content<'_>,
     begun: Option<Place>,
     span: Option<&Accept>,
 ) -> Result<Accepted, Error> {
-    let (service, headers) = (&site.service, request.headers);
+    let (service, headers) = (&app.service, request.headers);
     let subscription = service.endpoint(request.token).await?;
-    let checks = site.rates.checks(request.address);
+    let checks = app.gate.rates.checks(request.address);
     let sender = service.authenticate(&subscription, headers, checks)?;
     let key = sender.as_ref().map(|sender| &sender.key);
-    site.rates.push(key, subscription.id)?;
+    app.gate.rates.push(key, subscription.id)?;
     let tolerances = &service.compat().tolerances;
     let push = PushHeaders::parse(headers, tolerances)?;
     push.check_coding(body::announced(headers))?;
     let wish = service.receipt_wish(headers).await?;
-    let arriving = site.admit_body(key, request.address)?;
+    let arriving = app.gate.admit_body(key, request.address)?;
     drop(begun);
     let body = body::read(headers, content, &service.config().limits).await?;
     let taken = push.content(body, key, tolerances)?;
-    let _request = site.admit_push(key, request.address)?;
+    let _request = app.gate.admit_push(key, request.address)?;
     drop(arriving);
     let needed = compat::needed(sender.as_ref(), &push, &taken);
     // What is not stored waits for nothing.
     let _turn = match push.ttl {
         Ttl::ZERO => None,
-        _ => Some(site.turn(key, request.address).await?),
+        _ => Some(app.gate.turn(key, request.address).await?),
     };
     let origin = service.origin(key, request.address);
     let accepted = service

@@ -5,10 +5,11 @@ use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use http::{Method, StatusCode, request};
 use serde_json::json;
 
-use super::{Reply, Site, text};
+use super::reply::{Reply, text};
+use crate::app::App;
+use crate::app::readiness;
 use crate::error::Error;
-use crate::readiness;
-use crate::telemetry::exposition::Format;
+use crate::observe::exposition::Format;
 
 pub(super) const JSON: &str = "application/json";
 
@@ -24,7 +25,7 @@ pub(super) fn is_health(path: &str) -> bool {
 }
 
 /// Answers a request for a page by its path.
-pub(super) async fn page(site: &Site, parts: &request::Parts) -> Result<Reply, Error> {
+pub async fn page(app: &App, parts: &request::Parts) -> Result<Reply, Error> {
     let method = &parts.method;
     let get = |reply| {
         if is_get(method) {
@@ -35,7 +36,7 @@ pub(super) async fn page(site: &Site, parts: &request::Parts) -> Result<Reply, E
     };
     let path = parts.uri.path();
     match path {
-        "/" => get(home(site)),
+        "/" => get(home(app)),
         "/errors" => get(text(
             "text/plain; charset=utf-8",
             include_str!("../../docs/errors.md"),
@@ -44,23 +45,23 @@ pub(super) async fn page(site: &Site, parts: &request::Parts) -> Result<Reply, E
         _ if is_health(path) => get(text(JSON, r#"{"status":"ok"}"#)),
         // It can do its work: send traffic here.
         "/ready" | "/__heartbeat__" if !is_get(method) => Err(Error::MethodNotAllowed(GET)),
-        "/ready" | "/__heartbeat__" => Ok(ready(site, parts.uri.query()).await),
+        "/ready" | "/__heartbeat__" => Ok(ready(app, parts.uri.query()).await),
         "/version" | "/__version__" => get(text(JSON, version())),
         _ => Err(Error::NotFound),
     }
 }
 
 /// The metrics, in the format that is asked for.
-pub(super) fn metrics(site: &Site, parts: &request::Parts) -> Result<Reply, Error> {
+pub fn metrics(app: &App, parts: &request::Parts) -> Result<Reply, Error> {
     if is_get(&parts.method) {
         let format = Format::accepted(&parts.headers);
         let count = |places| i64::try_from(places).unwrap_or(i64::MAX);
-        let counters = site.service.metrics();
-        counters.requests.set(count(site.in_progress()));
-        counters.bodies.set(count(site.arriving()));
+        let counters = app.service.metrics();
+        counters.requests.set(count(app.gate.in_progress()));
+        counters.bodies.set(count(app.gate.arriving()));
         // It sets its gauges.
-        readiness::overloaded(site);
-        let metrics = format.of(site.service.metrics_text());
+        readiness::overloaded(app);
+        let metrics = format.of(app.service.metrics_text());
         Ok(text(format.content_type(), metrics))
     } else {
         Err(Error::MethodNotAllowed(GET))
@@ -75,14 +76,14 @@ pub fn is_get(method: &Method) -> bool {
 /// Readiness, of which at most one look a second is taken. Being near a bound is
 /// no reason to fail, because it would take a service that is alone out of use;
 /// those who choose between several ask for that by `?overloaded=fail`.
-async fn ready(site: &Site, query: Option<&str>) -> Reply {
-    let seen = site.readiness.seen().await;
+async fn ready(app: &App, query: Option<&str>) -> Reply {
+    let seen = app.readiness.seen().await;
     let (store, overloaded) = match seen {
         // What was seen may be a second old, a failure of the store is known at once.
-        Some(seen) => (seen.store && site.service.store_is_well(), seen.overloaded),
+        Some(seen) => (seen.store && app.service.store_is_well(), seen.overloaded),
         None => (false, Vec::new()),
     };
-    let draining = site.stopping.is_leaving();
+    let draining = app.shutdown.is_draining();
     let is_enough = overloaded.is_empty() || query != Some("overloaded=fail");
     let ready = store && !draining && is_enough;
     let word = |is_well| if is_well { "ok" } else { "error" };
@@ -105,13 +106,13 @@ fn version() -> String {
 
 /// People open this page to see that the service is there, and to accept a
 /// private certificate.
-fn home(site: &Site) -> Reply {
+fn home(app: &App) -> Reply {
     // First: Firefox reads it only when the other changes.
     const INSECURE: &str = "add <code>dom.push.testing.allowInsecureServerURL</code> as a boolean, \
                             <code>true</code>; then ";
-    let public_url = site.service.public_url();
+    let public_url = app.service.public_url();
     // The page is for everybody; the secret is not.
-    let websocket_url = match site.service.config().admission.has_secret() {
+    let websocket_url = match app.service.config().admission.has_secret() {
         true => "the URL that the operator of this service gave you".to_owned(),
         false => public_url.websocket_url(),
     };

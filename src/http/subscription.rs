@@ -14,11 +14,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 use serde::{Deserialize, Deserializer};
 
 use super::body::{self, Content};
-use super::{Answer, Reply, Site, TakesPushes, empty, events, options, set};
-use crate::clients::Reader;
-use crate::compat::LOOSE_VAPID;
+use super::reply::{Reply, empty, options, set};
+use super::{Answer, TakesPushes, events};
+use crate::app::App;
 use crate::error::Error;
-use crate::shares::Place;
+use crate::gate::shares::Place;
+use crate::service::compat::LOOSE_VAPID;
+use crate::service::registry::Reader;
 use crate::store::Filter;
 use crate::user_agent::monitor::Monitor;
 
@@ -54,25 +56,25 @@ impl Held<&str> {
 
 /// Answers a request to the push service resource.
 pub(super) async fn subscribe(
-    site: &Site,
+    app: &App,
     address: IpAddr,
     parts: &request::Parts,
-    content: impl Content,
+    content: Content<'_>,
     begun: Option<Place>,
 ) -> Result<Reply, Error> {
     match parts.method {
-        Method::POST => site.admission.check(parts, address, ENTRANCE)?,
+        Method::POST => app.gate.admission.check(parts, address, ENTRANCE)?,
         Method::OPTIONS => return Ok(options(SUBSCRIBE_METHODS)),
         _ => return Err(Error::MethodNotAllowed(SUBSCRIBE_METHODS)),
     }
     let ((vapid_key, is_loose), _request) = match is_options(&parts.headers) {
         true => {
-            let arriving = site.admit_body(None, address)?;
+            let arriving = app.gate.admit_body(None, address)?;
             drop(begun);
-            let service = &site.service;
+            let service = &app.service;
             let limits = &service.config().limits;
             let options = body::read(&parts.headers, content, limits).await?;
-            let place = site.admit_request(address)?;
+            let place = app.gate.admit_request(address)?;
             drop(arriving);
             let key = vapid_key(&options, &service.compat().tolerances)?;
             (key, Some(place))
@@ -80,12 +82,12 @@ pub(super) async fn subscribe(
         false => ((None, false), begun),
     };
     let in_set = link::find(&parts.headers, link::SET)?;
-    let made = site
+    let made = app
         .service
         .subscribe_in_set(in_set.as_deref(), vapid_key, address)
         .await?;
     if is_loose {
-        site.service.metrics().tolerate(LOOSE_VAPID);
+        app.service.metrics().tolerate(LOOSE_VAPID);
     }
     let mut reply = empty(StatusCode::CREATED);
     set(&mut reply, LOCATION, made.subscription);
@@ -139,22 +141,22 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>,
 
 /// Answers a request to a resource that can be held.
 pub(super) async fn held(
-    site: &Arc<Site>,
+    app: &Arc<App>,
     address: IpAddr,
     parts: &request::Parts,
     resource: Held<&str>,
 ) -> Result<Answer, Error> {
     // Receipts are application servers'.
     if !matches!(resource, Held::Receipts(_)) {
-        site.admission.check_address(address)?;
+        app.gate.admission.check_address(address)?;
     }
     match (&parts.method, resource) {
-        (&Method::GET | &Method::HEAD, resource) => monitor(site, address, parts, resource).await,
+        (&Method::GET | &Method::HEAD, resource) => monitor(app, address, parts, resource).await,
         (&Method::DELETE, resource) => {
-            let ending = Arc::clone(site);
+            let ending = Arc::clone(app);
             let resource = resource.owned();
             // A set is not to be left half ended.
-            site.finish(async move {
+            app.finish(async move {
                 let service = &ending.service;
                 match resource {
                     Held::Subscription(token) => service.end_subscription(&token, address).await,
@@ -175,12 +177,12 @@ pub(super) async fn held(
 /// A client that accepts neither is refused before it supersedes a monitor. HEAD
 /// is answered with the header alone, and neither supersedes nor reads anything.
 async fn monitor(
-    site: &Arc<Site>,
+    app: &Arc<App>,
     address: IpAddr,
     parts: &request::Parts,
     resource: Held<&str>,
 ) -> Result<Answer, Error> {
-    let (service, headers) = (&site.service, &parts.headers);
+    let (service, headers) = (&app.service, &parts.headers);
     let mut filter = Filter {
         min_urgency: urgency(headers)?,
         channel: None,
@@ -212,7 +214,7 @@ async fn monitor(
         }
         return Ok(Answer::Reply(reply));
     }
-    let monitor = Monitor::new(site, address, reader, filter, waits)?;
+    let monitor = Monitor::new(app, address, reader, filter, waits)?;
     Ok(match by_events {
         true => Answer::Events(monitor),
         false => Answer::Pushes(monitor),

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::body::ContentError;
 use crate::config::Limits;
 
 /// The size of the buffer that octets are dropped from.
@@ -82,12 +83,12 @@ fn expects_continue(headers: &HeaderMap) -> bool {
 
 impl Body for Unread {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = ContentError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ContentError>>> {
         self.began.get_or_insert_with(Instant::now);
         if self.is_whole.is_some() {
             return Poll::Ready(None);
@@ -98,7 +99,7 @@ impl Body for Unread {
             Some(Err(_)) => self.is_whole = Some(false),
             None => self.is_whole = Some(true),
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

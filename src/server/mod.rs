@@ -1,12 +1,15 @@
 //! The process as a server: listeners, connections and their bounds, the tasks
 //! that run beside them, and shutdown.
 
-mod door;
-mod listeners;
-mod peer;
+pub mod systemd;
+
+mod accept;
+mod listener;
+pub(crate) mod proxy_header;
+mod shutdown;
 mod start_error;
-mod stop;
 mod tasks;
+mod tls;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -22,36 +25,36 @@ use bugle_protocol::Keyring;
 use tokio::task::spawn_blocking;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::access::Access;
 use crate::admin::{Admin, history};
-use crate::blocks::Blocks;
+use crate::app::shutdown::CloseSignals;
+use crate::app::{App, readiness};
 use crate::config::{Config, FileMode, PublicUrl, SocketOthers};
-use crate::expiry;
+use crate::gate::blocklist::Blocks;
 use crate::http::Site;
 use crate::keys;
-use crate::readiness;
-use crate::service::{PushService, Wakes};
-use crate::service_clock::{self, ServiceClock};
+use crate::observe::log::Log;
+use crate::observe::otel::Traces;
+use crate::service::clock::{self, ServiceClock};
+use crate::service::{PushService, Wakes, expiry};
 use crate::store::{self, Store};
-use crate::systemd::{self, Inherited};
-use crate::telemetry::log::Log;
-use crate::telemetry::traces::Traces;
 use crate::time::Clock;
-use crate::tls::Tls;
 use crate::user_agent::websocket::session_settings;
 
-use self::door::Door;
-use self::listeners::Listener;
-use self::stop::stop;
+use self::accept::Acceptor;
+use self::listener::Listener;
+use self::shutdown::shut_down;
+use self::systemd::Inherited;
 use self::tasks::Tasks;
+use self::tls::Tls;
 
-pub(crate) use self::peer::{Admitted, Client, Peer, User};
 pub use self::start_error::StartError;
-pub(crate) use self::stop::{Leave, Stopping};
 pub use self::tasks::TaskEnded;
 
 /// A service that listens, and serves once it is [`run`](Server::run).
 pub struct Server {
-    site: Arc<Site>,
+    app: Arc<App>,
+    admin_api: Arc<Admin>,
     public: Listener,
     public_socket: Option<Listener>,
     admin: Option<Listener>,
@@ -80,7 +83,7 @@ struct Folder {
     /// With its listener.
     store: (Arc<dyn Store>, Arc<Wakes>),
     keyring: Keyring,
-    admin: Admin,
+    access: Access,
     blocks: Blocks,
     time: ServiceClock,
 }
@@ -90,14 +93,14 @@ impl Folder {
     ///
     /// # Errors
     /// The first thing that is in the way.
-    fn open(config: Config, log: Log, clock: Clock) -> Result<Self, StartError> {
+    fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let blocks = config.server.data.join("blocks.json");
-        let time = config.server.data.join(service_clock::FILE);
+        let time = config.server.data.join(clock::FILE);
         let wakes = Wakes::new(config.limits.live_queue);
         Ok(Self {
             store: (store::open(&config, Arc::clone(&wakes) as _)?, wakes),
             keyring: keys::load_or_make(&config.endpoint_keys_file())?,
-            admin: Admin::open(&config, log, clock.now())?,
+            access: Access::open(&config)?,
             blocks: Blocks::open(blocks, config.admin.blocks)?,
             // Last: the time that opening took is no step of the clock.
             time: ServiceClock::open(clock, time)?,
@@ -161,22 +164,25 @@ impl Server {
             SocketOthers::ReadOnly => FileMode(0o666),
         };
         let admin_socket = open_unix(config.admin.socket.as_deref(), mode, "admin.socket")?;
+        let started_at = clock.now();
         // On a thread of its own, so that a signal is heard meanwhile.
-        let opened = spawn_blocking(move || Folder::open(config, log, clock));
+        let opened = spawn_blocking(move || Folder::open(config, clock));
         let Folder {
             config,
             store,
             keyring,
-            admin: api,
+            access,
             blocks,
             time,
         } = opened.await??;
         let listening_at = public.local_addr().unwrap_or(config.server.listen);
         let public_url = config.public_url(listening_at);
         let service = PushService::new(config, public_url, store, keyring, blocks, time, traces);
-        let site = Arc::new(Site::new(service, api));
+        let app = Arc::new(App::new(service));
+        let admin_api = Arc::new(Admin::new(Arc::clone(&app), access, log, started_at));
         Ok(Self {
-            site,
+            app,
+            admin_api,
             public,
             public_socket,
             admin,
@@ -193,7 +199,7 @@ impl Server {
 
     /// The token that may do everything over the admin API.
     pub fn admin_token_file(&self) -> PathBuf {
-        self.site.service.config().admin_token_file()
+        self.app.service.config().admin_token_file()
     }
 
     /// Where the admin listener is, unless there is none.
@@ -203,7 +209,7 @@ impl Server {
 
     /// The origin that endpoints are handed out under.
     pub fn public_url(&self) -> &PublicUrl {
-        self.site.service.public_url()
+        self.app.service.public_url()
     }
 
     /// Whether connections wait for the next process when this one ends: the
@@ -214,7 +220,7 @@ impl Server {
 
     /// Serves until `shutdown` is ready, or the admin API asks for the end, or a
     /// task ends that the service cannot do without; then shuts down in the order
-    /// of `stop.rs`. Dropping the future ends the tasks and closes the listeners at
+    /// of `shutdown.rs`. Dropping the future ends the tasks and closes the listeners at
     /// once.
     ///
     /// # Errors
@@ -223,7 +229,8 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let mut tasks = self.start_tasks();
         let Self {
-            site,
+            app,
+            admin_api,
             public,
             public_socket,
             admin,
@@ -231,20 +238,22 @@ impl Server {
             tls,
             ..
         } = self;
-        let door = Door {
-            site: Arc::clone(&site),
-            settings: Arc::new(session_settings(site.service.config())),
+        let acceptor = Acceptor {
+            app: Arc::clone(&app),
+            settings: Arc::new(session_settings(app.service.config())),
             tls,
-            is_admin: false,
-            connections: Arc::clone(&site.connections),
-            leave: Leave::default(),
+            site: Site::Public,
+            connections: Arc::clone(&app.gate.connections),
+            close: CloseSignals::default(),
             tasks: TaskTracker::new(),
         };
-        let mut admin = door.for_admin().open(admin.into_iter().chain(admin_socket));
-        let mut public = door.open([public].into_iter().chain(public_socket));
+        let mut admin = acceptor
+            .for_admin(Arc::clone(&admin_api) as _)
+            .open(admin.into_iter().chain(admin_socket));
+        let mut public = acceptor.open([public].into_iter().chain(public_socket));
         let ended = tokio::select! {
             () = shutdown => Ok(()),
-            () = site.stopping.asked() => Ok(()),
+            () = app.shutdown.requested() => Ok(()),
             ended = tasks.ended() => Err(ended),
             ended = public.accepting.ended() => Err(ended),
             ended = admin.accepting.ended() => Err(ended),
@@ -252,37 +261,46 @@ impl Server {
         if let Err(error) = &ended {
             tracing::error!(task = error.task, why = %error.why, "a task ended unasked: stopping");
         }
-        stop(&site, public, admin).await;
+        shut_down(&app, &admin_api, public, admin).await;
         ended
     }
 
     /// Starts what runs beside the connections.
     fn start_tasks(&self) -> Tasks {
-        let (site, config) = (&self.site, self.site.service.config());
+        let (app, config) = (&self.app, self.app.service.config());
         let mut tasks = Tasks::default();
         // It never ends by itself; without it nobody would be woken after a failure.
-        let waking = Arc::clone(site);
+        let waking = Arc::clone(app);
         tasks.require("store-wake-up", async move {
             waking.service.wake_everybody().await;
         });
         // Without it, the service manager would kill a service that works.
         if let Some(patience) = self.watchdog {
-            tasks.require("watchdog", systemd::watchdog(Arc::clone(site), patience));
+            tasks.require("watchdog", systemd::watchdog(Arc::clone(app), patience));
         }
         // What these do next depends on nothing that they keep: on the store, on
         // files, on the counters.
-        tasks.restart("expiry", site, expiry::run);
-        tasks.restart("clock", site, service_clock::run);
-        tasks.restart("history", site, history::run);
-        tasks.restart("readiness", site, readiness::run);
-        tasks.restart("log-summary", site, |site| async move {
-            site.admin.log().count().await;
+        tasks.restart("expiry", app, |app| async move {
+            expiry::run(&app.service, &app.gate.rates).await;
+        });
+        tasks.restart(
+            "clock",
+            app,
+            |app| async move { clock::run(&app.service).await },
+        );
+        let admin = Arc::clone(&self.admin_api);
+        tasks.restart("history", app, move |_| history::run(Arc::clone(&admin)));
+        tasks.restart("readiness", app, readiness::run);
+        let admin = Arc::clone(&self.admin_api);
+        tasks.restart("log-summary", app, move |_| {
+            let admin = Arc::clone(&admin);
+            async move { admin.log().count().await }
         });
         if let Some(tls) = self.tls.clone() {
             let period = config.tls.check_every;
-            tasks.restart("certificate-reload", site, move |site| {
+            tasks.restart("certificate-reload", app, move |app| {
                 let tls = Arc::clone(&tls);
-                async move { tls.watch(period, site.service.metrics()).await }
+                async move { tls.watch(period, app.service.metrics()).await }
             });
         }
         tasks
@@ -290,8 +308,14 @@ impl Server {
 
     /// What the routes need.
     #[cfg(test)]
-    pub(crate) fn site(&self) -> &Arc<Site> {
-        &self.site
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// The admin API of a test.
+    #[cfg(test)]
+    pub(crate) fn admin_api(&self) -> &Arc<Admin> {
+        &self.admin_api
     }
 }
 

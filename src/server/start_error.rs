@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::admin::access::TokenError;
-use crate::blocks::BlocksError;
+use crate::gate::blocklist::BlocksError;
 use crate::keys::KeysError;
-use crate::service_clock::ClockError;
+use crate::server::systemd::InheritedError;
+use crate::server::tls::TlsError;
+use crate::service::clock::ClockError;
 use crate::store::OpenError;
-use crate::systemd::InheritedError;
-use crate::tls::TlsError;
 
 /// Why a service does not start.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::sleep;
 
-use crate::http::Site;
+use crate::app::App;
 
 #[cfg(test)]
 use super::tests::Fault;
@@ -61,15 +61,15 @@ impl Tasks {
     pub(super) fn restart<F>(
         &mut self,
         name: &'static str,
-        site: &Arc<Site>,
-        task: impl Fn(Arc<Site>) -> F + Send + Sync + 'static,
+        app: &Arc<App>,
+        task: impl Fn(Arc<App>) -> F + Send + Sync + 'static,
     ) where
         F: Future<Output = ()> + Send,
     {
-        let (site, fault) = (Arc::clone(site), Fault::of(name));
+        let (app, fault) = (Arc::clone(app), Fault::of(name));
         let handle = self.running.spawn(async move {
             loop {
-                let run = fault.apply(async { task(Arc::clone(&site)).await });
+                let run = fault.apply(async { task(Arc::clone(&app)).await });
                 let why = match AssertUnwindSafe(run).catch_unwind().await {
                     Ok(()) => RETURNED.to_owned(),
                     Err(panic) => text_of(&*panic),
@@ -79,7 +79,7 @@ impl Tasks {
                     %why,
                     "a task ended unasked and is started again: report this as a bug"
                 );
-                site.service.metrics().restart(name);
+                app.service.metrics().restart(name);
                 sleep(PAUSE).await;
             }
         });

@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{Process, Server, TaskEnded};
 use crate::config::{Config, StoreEngine};
+use crate::server::tls::Tls;
 use crate::time::Clock;
-use crate::tls::Tls;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -118,10 +118,10 @@ async fn other_tasks_are_started_again_and_counted() {
     ] {
         let (mut server, folder) = bound().await;
         server.tls = Some(Arc::new(certificate(folder.path())));
-        let site = Arc::clone(&server.site);
+        let app = Arc::clone(&server.app);
         let counted = async move {
             let line = format!("bugle_task_restarts_total{{task=\"{name}\"}} 1");
-            while !site.service.metrics_text().contains(&line) {
+            while !app.service.metrics_text().contains(&line) {
                 sleep(Duration::from_millis(1)).await;
             }
         };

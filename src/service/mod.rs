@@ -1,7 +1,12 @@
 //! The push service itself: the rules between those who send and those who
 //! receive, whatever protocol they speak.
 
+pub mod clock;
+pub mod compat;
+pub mod expiry;
 pub mod operating;
+pub mod registry;
+pub mod vapid;
 
 mod handles;
 mod live;
@@ -17,19 +22,19 @@ use std::sync::Arc;
 
 use bugle_protocol::{Keyring, MessageId, UnixTime};
 
-use crate::blocks::Blocks;
-use crate::broadcasts::{Broadcasts, Label};
-use crate::clients::Clients;
-use crate::compat::Compat;
 use crate::config::{Config, PublicUrl};
 use crate::error::Error;
-use crate::metrics::Metrics;
-use crate::service_clock::ServiceClock;
+use crate::gate::blocklist::Blocks;
+use crate::observe::message_log::{Event, Trace};
+use crate::observe::metrics::Metrics;
+use crate::observe::otel::Traces;
+use crate::service::clock::ServiceClock;
+use crate::service::compat::Compat;
+use crate::service::registry::Clients;
+use crate::service::vapid::Verifier;
+use crate::store::broadcasts::{Broadcasts, Label};
 use crate::store::{ReceiptStatus, Store, StoreError, Usage};
-use crate::telemetry::traces::Traces;
 use crate::time::Clock;
-use crate::trace::{Event, Trace};
-use crate::verifier::Verifier;
 
 use self::live::Live;
 use self::subscribers::Subscribers;

@@ -9,9 +9,9 @@ use bugle_protocol::{
 };
 
 use super::PushService;
-use crate::blocks::Blocked;
-use crate::clients::Reader;
 use crate::error::Error;
+use crate::gate::blocklist::Blocked;
+use crate::service::registry::Reader;
 use crate::store::{Backlog, Largest, Readers, Subscription};
 
 /// What a text names that an operator was given.
@@ -160,7 +160,7 @@ impl PushService {
     /// when the caller does not wait for it.
     ///
     /// # Errors
-    /// As [`Blocks::block`](crate::blocks::Blocks::block).
+    /// As [`Blocks::block`](crate::gate::blocklist::Blocks::block).
     pub async fn block(&self, who: Blocked, note: &str) -> Result<(), Error> {
         let clients = Arc::clone(&self.clients);
         let end = move || {

@@ -7,11 +7,11 @@ use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid, UnixTime, WireUai
 use tokio::time::Instant;
 
 use super::PushService;
-use crate::clients::{Reader, Registration};
 use crate::error::Error;
+use crate::observe::message_log::Event;
 use crate::random::random;
+use crate::service::registry::{Reader, Registration};
 use crate::store::{Batch, Filter, ReceiptStatus, Removal};
-use crate::trace::Event;
 
 /// How messages came to the connection of their user agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

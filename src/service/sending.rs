@@ -13,15 +13,15 @@ use tokio::time::Instant;
 
 use super::PushService;
 use super::receipts::Wish;
-use crate::addresses::network;
 use crate::error::Error;
-use crate::failures::Checks;
+use crate::gate::failures::Checks;
+use crate::gate::network::network;
+use crate::observe::message_log::Event;
+use crate::observe::otel::Accept;
+use crate::service::vapid::Sender;
 use crate::store::{
     NewMessage, OnAccepted, Origin, ReceiptStatus, Removal, StoreError, Subscription,
 };
-use crate::telemetry::traces::Accept;
-use crate::trace::Event;
-use crate::verifier::Sender;
 
 /// What became of a push.
 #[derive(Clone, Debug, PartialEq, Eq)]

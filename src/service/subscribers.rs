@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::addresses::network;
-use crate::limits::Limit;
+use crate::config::Limit;
+use crate::gate::network::network;
 use crate::store::room::Room;
 use crate::store::{Full, Whose};
 

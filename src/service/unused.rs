@@ -4,8 +4,8 @@ use bugle_protocol::session::Close;
 use bugle_protocol::{ChannelId, Uaid};
 
 use super::PushService;
-use crate::clients::Reader;
 use crate::error::Error;
+use crate::service::registry::Reader;
 use crate::store::Sweep;
 
 impl PushService {

@@ -6,7 +6,7 @@ use bugle_protocol::session::Close;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::clients::{Clients, Reader};
+use crate::service::registry::{Clients, Reader};
 use crate::store::{Event, Listener};
 
 /// The listener of the store: tells the registry of connections what has

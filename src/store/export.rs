@@ -17,7 +17,7 @@ use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 use self::lines::Line;
 use super::days::{Day, Days};
 use super::{NewMessage, Receipt, Subscription};
-use crate::broadcasts::Label;
+use crate::store::broadcasts::Label;
 
 /// The version that is written.
 const VERSION: u32 = 2;

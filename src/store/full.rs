@@ -3,7 +3,7 @@
 use bugle_protocol::UnixTime;
 
 use super::holders::Holder;
-use crate::limits::Limit;
+use crate::config::Limit;
 
 /// Who holds as much of a bound as they may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,7 +16,7 @@ pub enum Whose {
     UserAgent,
     /// The application server, by the key that signed.
     Sender,
-    /// The peer, by its [network](crate::addresses::network).
+    /// The peer, by its [network](crate::gate::network::network).
     Address,
 }
 

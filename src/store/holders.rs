@@ -19,7 +19,7 @@ use bugle_protocol::{PublicKey, UnixTime};
 pub struct Origin {
     /// The application server key that signed it (RFC 8292).
     pub key: Option<PublicKey>,
-    /// The [network](crate::addresses::network) of the peer that sent it.
+    /// The [network](crate::gate::network::network) of the peer that sent it.
     pub network: Option<IpAddr>,
 }
 
@@ -36,7 +36,7 @@ impl Origin {
 pub enum Holder {
     /// An application server, by its VAPID key.
     Key(PublicKey),
-    /// A peer, by its [network](crate::addresses::network).
+    /// A peer, by its [network](crate::gate::network::network).
     Network(IpAddr),
 }
 

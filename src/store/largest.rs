@@ -55,7 +55,7 @@ pub struct Largest {
     pub subscriptions: Vec<Held<PushEndpoint>>,
     /// The application servers that signed, by octets of their messages.
     pub senders: Vec<Held<PublicKey>>,
-    /// The [networks](crate::addresses::network) of peers that sent, by octets
+    /// The [networks](crate::gate::network::network) of peers that sent, by octets
     /// of their messages.
     pub addresses: Vec<Held<IpAddr>>,
     /// By receipts. A receipt subscription that holds none is not listed.

@@ -17,7 +17,7 @@ use super::index::{Index, Leaving};
 use super::receipt::Removed;
 use super::receipt_logs::ReceiptLogs;
 use super::{Batch, Expired, Filter, Limit, NewMessage, StoreError, StoreLimits, Subscription};
-use crate::broadcasts::{Broadcasts, Label};
+use crate::store::broadcasts::{Broadcasts, Label};
 
 /// How many messages are looked at, of which some are to be removed, under one
 /// hold of the lock.

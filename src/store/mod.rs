@@ -1,6 +1,7 @@
 //! Where subscriptions and messages are kept: the [`Store`] trait, its
 //! contracts, and [`open`].
 
+pub mod broadcasts;
 pub mod export;
 
 mod days;
@@ -50,9 +51,9 @@ use self::sled::SledStore;
 pub use self::sled::{Found, InsertError, Offline, OpenError, fuzz_record, guarded, replace};
 pub use self::usage::{Backlog, Usage};
 
-use crate::broadcasts::{Broadcasts, Label};
+pub use crate::config::Limit;
 use crate::config::{Config, StoreEngine};
-pub use crate::limits::Limit;
+use crate::store::broadcasts::{Broadcasts, Label};
 
 /// A message in the order of expiry: where a walk through them goes on.
 pub type ExpiryCursor = (UnixTime, MessageId);

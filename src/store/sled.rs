@@ -53,8 +53,8 @@ use super::{
     Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Largest, NewMessage, Origin, Receipt,
     ReceiptId, ReceiptStatus, Removal, Store, StoreError, StoreLimits, Subscription, Usage,
 };
-use crate::broadcasts::{Broadcasts, Label};
 use crate::config::StoreConfig;
+use crate::store::broadcasts::{Broadcasts, Label};
 
 pub use self::fuzz::fuzz_record;
 pub use self::offline::{Found, InsertError, Offline};

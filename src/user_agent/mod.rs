@@ -3,7 +3,7 @@
 //! A transport is a module with a function that serves one connection. It
 //! calls the [`PushService`](crate::service::PushService) to connect, read
 //! pending messages, acknowledge, subscribe and unsubscribe, and waits on its
-//! [`Registration`](crate::clients::Registration) in between.
+//! [`Registration`](crate::service::registry::Registration) in between.
 
 mod cursor;
 pub mod monitor;

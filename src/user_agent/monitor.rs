@@ -13,11 +13,11 @@ use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 use http::StatusCode;
 use tokio::time::{Instant, sleep_until};
 
-use crate::clients::{Mail, Reader, Registration};
+use crate::app::App;
 use crate::error::Error;
-use crate::http::Site;
+use crate::gate::shares::Place;
 use crate::service::Handover;
-use crate::shares::Place;
+use crate::service::registry::{Mail, Reader, Registration};
 use crate::store::{Batch, Filter, Receipt, ReceiptId};
 
 /// One read of the log.
@@ -54,7 +54,7 @@ pub enum Next {
 
 /// A held GET.
 pub struct Monitor {
-    site: Arc<Site>,
+    app: Arc<App>,
     reader: Reader,
     registration: Registration,
     filter: Filter,
@@ -77,7 +77,7 @@ pub struct Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        self.site.service.metrics().monitors.dec();
+        self.app.service.metrics().monitors.dec();
     }
 }
 
@@ -90,19 +90,19 @@ impl Monitor {
     /// [`Error::Limit`] when too many are connected, [`Error::Share`] when too
     /// many of them are at `address`; [`Error::BlockedAddress`].
     pub fn new(
-        site: &Arc<Site>,
+        app: &Arc<App>,
         address: IpAddr,
         reader: Reader,
         filter: Filter,
         waits: bool,
     ) -> Result<Self, Error> {
         // First: one that is refused is not to end another.
-        let place = site.admit_user_agent(address)?;
-        let registration = site.service.register(reader, address)?;
-        site.service.metrics().monitors.inc();
-        let lifetime = site.service.config().user_agent.monitor_lifetime;
+        let place = app.admit_user_agent(address)?;
+        let registration = app.service.register(reader, address)?;
+        app.service.metrics().monitors.inc();
+        let lifetime = app.service.config().user_agent.monitor_lifetime;
         Ok(Self {
-            site: Arc::clone(site),
+            app: Arc::clone(app),
             reader,
             registration,
             filter,
@@ -114,15 +114,15 @@ impl Monitor {
             told: false,
             accepted: None,
             handover: Handover::now(None),
-            since: site.service.now(),
+            since: app.service.now(),
             ends_at: Instant::now() + lifetime,
             _place: place,
         })
     }
 
     /// The site whose log is read.
-    pub fn site(&self) -> &Site {
-        &self.site
+    pub fn app(&self) -> &App {
+        &self.app
     }
 
     /// What comes next. After the end there is nothing more to ask.
@@ -143,7 +143,7 @@ impl Monitor {
             if !self.waits {
                 return self.ended(StatusCode::NO_CONTENT);
             }
-            let quiet = Instant::now() + self.site.service.config().user_agent.ping_interval;
+            let quiet = Instant::now() + self.app.service.config().user_agent.ping_interval;
             tokio::select! {
                 biased;
                 mail = self.registration.mail() => if let Some(end) = self.open(mail).await {
@@ -160,10 +160,10 @@ impl Monitor {
     pub async fn confirm(&self, item: &Item) {
         match (self.reader, item) {
             (Reader::Receipts(id), Item::Receipt(receipt)) => {
-                self.site.service.forget_receipt(id, receipt.id).await;
+                self.app.service.forget_receipt(id, receipt.id).await;
             }
             (_, Item::Message(_, message)) => {
-                let service = &self.site.service;
+                let service = &self.app.service;
                 service.delivered(message, self.since, self.handover, Instant::now());
             }
             _ => {}
@@ -172,7 +172,7 @@ impl Monitor {
 
     /// Fills `ready` from the log.
     async fn read(&mut self) -> Result<(), Error> {
-        let service = &self.site.service;
+        let service = &self.app.service;
         match self.reader {
             Reader::UserAgent(uaid) | Reader::Channel(uaid, _) => {
                 let after = self.messages_after;
@@ -206,7 +206,7 @@ impl Monitor {
                 if self.filter.lets_pass(&message) {
                     self.ready.push_back(Item::Message(uaid, message));
                 } else {
-                    self.site.service.pass_over(uaid, message.id).await;
+                    self.app.service.pass_over(uaid, message.id).await;
                 }
             }
         }

@@ -27,10 +27,10 @@ use tokio_util::sync::CancellationToken;
 use self::end::End;
 use self::reading::{Counted, Reading};
 use super::cursor::Cursor;
-use crate::broadcasts::Followed;
-use crate::clients::{Mail, Registration};
+use crate::app::App;
 use crate::config::Config;
-use crate::http::Site;
+use crate::service::registry::{Mail, Registration};
+use crate::store::broadcasts::Followed;
 
 /// How much is read at one time: one ack. It stays allocated, and grows with
 /// what the user agent sends.
@@ -66,12 +66,12 @@ pub fn session_settings(config: &Config) -> SessionSettings {
 pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     io: IO,
     read: Vec<u8>,
-    site: Arc<Site>,
+    app: Arc<App>,
     settings: Arc<SessionSettings>,
     address: IpAddr,
     stop: &CancellationToken,
 ) -> Option<(Connection<IO>, Owner)> {
-    let frame_bytes = site.service.config().limits.frame_bytes;
+    let frame_bytes = app.service.config().limits.frame_bytes;
     // The defaults take 128 KiB for each connection, idle or not.
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -80,12 +80,12 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
         .max_frame_size(Some(frame_bytes));
     let io = Counted::new(io, read.len());
     let socket = WebSocketStream::from_partially_read(io, read, Role::Server, Some(config)).await;
-    site.service.metrics().user_agents.inc();
+    app.service.metrics().user_agents.inc();
     let mut connection = Connection {
         socket,
         session: Session::new(settings, Instant::now().into_std()),
-        since: site.service.now(),
-        site,
+        since: app.service.now(),
+        app,
         cursor: Cursor::new(),
         accepted: None,
         followed: Followed::default(),
@@ -122,7 +122,7 @@ enum Event {
 pub struct Connection<IO> {
     socket: WebSocketStream<Counted<IO>>,
     session: Session,
-    site: Arc<Site>,
+    app: Arc<App>,
     /// When the connection began.
     since: UnixTime,
     cursor: Cursor,
@@ -185,7 +185,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 }
             };
             if let Some(Command::Connect { uaid, broadcasts }) = command {
-                let (uaid, registration) = self.site.service.connect(uaid, address).await?;
+                let (uaid, registration) = self.app.service.connect(uaid, address).await?;
                 let news = self.follow(&broadcasts);
                 self.send(&ServerMessage::hello(uaid, news)).await?;
                 let uaid = uaid.digest();
@@ -244,11 +244,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
             Some(Command::Reply(message)) => self.send(&message).await,
             Some(Command::Nacked) => {
-                self.site.service.metrics().nacks.inc();
+                self.app.service.metrics().nacks.inc();
                 Ok(())
             }
             Some(Command::Ignored) => {
-                self.site.service.metrics().ignored.inc();
+                self.app.service.metrics().ignored.inc();
                 Ok(())
             }
             // The session lets hello through only once, and that was answered.
@@ -263,7 +263,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         key: Option<PublicKey>,
     ) -> Result<(), End> {
         let (uaid, address) = (owner.uaid, owner.registration.address());
-        let subscribed = self.site.service.subscribe(uaid, channel, key, address);
+        let subscribed = self.app.service.subscribe(uaid, channel, key, address);
         let (status, push_endpoint) = match subscribed.await {
             Ok(endpoint) => (200, Some(endpoint)),
             Err(error) => {
@@ -275,7 +275,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         if owner.registration.is_removed() {
             // The operator has dropped the user agent meanwhile: nothing of it
             // is to stay. A failure is counted and logged where it happens.
-            let _ = self.site.service.unsubscribe(uaid, channel, address).await;
+            let _ = self.app.service.unsubscribe(uaid, channel, address).await;
             return Err(Close::Removed.into());
         }
         let channel_id = channel.to_string();
@@ -305,13 +305,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Counts and logs why a `register` is refused: Firefox shows a page no more
     /// than that it was. The channel is nobody else's business.
     fn note_refusal(&self, status: u16, why: &dyn std::error::Error, label: &'static str) {
-        self.site.service.metrics().refuse(label);
+        self.app.service.metrics().refuse(label);
         tracing::info!(status, reason = %why, "a register is refused");
     }
 
     async fn unsubscribe(&mut self, owner: &Owner, channel: ChannelId) -> Result<(), End> {
         let (uaid, address) = (owner.uaid, owner.registration.address());
-        let ended = self.site.service.unsubscribe(uaid, channel, address).await;
+        let ended = self.app.service.unsubscribe(uaid, channel, address).await;
         let status = ended.map_or_else(|error| error.user_agent_status(), |()| 200);
         self.send(&ServerMessage::Unregister {
             channel_id: channel.to_string(),
@@ -321,9 +321,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     async fn acknowledge(&mut self, uaid: Uaid, updates: Vec<AckUpdate>) {
-        let mut ids = self.site.service.acknowledge(uaid, &updates).await;
+        let mut ids = self.app.service.acknowledge(uaid, &updates).await;
         for took in self.session.settle(&mut ids, Instant::now().into_std()) {
-            self.site.service.metrics().ack.record(took);
+            self.app.service.metrics().ack.record(took);
         }
     }
 
@@ -349,7 +349,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Writes a frame; a peer that does not read for `user_agent.write_timeout`
     /// is given up.
     async fn write(&mut self, frame: Message) -> Result<(), End> {
-        let patience = self.site.service.config().user_agent.write_timeout;
+        let patience = self.app.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.send(frame)).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(self.stuck()),
@@ -358,7 +358,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     /// Writes what the library has made, within the same time.
     async fn flush(&mut self) -> Result<(), End> {
-        let patience = self.site.service.config().user_agent.write_timeout;
+        let patience = self.app.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.flush()).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(self.stuck()),
@@ -366,7 +366,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     fn stuck(&self) -> End {
-        self.site.service.metrics().cut("user_agent.write_timeout");
+        self.app.service.metrics().cut("user_agent.write_timeout");
         End::Lost
     }
 }

@@ -6,7 +6,7 @@ use bugle_protocol::UnixTime;
 
 use super::report::Finding;
 use crate::config::Config;
-use crate::service_clock::{FILE, Kept, STEP, Step};
+use crate::service::clock::{FILE, Kept, STEP, Step};
 use crate::time::Clock;
 
 /// For how long a step is worth a word.

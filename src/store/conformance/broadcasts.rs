@@ -2,7 +2,7 @@
 
 use super::reopen::reopened;
 use super::*;
-use crate::broadcasts::Label;
+use crate::store::broadcasts::Label;
 use crate::store::{Limit, StoreError};
 
 async fn set(store: &Arc<dyn Store>, id: &str, version: Option<&str>) -> Result<bool, StoreError> {

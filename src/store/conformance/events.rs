@@ -3,8 +3,8 @@
 use futures_util::FutureExt;
 
 use super::*;
-use crate::broadcasts::Label;
 use crate::store::StoreError;
+use crate::store::broadcasts::Label;
 
 /// The listener of a message for the first channel of the first user agent.
 const STORED: Event = Event::Message {

@@ -98,13 +98,13 @@ async fn one_subscription_leaves_room_for_the_others_of_its_user_agent() {
 async fn by_default_one_subscription_may_hold_five_thousand_messages() {
     let limits = StoreLimits::from(&Config::default());
     each(limits, async |store| {
-        let (site, other) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
+        let (app, other) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
         let send = |to: &Subscription| store.append(uaid(1), empty(to, Origin::default()));
         for _ in 0..5 {
-            let sent = join_all((0..1000).map(|_| send(&site))).await;
+            let sent = join_all((0..1000).map(|_| send(&app))).await;
             assert!(sent.iter().all(Result::is_ok));
         }
-        assert!(send(&site).await.is_err());
+        assert!(send(&app).await.is_err());
         send(&other).await.unwrap();
     })
     .await;

@@ -9,7 +9,7 @@ use bugle_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::Record;
-use crate::broadcasts::Label;
+use crate::store::broadcasts::Label;
 use crate::store::days::{Day, Days};
 use crate::store::{NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, Subscription};
 

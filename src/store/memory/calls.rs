@@ -8,7 +8,7 @@ use bugle_protocol::{
 };
 
 use super::{LOOKED_AT, MemoryStore};
-use crate::broadcasts::{Broadcasts, Label};
+use crate::store::broadcasts::{Broadcasts, Label};
 use crate::store::event::{Event, News, OnAccepted, Readers};
 use crate::store::receipt_logs::Settled;
 use crate::store::{

@@ -7,7 +7,7 @@ use super::engine::Engine;
 use super::keys::{BROADCAST, broadcast_key, parse_broadcast_key};
 use super::record::{Damaged, decode, encode};
 use super::recover::set_aside;
-use crate::broadcasts::{Broadcasts, Label};
+use crate::store::broadcasts::{Broadcasts, Label};
 use crate::store::event::Event;
 use crate::store::{Limit, StoreError};
 

@@ -14,8 +14,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::SledStore;
-use crate::broadcasts::Label;
 use crate::config::Config;
+use crate::store::broadcasts::Label;
 use crate::store::event::Nobody;
 use crate::store::{Batch, Filter, NewMessage, Origin, Store, StoreLimits, Subscription};
 

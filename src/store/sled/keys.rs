@@ -18,8 +18,8 @@
 use bugle_protocol::{ChannelId, MessageId, ReceiptSubscriptionId, Uaid};
 
 use super::record::Damaged;
-use crate::broadcasts::Label;
 use crate::store::ReceiptId;
+use crate::store::broadcasts::Label;
 
 /// Key of the record of reserved ids.
 pub(super) const IDS_KEY: &[u8] = b"!ids";

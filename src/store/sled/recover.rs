@@ -15,7 +15,7 @@ use super::record::{
     decode_subscription, decode_user_agent, encode_user_agent,
 };
 use super::scan;
-use crate::broadcasts::Broadcasts;
+use crate::store::broadcasts::Broadcasts;
 use crate::store::days::Days;
 use crate::store::index::Index;
 use crate::store::receipt_logs::ReceiptLogs;

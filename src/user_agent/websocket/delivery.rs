@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::Connection;
 use super::end::End;
-use crate::clients::Mail;
 use crate::service::Handover;
+use crate::service::registry::Mail;
 use crate::store::{Batch, Filter};
 
 /// One read of the log and the frames it becomes: what is in memory at one
@@ -37,11 +37,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             if is_wanted && self.session.may_send_live(Instant::now().into_std()) {
                 self.notify(uaid, &message, handover).await?;
             } else {
-                self.site.service.pass_over(uaid, message.id).await;
+                self.app.service.pass_over(uaid, message.id).await;
             }
         }
         if mail.broadcasts {
-            let news = self.followed.news(&self.site.service.broadcasts());
+            let news = self.followed.news(&self.app.service.broadcasts());
             self.announce(news).await?;
         }
         Ok(())
@@ -50,7 +50,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Follows these broadcasts too, and gives what the user agent lacks of
     /// all that it follows.
     pub(super) fn follow(&mut self, wanted: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let broadcasts = self.site.service.broadcasts();
+        let broadcasts = self.app.service.broadcasts();
         self.followed.follow(&broadcasts, wanted);
         self.followed.news(&broadcasts)
     }
@@ -79,9 +79,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             ..Filter::NONE
         };
         let after = self.cursor.after();
-        let messages = match self.site.service.pending(uaid, after, filter, batch).await {
+        let messages = match self.app.service.pending(uaid, after, filter, batch).await {
             // All are woken when the store returns.
-            Err(_) if !self.site.service.store_is_well() => Vec::new(),
+            Err(_) if !self.app.service.store_is_well() => Vec::new(),
             read => read?,
         };
         self.cursor.behind = !messages.is_empty();
@@ -100,13 +100,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         message: &PushMessage,
         handover: Handover,
     ) -> Result<(), End> {
-        let version = self.site.service.version(uaid, message.id);
+        let version = self.app.service.version(uaid, message.id);
         self.send(&ServerMessage::notification(message, version))
             .await?;
         let written = Instant::now();
         self.session
             .sent(message.id, message.size(), written.into_std());
-        self.site
+        self.app
             .service
             .delivered(message, self.since, handover, written);
         Ok(())

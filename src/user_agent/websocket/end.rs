@@ -62,7 +62,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// it was, after `hello`.
     pub(super) async fn end(&mut self, end: End, uaid: Option<Uaid>) {
         let End::Close(close) = end else { return };
-        self.site.service.metrics().close(&close);
+        self.app.service.metrics().close(&close);
         tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
         if self.say_close(&close).await {
             let acks = match close {
@@ -90,7 +90,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 said => said,
             }
         };
-        let patience = self.site.service.config().user_agent.write_timeout;
+        let patience = self.app.service.config().user_agent.write_timeout;
         matches!(timeout(patience, said).await, Ok(Ok(())))
     }
 
@@ -122,6 +122,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 impl<IO> Drop for Connection<IO> {
     /// However it ends, also by a panic.
     fn drop(&mut self) {
-        self.site.service.metrics().user_agents.dec();
+        self.app.service.metrics().user_agents.dec();
     }
 }

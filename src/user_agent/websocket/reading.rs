@@ -52,7 +52,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let now = Instant::now().into_std();
         let paused = self.session.paused_until(now);
         if self.session.pause_begins(now) {
-            self.site.service.metrics().paused.inc();
+            self.app.service.metrics().paused.inc();
         }
         let timeout = self.session.next_timeout();
         let until = paused.map_or(timeout, |paused| paused.min(timeout));

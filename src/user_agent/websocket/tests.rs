@@ -54,20 +54,20 @@ async fn a_panic_before_or_after_hello_is_no_connected_user_agent() {
     config.admin.listen = None;
     config.server.data = folder.path().join("data");
     let server = Server::bind(config, Clock::system()).await.unwrap();
-    let settings = Arc::new(session_settings(server.site().service.config()));
+    let settings = Arc::new(session_settings(server.app().service.config()));
     for (read, says_hello) in [(Vec::new(), false), (HELLO.to_vec(), true)] {
-        let (site, settings) = (Arc::clone(server.site()), Arc::clone(&settings));
+        let (app, settings) = (Arc::clone(server.app()), Arc::clone(&settings));
         let (hello, answered) = tokio::sync::oneshot::channel();
         let served = tokio::spawn(async move {
             let (address, stop) = (Ipv4Addr::LOCALHOST.into(), CancellationToken::new());
-            let opened = open(Panics, read, site, settings, address, &stop).await;
+            let opened = open(Panics, read, app, settings, address, &stop).await;
             hello.send(()).unwrap();
             let (mut connection, owner) = opened.unwrap();
             connection.serve(owner).await;
         });
         assert!(served.await.unwrap_err().is_panic());
         assert_eq!(answered.await.is_ok(), says_hello);
-        let metrics = server.site().service.metrics();
+        let metrics = server.app().service.metrics();
         assert_eq!(metrics.user_agents.get(), 0, "after hello: {says_hello}");
     }
 }

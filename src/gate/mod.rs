@@ -1,20 +1,59 @@
-//! Who gets a place: of requests in progress, of bodies that arrive, of user
-//! agents. Each is shared by application servers and addresses.
+//! Everything that refuses a peer before the service is asked, in the order in
+//! which a request meets it:
+//!
+//! 1. [`proxies`]: which address a request comes from;
+//! 2. [`shares`]: the places for connections, and the share of an address;
+//! 3. [`blocklist`]: addresses and keys that the operator has blocked;
+//! 4. [`rates`], [`failures`]: token buckets for requests, pushes and failed
+//!    signatures;
+//! 5. [`admission`]: who may come in as a user agent;
+//! 6. the places for requests, bodies and user agents ([`shares`] again), and the
+//!    fair queue of pushes ([`turns`]).
+//!
+//! Each limit has one [`Limit`](crate::config::Limit), which names its setting.
+
+pub mod admission;
+pub mod blocklist;
+pub mod failures;
+pub mod network;
+pub mod proxies;
+pub mod rates;
+pub mod shares;
+pub mod turns;
+
+mod in_order;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bugle_protocol::PublicKey;
 
-use super::{Site, status};
-use crate::config::Limits;
+use crate::config::{Config, Limit};
 use crate::error::Error;
-use crate::limits::Limit;
-use crate::shares::{Place, Pool, Who};
-use crate::turns::{Turn, Turns};
+use crate::time::Clock;
 
-/// The places that there are.
-pub(super) struct Places {
+use self::admission::Admission;
+use self::proxies::{Mistakes, Proxies};
+use self::rates::Rates;
+use self::shares::{Place, Pool, Who};
+use self::turns::{Turn, Turns};
+
+/// What stands between a peer and the service.
+pub struct Gate {
+    /// Who may come in as a user agent.
+    pub admission: Admission,
+    /// Token buckets by address, key and subscription.
+    pub rates: Rates,
+    /// The proxies that are trusted.
+    pub proxies: Proxies,
+    /// Reports of proxies and clients that are set up wrongly.
+    pub mistakes: Mistakes,
+    /// The connections to the public listener. Of the clients of a trusted
+    /// proxy, their requests and WebSockets count in their shares.
+    pub connections: Arc<Pool>,
+    /// Whether addresses tell clients apart (`limits.connections_per_address`
+    /// is not 0).
+    by_address: bool,
     requests: Arc<Pool>,
     bodies: Arc<Pool>,
     user_agents: Arc<Pool>,
@@ -22,35 +61,31 @@ pub(super) struct Places {
     turns: Turns,
 }
 
-impl Places {
-    /// As many as `limits` says, all free.
-    pub(super) fn new(limits: &Limits) -> Self {
+impl Gate {
+    /// The gate that is configured, with all places free.
+    pub fn new(config: &Config, clock: &Clock) -> Self {
+        let limits = &config.limits;
         Self {
+            admission: Admission::new(&config.admission),
+            rates: Rates::new(limits, clock),
+            proxies: Proxies::new(&config.server),
+            mistakes: Mistakes::new(clock),
+            connections: Pool::new(Limit::Connections, limits.connections),
+            by_address: limits.connections_per_address != 0,
             requests: Pool::new(Limit::Requests, limits.requests),
             bodies: Pool::new(Limit::Bodies, limits.bodies),
             user_agents: Pool::new(Limit::UserAgents, limits.user_agents),
             turns: Turns::new(limits.pushes_at_once),
         }
     }
-}
 
-impl Site {
     /// A place for a request whose sender is not known yet.
     ///
     /// # Errors
     /// [`Error::Limit`] when there is none, [`Error::Share`] when the address
     /// holds as many as are free.
     pub fn admit_request(&self, address: IpAddr) -> Result<Place, Error> {
-        self.places.requests.enter([self.peer(address), None])
-    }
-
-    /// The place of a request at its beginning. One for health takes none: it
-    /// must be answered whatever the service does, and costs nothing.
-    pub(super) fn begin(&self, path: &str, address: IpAddr) -> Result<Option<Place>, Error> {
-        match status::is_health(path) {
-            true => Ok(None),
-            false => self.admit_request(address).map(Some),
-        }
+        self.requests.enter([self.peer(address), None])
     }
 
     /// A place for a push that has arrived whole.
@@ -59,7 +94,7 @@ impl Site {
     /// [`Error::Limit`] when there is none, [`Error::Share`] when the sender or
     /// the address holds as many as are free.
     pub fn admit_push(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Place, Error> {
-        self.places.requests.enter(self.holders(key, address))
+        self.requests.enter(self.holders(key, address))
     }
 
     /// A place for a request whose body is still to arrive. Such a request holds
@@ -69,20 +104,16 @@ impl Site {
     /// [`Error::Limit`] when there is none, [`Error::Share`] when the sender or
     /// the address holds as many as are free.
     pub fn admit_body(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Place, Error> {
-        self.places.bodies.enter(self.holders(key, address))
+        self.bodies.enter(self.holders(key, address))
     }
 
     /// A place for one more connected user agent or held GET.
     ///
     /// # Errors
     /// [`Error::Limit`] when there is none, [`Error::Share`] when the address
-    /// holds as many as are free, [`Error::Unavailable`] during shutdown.
-    pub fn admit_user_agent(&self, address: IpAddr) -> Result<Box<Place>, Error> {
-        if self.stopping.is_closing() {
-            return Err(Error::Unavailable);
-        }
-        let place = self.places.user_agents.enter([self.peer(address), None])?;
-        Ok(Box::new(place))
+    /// holds as many as are free.
+    pub fn admit_user_agent(&self, address: IpAddr) -> Result<Place, Error> {
+        self.user_agents.enter([self.peer(address), None])
     }
 
     /// Waits until a push of this sender may be stored.
@@ -91,7 +122,7 @@ impl Site {
     /// [`Error::Share`] when its turn does not come in time.
     pub async fn turn(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Turn<'_>, Error> {
         let sender = key.map_or_else(|| Who::address(address), Who::key);
-        self.places.turns.take(sender).await
+        self.turns.take(sender).await
     }
 
     /// The application server by its key, and the peer; without a key the peer
@@ -105,27 +136,26 @@ impl Site {
 
     /// The peer at an address, unless addresses do not tell clients apart.
     pub fn peer(&self, address: IpAddr) -> Option<Who> {
-        let most = self.service.config().limits.connections_per_address;
-        (most != 0).then(|| Who::address(address))
+        self.by_address.then(|| Who::address(address))
     }
 
     /// How many requests are in progress.
     pub fn in_progress(&self) -> usize {
-        self.places.requests.taken()
+        self.requests.taken()
     }
 
     /// How many requests have a body that is still arriving.
     pub fn arriving(&self) -> usize {
-        self.places.bodies.taken()
+        self.bodies.taken()
     }
 
     /// The addresses with the most connected user agents and held GETs.
     pub fn most_connected(&self, most: usize) -> Vec<(Who, usize)> {
-        self.places.user_agents.largest(most)
+        self.user_agents.largest(most)
     }
 
     /// How many places of connected user agents are taken.
     pub fn connected(&self) -> usize {
-        self.places.user_agents.taken()
+        self.user_agents.taken()
     }
 }

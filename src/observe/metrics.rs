@@ -16,8 +16,8 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use tokio::runtime::Handle;
 
 use crate::config::Limits;
-use crate::latency::Latency;
-use crate::memory;
+use crate::observe::histogram::Latency;
+use crate::observe::memory;
 use crate::store::Usage;
 
 /// Why something was refused or ended.
@@ -367,7 +367,7 @@ mod tests {
     }
     #[test]
     fn the_metrics_that_operators_are_told_of_exist() {
-        let page = include_str!("../docs/operations.md");
+        let page = include_str!("../../docs/operations.md");
         for name in page
             .split('`')
             .filter_map(|code| code.strip_prefix("bugle_"))

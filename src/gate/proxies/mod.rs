@@ -7,7 +7,6 @@
 //! peers of `server.socket` are asked.
 
 mod forwarded;
-pub mod header;
 mod mistakes;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
-use crate::addresses::network;
 use crate::config::Limits;
 use crate::error::Error;
+use crate::gate::network::network;
 use crate::time::Clock;
 
 /// The setting that says how many there may be a second.

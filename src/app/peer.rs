@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, and of each request that comes over
 //! it: behind a proxy these are many.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -9,39 +10,38 @@ use http::request;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
 
-use super::stop::Leave;
-use crate::admin::access::Remote;
+use super::App;
+use super::shutdown::CloseSignals;
 use crate::config::ForwardedHeader;
+use crate::config::{Holder, Limit};
 use crate::error::Error;
-use crate::http::Site;
-use crate::limits::{Holder, Limit};
-use crate::proxies::Mistake;
-use crate::shares::{Share, Who};
+use crate::gate::proxies::Mistake;
+use crate::gate::shares::{Share, Who};
 
 /// What serves a connection needs to know of it. The connection counts as open
 /// until the last clone is gone.
 #[derive(Clone)]
-pub(crate) struct Peer {
-    /// The site it is connected to.
-    pub(crate) site: Arc<Site>,
+pub struct Peer {
+    /// The service it is connected to.
+    pub app: Arc<App>,
     /// Where it is connected from.
-    pub(super) address: IpAddr,
+    pub(crate) address: IpAddr,
     /// Whether it is a proxy that is believed where its clients are.
-    pub(super) is_proxy: bool,
+    pub(crate) is_proxy: bool,
     /// Who is at the other end of a unix socket.
-    pub(super) user: Option<User>,
+    pub(crate) user: Option<User>,
     /// Whether it came to the admin listener.
-    pub(crate) is_admin: bool,
+    pub is_admin: bool,
     /// The times and bounds of a WebSocket session.
-    pub(crate) settings: Arc<SessionSettings>,
+    pub settings: Arc<SessionSettings>,
     /// The bound over which its address is with this connection: each request
     /// is refused, and then the connection ends.
-    pub(super) over: Option<Limit>,
+    pub(crate) over: Option<Limit>,
     /// Tells it to end.
-    pub(crate) leave: Leave,
+    pub close: CloseSignals,
     /// Where the tasks of connections run.
-    pub(crate) tasks: TaskTracker,
-    pub(crate) admitted: Arc<Admitted>,
+    pub tasks: TaskTracker,
+    pub admitted: Arc<Admitted>,
 }
 
 /// A user of this system.
@@ -53,19 +53,52 @@ pub struct User {
     pub is_own: bool,
 }
 
+/// Where a request to the admin API comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// The admin listener.
+    Address {
+        /// The peer of the connection.
+        peer: IpAddr,
+        /// Whom that peer, a trusted proxy, says it stands for. Anyone who can
+        /// connect from the proxy's address can say this.
+        forwarded_for: Option<IpAddr>,
+    },
+    /// The unix socket, by this user.
+    User(User),
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address {
+                peer,
+                forwarded_for,
+            } => {
+                peer.to_canonical().fmt(f)?;
+                match forwarded_for {
+                    Some(client) => write!(f, " (forwarded for {})", client.to_canonical()),
+                    None => Ok(()),
+                }
+            }
+            Self::User(user) => write!(f, "uid {}", user.uid),
+        }
+    }
+}
+
 /// Who makes a request, and its place among those of its address, for as long as
 /// the request goes on.
-pub(crate) struct Client {
+pub struct Client {
     /// Where it is.
-    pub(crate) address: IpAddr,
+    pub address: IpAddr,
     /// `None` where the connection has one.
-    pub(crate) place: Option<Box<Share>>,
+    pub place: Option<Box<Share>>,
 }
 
 impl Peer {
     /// Where a request to the admin API comes from: always the peer of the
     /// connection, besides whom it says that it stands for.
-    pub(crate) fn remote(&self, parts: &request::Parts) -> Remote {
+    pub fn remote(&self, parts: &request::Parts) -> Remote {
         if let Some(user) = self.user {
             return Remote::User(user);
         }
@@ -83,7 +116,7 @@ impl Peer {
     /// [`Error::BlockedAddress`], [`Error::Rate`]; [`Error::Share`] when the
     /// connection is one more than its address may have, or a client behind a
     /// proxy has as many requests and WebSockets as that.
-    pub(crate) fn admit(&self, parts: &request::Parts) -> Result<Client, Error> {
+    pub fn admit(&self, parts: &request::Parts) -> Result<Client, Error> {
         if let Some(limit) = self.over {
             return Err(full(limit));
         }
@@ -92,7 +125,7 @@ impl Peer {
             true => self.forwarded(address),
             false => Ok(None),
         };
-        match self.site.admit_peer(address).and_then(|()| enter()) {
+        match self.app.admit_peer(address).and_then(|()| enter()) {
             Ok(place) => Ok(Client { address, place }),
             Err(error) => {
                 tracing::debug!(%address, "a client is refused by its address");
@@ -106,7 +139,7 @@ impl Peer {
         // What only operators and probes ask for needs no address.
         let counts = !self.is_admin && !matches!(parts.uri.path(), "/health" | "/ready");
         if self.is_proxy {
-            let origin = self.site.proxies.origin(self.address, &parts.headers);
+            let origin = self.app.gate.proxies.origin(self.address, &parts.headers);
             if let Some(mistake) = origin.mistake.filter(|_| counts) {
                 self.see(mistake);
             }
@@ -119,9 +152,10 @@ impl Peer {
     }
 
     /// Counts and tells what it shows to be set wrong.
-    pub(crate) fn see(&self, mistake: Mistake) {
-        let metrics = self.site.service.metrics();
-        self.site
+    pub fn see(&self, mistake: Mistake) {
+        let metrics = self.app.service.metrics();
+        self.app
+            .gate
             .mistakes
             .see(mistake, self.address, self.is_proxy, metrics);
     }
@@ -130,28 +164,28 @@ impl Peer {
     /// WebSockets count as connections do elsewhere.
     fn forwarded(&self, address: IpAddr) -> Result<Option<Box<Share>>, Error> {
         let most = self.most();
-        let share = |who| self.site.connections.share_of(who, most);
-        let share = self.site.peer(address).map(share).transpose();
+        let share = |who| self.app.gate.connections.share_of(who, most);
+        let share = self.app.gate.peer(address).map(share).transpose();
         let share = share.map_err(|_| full(Limit::ConnectionsPerAddress))?;
         Ok(share.map(Box::new))
     }
 
     /// The proxy at the other end says that the connection is that of a client
     /// there.
-    pub(super) fn stand_for(&mut self, client: IpAddr) {
+    pub(crate) fn stand_for(&mut self, client: IpAddr) {
         self.address = client;
-        self.is_proxy = self.site.proxies.trust(client);
+        self.is_proxy = self.app.gate.proxies.trust(client);
         self.enter();
     }
 
     /// Counts the connection among those of its address; one too many is
     /// [refused](Self::is_refused). A proxy has as many as it needs: its clients
     /// are counted one by one.
-    pub(super) fn enter(&mut self) {
+    pub(crate) fn enter(&mut self) {
         if self.is_proxy || self.is_admin {
             return;
         }
-        let Some(who) = self.site.peer(self.address) else {
+        let Some(who) = self.app.gate.peer(self.address) else {
             return;
         };
         match self.share(who) {
@@ -162,7 +196,7 @@ impl Peer {
     }
 
     fn share(&self, who: Who) -> Result<Share, Limit> {
-        let connections = &self.site.connections;
+        let connections = &self.app.gate.connections;
         let (most, free) = (self.most(), connections.free());
         let share = connections.share_of(who, most.min(free));
         share.map_err(|_| match most > free {
@@ -172,20 +206,20 @@ impl Peer {
     }
 
     fn most(&self) -> usize {
-        self.site.service.config().limits.connections_per_address
+        self.app.service.config().limits.connections_per_address
     }
 
     /// Whether the connection is one more than its address may have. Each of its
     /// requests is answered 429, and the answer to the first one over HTTP/1.1
     /// is the last.
-    pub(crate) fn is_refused(&self) -> bool {
+    pub fn is_refused(&self) -> bool {
         self.over.is_some()
     }
 
     /// Whether it is closed without an answer: refusals take handles too, and
     /// must not take those of other addresses.
-    pub(super) fn is_cut(&self) -> bool {
-        let connections = &self.site.connections;
+    pub(crate) fn is_cut(&self) -> bool {
+        let connections = &self.app.gate.connections;
         self.is_refused() && connections.free() <= connections.most() / KEPT_FREE
     }
 }
@@ -202,24 +236,24 @@ fn full(limit: Limit) -> Error {
 
 /// What an open connection takes; given back when it is dropped, and counted
 /// out last.
-pub(crate) struct Admitted {
+pub struct Admitted {
     _permit: OwnedSemaphorePermit,
     share: OnceLock<Share>,
     _counted: Counted,
 }
 
 impl Admitted {
-    pub(super) fn new(site: &Arc<Site>, permit: OwnedSemaphorePermit) -> Self {
-        site.service.metrics().connections.inc();
+    pub(crate) fn new(app: &Arc<App>, permit: OwnedSemaphorePermit) -> Self {
+        app.service.metrics().connections.inc();
         Self {
             _permit: permit,
             share: OnceLock::new(),
-            _counted: Counted(Arc::clone(site)),
+            _counted: Counted(Arc::clone(app)),
         }
     }
 }
 
-struct Counted(Arc<Site>);
+struct Counted(Arc<App>);
 
 impl Drop for Counted {
     fn drop(&mut self) {

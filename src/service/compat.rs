@@ -7,7 +7,7 @@ use bugle_protocol::{ContentCoding, Tolerances};
 use http::StatusCode;
 
 use crate::config::CompatConfig;
-use crate::verifier::Sender;
+use crate::service::vapid::Sender;
 
 /// The switch that a subscription can need too.
 pub const LOOSE_VAPID: &str = "loose_vapid";

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use super::StartError;
-use super::peer::User;
+use crate::app::peer::User;
 use crate::config::FileMode;
 use crate::io::Socket;
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::http::Site;
+use super::PushService;
 use crate::keys;
 use crate::time::Clock;
 
@@ -242,13 +242,13 @@ fn difference(time: UnixTime, from: UnixTime) -> i64 {
 
 /// Looks every second whether the wall clock was set, until it is cancelled.
 /// Each step is logged, counted and kept.
-pub async fn run(site: Arc<Site>) {
+pub async fn run(service: &PushService) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Some(step) = site.service.time().look() {
-            site.service.metrics().clock_steps.inc();
+        if let Some(step) = service.time().look() {
+            service.metrics().clock_steps.inc();
             tracing::warn!(
                 by_ms = step.by_ms,
                 now = %step.at,
@@ -256,23 +256,23 @@ pub async fn run(site: Arc<Site>) {
                  their lifetimes"
             );
         }
-        if let Some(kept) = site.service.time().due() {
-            write(&site, kept).await;
+        if let Some(kept) = service.time().due() {
+            write(service, kept).await;
         }
     }
 }
 
 /// Keeps the offset and the time that was reached, at the end of the service.
-pub async fn keep_at_end(site: &Arc<Site>) {
-    let time = site.service.time();
+pub async fn keep_at_end(service: &PushService) {
+    let time = service.time();
     time.look();
-    write(site, time.to_keep()).await;
+    write(service, time.to_keep()).await;
 }
 
-async fn write(site: &Arc<Site>, kept: Kept) {
-    let site = Arc::clone(site);
+async fn write(service: &PushService, kept: Kept) {
+    let time = Arc::clone(&service.time);
     // If it panics, it is still due.
-    let _ = spawn_blocking(move || site.service.time().write(kept)).await;
+    let _ = spawn_blocking(move || time.write(kept)).await;
 }
 
 #[cfg(test)]

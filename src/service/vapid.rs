@@ -9,7 +9,7 @@ use bugle_protocol::{PublicKey, Tolerances, UnixTime};
 use http::HeaderMap;
 use quick_cache::sync::Cache;
 
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
 
 /// Checks VAPID credentials against the origin of this service.
 pub struct Verifier {

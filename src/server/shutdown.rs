@@ -10,19 +10,19 @@
 //!    be watched, ends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bugle_protocol::session::Close;
-use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::Site;
-use crate::service_clock;
-use crate::systemd;
+use crate::admin::Admin;
+use crate::app::App;
+use crate::app::shutdown::CloseSignals;
+use crate::service::clock;
 
+use super::systemd;
 use super::tasks::Tasks;
 
 /// How long a connection that is told to end may still bring a request: one
@@ -32,71 +32,27 @@ const LAST_REQUESTS: Duration = Duration::from_secs(1);
 /// How long requests to the admin listener may take at the end.
 const LAST_LOOKS: Duration = Duration::from_secs(1);
 
-/// How far the service is on its way down, for all who ask.
-#[derive(Debug, Default)]
-pub struct Stopping {
-    asked: Notify,
-    leaving: AtomicBool,
-    closing: AtomicBool,
-}
-
-impl Stopping {
-    /// Asks the service to stop, as SIGTERM does.
-    pub fn ask(&self) {
-        self.asked.notify_one();
-    }
-
-    /// Whether it is on its way down: no place for new work (`/ready`).
-    pub fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Relaxed)
-    }
-
-    /// Whether it takes no user agents any more.
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Relaxed)
-    }
-
-    /// Ends once it is [asked](Self::ask).
-    pub(super) async fn asked(&self) {
-        self.asked.notified().await;
-    }
-
-    /// From now on [`is_closing`](Self::is_closing).
-    pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Tells the connections of a listener to end.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Leave {
-    /// Each answer is the last; who has not said hello goes.
-    pub(crate) soon: CancellationToken,
-    /// Who has no request in progress goes.
-    pub(crate) now: CancellationToken,
-}
-
 /// Listeners and their connections. Dropped, it closes the listeners and tells
 /// the connections to end.
-pub(super) struct Crowd {
+pub(super) struct Listeners {
     /// The acceptors.
     pub(super) accepting: Tasks,
     pub(super) stop_accepting: CancellationToken,
-    pub(super) leave: Leave,
+    pub(super) close: CloseSignals,
     pub(super) tasks: TaskTracker,
 }
 
-impl Crowd {
+impl Listeners {
     /// Accepts no more, and answers what is asked; what takes longer than
     /// `patience` is to be cut, and counted here.
     async fn end(mut self, patience: Duration) -> usize {
         self.stop_accepting.cancel();
         self.accepting.join().await;
-        self.leave.soon.cancel();
+        self.close.graceful.cancel();
         self.tasks.close();
         let ended = async {
             if timeout(LAST_REQUESTS, self.tasks.wait()).await.is_err() {
-                self.leave.now.cancel();
+                self.close.idle.cancel();
                 self.tasks.wait().await;
             }
         };
@@ -106,24 +62,29 @@ impl Crowd {
     }
 }
 
-impl Drop for Crowd {
+impl Drop for Listeners {
     fn drop(&mut self) {
-        self.leave.soon.cancel();
-        self.leave.now.cancel();
+        self.close.graceful.cancel();
+        self.close.idle.cancel();
     }
 }
 
 /// Goes the whole way.
-pub(super) async fn stop(site: &Arc<Site>, public: Crowd, admin: Crowd) {
-    let server = &site.service.config().server;
+pub(super) async fn shut_down(
+    app: &Arc<App>,
+    admin_api: &Admin,
+    public: Listeners,
+    admin: Listeners,
+) {
+    let server = &app.service.config().server;
     systemd::stopping("Stopping: not ready any more");
     tracing::info!(notice = ?server.stop_notice, "stopping: not ready any more");
-    site.stopping.leaving.store(true, Ordering::Relaxed);
+    app.shutdown.drain();
     sleep(server.stop_notice).await;
 
     systemd::status("Stopping: user agents are told to go");
-    site.stopping.close();
-    let clients = site.service.clients();
+    app.shutdown.close();
+    let clients = app.service.clients();
     clients
         .close_within(&Close::GoingAway, server.close_window)
         .await;
@@ -133,14 +94,14 @@ pub(super) async fn stop(site: &Arc<Site>, public: Crowd, admin: Crowd) {
     if cut > 0 {
         tracing::warn!(connections = cut, "server.drain is over: they are cut");
     }
-    if timeout(LAST_LOOKS, site.finished()).await.is_err() {
+    if timeout(LAST_LOOKS, app.finished()).await.is_err() {
         tracing::warn!("a change that a client has left is not finished");
     }
-    if site.service.flush().await.is_err() {
+    if app.service.flush().await.is_err() {
         tracing::error!("the store could not be made durable");
     }
-    service_clock::keep_at_end(site).await;
-    site.admin.end_streams();
+    clock::keep_at_end(&app.service).await;
+    admin_api.end_streams();
     admin.end(LAST_LOOKS.min(server.drain)).await;
     tracing::info!("stopped");
 }

@@ -11,9 +11,9 @@ use dashmap::DashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::config::Limit;
 use crate::error::Error;
-use crate::limits::Limit;
-use crate::shares::Who;
+use crate::gate::shares::Who;
 
 /// How long a push waits for its turn. Senders wait for an answer not much
 /// longer.
@@ -105,7 +105,7 @@ mod tests {
     use tokio::task::unconstrained;
 
     use super::*;
-    use crate::limits::Holder;
+    use crate::config::Holder;
 
     fn key(of: u8) -> Who {
         Who::Key(Arc::new([of; 65]))

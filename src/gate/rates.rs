@@ -20,10 +20,10 @@ use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
-use crate::addresses;
+use super::network::network;
 use crate::config::Limits;
 use crate::error::Error;
-use crate::failures::{Checks, Failures};
+use crate::gate::failures::{Checks, Failures};
 use crate::time::Clock;
 
 /// The rates that are limited; those set to 0 are not.
@@ -70,7 +70,7 @@ impl Rates {
     /// # Errors
     /// [`Error::Rate`]
     pub fn request(&self, from: IpAddr) -> Result<(), Error> {
-        take(self.addresses.as_ref(), || addresses::network(from))
+        take(self.addresses.as_ref(), || network(from))
     }
 
     /// Counts a push by a sender whose signature is known to be good, so that

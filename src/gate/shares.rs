@@ -14,9 +14,9 @@ use bugle_protocol::PublicKey;
 use dashmap::DashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::addresses::network;
+use crate::config::{Holder, Limit};
 use crate::error::Error;
-use crate::limits::{Holder, Limit};
+use crate::gate::network::network;
 
 /// Whose share a place counts against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use tokio::task::spawn_blocking;
 use tokio::time::interval;
 
-use crate::http::Site;
+use crate::app::App;
 
 /// Listening sockets that this process was started with. Connections wait in
 /// them while there is no process.
@@ -107,12 +107,12 @@ pub fn watchdog_time() -> Option<Duration> {
 /// each time after the store has answered, so that
 /// the tasks of this process and the thread of the store have to be alive both.
 /// A store that answers that it fails is alive; a restart would not mend a disk.
-pub async fn watchdog(site: Arc<Site>, patience: Duration) {
+pub async fn watchdog(app: Arc<App>, patience: Duration) {
     // As sd_watchdog_enabled(3) asks, at half of the time.
     let mut ticks = interval((patience / 2).max(Duration::from_millis(1)));
     loop {
         ticks.tick().await;
-        let _ = site.service.flush().await;
+        let _ = app.service.flush().await;
         // Who does not read may make this wait, and only this.
         let _ = spawn_blocking(|| tell(&[NotifyState::Watchdog])).await;
     }

@@ -112,9 +112,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use crate::config::DEFAULTS;
-    use crate::metrics::Metrics;
+    use crate::observe::metrics::Metrics;
 
-    const PAGE: &str = include_str!("../docs/limits.md");
+    const PAGE: &str = include_str!("../../docs/limits.md");
 
     /// The rows of the tables: setting to default and metrics.
     fn rows() -> BTreeMap<&'static str, (&'static str, Vec<&'static str>)> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::http::Site;
-use crate::memory;
+use crate::app::App;
+use crate::observe::memory;
 
 /// For how long what was seen is told to others.
 const FRESH: Duration = Duration::from_secs(1);
@@ -65,22 +65,22 @@ impl Readiness {
 
 /// Looks at the service whenever somebody asks, one look at a time, until it is
 /// cancelled.
-pub async fn run(site: Arc<Site>) {
+pub async fn run(app: Arc<App>) {
     loop {
-        site.readiness.asked.notified().await;
-        let flushed = timeout(PATIENCE, site.service.flush()).await;
+        app.readiness.asked.notified().await;
+        let flushed = timeout(PATIENCE, app.service.flush()).await;
         let seen = Seen {
             at: Instant::now(),
             store: flushed.is_ok_and(|flushed| flushed.is_ok()),
-            overloaded: overloaded(&site),
+            overloaded: overloaded(&app),
         };
-        site.readiness.seen.send_replace(Some(seen));
+        app.readiness.seen.send_replace(Some(seen));
     }
 }
 
 /// What is near its bound, also told to the metrics.
-pub fn overloaded(site: &Site) -> Vec<&'static str> {
-    let service = &site.service;
+pub fn overloaded(app: &App) -> Vec<&'static str> {
+    let service = &app.service;
     let (limits, metrics) = (&service.config().limits, service.metrics());
     let memory = memory::resident().zip(memory::limit());
     let (resident, memory_limit) = memory.unwrap_or((0, u64::MAX));
@@ -92,17 +92,17 @@ pub fn overloaded(site: &Site) -> Vec<&'static str> {
         ),
         (
             "limits.user_agents",
-            site.connected() as u64,
+            app.gate.connected() as u64,
             limits.user_agents as u64,
         ),
         (
             "limits.requests",
-            site.in_progress() as u64,
+            app.gate.in_progress() as u64,
             limits.requests as u64,
         ),
         (
             "limits.bodies",
-            site.arriving() as u64,
+            app.gate.arriving() as u64,
             limits.bodies as u64,
         ),
         (
@@ -132,16 +132,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn all_who_ask_within_a_second_share_one_look() {
         let (server, _folder) = bound().await;
-        let site = Arc::clone(server.site());
-        let looking = tokio::spawn(run(Arc::clone(&site)));
-        let many = || join_all((0..100).map(|_| site.readiness.seen()));
+        let app = Arc::clone(server.app());
+        let looking = tokio::spawn(run(Arc::clone(&app)));
+        let many = || join_all((0..100).map(|_| app.readiness.seen()));
         let first = many().await;
         let one = first[0].clone().expect("it is looked at");
         assert!(one.store && one.overloaded.is_empty(), "{one:?}");
         assert!(first.iter().all(|seen| seen.as_ref() == Some(&one)));
-        assert_eq!(site.readiness.seen().await, Some(one.clone()));
+        assert_eq!(app.readiness.seen().await, Some(one.clone()));
         tokio::time::advance(FRESH).await;
-        let later = site.readiness.seen().await.expect("it is looked at");
+        let later = app.readiness.seen().await.expect("it is looked at");
         assert!(later.at >= one.at + FRESH);
         looking.abort();
     }
@@ -149,6 +149,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever_for_a_look() {
         let (server, _folder) = bound().await;
-        assert_eq!(server.site().readiness.seen().await, None);
+        assert_eq!(server.app().readiness.seen().await, None);
     }
 }

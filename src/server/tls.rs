@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::certificate::{Certificate, day, moment};
 use crate::io::Socket;
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
 use crate::time::Clock;
 
 /// What TLS negotiates; the order is our preference.

@@ -13,64 +13,66 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::{Site, http1, http2};
+use super::proxy_header::{self, Unread};
+use super::tls::Tls;
+use crate::app::App;
+use crate::app::peer::{Admitted, Peer};
+use crate::app::shutdown::CloseSignals;
+use crate::config::Limit;
+use crate::gate::proxies::{Mistake, ON_THIS_MACHINE};
+use crate::gate::shares::Pool;
+use crate::http::{AdminRoutes, Site, http1, http2};
 use crate::io::{Io, Socket};
-use crate::limits::Limit;
-use crate::proxies::header::{self, Unread};
-use crate::proxies::{Mistake, ON_THIS_MACHINE};
-use crate::shares::Pool;
-use crate::tls::Tls;
 
-use super::listeners::{From, Listener};
-use super::peer::{Admitted, Peer};
-use super::stop::{Crowd, Leave};
+use super::listener::{From, Listener};
+use super::shutdown::Listeners;
 use super::tasks::Tasks;
 
 /// Lets connections in.
 #[derive(Clone)]
-pub(super) struct Door {
-    pub(super) site: Arc<Site>,
+pub(super) struct Acceptor {
+    pub(super) app: Arc<App>,
     pub(super) settings: Arc<SessionSettings>,
     pub(super) tls: Option<Arc<Tls>>,
-    pub(super) is_admin: bool,
+    /// The routes of its listeners.
+    pub(super) site: Site,
     pub(super) connections: Arc<Pool>,
-    pub(super) leave: Leave,
+    pub(super) close: CloseSignals,
     pub(super) tasks: TaskTracker,
 }
 
-impl Door {
-    /// The door of the admin listener: without TLS, and under a bound of its
+impl Acceptor {
+    /// The acceptor of the admin listener: without TLS, and under a bound of its
     /// own alone, so that operators can look whatever the public meets.
-    pub(super) fn for_admin(&self) -> Self {
-        let connections = self.site.service.config().admin.connections;
+    pub(super) fn for_admin(&self, admin: Arc<dyn AdminRoutes>) -> Self {
+        let connections = self.app.service.config().admin.connections;
         Self {
-            site: Arc::clone(&self.site),
+            app: Arc::clone(&self.app),
             settings: Arc::clone(&self.settings),
             tls: None,
-            is_admin: true,
+            site: Site::Admin(admin),
             connections: Pool::new(Limit::Connections, connections),
-            leave: Leave::default(),
+            close: CloseSignals::default(),
             tasks: TaskTracker::new(),
         }
     }
 
     /// Accepts from now on, in a task for each listener.
-    pub(super) fn open(self, listeners: impl IntoIterator<Item = Listener>) -> Crowd {
+    pub(super) fn open(self, listeners: impl IntoIterator<Item = Listener>) -> Listeners {
         let stop_accepting = CancellationToken::new();
         let mut accepting = Tasks::default();
-        let name = if self.is_admin {
-            "accept-admin"
-        } else {
-            "accept-public"
+        let name = match self.site {
+            Site::Admin(_) => "accept-admin",
+            Site::Public => "accept-public",
         };
         for listener in listeners {
             let stop = stop_accepting.clone();
             accepting.require(name, self.clone().accept(listener, stop));
         }
-        Crowd {
+        Listeners {
             accepting,
             stop_accepting,
-            leave: self.leave,
+            close: self.close,
             tasks: self.tasks,
         }
     }
@@ -119,21 +121,26 @@ impl Door {
             From::User(user) => (ON_THIS_MACHINE, Some(user)),
         };
         let mut peer = Peer {
-            site: Arc::clone(&self.site),
+            app: Arc::clone(&self.app),
             address,
-            is_proxy: user.is_some() || self.site.proxies.trust(address),
+            is_proxy: user.is_some() || self.app.gate.proxies.trust(address),
             user,
-            is_admin: self.is_admin,
+            is_admin: matches!(self.site, Site::Admin(_)),
             settings: Arc::clone(&self.settings),
             over: None,
-            leave: self.leave.clone(),
+            close: self.close.clone(),
             tasks: self.tasks.clone(),
-            admitted: Arc::new(Admitted::new(&self.site, permit)),
+            admitted: Arc::new(Admitted::new(&self.app, permit)),
         };
         peer.enter();
         match peer.is_cut() {
             true => cut(&peer),
-            false => drop(self.tasks.spawn(serve(socket, self.tls.clone(), peer))),
+            false => {
+                drop(
+                    self.tasks
+                        .spawn(serve(socket, self.tls.clone(), peer, self.site.clone())),
+                )
+            }
         }
     }
 }
@@ -142,7 +149,7 @@ impl Door {
 /// without an answer, or before it has taken its answer.
 fn cut(peer: &Peer) {
     let setting = "limits.connections_per_address";
-    peer.site.service.metrics().cut(setting);
+    peer.app.service.metrics().cut(setting);
     tracing::debug!(
         setting,
         "a connection was closed that its address has no room for"
@@ -161,22 +168,22 @@ enum NotOpened {
 }
 
 /// Finds out which protocol a connection speaks, and serves it.
-async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer) {
-    let patience = peer.site.service.config().limits.handshake_timeout;
-    let leave = peer.leave.now.clone();
+async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer, site: Site) {
+    let patience = peer.app.service.config().limits.handshake_timeout;
+    let close = peer.close.idle.clone();
     let opened = tokio::select! {
         opened = timeout(patience, open(socket, tls, &mut peer)) => opened,
-        () = leave.cancelled() => return,
+        () = close.cancelled() => return,
     };
     match opened {
         Ok(Ok((io, is_http2))) if peer.is_refused() => {
             // It is in no share: it ends soon, whatever its client does.
-            let told = timeout(2 * patience, speak(io, is_http2, peer.clone())).await;
+            let told = timeout(2 * patience, speak(io, is_http2, peer.clone(), site)).await;
             if told.is_err() {
                 cut(&peer);
             }
         }
-        Ok(Ok((io, is_http2))) => speak(io, is_http2, peer).await,
+        Ok(Ok((io, is_http2))) => speak(io, is_http2, peer, site).await,
         Ok(Err(NotOpened::Io(error))) => {
             tracing::debug!(%error, "a connection ended before its first request");
         }
@@ -184,16 +191,16 @@ async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer) {
         Ok(Err(NotOpened::Cut)) => cut(&peer),
         Err(_) => {
             let setting = "limits.handshake_timeout";
-            peer.site.service.metrics().cut(setting);
+            peer.app.service.metrics().cut(setting);
             tracing::debug!(setting, "a connection took too long to begin");
         }
     }
 }
 
-async fn speak(io: Io, is_http2: bool, peer: Peer) {
+async fn speak(io: Io, is_http2: bool, peer: Peer, site: Site) {
     match is_http2 {
-        true => http2::serve(io, peer).await,
-        false => http1::serve(io, peer).await,
+        true => http2::serve(io, peer, site).await,
+        false => http1::serve(io, peer, site).await,
     }
 }
 
@@ -205,9 +212,9 @@ async fn open(
     peer: &mut Peer,
 ) -> Result<(Io, bool), NotOpened> {
     socket.send_at_once()?;
-    let is_announced = peer.site.service.config().server.proxy_protocol;
+    let is_announced = peer.app.service.config().server.proxy_protocol;
     if is_announced && peer.is_proxy && !peer.is_admin {
-        match header::read(&mut socket).await {
+        match proxy_header::read(&mut socket).await {
             Ok(Some(client)) => {
                 peer.stand_for(client);
                 if peer.is_cut() {
@@ -257,7 +264,7 @@ impl Beginning {
         match octets {
             _ if octets.starts_with(Self::PREFACE) => Some(Self::Http2),
             _ if !octets.is_empty() && Self::PREFACE.starts_with(octets) => None,
-            _ if header::begins(octets) => Some(Self::ProxyHeader),
+            _ if proxy_header::begins(octets) => Some(Self::ProxyHeader),
             [0x16, 0x03, ..] => Some(Self::Tls),
             [b'A'..=b'Z', ..] => Some(Self::Http1),
             _ => Some(Self::Unknown),
@@ -267,7 +274,7 @@ impl Beginning {
 
 async fn beginning(socket: &Socket) -> io::Result<Beginning> {
     let mut again = Duration::from_millis(10);
-    let mut seen = [0; header::SIGNATURE];
+    let mut seen = [0; proxy_header::SIGNATURE];
     loop {
         let octets = socket.peek(&mut seen).await?;
         if let Some(beginning) = Beginning::of(&seen[..octets]) {

@@ -12,10 +12,10 @@ use bugle_protocol::{PublicKey, UnixTime};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Limit;
 use crate::error::Error;
-use crate::in_order::InOrder;
+use crate::gate::in_order::InOrder;
 use crate::keys;
-use crate::limits::Limit;
 
 /// The longest note, in characters.
 pub const LONGEST_NOTE: usize = 200;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::ForwardedHeader;
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
 use crate::time::Clock;
 
 /// From one telling of a kind to its next: it is likely to be wrong with every
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_page_says_what_to_do_about_each_kind() {
-        const PAGE: &str = include_str!("../../docs/proxies.md");
+        const PAGE: &str = include_str!("../../../docs/proxies.md");
         let field = ForwardedHeader::Forwarded;
         for mistake in [
             Mistake::NotTrusted(field),

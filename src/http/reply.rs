@@ -1,0 +1,60 @@
+//! Responses that are whole when they are made, and how their header fields are
+//! set.
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_TYPE, HeaderName,
+    HeaderValue,
+};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+/// A response as every engine can send it.
+pub type Reply = Response<Full<Bytes>>;
+
+/// A reply without a body.
+pub(super) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Reply::new(Full::default());
+    *reply.status_mut() = status;
+    reply
+}
+
+/// A reply with a text.
+pub fn text(content_type: &'static str, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Reply::new(Full::new(text.into()));
+    reply
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+/// Sets a header to a text that we made.
+pub fn set<B>(reply: &mut Response<B>, name: HeaderName, value: impl ToString) {
+    // What we make is visible ASCII; a sender's text is checked where it is read.
+    if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
+        reply.headers_mut().insert(name, value);
+    }
+}
+
+/// Lets pages of any origin call a resource and read its replies (WS-AS-1).
+pub(super) fn share<B>(reply: &mut Response<B>, methods: &'static str) {
+    const READABLE: &str = "Location, Link, TTL, Retry-After, WWW-Authenticate";
+    // Named one by one: `*` does not cover Authorization.
+    const TAKEN: &str = "Content-Type, TTL, Urgency, Topic, Authorization, Content-Encoding, \
+                         Encryption, Crypto-Key, Prefer, Link, traceparent, tracestate";
+    set(reply, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    set(reply, ACCESS_CONTROL_EXPOSE_HEADERS, READABLE);
+    if reply.status() == StatusCode::NO_CONTENT && reply.headers().contains_key(ALLOW) {
+        set(reply, ACCESS_CONTROL_ALLOW_METHODS, methods);
+        set(reply, ACCESS_CONTROL_ALLOW_HEADERS, TAKEN);
+        set(reply, ACCESS_CONTROL_MAX_AGE, 3600);
+    }
+}
+
+/// Answers OPTIONS.
+pub(super) fn options(methods: &'static str) -> Reply {
+    let mut reply = empty(StatusCode::NO_CONTENT);
+    set(&mut reply, ALLOW, methods);
+    reply
+}

@@ -1,0 +1,109 @@
+//! Holds `src/` to its layout: a room (a folder, or a loose file, of `src/`) uses
+//! only rooms that do not use it, directly or over others, and few files are
+//! loose. `docs/architecture.md` shows the rooms.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may fail")]
+
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use imports::rooms_used;
+
+/// How many files may be loose in `src/`.
+const LOOSE: usize = 9;
+
+/// For each room the rooms that it uses, each with a file that does.
+type Uses = BTreeMap<String, BTreeMap<String, String>>;
+
+fn source() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
+}
+
+/// The room of a file, by its path below `src/`.
+fn room_of(path: &Path) -> String {
+    let first = path.iter().next().unwrap().to_str().unwrap();
+    first.strip_suffix(".rs").unwrap_or(first).to_owned()
+}
+
+fn uses() -> Uses {
+    let mut uses = Uses::new();
+    let mut folders = vec![source().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(source()).unwrap();
+            // The two roots use what they like.
+            if path.extension().is_none_or(|is| is != "rs") || imports::is_test(name) {
+                continue;
+            }
+            let room = room_of(name);
+            if matches!(room.as_str(), "lib" | "main") {
+                continue;
+            }
+            let used = uses.entry(room.clone()).or_default();
+            for other in rooms_used(&fs::read_to_string(&path).unwrap()) {
+                if other != room {
+                    used.entry(other)
+                        .or_insert_with(|| name.display().to_string());
+                }
+            }
+        }
+    }
+    uses
+}
+
+/// The way from a room back to itself, if there is one.
+fn cycle(uses: &Uses, room: &str) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut ways = vec![vec![room.to_owned()]];
+    while let Some(way) = ways.pop() {
+        for other in uses
+            .get(way.last().unwrap())
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+        {
+            let way = [way.as_slice(), &[other.clone()]].concat();
+            if other == room {
+                return Some(way);
+            }
+            if seen.insert(other.clone()) {
+                ways.push(way);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn no_room_uses_one_that_uses_it() {
+    let uses = uses();
+    assert!(uses.len() > 8, "the rooms are found: {:?}", uses.keys());
+    if let Some(way) = uses.keys().find_map(|room| cycle(&uses, room)) {
+        let steps = way.windows(2).map(|pair| {
+            let [from, to] = pair else { unreachable!() };
+            format!("  {from} uses {to} in src/{}", uses[from][to])
+        });
+        panic!(
+            "these rooms of src/ use each other in a circle; move what both need into the lower one:\n{}",
+            steps.collect::<Vec<_>>().join("\n")
+        );
+    }
+}
+
+#[test]
+fn few_files_are_loose() {
+    let entries = fs::read_dir(source())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let loose: Vec<_> = entries.filter(|path| path.is_file()).collect();
+    assert!(
+        loose.len() <= LOOSE,
+        "at most {LOOSE} files are loose in src/; give these a room: {loose:?}"
+    );
+}
