@@ -6,9 +6,7 @@
 //! `service::PushService::acknowledge` removes it. `docs/architecture.md`
 //! says more.
 
-pub mod certificate;
 pub mod cli;
-pub mod client;
 pub mod config;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -23,10 +21,12 @@ mod http;
 mod io;
 mod keys;
 mod observe;
-mod random;
 mod service;
 mod store;
 mod user_agent;
+
+// The client draws its random octets from the same source.
+use bugle_client::random;
 
 /// What `cargo bench` times.
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bugle::Clock;
-use bugle::client::{ClientError, Dialer};
+use bugle_client::{ClientError, Dialer};
 use bugle_protocol::Urgency;
 use clap::{Args, Parser, Subcommand, value_parser};
 use serde::{Serialize, Serializer};

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::{env, fs, io};
 
 use bugle::Clock;
-use bugle::client::{ClientError, Dialer, UserAgent};
+use bugle_client::{ClientError, Dialer, UserAgent};
 use serde_json::Value;
 use tokio::signal;
 use tokio::time::timeout;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bugle::Clock;
-use bugle::client::Dialer;
+use bugle_client::Dialer;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 

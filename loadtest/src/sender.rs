@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bugle::client::{ClientError, Http2Connection, HttpConnection};
+use bugle_client::{ClientError, Http2Connection, HttpConnection};
 use bytes::Bytes;
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderMap, Request, Response, StatusCode};

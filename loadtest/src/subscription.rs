@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bugle::Clock;
-use bugle::client::{ClientError, new_key_pair};
+use bugle_client::{ClientError, new_key_pair};
 use bugle_protocol::encryption::SubscriptionKeys;
 use bugle_protocol::headers::{TOPIC, TTL, URGENCY};
 use bugle_protocol::{KeyPair, PublicKey, Urgency};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bugle::client::{self, ClientError, Notification, new_channel_id, new_user_agent_keys};
+use bugle_client::{ClientError, Notification, new_channel_id, new_user_agent_keys};
 use bugle_protocol::encryption::UserAgentKeys;
 use bugle_protocol::{ChannelId, WireUaid};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ pub struct UserAgent {
     /// `None` when bodies are prepared.
     keys: Option<Box<UserAgentKeys>>,
     uaid: Option<WireUaid>,
-    connection: Option<client::UserAgent>,
+    connection: Option<bugle_client::UserAgent>,
 }
 
 impl UserAgent {
@@ -101,7 +101,7 @@ impl UserAgent {
 
     async fn say_hello(&mut self, wanted: Moment) -> Result<(), ClientError> {
         let run = Arc::clone(&self.run);
-        let mut connection = client::UserAgent::connect(&run.dialer, &run.setup.url).await?;
+        let mut connection = bugle_client::UserAgent::connect(&run.dialer, &run.setup.url).await?;
         let uaid = connection.hello(self.uaid).await?;
         run.meters.record(Measure::Hello, wanted, run.now());
         if self.uaid != Some(uaid) {
@@ -117,7 +117,10 @@ impl UserAgent {
         Ok(())
     }
 
-    async fn register(&mut self, connection: &mut client::UserAgent) -> Result<(), ClientError> {
+    async fn register(
+        &mut self,
+        connection: &mut bugle_client::UserAgent,
+    ) -> Result<(), ClientError> {
         let run = &self.run;
         let began = run.now();
         let key = run.writer.key();

@@ -15,6 +15,7 @@ mod websocket;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bugle_client::{Dialer, PATIENCE};
 use bugle_protocol::Ttl;
 use humantime_serde::re::humantime::parse_duration;
 use url::ParseError;
@@ -27,7 +28,6 @@ use super::config_args::ConfigArgs;
 use super::url_arg::UrlArg;
 use super::{Failure, stop_signal};
 use crate::Config;
-use crate::client::{Dialer, PATIENCE};
 use crate::time::Clock;
 
 pub(super) const EXAMPLE: &str = "\

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
+use bugle_client::{PushSubscription, Subscription, new_channel_id, new_user_agent_keys};
 use bugle_protocol::ChannelId;
 use bugle_protocol::encryption::UserAgentKeys;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{Failure, files};
-use crate::client::{PushSubscription, Subscription, new_channel_id, new_user_agent_keys};
 
 /// A user agent with one subscription. Whoever has this receives its pushes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

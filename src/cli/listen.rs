@@ -7,6 +7,7 @@ mod websocket;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use bugle_client::{Dialer, Notification, PushSubscription};
 use bugle_protocol::{PublicKey, Urgency};
 use url::Url;
 
@@ -14,7 +15,6 @@ use super::identity::Identity;
 use super::retry::Retry;
 use super::url_arg::{UrlArg, shown};
 use super::{Failure, files, note, print, stop_signal};
-use crate::client::{Dialer, Notification, PushSubscription};
 
 pub(super) const EXAMPLE: &str = "\
 Example:
@@ -235,8 +235,9 @@ impl Listener {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
+    use bugle_client::{Subscription, new_key_pair};
+
     use super::*;
-    use crate::client::{Subscription, new_key_pair};
 
     fn args(server: Option<&str>) -> Args {
         Args {

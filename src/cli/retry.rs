@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use bugle_client::ClientError;
 use tokio::time::sleep;
 
 use super::{Failure, note};
-use crate::client::ClientError;
 
 /// Times between attempts: doubled from the first to the last.
 pub(super) const FIRST: Duration = Duration::from_secs(1);

@@ -5,14 +5,14 @@ mod receipt;
 
 use std::path::PathBuf;
 
+use bugle_client::{
+    ApplicationServer, Dialer, HttpConnection, Push, PushSubscription, ReceiptRequest,
+};
 use bugle_protocol::{Topic, Ttl, Urgency};
 
 use self::answer::Answer;
 use self::receipt::Awaited;
 use super::{Failure, files, print, vapid};
-use crate::client::{
-    ApplicationServer, Dialer, HttpConnection, Push, PushSubscription, ReceiptRequest,
-};
 use crate::time::Clock;
 
 pub(super) const EXAMPLE: &str = "\

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use bugle_client::new_key_pair;
 use bugle_protocol::KeyPair;
 use serde_json::{Value, json};
 
 use super::{Failure, files, note, print};
-use crate::client::new_key_pair;
 
 pub(super) const EXAMPLE: &str = "\
 Example:

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use std::{io, mem};
 
 use arc_swap::ArcSwap;
+use bugle_client::certificate::{Certificate, day, moment};
 use bugle_protocol::UnixTime;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject};
@@ -14,7 +15,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::certificate::{Certificate, day, moment};
 use crate::io::Socket;
 use crate::observe::metrics::Metrics;
 use crate::time::Clock;

@@ -246,10 +246,10 @@ impl<R: BufRead> ExportReader<R> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use bugle_client::new_key_pair;
     use bugle_protocol::{ChannelId, Content, ContentCoding, KeyPair, SubscriptionId, Urgency};
 
     use super::*;
-    use crate::client::new_key_pair;
     use crate::store::{Origin, ReceiptId, ReceiptStatus};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);

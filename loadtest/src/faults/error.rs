@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use bugle::client::ClientError;
+use bugle_client::ClientError;
 
 /// What keeps a fault run from being made.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bugle::client::{ClientError, HttpConnection, Notification, UserAgent};
+use bugle_client::{ClientError, HttpConnection, Notification, UserAgent};
 use fastrand::Rng;
 use tokio::time::{Instant, sleep, timeout_at};
 

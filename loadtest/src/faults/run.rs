@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bugle::client::Dialer;
+use bugle_client::Dialer;
 use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};

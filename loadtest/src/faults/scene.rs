@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bugle::Clock;
-use bugle::client::{
+use bugle_client::{
     ApplicationServer, ClientError, Dialer, HttpConnection, Push, PushSubscription, UserAgent,
     new_channel_id, new_user_agent_keys,
 };

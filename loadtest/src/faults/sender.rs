@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bugle::client::{ClientError, HttpConnection};
+use bugle_client::{ClientError, HttpConnection};
 use bytes::Bytes;
 use fastrand::Rng;
 use http::header::HOST;

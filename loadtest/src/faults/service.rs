@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use bugle::client::{Dialer, UserAgent};
+use bugle_client::{Dialer, UserAgent};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 use url::Url;
@@ -137,7 +137,7 @@ impl Service {
             })
     }
 
-    async fn hello(&self, dialer: &Dialer) -> Result<(), bugle::client::ClientError> {
+    async fn hello(&self, dialer: &Dialer) -> Result<(), bugle_client::ClientError> {
         let mut visitor = UserAgent::connect(dialer, &self.url).await?;
         visitor.hello(None).await?;
         Ok(())

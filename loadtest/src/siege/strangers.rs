@@ -8,9 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bugle::Clock;
-use bugle::client::{
-    ClientError, Dialer, Http2Connection, UserAgent, new_channel_id, new_key_pair,
-};
+use bugle_client::{ClientError, Dialer, Http2Connection, UserAgent, new_channel_id, new_key_pair};
 use bugle_protocol::UnixTime;
 use bugle_protocol::websocket::ClientMessage;
 use bytes::Bytes;

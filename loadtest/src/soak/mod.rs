@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bugle::Clock;
-use bugle::client::{ClientError, Dialer};
+use bugle_client::{ClientError, Dialer};
 use clap::{Args, value_parser};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

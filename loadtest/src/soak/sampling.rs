@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bugle::client::{ClientError, Dialer, HttpConnection};
+use bugle_client::{ClientError, Dialer, HttpConnection};
 use bytes::Bytes;
 use http::Request;
 use http::header::HOST;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use bugle_client::{Dialer, PATIENCE, Stream};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, StatusCode};
@@ -16,7 +17,6 @@ use url::{Position, Url};
 
 use crate::Config;
 use crate::cli::{Failure, files};
-use crate::client::{Dialer, PATIENCE, Stream};
 
 /// No answer of the API is larger, in octets.
 const MAX_ANSWER: usize = 4 << 20;

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use bugle_client::certificate::{Certificate, day, moment};
+use bugle_client::{ClientError, Dialer, Greeting};
 use bugle_protocol::UnixTime;
 use rustls::CertificateError;
 
 use super::network::{Trouble, within};
 use super::report::{Finding, Looked};
 use super::site::Site;
-use crate::certificate::{Certificate, day, moment};
-use crate::client::{ClientError, Dialer, Greeting};
 use crate::time::Clock;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bugle_client::{ClientError, Dialer, Http2Connection, HttpConnection};
 use bugle_protocol::UnixTime;
 use bytes::Bytes;
 use http::header::{DATE, HOST};
@@ -15,7 +16,6 @@ use super::network::{Trouble, within};
 use super::refusal::{Asked, explain};
 use super::report::{Finding, Looked};
 use super::site::Site;
-use crate::client::{ClientError, Dialer, Http2Connection, HttpConnection};
 use crate::time::Clock;
 
 /// A clock that differs by more should be set.

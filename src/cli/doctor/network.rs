@@ -6,13 +6,13 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use bugle_client::ClientError;
 use futures_util::future::join_all;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
 use super::report::{Finding, Looked};
 use super::site::Site;
-use crate::client::ClientError;
 
 /// No more addresses of a name are tried.
 const MOST_ADDRESSES: usize = 16;

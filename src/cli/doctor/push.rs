@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+use bugle_client::{
+    ApplicationServer, ClientError, Dialer, HttpConnection, Notification, Push, PushSubscription,
+    UserAgent, new_channel_id, new_key_pair, new_user_agent_keys,
+};
 use bugle_protocol::encryption::UserAgentKeys;
 use bugle_protocol::{ChannelId, Ttl};
 use http::StatusCode;
@@ -14,10 +18,6 @@ use super::network::{Trouble, millis, within};
 use super::refusal::{Asked, explain};
 use super::report::Finding;
 use super::site::{Site, is_loopback};
-use crate::client::{
-    ApplicationServer, ClientError, Dialer, HttpConnection, Notification, Push, PushSubscription,
-    UserAgent, new_channel_id, new_key_pair, new_user_agent_keys,
-};
 use crate::random::random;
 use crate::time::Clock;
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bugle_client::{ClientError, Dialer, UserAgent, ask_for_websocket};
 use http::StatusCode;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use humantime_serde::re::humantime::format_duration;
@@ -13,7 +14,6 @@ use super::network::{Trouble, within};
 use super::refusal::{Asked, explain, upgrade_advice};
 use super::report::{Finding, Looked};
 use super::site::Site;
-use crate::client::{ClientError, Dialer, UserAgent, ask_for_websocket};
 
 /// Asks for the upgrade as Firefox does.
 pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<()> {

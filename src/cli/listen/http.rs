@@ -1,11 +1,11 @@
 //! Listening over HTTP/2 server push (RFC 8030 §6).
 
+use bugle_client::{ClientError, HttpUserAgent};
 use bugle_protocol::PublicKey;
 use tokio::time::sleep;
 
 use super::Listener;
 use crate::cli::{Failure, retry};
-use crate::client::{ClientError, HttpUserAgent};
 
 /// One connection, to its end. `Ok` when enough pushes have come.
 pub(super) async fn session(listener: &mut Listener) -> Result<(), Failure> {

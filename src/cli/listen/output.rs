@@ -2,10 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bugle_client::{Notification, OpenError};
 use serde_json::{Value, json};
 
 use crate::cli::{Failure, note, print};
-use crate::client::{Notification, OpenError};
 
 /// What the data of a push turned out to be; `None` for a push without data.
 pub(super) type Data = Result<Option<Vec<u8>>, OpenError>;

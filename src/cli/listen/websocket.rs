@@ -1,11 +1,11 @@
 //! Listening over the push WebSocket protocol.
 
+use bugle_client::{QUIET, UserAgent};
 use bugle_protocol::PublicKey;
 use tokio::time::timeout;
 
 use super::Listener;
 use crate::cli::Failure;
-use crate::client::{QUIET, UserAgent};
 
 /// The acknowledgement of a message that is not delivered (WS-N-8).
 const NOT_DELIVERED: u16 = 102;

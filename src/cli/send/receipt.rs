@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bugle_client::{Dialer, Receipt, Receipts};
 use serde_json::json;
 use tokio::time::timeout;
 use url::Url;
@@ -9,7 +10,6 @@ use url::Url;
 use super::answer::Answer;
 use crate::cli::retry::Retry;
 use crate::cli::{Failure, note, print, stop_signal};
-use crate::client::{Dialer, Receipt, Receipts};
 
 /// How long after the end of its TTL a message may be given up: services look
 /// for what has expired from time to time.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bugle_client::{Dialer, HttpConnection};
 use http::header::{HOST, HeaderValue};
 use http_body_util::Full;
 use hyper::Uri;
@@ -14,7 +15,6 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::environment::NotSent;
-use crate::client::{Dialer, HttpConnection};
 
 /// For how long one attempt is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);

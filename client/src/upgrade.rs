@@ -11,8 +11,8 @@ use http::{Request, Response};
 use http_body_util::Full;
 use url::{Position, Url};
 
-use super::{ClientError, Dialer, HttpConnection, credentials};
 use crate::random::random;
+use crate::{ClientError, Dialer, HttpConnection, credentials};
 
 /// What Firefox offers (WS-T-2).
 const SUBPROTOCOL: &str = "push-notification";

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::{ClientError, PATIENCE};
+use crate::{ClientError, PATIENCE};
 
 /// HTTP/2 in ALPN (RFC 9113 §3.1).
 const HTTP2: &[u8] = b"h2";
@@ -34,7 +34,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 pub struct Dialer {
     http1: TlsConnector,
     http2: TlsConnector,
-    pub(super) roots: Arc<RootCertStore>,
+    pub(crate) roots: Arc<RootCertStore>,
     sources: Option<Arc<Sources>>,
 }
 
@@ -113,7 +113,7 @@ impl Dialer {
         }
     }
 
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         &self,
         url: &Url,
         tls: &TlsConnector,
@@ -172,7 +172,7 @@ impl Sources {
 }
 
 /// What is spoken on a new connection.
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     /// Without TLS, what the client begins with.
     Assumed,
     /// What the service chose (RFC 7301), if anything.

@@ -1,11 +1,20 @@
-//! The two peers of a push service, as clients. [`UserAgent`] receives pushes
-//! over a WebSocket, [`HttpUserAgent`] over HTTP/2 (RFC 8030);
-//! [`ApplicationServer`] makes them, [`HttpConnection`] posts them and
-//! [`Receipts`] tells what became of them. For the command line, tests and load
-//! tests.
+//! The two peers of a push service, as clients.
+//!
+//! A user agent receives pushes: [`UserAgent`] over the push WebSocket protocol
+//! of Firefox, [`HttpUserAgent`] over HTTP/2 as RFC 8030 describes it. An
+//! [`ApplicationServer`] makes the requests that push, encrypted by RFC 8291 and
+//! signed by RFC 8292; [`HttpConnection`] and [`Http2Connection`] post them, and
+//! [`Receipts`] says what became of the messages. A [`Dialer`] opens their
+//! connections and knows which certificates to trust.
+//!
+//! The commands of `bugle`, the load tester and the tests use this crate. It
+//! knows nothing of the service but the wire.
 //!
 //! Every wait has an end ([`PATIENCE`]), and nothing that a service sends grows
 //! without a bound.
+
+pub mod certificate;
+pub mod random;
 
 mod application_server;
 mod dialer;

@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use url::Url;
 
-use super::{ClientError, Dialer, OpenError, PATIENCE, Stream, credentials};
+use crate::{ClientError, Dialer, OpenError, PATIENCE, Stream, credentials};
 
 /// No message of a service is larger, in octets.
 const MAX_MESSAGE: usize = 1 << 20;

@@ -15,8 +15,8 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use url::{Position, Url};
 
-use super::{ClientError, Dialer, PATIENCE, PushSubscription, new_key_pair};
 use crate::random::random;
+use crate::{ClientError, Dialer, PATIENCE, PushSubscription, new_key_pair};
 
 /// For how long a VAPID token is signed. At most 24 hours (RFC 8292 §2), less
 /// so that clocks may differ.
@@ -158,7 +158,7 @@ impl HttpConnection {
     }
 }
 
-pub(super) fn http_url(text: &str) -> Result<Url, ClientError> {
+pub(crate) fn http_url(text: &str) -> Result<Url, ClientError> {
     let unusable = |problem: String| ClientError::Url {
         url: text.to_owned(),
         problem,

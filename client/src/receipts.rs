@@ -3,8 +3,8 @@
 
 use http::StatusCode;
 
-use super::http2::{Http2Connection, Monitor};
-use super::{ClientError, Dialer};
+use crate::http2::{Http2Connection, Monitor};
+use crate::{ClientError, Dialer};
 
 /// What became of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use url::Url;
 
-use super::application_server::http_url;
-use super::{ClientError, Dialer, PATIENCE, QUIET, Stream};
+use crate::application_server::http_url;
+use crate::{ClientError, Dialer, PATIENCE, QUIET, Stream};
 
 /// No body is larger, in octets; the same as over the WebSocket.
 const MAX_BODY: usize = 1 << 20;
@@ -76,7 +76,7 @@ impl Http2Connection {
     ///
     /// # Errors
     /// When it is none, or leads elsewhere: a service speaks for its own origin.
-    pub(super) fn resolve(&self, text: &str) -> Result<String, ClientError> {
+    pub(crate) fn resolve(&self, text: &str) -> Result<String, ClientError> {
         let url = self.origin.join(text).ok();
         let url = url.filter(|url| url.origin() == self.origin.origin());
         url.map(String::from).ok_or_else(|| {
@@ -112,7 +112,7 @@ impl Http2Connection {
 
     /// Begins to monitor a resource; with an `urgency`, for what is at least
     /// as urgent (RFC 8030 §5.3).
-    pub(super) fn monitor(&self, url: &str, urgency: Option<Urgency>) -> Monitor {
+    pub(crate) fn monitor(&self, url: &str, urgency: Option<Urgency>) -> Monitor {
         Monitor {
             connection: self.clone(),
             url: url.to_owned(),
@@ -143,7 +143,7 @@ async fn drive(connection: Connection<Stream, Bytes>, mut ping: PingPong) {
 
 /// A resource that is monitored: its GET is sent again whenever the service
 /// ends it, as it may at any time.
-pub(super) struct Monitor {
+pub(crate) struct Monitor {
     connection: Http2Connection,
     url: String,
     urgency: Option<Urgency>,
@@ -182,7 +182,7 @@ impl Monitor {
     /// # Errors
     /// [`ClientError::Gone`] when there is no such resource; others when
     /// the connection ends.
-    pub(super) async fn next(&mut self) -> Result<Promise, ClientError> {
+    pub(crate) async fn next(&mut self) -> Result<Promise, ClientError> {
         loop {
             let held = match &mut self.held {
                 Some(held) => held,
@@ -244,9 +244,9 @@ impl Monitor {
 }
 
 /// A server push that has been promised.
-pub(super) struct Promise {
+pub(crate) struct Promise {
     /// The URL of the message that it is about.
-    pub(super) url: String,
+    pub(crate) url: String,
     response: PushedResponseFuture,
 }
 
@@ -255,7 +255,7 @@ impl Promise {
     ///
     /// # Errors
     /// When the connection fails, or it does not come within [`PATIENCE`].
-    pub(super) async fn response(self) -> Result<Response<Bytes>, ClientError> {
+    pub(crate) async fn response(self) -> Result<Response<Bytes>, ClientError> {
         let response = async { read(self.response.await?).await };
         let response = timeout(PATIENCE, response).await;
         response.unwrap_or(Err(ClientError::Silence("a server push's promise")))

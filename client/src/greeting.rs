@@ -11,8 +11,8 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, Signa
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::{ClientError, Dialer};
 use crate::certificate::Certificate;
+use crate::{ClientError, Dialer};
 
 /// No chain that a service sends is looked at further.
 const LONGEST_CHAIN: usize = 16;

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::{Position, Url};
 
-use super::application_server::http_url;
-use super::http2::{Http2Connection, Monitor};
-use super::{ClientError, Dialer, Notification, credentials};
+use crate::application_server::http_url;
+use crate::http2::{Http2Connection, Monitor};
+use crate::{ClientError, Dialer, Notification, credentials};
 
 /// The push service resource of Bugle.
 const SUBSCRIBE: &str = "subscribe";

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bugle_protocol::UnixTime;
-use humantime_serde::re::humantime::format_rfc3339_seconds;
+use humantime::format_rfc3339_seconds;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
