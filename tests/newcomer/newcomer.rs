@@ -36,7 +36,7 @@ const STAND_INS: &[(&str, &str)] = &[(
 )];
 
 /// What goes on until it is stopped, by how it begins.
-const GOING_ON: &[&str] = &["bugle\n", "bugle listen", "python3 -m http.server"];
+const GOING_ON: &[&str] = &["cargo run", "bugle listen", "python3 -m http.server"];
 
 #[test]
 fn a_newcomer_gets_a_push_in_the_console_and_in_firefox() {
@@ -89,7 +89,7 @@ impl<'a> Walk<'a> {
         };
         // What the text around the block tells the reader to do, and to see.
         match block.text.as_str() {
-            "bugle\n" => self.terminal.wait_for_line_with("The console is at"),
+            run if run.starts_with("cargo run") => self.terminal.wait_for_service(),
             address if address.starts_with("echo \"http://") => {
                 let pressed = pages::emphasised(&block.following(self.page));
                 browsers::try_it(said.trim(), &pressed);

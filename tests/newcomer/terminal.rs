@@ -11,6 +11,9 @@ use crate::process::{Process, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long the release build may take, on a slow machine from nothing.
+const BUILD: Duration = Duration::from_secs(30 * 60);
+
 /// What the commands of the documents leave in the folder.
 const LEFT: &str = "rm -rf bugle-data vapid.pem subscription.json firefox.json \
                     bugle-user-agent.json going-on.log";
@@ -107,7 +110,16 @@ impl Terminal {
 
     /// Waits until one of what goes on has printed a line with this text.
     pub fn wait_for_line_with(&self, text: &str) {
-        wait_until(text, PATIENCE, || {
+        self.wait_for_line(text, PATIENCE);
+    }
+
+    /// Waits until the service, which is built first, says where its console is.
+    pub fn wait_for_service(&self) {
+        self.wait_for_line("The console is at", BUILD);
+    }
+
+    fn wait_for_line(&self, text: &str, patience: Duration) {
+        wait_until(text, patience, || {
             let said = fs::read_to_string(self.path("going-on.log")).ok()?;
             said.lines().any(|line| line.contains(text)).then_some(())
         });
