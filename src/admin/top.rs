@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Request, json_reply};
 use crate::error::{AdminError, Error};
-use crate::gate::shares::Who;
+use crate::gate::fairness::ShareHolder;
 use crate::http::Reply;
 use crate::service::PushService;
 use crate::store::{Held, HeldReceipts, Holder};
@@ -84,11 +84,11 @@ fn receipts<T>(holders: &[HeldReceipts<T>], name: impl Fn(&T) -> Value) -> Vec<V
 }
 
 /// Addresses with what they hold, called `name`.
-fn places(holders: &[(Who, usize)], name: &str) -> Vec<Value> {
-    let shown = |(who, places): &(Who, usize)| match who {
-        Who::Address(network) => Some(with(address(*network), json!({ name: places }))),
+fn places(holders: &[(ShareHolder, usize)], name: &str) -> Vec<Value> {
+    let shown = |(who, places): &(ShareHolder, usize)| match who {
+        ShareHolder::Address(network) => Some(with(address(*network), json!({ name: places }))),
         // Connections are nobody's who signs.
-        Who::Key(_) => None,
+        ShareHolder::Key(_) => None,
     };
     holders.iter().filter_map(shown).collect()
 }

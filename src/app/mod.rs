@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::gate::shares::Place;
+use crate::gate::fairness::Slot;
 use crate::service::PushService;
 
 use self::readiness::Readiness;
@@ -58,7 +58,7 @@ impl App {
     /// # Errors
     /// [`Error::Limit`] when there is none, [`Error::Share`] when the address
     /// holds as many as are free, [`Error::Unavailable`] during shutdown.
-    pub fn admit_user_agent(&self, address: IpAddr) -> Result<Box<Place>, Error> {
+    pub fn admit_user_agent(&self, address: IpAddr) -> Result<Box<Slot>, Error> {
         if self.shutdown.is_closing() {
             return Err(Error::Unavailable);
         }

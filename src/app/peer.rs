@@ -15,8 +15,8 @@ use super::shutdown::CloseSignals;
 use crate::config::ForwardedHeader;
 use crate::config::{Holder, Limit};
 use crate::error::Error;
+use crate::gate::fairness::{Share, ShareHolder};
 use crate::gate::proxies::Mistake;
-use crate::gate::shares::{Share, Who};
 
 /// What serves a connection needs to know of it. The connection counts as open
 /// until the last clone is gone.
@@ -195,7 +195,7 @@ impl Peer {
         }
     }
 
-    fn share(&self, who: Who) -> Result<Share, Limit> {
+    fn share(&self, who: ShareHolder) -> Result<Share, Limit> {
         let connections = &self.app.gate.connections;
         let (most, free) = (self.most(), connections.free());
         let share = connections.share_of(who, most.min(free));

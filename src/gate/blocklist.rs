@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Limit;
 use crate::error::Error;
-use crate::gate::in_order::InOrder;
+use crate::gate::serial::SerialExecutor;
 use crate::keys;
 
 /// The longest note, in characters.
@@ -75,7 +75,7 @@ struct Index {
 /// The blocks.
 pub struct Blocks {
     kept: Arc<Kept>,
-    changes: InOrder,
+    changes: SerialExecutor,
 }
 
 /// The blocks on disk and in memory.
@@ -105,7 +105,7 @@ impl Blocks {
         let index = ArcSwap::from_pointee(index);
         Ok(Self {
             kept: Arc::new(Kept { file, most, index }),
-            changes: InOrder::default(),
+            changes: SerialExecutor::default(),
         })
     }
 

@@ -2,26 +2,26 @@
 //! which a request meets it:
 //!
 //! 1. [`proxies`]: which address a request comes from;
-//! 2. [`shares`]: the places for connections, and the share of an address;
+//! 2. [`fairness`]: the places for connections, and the share of an address;
 //! 3. [`blocklist`]: addresses and keys that the operator has blocked;
 //! 4. [`rates`], [`failures`]: token buckets for requests, pushes and failed
 //!    signatures;
 //! 5. [`admission`]: who may come in as a user agent;
-//! 6. the places for requests, bodies and user agents ([`shares`] again), and the
-//!    fair queue of pushes ([`turns`]).
+//! 6. the places for requests, bodies and user agents ([`fairness`] again), and the
+//!    fair queue of pushes ([`fair_queue`]).
 //!
 //! Each limit has one [`Limit`](crate::config::Limit), which names its setting.
 
 pub mod admission;
 pub mod blocklist;
 pub mod failures;
+pub mod fair_queue;
+pub mod fairness;
 pub mod network;
 pub mod proxies;
 pub mod rates;
-pub mod shares;
-pub mod turns;
 
-mod in_order;
+mod serial;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ use crate::error::Error;
 use crate::time::Clock;
 
 use self::admission::Admission;
+use self::fair_queue::{FairQueue, Turn};
+use self::fairness::{Pool, ShareHolder, Slot};
 use self::proxies::{Mistakes, Proxies};
 use self::rates::Rates;
-use self::shares::{Place, Pool, Who};
-use self::turns::{Turn, Turns};
 
 /// What stands between a peer and the service.
 pub struct Gate {
@@ -58,7 +58,7 @@ pub struct Gate {
     bodies: Arc<Pool>,
     user_agents: Arc<Pool>,
     /// The pushes of each application server that wait to be stored.
-    turns: Turns,
+    turns: FairQueue,
 }
 
 impl Gate {
@@ -75,7 +75,7 @@ impl Gate {
             requests: Pool::new(Limit::Requests, limits.requests),
             bodies: Pool::new(Limit::Bodies, limits.bodies),
             user_agents: Pool::new(Limit::UserAgents, limits.user_agents),
-            turns: Turns::new(limits.pushes_at_once),
+            turns: FairQueue::new(limits.pushes_at_once),
         }
     }
 
@@ -84,8 +84,8 @@ impl Gate {
     /// # Errors
     /// [`Error::Limit`] when there is none, [`Error::Share`] when the address
     /// holds as many as are free.
-    pub fn admit_request(&self, address: IpAddr) -> Result<Place, Error> {
-        self.requests.enter([self.peer(address), None])
+    pub fn admit_request(&self, address: IpAddr) -> Result<Slot, Error> {
+        self.requests.acquire([self.peer(address), None])
     }
 
     /// A place for a push that has arrived whole.
@@ -93,8 +93,8 @@ impl Gate {
     /// # Errors
     /// [`Error::Limit`] when there is none, [`Error::Share`] when the sender or
     /// the address holds as many as are free.
-    pub fn admit_push(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Place, Error> {
-        self.requests.enter(self.holders(key, address))
+    pub fn admit_push(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Error> {
+        self.requests.acquire(self.holders(key, address))
     }
 
     /// A place for a request whose body is still to arrive. Such a request holds
@@ -103,8 +103,8 @@ impl Gate {
     /// # Errors
     /// [`Error::Limit`] when there is none, [`Error::Share`] when the sender or
     /// the address holds as many as are free.
-    pub fn admit_body(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Place, Error> {
-        self.bodies.enter(self.holders(key, address))
+    pub fn admit_body(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Error> {
+        self.bodies.acquire(self.holders(key, address))
     }
 
     /// A place for one more connected user agent or held GET.
@@ -112,8 +112,8 @@ impl Gate {
     /// # Errors
     /// [`Error::Limit`] when there is none, [`Error::Share`] when the address
     /// holds as many as are free.
-    pub fn admit_user_agent(&self, address: IpAddr) -> Result<Place, Error> {
-        self.user_agents.enter([self.peer(address), None])
+    pub fn admit_user_agent(&self, address: IpAddr) -> Result<Slot, Error> {
+        self.user_agents.acquire([self.peer(address), None])
     }
 
     /// Waits until a push of this sender may be stored.
@@ -121,22 +121,22 @@ impl Gate {
     /// # Errors
     /// [`Error::Share`] when its turn does not come in time.
     pub async fn turn(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Turn<'_>, Error> {
-        let sender = key.map_or_else(|| Who::address(address), Who::key);
+        let sender = key.map_or_else(|| ShareHolder::address(address), ShareHolder::key);
         self.turns.take(sender).await
     }
 
     /// The application server by its key, and the peer; without a key the peer
     /// is the sender.
-    fn holders(&self, key: Option<&PublicKey>, address: IpAddr) -> [Option<Who>; 2] {
+    fn holders(&self, key: Option<&PublicKey>, address: IpAddr) -> [Option<ShareHolder>; 2] {
         match key {
-            Some(key) => [Some(Who::key(key)), self.peer(address)],
-            None => [Some(Who::address(address)), None],
+            Some(key) => [Some(ShareHolder::key(key)), self.peer(address)],
+            None => [Some(ShareHolder::address(address)), None],
         }
     }
 
     /// The peer at an address, unless addresses do not tell clients apart.
-    pub fn peer(&self, address: IpAddr) -> Option<Who> {
-        self.by_address.then(|| Who::address(address))
+    pub fn peer(&self, address: IpAddr) -> Option<ShareHolder> {
+        self.by_address.then(|| ShareHolder::address(address))
     }
 
     /// How many requests are in progress.
@@ -150,7 +150,7 @@ impl Gate {
     }
 
     /// The addresses with the most connected user agents and held GETs.
-    pub fn most_connected(&self, most: usize) -> Vec<(Who, usize)> {
+    pub fn most_connected(&self, most: usize) -> Vec<(ShareHolder, usize)> {
         self.user_agents.largest(most)
     }
 

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::reply::share;
 use super::{message, subscription};
-use crate::gate::shares::Share;
+use crate::gate::fairness::Share;
 use crate::random::random;
 use crate::service::PushService;
 use crate::user_agent::monitor::{Item, Monitor, Next};

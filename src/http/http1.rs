@@ -28,15 +28,15 @@ use super::{Answer, Site, handshake, route};
 use crate::app::peer::{Admitted, Client, Peer};
 use crate::config::Limits;
 use crate::error::Error;
+use crate::gate::fairness::{Share, Slot};
 use crate::gate::proxies::Mistake;
-use crate::gate::shares::{Place, Share};
 use crate::io::Io;
 use crate::observe::metrics::Metrics;
 use crate::user_agent::websocket;
 
 /// What a WebSocket holds for as long as it lasts: its place among user agents,
 /// that of a client behind a proxy, and that of the connection.
-type Places = (Box<Place>, Option<Box<Share>>, Arc<Admitted>);
+type Slots = (Box<Slot>, Option<Box<Share>>, Arc<Admitted>);
 
 /// A reply at once, or events as they come.
 type Body = Either<Full<Bytes>, Events>;
@@ -234,7 +234,7 @@ fn become_websocket(
     upgrade: OnUpgrade,
     peer: &Peer,
     address: IpAddr,
-    places: Places,
+    places: Slots,
 ) -> impl Future<Output = ()> + Send + use<> {
     let (app, settings) = (Arc::clone(&peer.app), Arc::clone(&peer.settings));
     let stop = peer.close.graceful.clone();
@@ -269,7 +269,7 @@ mod tests {
     use super::*;
 
     /// Octets of a future that a function makes, without making one.
-    fn size<F>(_: impl Fn(OnUpgrade, &Peer, IpAddr, Places) -> F) -> usize {
+    fn size<F>(_: impl Fn(OnUpgrade, &Peer, IpAddr, Slots) -> F) -> usize {
         size_of::<F>()
     }
 

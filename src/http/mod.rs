@@ -10,7 +10,7 @@ use http::{Response, request};
 use crate::app::App;
 use crate::app::peer::Remote;
 use crate::error::Error;
-use crate::gate::shares::Place;
+use crate::gate::fairness::Slot;
 use crate::user_agent::monitor::Monitor;
 
 use self::body::Content;
@@ -123,7 +123,7 @@ pub async fn route(
 
 /// The place of a request at its beginning. One for health takes none: it must
 /// be answered whatever the service does, and costs nothing.
-fn begin(app: &App, path: &str, address: IpAddr) -> Result<Option<Place>, Error> {
+fn begin(app: &App, path: &str, address: IpAddr) -> Result<Option<Slot>, Error> {
     match status::is_health(path) {
         true => Ok(None),
         false => app.gate.admit_request(address).map(Some),
@@ -137,7 +137,7 @@ async fn answer(
     address: IpAddr,
     parts: &request::Parts,
     content: Content<'_>,
-    begun: Option<Place>,
+    begun: Option<Slot>,
 ) -> Result<Answer, Error> {
     let path = parts.uri.path();
     let entrance = app.gate.admission.entrance(path);

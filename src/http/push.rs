@@ -16,7 +16,7 @@ use super::body::{self, Content};
 use super::reply::{Reply, empty, options, set, text};
 use crate::app::App;
 use crate::error::Error;
-use crate::gate::shares::Place;
+use crate::gate::fairness::Slot;
 use crate::observe::otel::Accept;
 use crate::service::Accepted;
 use crate::service::compat;
@@ -31,7 +31,7 @@ pub(super) async fn resource(
     parts: &request::Parts,
     token: &str,
     content: Content<'_>,
-    begun: Option<Place>,
+    begun: Option<Slot>,
 ) -> Result<Reply, Error> {
     match parts.method {
         Method::POST => post(app, address, &parts.headers, token, content, begun).await,
@@ -51,7 +51,7 @@ async fn post(
     headers: &HeaderMap,
     token: &str,
     content: Content<'_>,
-    begun: Option<Place>,
+    begun: Option<Slot>,
 ) -> Result<Reply, Error> {
     let (began, service) = (Instant::now(), &app.service);
     let span = service
@@ -89,7 +89,7 @@ async fn accept(
     app: &App,
     request: Request<'_>,
     content: Content<'_>,
-    begun: Option<Place>,
+    begun: Option<Slot>,
     span: Option<&Accept>,
 ) -> Result<Accepted, Error> {
     let (service, headers) = (&app.service, request.headers);

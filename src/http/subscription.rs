@@ -18,7 +18,7 @@ use super::reply::{Reply, empty, options, set};
 use super::{Answer, TakesPushes, events};
 use crate::app::App;
 use crate::error::Error;
-use crate::gate::shares::Place;
+use crate::gate::fairness::Slot;
 use crate::service::compat::LOOSE_VAPID;
 use crate::service::registry::Reader;
 use crate::store::Filter;
@@ -60,7 +60,7 @@ pub(super) async fn subscribe(
     address: IpAddr,
     parts: &request::Parts,
     content: Content<'_>,
-    begun: Option<Place>,
+    begun: Option<Slot>,
 ) -> Result<Reply, Error> {
     match parts.method {
         Method::POST => app.gate.admission.check(parts, address, ENTRANCE)?,

@@ -19,8 +19,8 @@ use crate::app::App;
 use crate::app::peer::{Admitted, Peer};
 use crate::app::shutdown::CloseSignals;
 use crate::config::Limit;
+use crate::gate::fairness::Pool;
 use crate::gate::proxies::{Mistake, ON_THIS_MACHINE};
-use crate::gate::shares::Pool;
 use crate::http::{AdminRoutes, Site, http1, http2};
 use crate::io::{Io, Socket};
 
@@ -90,7 +90,7 @@ impl Acceptor {
         }
         // These would be refused by the system, although they came in time.
         while let (Some(permit), Some(Ok((socket, from)))) = (
-            self.connections.try_wait(),
+            self.connections.try_acquire_permit(),
             unconstrained(listener.accept()).now_or_never(),
         ) {
             self.admit(socket, from, permit);
@@ -100,7 +100,7 @@ impl Acceptor {
     async fn accept_all(&self, listener: &Listener) {
         const OUT_OF_HANDLES: Duration = Duration::from_millis(100);
         loop {
-            let Some(permit) = self.connections.wait().await else {
+            let Some(permit) = self.connections.acquire_permit().await else {
                 return;
             };
             match listener.accept().await {

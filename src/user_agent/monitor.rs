@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::app::App;
 use crate::error::Error;
-use crate::gate::shares::Place;
+use crate::gate::fairness::Slot;
 use crate::service::Handover;
 use crate::service::registry::{Mail, Reader, Registration};
 use crate::store::{Batch, Filter, Receipt, ReceiptId};
@@ -72,7 +72,7 @@ pub struct Monitor {
     /// When it began.
     since: UnixTime,
     ends_at: Instant,
-    _place: Box<Place>,
+    _place: Box<Slot>,
 }
 
 impl Drop for Monitor {

@@ -18,7 +18,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// they were handed over. A job that was handed over runs to its end, whether or
 /// not its caller waits for it.
 #[derive(Default)]
-pub struct InOrder {
+pub struct SerialExecutor {
     queue: Arc<Mutex<Queue>>,
 }
 
@@ -29,7 +29,7 @@ struct Queue {
     is_running: bool,
 }
 
-impl InOrder {
+impl SerialExecutor {
     /// Hands over a job at the first poll, and waits for what it returns. Returns
     /// `None` if too many jobs wait already, or if the job panics.
     pub async fn run<T: Send + 'static>(
@@ -101,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_abandoned_job_runs_before_those_after_it() {
-        let (jobs, ran) = (InOrder::default(), Arc::new(Mutex::new(Vec::new())));
+        let (jobs, ran) = (SerialExecutor::default(), Arc::new(Mutex::new(Vec::new())));
         let note = |number: u32| {
             let ran = Arc::clone(&ran);
             move || ran.lock().unwrap().push(number)
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn jobs_that_wait_are_bounded() {
-        let jobs = InOrder::default();
+        let jobs = SerialExecutor::default();
         let (go_on, wait) = mpsc::channel::<()>();
         let mut first = Box::pin(jobs.run(move || wait.recv_timeout(PATIENCE).is_ok()));
         assert_eq!(first.as_mut().now_or_never(), None);
@@ -132,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_panics_ends_alone() {
-        let jobs = InOrder::default();
+        let jobs = SerialExecutor::default();
         assert_eq!(jobs.run(|| panic!("on purpose")).await, None::<()>);
         assert_eq!(jobs.run(|| 7).await, Some(7));
     }

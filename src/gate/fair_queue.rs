@@ -13,15 +13,15 @@ use tokio::time::timeout;
 
 use crate::config::Limit;
 use crate::error::Error;
-use crate::gate::shares::Who;
+use crate::gate::fairness::ShareHolder;
 
 /// How long a push waits for its turn. Senders wait for an answer not much
 /// longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The queue of each sender. A sender without a push takes no memory.
-pub struct Turns {
-    queues: DashMap<Who, Queue>,
+pub struct FairQueue {
+    queues: DashMap<ShareHolder, Queue>,
     at_once: usize,
 }
 
@@ -39,11 +39,11 @@ pub struct Turn<'t> {
 
 /// A push in the queue of its sender.
 struct Queued<'t> {
-    turns: &'t Turns,
-    who: Who,
+    turns: &'t FairQueue,
+    who: ShareHolder,
 }
 
-impl Turns {
+impl FairQueue {
     /// Of each sender, `at_once` pushes have their turn at a time.
     pub fn new(at_once: usize) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Turns {
     ///
     /// # Errors
     /// [`Error::Share`] when it does not come in time.
-    pub async fn take(&self, who: Who) -> Result<Turn<'_>, Error> {
+    pub async fn take(&self, who: ShareHolder) -> Result<Turn<'_>, Error> {
         let holder = who.holder();
         let (turns, queued) = self.queue(who);
         match timeout(PATIENCE, turns.acquire_owned()).await {
@@ -72,7 +72,7 @@ impl Turns {
         }
     }
 
-    fn queue(&self, who: Who) -> (Arc<Semaphore>, Queued<'_>) {
+    fn queue(&self, who: ShareHolder) -> (Arc<Semaphore>, Queued<'_>) {
         let turns = {
             let mut queue = self.queues.entry(who.clone()).or_insert_with(|| Queue {
                 pushes: 0,
@@ -107,13 +107,13 @@ mod tests {
     use super::*;
     use crate::config::Holder;
 
-    fn key(of: u8) -> Who {
-        Who::Key(Arc::new([of; 65]))
+    fn key(of: u8) -> ShareHolder {
+        ShareHolder::Key(Arc::new([of; 65]))
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_is_its_own() {
-        let turns = Turns::new(2);
+        let turns = FairQueue::new(2);
         let first = turns.take(key(1)).await.unwrap();
         let _second = turns.take(key(1)).await.unwrap();
         drop(turns.take(key(2)).await.unwrap());
@@ -130,7 +130,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sender_that_has_left_is_forgotten() {
-        let turns = Turns::new(1);
+        let turns = FairQueue::new(1);
         let held = turns.take(key(1)).await.unwrap();
         assert!(turns.take(key(1)).now_or_never().is_none());
         drop(held);
@@ -139,7 +139,7 @@ mod tests {
 
     /// A disk that syncs when it is told: whoever has a turn then is served.
     /// Says in which sync each was served.
-    async fn served(turns: &Turns, queue: &[Who]) -> Vec<(Who, usize)> {
+    async fn served(turns: &FairQueue, queue: &[ShareHolder]) -> Vec<(ShareHolder, usize)> {
         let sync = Notify::new();
         let syncs = Cell::new(0);
         let mut pushes: FuturesUnordered<_> = queue
@@ -166,7 +166,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_hundred_times_the_share_delays_nobody_else() {
         let (hog, others) = (key(1), (2..12).map(key).collect::<Vec<_>>());
-        let turns = Turns::new(4);
+        let turns = FairQueue::new(4);
         let mut queue = vec![hog.clone(); 100];
         queue.extend(others.clone());
         let served = unconstrained(served(&turns, &queue)).await;

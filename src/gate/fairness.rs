@@ -20,14 +20,14 @@ use crate::gate::network::network;
 
 /// Whose share a place counts against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
+pub enum ShareHolder {
     /// The application server that has signed the request.
     Key(Arc<[u8; 65]>),
     /// The peer it came from, by its [`network`].
     Address(IpAddr),
 }
 
-impl Who {
+impl ShareHolder {
     /// The application server with this key.
     pub fn key(key: &PublicKey) -> Self {
         Self::Key(Arc::new(*key.as_bytes()))
@@ -53,11 +53,11 @@ pub struct Pool {
     limit: Limit,
     most: usize,
     places: Arc<Semaphore>,
-    holders: DashMap<Who, usize>,
+    holders: DashMap<ShareHolder, usize>,
 }
 
 /// A place, and the shares that it counts against. Dropped, it is free again.
-pub struct Place {
+pub struct Slot {
     // The shares first: what is free is never counted as held.
     _shares: [Option<Share>; 2],
     _permit: OwnedSemaphorePermit,
@@ -66,7 +66,7 @@ pub struct Place {
 /// One more place in the share of a holder, until it is dropped.
 pub struct Share {
     pool: Arc<Pool>,
-    who: Who,
+    who: ShareHolder,
 }
 
 impl Pool {
@@ -85,7 +85,7 @@ impl Pool {
     /// # Errors
     /// [`Error::Limit`] when no place is free, [`Error::Share`] when a holder
     /// has as many as are free. Nothing is held then.
-    pub fn enter(self: &Arc<Self>, holders: [Option<Who>; 2]) -> Result<Place, Error> {
+    pub fn acquire(self: &Arc<Self>, holders: [Option<ShareHolder>; 2]) -> Result<Slot, Error> {
         let permit = Arc::clone(&self.places).try_acquire_owned();
         let permit = permit.map_err(|_| Error::Limit(self.limit))?;
         let [one, other] = holders;
@@ -93,7 +93,7 @@ impl Pool {
         // Should the second be refused, the first is given back.
         let one = one.map(share).transpose()?;
         let other = other.map(share).transpose()?;
-        Ok(Place {
+        Ok(Slot {
             _shares: [one, other],
             _permit: permit,
         })
@@ -101,12 +101,12 @@ impl Pool {
 
     /// Waits for a place that counts against no share yet. `None` never comes:
     /// the places are not closed.
-    pub async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+    pub async fn acquire_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).acquire_owned().await.ok()
     }
 
     /// A place that counts against no share yet, if one is free.
-    pub fn try_wait(&self) -> Option<OwnedSemaphorePermit> {
+    pub fn try_acquire_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
@@ -115,7 +115,7 @@ impl Pool {
     /// # Errors
     /// The holder, when it has as many as are free. The first is always let in:
     /// it has its place.
-    pub fn share(self: &Arc<Self>, who: Who) -> Result<Share, Holder> {
+    pub fn share(self: &Arc<Self>, who: ShareHolder) -> Result<Share, Holder> {
         self.share_of(who, self.free())
     }
 
@@ -124,7 +124,7 @@ impl Pool {
     ///
     /// # Errors
     /// The holder, when it has `most`.
-    pub fn share_of(self: &Arc<Self>, who: Who, most: usize) -> Result<Share, Holder> {
+    pub fn share_of(self: &Arc<Self>, who: ShareHolder, most: usize) -> Result<Share, Holder> {
         let mut held = self.holders.entry(who.clone()).or_default();
         if *held > 0 && *held >= most {
             return Err(who.holder());
@@ -138,7 +138,7 @@ impl Pool {
 
     /// Who holds most places, the greatest first: at most `most` holders. It
     /// copies a number for each holder, so it is for operators alone.
-    pub fn largest(&self, most: usize) -> Vec<(Who, usize)> {
+    pub fn largest(&self, most: usize) -> Vec<(ShareHolder, usize)> {
         let held = self.holders.iter();
         let mut held: Vec<_> = held.map(|it| (it.key().clone(), *it.value())).collect();
         held.sort_unstable_by_key(|(_, places)| Reverse(*places));
@@ -183,16 +183,16 @@ mod tests {
 
     use super::*;
 
-    fn key(of: u8) -> Who {
-        Who::Key(Arc::new([of; 65]))
+    fn key(of: u8) -> ShareHolder {
+        ShareHolder::Key(Arc::new([of; 65]))
     }
 
-    fn peer(last: u8) -> Who {
-        Who::address([192, 0, 2, last].into())
+    fn peer(last: u8) -> ShareHolder {
+        ShareHolder::address([192, 0, 2, last].into())
     }
 
-    fn fill(pool: &Arc<Pool>, holders: [Option<Who>; 2]) -> Vec<Place> {
-        iter::from_fn(|| pool.enter(holders.clone()).ok()).collect()
+    fn fill(pool: &Arc<Pool>, holders: [Option<ShareHolder>; 2]) -> Vec<Slot> {
+        iter::from_fn(|| pool.acquire(holders.clone()).ok()).collect()
     }
 
     #[test]
@@ -213,21 +213,21 @@ mod tests {
     fn many_keys_of_one_address_have_one_share() {
         let pool = Pool::new(Limit::Requests, 120);
         let held: Vec<_> = (0..120)
-            .map_while(|of| pool.enter([Some(key(of)), Some(peer(1))]).ok())
+            .map_while(|of| pool.acquire([Some(key(of)), Some(peer(1))]).ok())
             .collect();
         assert_eq!(held.len(), 60);
-        let refused = pool.enter([Some(key(200)), Some(peer(1))]).err().unwrap();
+        let refused = pool.acquire([Some(key(200)), Some(peer(1))]).err().unwrap();
         let (limit, holder) = (Limit::Requests, Holder::Address);
         assert_eq!(refused, Error::Share { limit, holder });
         assert_eq!(pool.taken(), 60, "a refusal holds nothing");
         assert!(!pool.holders.contains_key(&key(200)));
-        pool.enter([Some(key(200)), Some(peer(2))]).unwrap();
+        pool.acquire([Some(key(200)), Some(peer(2))]).unwrap();
     }
 
     #[test]
     fn the_largest_holders_come_first() {
         let pool = Pool::new(Limit::Connections, 100);
-        let places = [1, 2, 2, 3, 2, 3].map(|of| pool.enter([Some(peer(of)), None]).unwrap());
+        let places = [1, 2, 2, 3, 2, 3].map(|of| pool.acquire([Some(peer(of)), None]).unwrap());
         assert_eq!(pool.largest(2), [(peer(2), 3), (peer(3), 2)]);
         assert_eq!(pool.largest(9).len(), 3);
         drop(places);
@@ -237,18 +237,18 @@ mod tests {
     #[test]
     fn the_last_place_is_for_whoever_has_none() {
         let pool = Pool::new(Limit::UserAgents, 2);
-        let _one = pool.enter([Some(peer(1)), None]).unwrap();
-        let two = pool.enter([Some(peer(2)), None]).unwrap();
-        let refused = pool.enter([Some(peer(3)), None]).err().unwrap();
+        let _one = pool.acquire([Some(peer(1)), None]).unwrap();
+        let two = pool.acquire([Some(peer(2)), None]).unwrap();
+        let refused = pool.acquire([Some(peer(3)), None]).err().unwrap();
         assert_eq!(refused, Error::Limit(Limit::UserAgents));
         drop(two);
-        pool.enter([Some(peer(3)), None]).unwrap();
+        pool.acquire([Some(peer(3)), None]).unwrap();
     }
 
     #[test]
     fn customers_of_one_network_have_one_share() {
         let pool = Pool::new(Limit::Connections, 8);
-        let at = |address: &str| Who::address(address.parse().unwrap());
+        let at = |address: &str| ShareHolder::address(address.parse().unwrap());
         let one = pool.share_of(at("2001:db8::1"), 1).ok();
         assert!(one.is_some());
         assert_eq!(
