@@ -12,25 +12,27 @@ const INTRODUCTION: &str = "\
 
 <!-- Made from config.default.toml: run `BUGLE_BLESS=1 cargo test --lib documentation`. -->
 
-Bugle needs no configuration file. What differs from the defaults below comes, the later over the
-earlier, from
+Bugle runs without a configuration file. Settings that differ from the defaults below come from
+three sources; a later source overrides an earlier one:
 
 1. a TOML file: `bugle --config FILE`;
-2. the environment: `BUGLE_SECTION__KEY`, two underscores between section and key, such as
-   `BUGLE_LIMITS__BODY_BYTES=8192`. `BUGLE_SECTION__KEY_FILE` names a file whose content is the
-   value, for secrets that are mounted as files;
+2. the environment: `BUGLE_SECTION__KEY`, with two underscores between section and key, such as
+   `BUGLE_LIMITS__BODY_BYTES=8192`. `BUGLE_SECTION__KEY_FILE` names a file that holds the value, for
+   secrets that are mounted as files;
 3. flags: `--listen`, `--admin-listen`, `--data`, `--public-url`, `--tls-cert`, `--tls-key`,
    `--log`.
 
-A key that does not exist, or a value that cannot be, is refused with the place where it stands.
-`bugle check-config` takes the same file, environment and flags, and prints the configuration that
-they make, or what is wrong with it.
+Bugle reads its settings at the start: restart it to apply a change. Only TLS files (`tls.check_every`)
+and the log filter (`bugle admin log`) change while it runs.
 
-Durations are written `\"250ms\"`, `\"30s\"`, `\"5m\"`, `\"12h\"`, `\"30d\"`; sizes are numbers of octets, or
+An unknown key or an invalid value is an error that names its place in the file. `bugle check-config`
+takes the same file, environment and flags, and prints either the resulting configuration or the error.
+
+Durations are written `\"250ms\"`, `\"30s\"`, `\"5m\"`, `\"12h\"`, `\"30d\"`; sizes are numbers of bytes, or
 `\"64KiB\"`, `\"16MiB\"`, `\"8GiB\"`. Paths are relative to the working directory.
 ";
 
-/// The page that belongs to a default file.
+/// Renders the page from the text of the default file.
 fn page(defaults: &str) -> String {
     let mut page = INTRODUCTION.to_owned();
     let mut comment = String::new();
@@ -46,7 +48,7 @@ fn page(defaults: &str) -> String {
             let about = std::mem::take(&mut comment);
             writeln!(page, "| `{key}` | `{value}` | {} |", about.trim()).unwrap();
         } else {
-            // An empty line: what stands above belongs to no key.
+            // An empty line ends a comment that belongs to no key.
             comment.clear();
         }
     }
@@ -54,7 +56,7 @@ fn page(defaults: &str) -> String {
 }
 
 #[test]
-fn the_page_says_what_the_default_file_says() {
+fn page_matches_default_file() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let page = page(DEFAULTS);
     if std::env::var_os("BUGLE_BLESS").is_some() {
