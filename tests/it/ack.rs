@@ -9,17 +9,23 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::app_server::Push;
+use crate::support::channels::subscribed;
 use crate::support::frames::websocket;
 use crate::support::server::Server;
 use crate::support::siege::{drain, upgrade};
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, Notification, PATIENCE, UserAgent};
 
+/// Another connection of the same user agent is sent nothing.
+async fn nothing_is_left(server: &Server, of: &UserAgent) {
+    let mut again = UserAgent::reconnect(server, &of.uaid).await;
+    again.hears_nothing().await;
+}
+
 #[tokio::test]
 async fn ws_n_8_ws_n_9_papi_13_any_code_or_none_ends_the_delivery() {
     let server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     for update in [
         json!({ "code": 100 }),
         json!({ "code": 101 }),
@@ -35,17 +41,13 @@ async fn ws_n_8_ws_n_9_papi_13_any_code_or_none_ends_the_delivery() {
         user_agent.hears_nothing().await;
         server.counts("bugle_stored_messages", 0.0).await;
     }
-    UserAgent::reconnect(&server, &user_agent.uaid)
-        .await
-        .hears_nothing()
-        .await;
+    nothing_is_left(&server, &user_agent).await;
 }
 
 #[tokio::test]
 async fn ws_n_9_versions_that_are_none_are_ignored() {
     let server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     Push::to(&server, &endpoint).text("x").accepted().await;
     user_agent.notification().await;
     for version in [
@@ -66,8 +68,7 @@ async fn ws_n_9_versions_that_are_none_are_ignored() {
 #[tokio::test]
 async fn ws_n_12_an_ack_touches_only_the_messages_of_its_user_agent() {
     let server = Server::start().await;
-    let mut owner = UserAgent::connect(&server).await;
-    let endpoint = owner.register(CHANNEL, None).await;
+    let (mut owner, endpoint) = subscribed(&server).await;
     Push::to(&server, &endpoint).text("x").accepted().await;
     let notification = owner.notification().await;
     let mut stranger = UserAgent::connect(&server).await;
@@ -80,15 +81,13 @@ async fn ws_n_12_an_ack_touches_only_the_messages_of_its_user_agent() {
     again.ack(&notification).await;
     again.hears_nothing().await;
     server.counts("bugle_stored_messages", 0.0).await;
-    let mut third = UserAgent::reconnect(&server, &owner.uaid).await;
-    third.hears_nothing().await;
+    nothing_is_left(&server, &owner).await;
 }
 
 #[tokio::test]
 async fn ws_n_16_a_nack_changes_nothing() {
     let server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     Push::to(&server, &endpoint).text("x").accepted().await;
     let notification = user_agent.notification().await;
     user_agent.ack(&notification).await;
@@ -97,10 +96,7 @@ async fn ws_n_16_a_nack_changes_nothing() {
         .say(json!({ "messageType": "nack", "version": version, "code": 302 }))
         .await;
     user_agent.hears_nothing().await;
-    UserAgent::reconnect(&server, &user_agent.uaid)
-        .await
-        .hears_nothing()
-        .await;
+    nothing_is_left(&server, &user_agent).await;
 }
 
 /// The ack frame for all of them.
@@ -121,11 +117,8 @@ async fn ws_n_8_ws_n_13_one_frame_acknowledges_900_messages() {
         config.user_agent.window_patience = Duration::from_millis(10);
     })
     .await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
-    for _ in 0..900 {
-        Push::to(&server, &endpoint).text("x").accepted().await;
-    }
+    let (mut user_agent, endpoint) = subscribed(&server).await;
+    push(&server, &endpoint, 900).await;
     let mut heard = Vec::new();
     for _ in 0..900 {
         heard.push(user_agent.notification().await);
@@ -135,10 +128,26 @@ async fn ws_n_8_ws_n_13_one_frame_acknowledges_900_messages() {
     user_agent.say(ack).await;
     user_agent.hears_nothing().await;
     server.counts("bugle_stored_messages", 0.0).await;
-    UserAgent::reconnect(&server, &user_agent.uaid)
-        .await
-        .hears_nothing()
-        .await;
+    nothing_is_left(&server, &user_agent).await;
+}
+
+/// A service that sends no more than it has room to be answered in one frame of
+/// 4096 bytes: 25 acknowledgements.
+async fn small_frames(window_messages: usize, ack_patience: Duration) -> Server {
+    Server::start_with(|config| {
+        config.limits.frame_bytes = 4096;
+        config.user_agent.window_messages = window_messages;
+        config.user_agent.window_patience = Duration::from_millis(10);
+        config.user_agent.ack_patience = ack_patience;
+    })
+    .await
+}
+
+/// Pushes a message so many times.
+async fn push(server: &Server, endpoint: &str, times: usize) {
+    for _ in 0..times {
+        Push::to(server, endpoint).text("x").accepted().await;
+    }
 }
 
 /// Takes what comes, until nothing has for a while.
@@ -152,18 +161,9 @@ async fn collect(user_agent: &mut UserAgent, into: &mut Vec<Notification>) {
 #[tokio::test]
 async fn ws_n_13_what_is_sent_before_the_first_ack_fits_one_ack_frame() {
     needs_ours!("its settings");
-    let server = Server::start_with(|config| {
-        config.limits.frame_bytes = 4096;
-        config.user_agent.window_messages = 10;
-        config.user_agent.window_patience = Duration::from_millis(10);
-        config.user_agent.ack_patience = Duration::from_secs(3600);
-    })
-    .await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
-    for _ in 0..60 {
-        Push::to(&server, &endpoint).text("x").accepted().await;
-    }
+    let server = small_frames(10, Duration::from_secs(3600)).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
+    push(&server, &endpoint, 60).await;
     let (mut heard, mut rounds) = (0, 0);
     while heard < 60 {
         let mut collected = Vec::new();
@@ -182,18 +182,9 @@ async fn ws_n_13_what_is_sent_before_the_first_ack_fits_one_ack_frame() {
 #[tokio::test]
 async fn ws_n_18_a_user_agent_that_never_acks_goes_on_after_the_patience_for_acks() {
     needs_ours!("its settings");
-    let server = Server::start_with(|config| {
-        config.limits.frame_bytes = 4096;
-        config.user_agent.window_messages = 10;
-        config.user_agent.window_patience = Duration::from_millis(10);
-        config.user_agent.ack_patience = Duration::from_millis(100);
-    })
-    .await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
-    for _ in 0..60 {
-        Push::to(&server, &endpoint).text("x").accepted().await;
-    }
+    let server = small_frames(10, Duration::from_millis(100)).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
+    push(&server, &endpoint, 60).await;
     for _ in 0..60 {
         user_agent.notification().await;
     }
@@ -203,17 +194,10 @@ async fn ws_n_18_a_user_agent_that_never_acks_goes_on_after_the_patience_for_ack
 #[tokio::test]
 async fn ws_n_15_a_message_with_ttl_0_that_could_not_be_acknowledged_is_dropped() {
     needs_ours!("its settings");
-    let server = Server::start_with(|config| {
-        config.limits.frame_bytes = 4096;
-        config.user_agent.window_messages = 25;
-        config.user_agent.ack_patience = Duration::from_secs(3600);
-    })
-    .await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let server = small_frames(25, Duration::from_secs(3600)).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     let live = || Push::to(&server, &endpoint).ttl(0).text("x");
     let mut heard = Vec::new();
-    // One frame of 4096 bytes has room for 25 acknowledgements.
     for _ in 0..25 {
         live().accepted().await;
         heard.push(user_agent.notification().await);
@@ -232,8 +216,7 @@ async fn ws_n_15_a_message_with_ttl_0_that_could_not_be_acknowledged_is_dropped(
 async fn an_ack_that_is_under_way_when_the_service_stops_counts() {
     needs_ours!("a stop");
     let mut server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     Push::to(&server, &endpoint).text("x").accepted().await;
     let version = user_agent.notification().await.version().to_owned();
     let hello = json!({ "messageType": "hello", "uaid": user_agent.uaid });
@@ -249,8 +232,7 @@ async fn an_ack_that_is_under_way_when_the_service_stops_counts() {
     stream.shutdown().await.unwrap();
     drain(&mut stream).await;
     server.restart().await;
-    let mut again = UserAgent::reconnect(&server, &user_agent.uaid).await;
-    again.hears_nothing().await;
+    nothing_is_left(&server, &user_agent).await;
     server.counts("bugle_stored_messages", 0.0).await;
 }
 

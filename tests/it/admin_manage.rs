@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::admin::Token;
 use crate::support::app_server::{Push, key_pair};
+use crate::support::channels::subscribed;
 use crate::support::http;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
@@ -21,6 +22,12 @@ async fn find(server: &Server, subject: &str) -> Value {
         .await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     serde_json::from_slice(&reply.body).unwrap()
+}
+
+/// What a push to this endpoint is answered.
+async fn push_status(server: &Server, endpoint: &str) -> u16 {
+    let push = Push::to(server, endpoint).text("x");
+    push.send().await.status.as_u16()
 }
 
 /// Asserts that no answer gives access that was not there before.
@@ -83,11 +90,9 @@ async fn a_user_agent_is_found_by_all_that_names_it() {
 async fn a_dropped_user_agent_is_gone_and_begins_anew() {
     needs_ours!("its admin listener");
     let server = Server::lenient().await;
-    let mut user_agent = UserAgent::connect(&server).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     let uaid = user_agent.uaid.clone();
-    let endpoint = user_agent.register(CHANNEL, None).await;
-    let mut bystander = UserAgent::connect(&server).await;
-    let bystanding = bystander.register(CHANNEL, None).await;
+    let (mut bystander, bystanding) = subscribed(&server).await;
     let body = json!({ "subject": uaid });
     let reader = server
         .operate_as(Token::Read, "POST", "user-agents/drop", &body)
@@ -97,10 +102,7 @@ async fn a_dropped_user_agent_is_gone_and_begins_anew() {
     assert_eq!(dropped.status, 200);
     holds_no_capability(&dropped.text(), &uaid, &endpoint);
     assert_eq!(user_agent.closed().await, 1000);
-    assert_eq!(
-        Push::to(&server, &endpoint).text("x").send().await.status,
-        410
-    );
+    assert_eq!(push_status(&server, &endpoint).await, 410);
     let again = UserAgent::reconnect(&server, &uaid).await;
     assert_ne!(again.uaid, uaid);
     Push::to(&server, &bystanding).text("x").accepted().await;
@@ -116,9 +118,8 @@ async fn a_dropped_user_agent_is_gone_and_begins_anew() {
 async fn one_subscription_is_dropped_without_the_others() {
     needs_ours!("its admin listener");
     let server = Server::lenient().await;
-    let mut user_agent = UserAgent::connect(&server).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     let uaid = user_agent.uaid.clone();
-    let endpoint = user_agent.register(CHANNEL, None).await;
     let other = user_agent.register(OTHER, None).await;
     let path = "subscriptions/drop";
     for (body, status) in [
@@ -131,10 +132,7 @@ async fn one_subscription_is_dropped_without_the_others() {
         let reply = server.operate("POST", path, &body).await;
         assert_eq!(reply.status, status, "{body}");
     }
-    assert_eq!(
-        Push::to(&server, &endpoint).text("x").send().await.status,
-        410
-    );
+    assert_eq!(push_status(&server, &endpoint).await, 410);
     Push::to(&server, &other).text("x").accepted().await;
     user_agent.notification().await;
     // Another life of the channel is another subscription.
@@ -145,19 +143,17 @@ async fn one_subscription_is_dropped_without_the_others() {
     assert_eq!(old.status, 404);
     let body = json!({ "subject": uaid, "channel": CHANNEL });
     assert_eq!(server.operate("POST", path, &body).await.status, 200);
-    assert_eq!(Push::to(&server, &newer).text("x").send().await.status, 410);
+    assert_eq!(push_status(&server, &newer).await, 410);
 }
 
 #[tokio::test]
 async fn what_a_handle_names_is_dropped_and_nothing_else() {
     needs_ours!("its admin listener");
     let server = Server::lenient().await;
-    let mut user_agent = UserAgent::connect(&server).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     let uaid = user_agent.uaid.clone();
-    let endpoint = user_agent.register(CHANNEL, None).await;
     let other = user_agent.register(OTHER, None).await;
-    let mut bystander = UserAgent::connect(&server).await;
-    let bystanding = bystander.register(CHANNEL, None).await;
+    let (_bystander, bystanding) = subscribed(&server).await;
     let found = find(&server, &uaid).await;
     let subscriptions = found["subscriptions"].as_array().unwrap();
     let one = subscriptions.iter().find(|it| it["channel"] == CHANNEL);
@@ -168,10 +164,7 @@ async fn what_a_handle_names_is_dropped_and_nothing_else() {
         let path = format!("{what}/drop");
         server.operate("POST", &path, &body).await.status.as_u16()
     };
-    let status = async |endpoint: &str| {
-        let push = Push::to(&server, endpoint).text("x");
-        push.send().await.status.as_u16()
-    };
+    let status = async |endpoint: &str| push_status(&server, endpoint).await;
     assert_eq!(drop("subscriptions", all).await, 400);
     assert_eq!(drop("subscriptions", one).await, 200);
     assert_eq!((status(&endpoint).await, status(&other).await), (410, 201));
@@ -192,8 +185,7 @@ async fn what_a_handle_names_is_dropped_and_nothing_else() {
 async fn the_messages_of_one_sender_are_removed_and_no_others() {
     needs_ours!("its admin listener");
     let server = Server::lenient().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (user_agent, endpoint) = subscribed(&server).await;
     user_agent.leave(&server).await;
     let (bad, good) = (key_pair(1), key_pair(2));
     for _ in 0..100 {
@@ -228,8 +220,7 @@ async fn the_messages_of_one_sender_are_removed_and_no_others() {
 async fn a_receipt_subscription_is_dropped_by_its_url_and_by_its_handle() {
     needs_ours!("its admin listener");
     let server = Server::lenient().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (_user_agent, endpoint) = subscribed(&server).await;
     let path = "receipt-subscriptions/drop";
     let mut handles = Vec::new();
     for _ in 0..2 {
@@ -309,8 +300,7 @@ async fn what_a_blocked_key_signs_is_refused() {
 async fn blocked_addresses_are_refused_whatever_they_ask() {
     needs_ours!("its admin listener");
     let server = Server::start_with(|config| config.admin.blocks = 1).await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (_user_agent, endpoint) = subscribed(&server).await;
     let path = "blocks/addresses/127.0.0.0/8";
     assert_eq!(server.operate("PUT", path, &json!({})).await.status, 204);
     let refused = Push::to(&server, &endpoint).text("x").send().await;

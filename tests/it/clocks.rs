@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use crate::support::app_server::{Push, authorization, encrypted, key_pair};
+use crate::support::channels::subscribed;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, UserAgent};
+use crate::support::user_agent::UserAgent;
 
 const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 3600);
 
@@ -14,8 +15,7 @@ const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 3600);
 async fn messages_accepted_by_a_clock_that_was_behind_keep_their_lifetime() {
     needs_ours!("its clock");
     let mut server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (user_agent, endpoint) = subscribed(&server).await;
     let uaid = user_agent.uaid.clone();
     user_agent.leave(&server).await;
     for (ttl, text) in [(60, "short"), (600, "long")] {
@@ -40,8 +40,7 @@ async fn messages_accepted_by_a_clock_that_was_behind_keep_their_lifetime() {
 async fn a_clock_that_is_set_back_makes_no_message_live_longer() {
     needs_ours!("its clock");
     let server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (user_agent, endpoint) = subscribed(&server).await;
     user_agent.leave(&server).await;
     Push::to(&server, &endpoint)
         .ttl(60)
@@ -58,8 +57,7 @@ async fn a_clock_that_is_set_back_makes_no_message_live_longer() {
 async fn a_refused_token_is_told_what_the_clock_of_the_service_shows() {
     needs_ours!("its clock");
     let server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (_user_agent, endpoint) = subscribed(&server).await;
     let now = server.now();
     let by_the_right_time = authorization(&server, &key_pair(1));
     // The service is behind, then ahead of its senders.

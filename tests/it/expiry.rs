@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use crate::support::app_server::{Push, ask, encrypted};
+use crate::support::channels::subscribed;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, UserAgent};
+use crate::support::user_agent::UserAgent;
 
 #[tokio::test]
 async fn rfc8030_5_2_i_a_17_nothing_is_delivered_after_its_ttl_also_not_after_a_restart() {
     needs_ours!("its clock");
     let mut server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (user_agent, endpoint) = subscribed(&server).await;
     let uaid = user_agent.uaid.clone();
     user_agent.leave(&server).await;
     let short = Push::to(&server, &endpoint)
@@ -39,8 +39,7 @@ async fn rfc8030_5_2_i_a_17_nothing_is_delivered_after_its_ttl_also_not_after_a_
 async fn expired_messages_leave_the_store() {
     needs_ours!("its settings and clock");
     let server = Server::start_with(|config| config.limits.expire_batch = 3).await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (_user_agent, endpoint) = subscribed(&server).await;
     for ttl in [5, 5, 5, 5, 5, 5, 5, 500] {
         Push::to(&server, &endpoint)
             .ttl(ttl)
@@ -58,8 +57,7 @@ async fn expired_messages_leave_the_store() {
 async fn rfc8030_5_4_f_a_replacement_has_its_own_ttl() {
     needs_ours!("its clock");
     let server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (user_agent, endpoint) = subscribed(&server).await;
     let uaid = user_agent.uaid.clone();
     drop(user_agent);
     Push::to(&server, &endpoint)

@@ -3,17 +3,16 @@
 //! up.
 
 use crate::support::app_server::encrypted;
+use crate::support::channels::{push_path, subscribed};
 use crate::support::kept::Kept;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::subscriber::Subscription;
-use crate::support::user_agent::{CHANNEL, UserAgent};
 
 #[tokio::test]
 async fn a_half_closing_client_gets_its_answer() {
     let server = Server::start().await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     let path = endpoint.strip_prefix(&server.origin()).unwrap();
     let (host, body) = (server.authority(), encrypted("stored"));
     let post = |path: &str| {
@@ -53,11 +52,7 @@ async fn all_pipelined_requests_of_a_half_closing_client_are_answered() {
 #[tokio::test]
 async fn a_body_that_is_cut_short_is_refused_as_such() {
     let server = Server::start().await;
-    let endpoint = UserAgent::connect(&server)
-        .await
-        .register(CHANNEL, None)
-        .await;
-    let path = endpoint.strip_prefix(&server.origin()).unwrap();
+    let path = &*push_path(&server).await;
     let host = server.authority();
     for (path, status) in [(path, 400), ("/push/none", 404)] {
         let mut kept = Kept::open(host).await;

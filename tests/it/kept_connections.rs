@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::support::app_server::{Push, encrypted, key_pair};
+use crate::support::channels::push_path;
 use crate::support::kept::Kept;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
@@ -326,11 +327,7 @@ async fn one_who_never_closes_is_closed() {
 #[tokio::test]
 async fn answers_without_a_rest_keep_their_connection() {
     let server = Server::start().await;
-    let endpoint = UserAgent::connect(&server)
-        .await
-        .register(CHANNEL, None)
-        .await;
-    let path = endpoint.strip_prefix(&server.origin()).unwrap();
+    let path = &*push_path(&server).await;
     let host = server.authority();
     let mut kept = Kept::open(host).await;
     for nth in 0..20 {
@@ -344,5 +341,6 @@ async fn answers_without_a_rest_keep_their_connection() {
         let answer = kept.answer().await;
         assert_eq!((answer.status, answer.closes()), (status, false));
     }
+    let endpoint = format!("{}{path}", server.origin());
     Push::to(&server, &endpoint).ttl(0).accepted().await;
 }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::app_server::{Push, ask, encrypted};
+use crate::support::channels::push_path;
 use crate::support::http::{self, Reply, Version};
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
@@ -223,11 +224,7 @@ async fn every_connection_that_is_cut_is_counted_under_its_setting() {
 #[tokio::test]
 async fn rfc8188_4_2_a_body_that_is_cut_is_not_taken() {
     let server = Server::start().await;
-    let endpoint = UserAgent::connect(&server)
-        .await
-        .register(CHANNEL, None)
-        .await;
-    let path = endpoint.strip_prefix(&server.origin()).unwrap();
+    let path = push_path(&server).await;
     let body = encrypted("whole");
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: a\r\nTTL: 60\r\nContent-Encoding: aes128gcm\r\n\

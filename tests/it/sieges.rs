@@ -2,6 +2,7 @@
 //! end, places of user agents by held GETs. They come from an address of their
 //! own, and honest clients beside them are refused nothing.
 
+use bugle::Config;
 use bugle_protocol::UnixTime;
 use bugle_protocol::key_pair::KeyPair;
 use futures_util::FutureExt;
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::app_server::{Push, ask, decrypted, encrypted, key_pair};
+use crate::support::channels::subscribed;
 use crate::support::disk::{Fault, FaultyDisk};
 use crate::support::held::Held;
 use crate::support::http::read;
@@ -102,6 +104,15 @@ async fn serves_honest_clients(server: &Server) {
     held.push().await.unwrap();
 }
 
+/// Few places, and no time-out while the test lasts, also on a machine with
+/// other things to do.
+fn few_places(config: &mut Config) {
+    config.limits.connections_per_address = 1000;
+    config.limits.requests = 256;
+    config.limits.bodies = 256;
+    config.limits.body_timeout = 8 * PATIENCE;
+}
+
 /// Waits until the service has seen at least so many requests without an end.
 async fn await_bodies(server: &Server, count: f64) {
     server
@@ -109,17 +120,19 @@ async fn await_bodies(server: &Server, count: f64) {
         .await;
 }
 
+/// How many requests were refused because their address has its share of bodies.
+async fn refused_bodies(strangers: &mut [Stranger]) -> usize {
+    let mut refused = 0;
+    for stranger in strangers {
+        refused += stranger.refusals("limits.bodies").await;
+    }
+    refused
+}
+
 #[tokio::test]
 async fn subscribe_requests_that_never_end_refuse_nobody_else() {
     needs_ours!("its settings");
-    let server = Server::start_with(|config| {
-        config.limits.connections_per_address = 1000;
-        config.limits.requests = 256;
-        config.limits.bodies = 256;
-        // Longer than the test takes on a machine with other things to do.
-        config.limits.body_timeout = 8 * PATIENCE;
-    })
-    .await;
+    let server = Server::start_with(few_places).await;
     let mut strangers = Vec::new();
     for _ in 0..3 {
         let mut stranger = Stranger::at(&server).await;
@@ -133,26 +146,14 @@ async fn subscribe_requests_that_never_end_refuse_nobody_else() {
     await_bodies(&server, 128.0).await;
     serves_honest_clients(&server).await;
     assert_eq!(server.metric("bugle_bodies").await, 128.0, "half of all");
-    let mut refused = 0;
-    for stranger in &mut strangers {
-        refused += stranger.refusals("limits.bodies").await;
-    }
-    assert_eq!(refused, 300 - 128);
+    assert_eq!(refused_bodies(&mut strangers).await, 300 - 128);
 }
 
 #[tokio::test]
 async fn pushes_by_many_keys_that_never_end_refuse_nobody_else() {
     needs_ours!("its settings");
-    let server = Server::start_with(|config| {
-        config.limits.connections_per_address = 1000;
-        config.limits.requests = 256;
-        config.limits.bodies = 256;
-        // Longer than the test takes on a machine with other things to do.
-        config.limits.body_timeout = 8 * PATIENCE;
-    })
-    .await;
-    let mut victim = UserAgent::connect(&server).await;
-    let endpoint = victim.register(CHANNEL, None).await;
+    let server = Server::start_with(few_places).await;
+    let (_victim, endpoint) = subscribed(&server).await;
     let mut strangers = Vec::new();
     let expires_at = UnixTime::from_secs(server.now() + 3600);
     for part in 0..3_u8 {
@@ -173,11 +174,7 @@ async fn pushes_by_many_keys_that_never_end_refuse_nobody_else() {
     }
     await_bodies(&server, 128.0).await;
     serves_honest_clients(&server).await;
-    let mut refused = 0;
-    for stranger in &mut strangers {
-        refused += stranger.refusals("limits.bodies").await;
-    }
-    assert_eq!(refused, 300 - 128);
+    assert_eq!(refused_bodies(&mut strangers).await, 300 - 128);
 }
 
 #[tokio::test]
@@ -218,8 +215,7 @@ async fn failed_signatures_of_one_address_cost_nobody_else() {
         config.limits.failed_signature_burst = 5;
     })
     .await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (_user_agent, endpoint) = subscribed(&server).await;
     let push = Push::to(&server, &endpoint);
     let known = push.clone().signed(&key_pair(1));
     known.accepted().await;

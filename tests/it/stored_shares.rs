@@ -8,6 +8,7 @@ use bugle_protocol::key_pair::KeyPair;
 use serde_json::Value;
 
 use crate::support::app_server::{Push, key_pair};
+use crate::support::channels::subscribed;
 use crate::support::held::drain;
 use crate::support::http::{self, Reply, Version};
 use crate::support::server::Server;
@@ -299,8 +300,7 @@ async fn subscriptions_of_one_address_leave_room_for_others() {
 async fn receipts_of_messages_with_ttl_0_are_true_for_all_but_the_stranger() {
     needs_ours!("its settings");
     let server = behind_a_proxy(|config| config.limits.live_receipts = 20).await;
-    let mut user_agent = UserAgent::connect(&server).await;
-    let endpoint = user_agent.register(CHANNEL, None).await;
+    let (mut user_agent, endpoint) = subscribed(&server).await;
     let wish = async |client: &str| {
         let push = Push::to(&server, &endpoint)
             .ttl(0)

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod app_server;
+pub mod channels;
 pub mod disk;
 pub mod flood;
 pub mod frames;
