@@ -10,6 +10,7 @@ pub mod held;
 pub mod http;
 pub mod kept;
 pub mod model;
+pub mod proxied;
 pub mod scene;
 pub mod secrets;
 pub mod server;

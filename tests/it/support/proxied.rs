@@ -1,0 +1,93 @@
+//! A service behind a proxy, and what comes to it through one.
+
+use ::http::header::HeaderName;
+use bugle::Config;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use super::http::{self, Reply, Version};
+use super::server::Server;
+use super::user_agent::{PATIENCE, UserAgent};
+
+/// A service of our own, with settings such as `SERVER__PROXY_PROTOCOL`.
+pub async fn server(settings: &[(&str, &str)]) -> Server {
+    let settings = settings.iter().map(|(key, value)| {
+        let name = format!("BUGLE_{key}");
+        (name.into(), (*value).into())
+    });
+    let changed = Config::load(None, settings, &[]).unwrap();
+    Server::start_with(|config| {
+        let (listen, data) = (config.server.listen, config.server.data.clone());
+        config.server = changed.server;
+        (config.server.listen, config.server.data) = (listen, data);
+        config.admission = changed.admission;
+        config.limits = changed.limits;
+    })
+    .await
+}
+
+/// A WebSocket with these header fields, or the status of the refusal.
+pub async fn websocket<S>(io: S, fields: &[(&str, &str)]) -> Result<WebSocketStream<S>, u16>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut request = "ws://push.example/".into_client_request().unwrap();
+    for (name, value) in fields {
+        let name = HeaderName::try_from(*name).unwrap();
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    match client_async(request, io).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::Error::Http(refused)) => Err(refused.status().as_u16()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+/// A user agent over a WebSocket with these header fields, or the status of the
+/// refusal.
+pub async fn handshake(server: &Server, fields: &[(&str, &str)]) -> Result<UserAgent, u16> {
+    let stream = TcpStream::connect(server.authority()).await.unwrap();
+    let socket = websocket(stream, fields).await?;
+    let uaid = String::new();
+    Ok(UserAgent { socket, uaid })
+}
+
+/// Asks for a subscription with these header fields.
+pub async fn subscribe(server: &Server, version: Version, fields: &[(&str, &str)]) -> Reply {
+    http::send(
+        version,
+        server.authority(),
+        "POST",
+        "/subscribe",
+        fields,
+        b"",
+    )
+    .await
+}
+
+/// What comes back until the service closes.
+pub async fn exchange(mut io: impl AsyncRead + AsyncWrite + Unpin, octets: &[&[u8]]) -> String {
+    for part in octets {
+        io.write_all(part).await.unwrap();
+    }
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, io.read_to_end(&mut answer)).await;
+    // A reset is an end too.
+    let _ = read.expect("the service closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A request over HTTP/1.1, after which the connection ends.
+pub fn request(method: &str, path: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: push.example\r\nConnection: close\r\n\r\n")
+}
+
+/// How often a mistake of this kind was seen.
+pub async fn mistakes(server: &Server, kind: &str) -> f64 {
+    let name = format!("bugle_proxy_mistakes_total{{reason=\"{kind}\"}}");
+    server.metric(&name).await
+}
