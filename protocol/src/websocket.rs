@@ -2,13 +2,14 @@
 //! frame each. Both kinds are read and printed, so that a client and a test
 //! need no second copy.
 
+mod lenient;
+
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::coding::ContentCoding;
@@ -44,7 +45,7 @@ pub struct Hello {
     /// as absent (WS-H-9, WS-H-16).
     #[serde(
         default,
-        deserialize_with = "lenient_text",
+        deserialize_with = "lenient::text",
         skip_serializing_if = "Option::is_none"
     )]
     pub uaid: Option<WireUaid>,
@@ -52,7 +53,7 @@ pub struct Hello {
     /// it has. What is no such map counts as empty.
     #[serde(
         default,
-        deserialize_with = "lenient_versions",
+        deserialize_with = "lenient::versions",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub broadcasts: BTreeMap<String, String>,
@@ -78,7 +79,7 @@ pub struct Unregister {
     /// Why: 200 asked for, 201 quota exceeded, 202 permission revoked (WS-U-5).
     #[serde(
         default,
-        deserialize_with = "lenient",
+        deserialize_with = "lenient::value",
         skip_serializing_if = "Option::is_none"
     )]
     pub code: Option<u16>,
@@ -90,7 +91,7 @@ pub struct BroadcastSubscribe {
     /// The broadcasts and the version of each that the user agent has. What is
     /// no such map counts as empty: nothing is answered (WS-B-1), so nothing
     /// could say what is wrong.
-    #[serde(default, deserialize_with = "lenient_versions")]
+    #[serde(default, deserialize_with = "lenient::versions")]
     pub broadcasts: BTreeMap<String, String>,
 }
 
@@ -102,7 +103,7 @@ pub struct UrgencyFilter {
     /// when what was sent is none of the four.
     #[serde(
         default,
-        deserialize_with = "lenient_text",
+        deserialize_with = "lenient::text",
         serialize_with = "urgency_word"
     )]
     pub min: Option<Urgency>,
@@ -113,7 +114,7 @@ pub struct UrgencyFilter {
 pub struct Ack {
     /// One entry for each message. Those that name none are left out: a
     /// connection that ended for one would bring all of them again.
-    #[serde(default, deserialize_with = "lenient_updates")]
+    #[serde(default, deserialize_with = "lenient::updates")]
     pub updates: Vec<AckUpdate>,
 }
 
@@ -125,14 +126,14 @@ pub struct AckUpdate {
     #[serde(
         default,
         rename = "channelID",
-        deserialize_with = "lenient",
+        deserialize_with = "lenient::value",
         skip_serializing_if = "Option::is_none"
     )]
     pub channel_id: Option<String>,
     /// The `version` of the notification. What is no string names no message.
     #[serde(
         default,
-        deserialize_with = "lenient",
+        deserialize_with = "lenient::value",
         skip_serializing_if = "Option::is_none"
     )]
     pub version: Option<String>,
@@ -140,7 +141,7 @@ pub struct AckUpdate {
     /// unknown counts as 100.
     #[serde(
         default,
-        deserialize_with = "lenient",
+        deserialize_with = "lenient::value",
         skip_serializing_if = "Option::is_none"
     )]
     pub code: Option<u16>,
@@ -152,7 +153,7 @@ pub struct Nack {
     /// 301 exception, 302 rejection, 303 internal (WS-N-16).
     #[serde(
         default,
-        deserialize_with = "lenient",
+        deserialize_with = "lenient::value",
         skip_serializing_if = "Option::is_none"
     )]
     pub code: Option<u16>,
@@ -252,34 +253,6 @@ pub enum MessageError {
     /// A field that this kind of message needs is missing or of another type.
     #[error("malformed {0} message")]
     Malformed(&'static str),
-}
-
-/// Of any JSON value, the one that is wanted or nothing.
-fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
-    Ok(serde_json::from_value(Value::deserialize(from)?).ok())
-}
-
-/// The same of a text that is parsed.
-fn lenient_text<'de, D: Deserializer<'de>, T: FromStr>(from: D) -> Result<Option<T>, D::Error> {
-    Ok(Value::deserialize(from)?
-        .as_str()
-        .and_then(|text| text.parse().ok()))
-}
-
-fn lenient_versions<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    Ok(lenient(from)?.unwrap_or_default())
-}
-
-fn lenient_updates<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<AckUpdate>, D::Error> {
-    let Value::Array(updates) = Value::deserialize(from)? else {
-        return Ok(Vec::new());
-    };
-    let read = updates
-        .into_iter()
-        .filter_map(|update| serde_json::from_value::<AckUpdate>(update).ok());
-    Ok(read.filter(|update| update.version.is_some()).collect())
 }
 
 fn urgency_word<S: Serializer>(min: &Option<Urgency>, to: S) -> Result<S::Ok, S::Error> {
