@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::body::ContentError;
 use super::patient::{Patient, is_stuck};
 use super::refusal::{refuse, refuse_early};
+use super::unread::Unread;
 use super::watched::{Seen, Watched};
 use super::{Answer, HEADER_FIELDS, Site, TakesPushes, events, handshake, pushed, route};
 use crate::app::peer::Peer;
@@ -119,10 +120,10 @@ fn settings(limits: &Limits) -> Builder {
         // A client may cancel all its requests at once, and make as many more
         // before the first are looked at. The crate's own bound is 20.
         .max_pending_accept_reset_streams(2 * streams)
-        // Streams that are remembered, for a second, after they were refused
-        // before their body was there. The rest of a body that comes for one
-        // that is forgotten counts towards the end of the connection. The
-        // crate's own bound is 50.
+        // Streams that are remembered, for a second, after they were reset. The
+        // rest of a body that comes for one that is forgotten counts towards
+        // the end of the connection, so the rest of a refused one is read
+        // (`discard`). The crate's own bound is 50.
         .max_concurrent_reset_streams(4 * streams)
         .max_header_list_size(header_bytes);
     settings
@@ -198,7 +199,8 @@ impl Exchange {
         if self.seen.takes_pushes() {
             parts.extensions.insert(TakesPushes);
         }
-        let (app, mut content) = (&self.peer.app, Incoming(body));
+        let app = &self.peer.app;
+        let mut body = Unread::new(Incoming(body));
         // Held until all is sent.
         let _place;
         let answer = if parts.headers.len() > HEADER_FIELDS {
@@ -209,7 +211,7 @@ impl Exchange {
             ))
         } else if let Site::Admin(admin) = &self.site {
             let remote = self.peer.remote(&parts);
-            Arc::clone(admin).answer(&parts, &mut content, remote).await
+            Arc::clone(admin).answer(&parts, &mut body, remote).await
         } else {
             match self.peer.admit(&parts) {
                 Ok(_) if handshake::is_cut(&parts, &app.gate.admission) => {
@@ -217,7 +219,7 @@ impl Exchange {
                     Answer::Reply(refuse(app, &handshake::CUT))
                 }
                 Ok(client) => {
-                    let answer = route(app, client.address, &parts, &mut content).await;
+                    let answer = route(app, client.address, &parts, &mut body).await;
                     _place = client.place;
                     answer
                 }
@@ -233,8 +235,22 @@ impl Exchange {
             Answer::Stream(reply) => self.send(reply).await,
             Answer::Pushes(monitor) => self.push(monitor).await,
         };
-        if let Err(error) = sent {
-            tracing::debug!(reason = reason(&error), "HTTP/2 stream ended");
+        match sent {
+            Ok(()) => self.discard(body, &parts.headers).await,
+            Err(error) => tracing::debug!(reason = reason(&error), "HTTP/2 stream ended"),
+        }
+    }
+
+    /// Reads the rest of a body that was not wanted, and drops it. Dropping the
+    /// stream instead resets it, and what the client sends before it learns of
+    /// that counts towards the end of the connection. A body over
+    /// `limits.body_bytes` or `limits.body_timeout` is reset all the same, with
+    /// `NO_ERROR` (RFC 9113 §8.1).
+    async fn discard(&self, mut body: Unread<Incoming>, headers: &HeaderMap) {
+        let limits = &self.peer.app.service.config().limits;
+        tokio::select! {
+            _ = body.discard(headers, limits) => {}
+            () = self.peer.close.graceful.cancelled() => {}
         }
     }
 
@@ -388,5 +404,9 @@ impl Body for Incoming {
             Ok(Frame::data(data))
         });
         Poll::Ready(Some(frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
     }
 }

@@ -3,8 +3,9 @@
 //! (RFC 9112 §9.3, §9.6).
 //!
 //! Closing a socket while octets arrive makes TCP send a reset, which destroys
-//! an answer that the client has not yet read. So the rest is read and dropped,
-//! within bounds.
+//! an answer that the client has not yet read. Over HTTP/2, resetting a stream
+//! makes what still arrives for it an error of the connection. So the rest is
+//! read and dropped, within bounds.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,20 +14,19 @@ use bytes::Bytes;
 use http::header::{EXPECT, HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::body::ContentError;
+use super::body::{ContentError, announced};
 use crate::config::Limits;
 
 /// The size of the buffer that octets are dropped from.
 const BUFFER: usize = 8 << 10;
 
-/// The body of a request over HTTP/1.1, which counts what was read of it so that
-/// the rest can be dropped.
-pub(super) struct Unread {
-    body: Incoming,
+/// The body of a request, which counts what was read of it so that the rest can
+/// be dropped.
+pub(super) struct Unread<B> {
+    body: B,
     /// Bytes that were read.
     read: usize,
     /// When the first of them was asked for.
@@ -35,9 +35,12 @@ pub(super) struct Unread {
     is_whole: Option<bool>,
 }
 
-impl Unread {
+impl<B> Unread<B>
+where
+    B: Body<Data = Bytes, Error: Into<ContentError>> + Unpin,
+{
     /// A body that nothing was read of.
-    pub(super) fn new(body: Incoming) -> Self {
+    pub(super) fn new(body: B) -> Self {
         let is_whole = body.is_end_stream().then_some(true);
         Self {
             body,
@@ -47,9 +50,9 @@ impl Unread {
         }
     }
 
-    /// Reads the rest and drops it. Returns whether the connection can take
-    /// another request: the whole body is within `limits.body_bytes` and came
-    /// within `limits.body_timeout`.
+    /// Reads the rest and drops it. Returns whether the connection over HTTP/1.1
+    /// can take another request: the whole body is within `limits.body_bytes` and
+    /// came within `limits.body_timeout`.
     ///
     /// A client that expects 100 (Continue) and was not asked for its body may
     /// send it or not; where the next request begins is then in doubt
@@ -58,9 +61,8 @@ impl Unread {
         if let Some(is_whole) = self.is_whole {
             return is_whole;
         }
-        let most = limits.body_bytes as u64;
-        let announced = self.body.size_hint().lower();
-        if announced > most || (self.began.is_none() && expects_continue(headers)) {
+        let is_too_long = announced(headers).is_some_and(|it| it > limits.body_bytes as u64);
+        if is_too_long || (self.began.is_none() && expects_continue(headers)) {
             return false;
         }
         let until = *self.began.get_or_insert_with(Instant::now) + limits.body_timeout;
@@ -81,7 +83,10 @@ fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get_all(EXPECT).iter().any(is_continue)
 }
 
-impl Body for Unread {
+impl<B> Body for Unread<B>
+where
+    B: Body<Data = Bytes, Error: Into<ContentError>> + Unpin,
+{
     type Data = Bytes;
     type Error = ContentError;
 

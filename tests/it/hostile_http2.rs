@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use bugle::Config;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::frames::{http2, http2_begin, http2_head};
+use crate::support::frames::{http2, http2_begin, http2_head, next_http2};
 use crate::support::server::Server;
 use crate::support::siege::{Siege, connect, drain, pour};
 use crate::support::subject::needs_ours;
@@ -158,12 +158,7 @@ async fn answers_for_which_there_is_never_room_are_given_up() {
 /// Reads until so many streams have been reset.
 async fn resets_of(stream: &mut TcpStream, mut count: usize) {
     while count > 0 {
-        let mut header = [0; 9];
-        stream.read_exact(&mut header).await.unwrap();
-        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        stream.read_exact(&mut payload).await.unwrap();
-        count -= usize::from(header[3] == RST_STREAM);
+        count -= usize::from(next_http2(stream).await.kind == RST_STREAM);
     }
 }
 
@@ -212,22 +207,13 @@ async fn a_client_may_cancel_all_its_requests_at_once() {
 /// Reads until a frame of this kind and stream comes; there must be no GOAWAY.
 async fn frame_of(stream: &mut TcpStream, kind: u8, of: u32) {
     loop {
-        let (found, on, payload) = next_frame(stream).await;
-        assert_ne!(found, GOAWAY, "{}", String::from_utf8_lossy(&payload));
-        if (found, on) == (kind, of) {
+        let frame = next_http2(stream).await;
+        let text = String::from_utf8_lossy(&frame.payload);
+        assert_ne!(frame.kind, GOAWAY, "{text}");
+        if (frame.kind, frame.stream) == (kind, of) {
             return;
         }
     }
-}
-
-async fn next_frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
-    let mut header = [0; 9];
-    stream.read_exact(&mut header).await.unwrap();
-    let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
-    let on = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
-    let mut payload = vec![0; usize::try_from(length).unwrap()];
-    stream.read_exact(&mut payload).await.unwrap();
-    (header[3], on, payload)
 }
 
 #[tokio::test]
@@ -243,10 +229,13 @@ async fn an_idle_connection_ends_by_goaway_and_no_ping() {
     stream.write_all(&ask).await.unwrap();
     let goaway = async {
         loop {
-            let (kind, _, payload) = next_frame(&mut stream).await;
-            assert_ne!(kind, PING, "python-h2 takes it for an error after GOAWAY");
-            if kind == GOAWAY {
-                return payload;
+            let frame = next_http2(&mut stream).await;
+            assert_ne!(
+                frame.kind, PING,
+                "python-h2 takes it for an error after GOAWAY"
+            );
+            if frame.kind == GOAWAY {
+                return frame.payload;
             }
         }
     };

@@ -52,6 +52,7 @@ mod hostile_slow;
 mod hostile_websocket;
 mod interleavings;
 mod kept_connections;
+mod kept_http2;
 mod limits;
 mod malformed;
 mod message;

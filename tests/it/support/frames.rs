@@ -1,5 +1,8 @@
 //! Frames written by hand, for clients that keep to no manners.
 
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
 /// What an HTTP/2 client says first (RFC 9113 §3.4), with its SETTINGS.
 pub fn http2_begin(settings: &[(u16, u32)]) -> Vec<u8> {
     let mut payload = Vec::new();
@@ -20,6 +23,30 @@ pub fn http2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     octets.extend(stream.to_be_bytes());
     octets.extend(payload);
     octets
+}
+
+/// A frame of HTTP/2 that the service sent.
+pub struct Http2Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+/// Reads the next frame.
+pub async fn next_http2(from: &mut TcpStream) -> Http2Frame {
+    let mut header = [0; 9];
+    from.read_exact(&mut header).await.unwrap();
+    let number = |octets: [u8; 4]| u32::from_be_bytes(octets);
+    let length = number([0, header[0], header[1], header[2]]);
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    from.read_exact(&mut payload).await.unwrap();
+    Http2Frame {
+        kind: header[3],
+        flags: header[4],
+        stream: number([header[5], header[6], header[7], header[8]]),
+        payload,
+    }
 }
 
 /// The header block of a request (RFC 7541): the method's index in the static

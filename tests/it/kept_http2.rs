@@ -1,0 +1,247 @@
+//! A connection of HTTP/2 survives refusals, however late the bodies of the
+//! refused requests come (RFC 9113 §8.1): no stream is reset while its body may
+//! still come within the limits.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{SendRequest, handshake};
+use http::Request;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::app_server::{encrypted, key_pair};
+use crate::support::channels::subscribed;
+use crate::support::frames::{Http2Frame, http2, http2_begin, http2_head, next_http2};
+use crate::support::http::read;
+use crate::support::server::Server;
+use crate::support::siege::connect;
+use crate::support::subject::needs_ours;
+use crate::support::user_agent::{CHANNEL, CHANNEL_2, PATIENCE, UserAgent};
+
+// Frames and flags (RFC 9113 §6).
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// Methods by their place in the static table of HPACK.
+const GET: u8 = 2;
+const POST: u8 = 3;
+
+/// More than the errors of streams after which the h2 crate ends a connection
+/// (1,024), in rounds of less than may be open at a time (128).
+const ROUNDS: u32 = 15;
+const ROUND: u32 = 100;
+
+/// Pushes that are refused before their body is read, and the statuses.
+async fn refusals(server: &Server) -> Vec<(u16, Request<()>)> {
+    let mut user_agent = UserAgent::connect(server).await;
+    let key = key_pair(1).public_key().to_base64url();
+    let restricted = user_agent.register(CHANNEL, Some(&key)).await;
+    let gone = user_agent.register(CHANNEL_2, None).await;
+    user_agent.unregister(CHANNEL_2).await;
+    let never_issued = format!("{}/push/never-issued", server.origin());
+    [(401, restricted), (410, gone), (404, never_issued)]
+        .map(|(status, url)| (status, Request::post(url).header("ttl", "60")))
+        .map(|(status, push)| (status, push.body(()).unwrap()))
+        .into()
+}
+
+/// Sends a round of requests whose bodies are missing, and gives those streams
+/// once all are answered.
+async fn ask(
+    client: &SendRequest<Bytes>,
+    refusals: &[(u16, Request<()>)],
+) -> Vec<h2::SendStream<Bytes>> {
+    let mut asked = Vec::new();
+    for (status, push) in refusals.iter().cycle().take(ROUND as usize) {
+        let mut client = client.clone().ready().await.unwrap();
+        let (answer, body) = client.send_request(push.clone(), false).unwrap();
+        asked.push((*status, answer, body));
+    }
+    let mut bodies = Vec::new();
+    for (status, answer, body) in asked {
+        assert_eq!(read(answer.await.unwrap()).await.status, status);
+        bodies.push(body);
+    }
+    bodies
+}
+
+#[tokio::test]
+async fn refused_pushes_leave_their_connection_when_their_bodies_come_late() {
+    let server = Server::lenient().await;
+    let refusals = refusals(&server).await;
+    let (mut user_agent, good) = subscribed(&server).await;
+    let (client, connection) = handshake(connect(&server).await).await.unwrap();
+    tokio::spawn(connection);
+    // Together 90 times what may be sent before some of it is read.
+    let body = Bytes::from(vec![b'x'; 4096]);
+    for round in 0..ROUNDS {
+        let answered = timeout(PATIENCE, ask(&client, &refusals)).await;
+        for mut stream in answered.expect("all are answered") {
+            let sent = stream.send_data(body.clone(), true);
+            assert_eq!(sent.map_err(|error| error.to_string()), Ok(()), "{round}");
+        }
+    }
+    let push = Request::post(&good)
+        .header("ttl", "60")
+        .header("content-encoding", "aes128gcm");
+    let mut client = client.ready().await.unwrap();
+    let (answer, mut stream) = client.send_request(push.body(()).unwrap(), false).unwrap();
+    let body = encrypted("the connection lives");
+    stream.send_data(body.clone().into(), true).unwrap();
+    let answer = timeout(PATIENCE, answer).await.expect("it is answered");
+    assert_eq!(answer.unwrap().status(), 201);
+    assert_eq!(user_agent.notification().await.data(), body);
+}
+
+/// A connection whose frames are written by hand.
+struct Raw(TcpStream);
+
+impl Raw {
+    async fn open(server: &Server) -> Self {
+        let mut stream = connect(server).await;
+        stream.write_all(&http2_begin(&[])).await.unwrap();
+        // Room for all answers.
+        let room = http2(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes());
+        stream.write_all(&room).await.unwrap();
+        Self(stream)
+    }
+
+    async fn write(&mut self, octets: &[u8]) {
+        self.0.write_all(octets).await.unwrap();
+    }
+
+    /// Begins a push that is refused.
+    async fn push(&mut self, stream: u32, fields: &[(&str, &str)]) {
+        let head = http2_head(POST, "/push/never-issued", fields);
+        self.write(&http2(HEADERS, END_HEADERS, stream, &head))
+            .await;
+    }
+
+    /// Reads until a frame that `is_wanted`; there must be no GOAWAY.
+    async fn until(&mut self, is_wanted: impl Fn(&Http2Frame) -> bool) -> Http2Frame {
+        let found = async {
+            loop {
+                let frame = next_http2(&mut self.0).await;
+                let text = String::from_utf8_lossy(&frame.payload);
+                assert_ne!(frame.kind, GOAWAY, "{text}");
+                if is_wanted(&frame) {
+                    return frame;
+                }
+            }
+        };
+        timeout(PATIENCE, found).await.expect("such a frame comes")
+    }
+
+    /// Reads until so many answers are whole; no stream may be reset.
+    async fn answers(&mut self, count: u32) {
+        for _ in 0..count {
+            let end = |frame: &Http2Frame| {
+                let (stream, code) = (frame.stream, &frame.payload);
+                assert_ne!(frame.kind, RST_STREAM, "stream {stream}: {code:?}");
+                matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0
+            };
+            self.until(end).await;
+        }
+    }
+
+    /// Reads until this stream is reset, and gives the code.
+    async fn reset(&mut self, stream: u32) -> Vec<u8> {
+        let is_reset = |frame: &Http2Frame| (frame.kind, frame.stream) == (RST_STREAM, stream);
+        self.until(is_reset).await.payload
+    }
+
+    /// The connection still takes a request.
+    async fn still_serves(&mut self, stream: u32) {
+        let head = http2_head(GET, "/health", &[]);
+        let flags = END_HEADERS | END_STREAM;
+        self.write(&http2(HEADERS, flags, stream, &head)).await;
+        let is_answer = |frame: &Http2Frame| (frame.kind, frame.stream) == (HEADERS, stream);
+        // 200, by its place in the static table of HPACK.
+        assert_eq!(self.until(is_answer).await.payload[0], 0x88);
+    }
+}
+
+#[tokio::test]
+async fn no_stream_is_reset_whose_body_comes_after_its_refusal() {
+    let server = Server::start().await;
+    let mut raw = Raw::open(&server).await;
+    // All of them are less than may be sent before some is read.
+    let body = [b'x'; 30];
+    for round in 0..ROUNDS {
+        let streams = (0..ROUND).map(|nth| 2 * (round * ROUND + nth) + 1);
+        for stream in streams.clone() {
+            raw.push(stream, &[("ttl", "60")]).await;
+        }
+        raw.answers(ROUND).await;
+        for stream in streams {
+            raw.write(&http2(DATA, END_STREAM, stream, &body)).await;
+        }
+    }
+    let next = 2 * ROUNDS * ROUND + 1;
+    let head = http2_head(GET, "/health", &[]);
+    raw.write(&http2(HEADERS, END_HEADERS | END_STREAM, next, &head))
+        .await;
+    raw.answers(1).await;
+}
+
+#[tokio::test]
+async fn a_refused_body_that_is_too_long_or_not_wanted_is_reset_in_order() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.body_timeout = 8 * PATIENCE;
+    })
+    .await;
+    let mut raw = Raw::open(&server).await;
+    raw.push(1, &[("content-length", "5000")]).await;
+    assert_eq!(raw.reset(1).await, [0; 4], "NO_ERROR");
+    raw.push(3, &[("content-length", "50"), ("expect", "100-continue")])
+        .await;
+    assert_eq!(raw.reset(3).await, [0; 4]);
+    raw.push(5, &[]).await;
+    raw.answers(1).await;
+    for _ in 0..5 {
+        raw.write(&http2(DATA, 0, 5, &[b'x'; 1000])).await;
+    }
+    assert_eq!(raw.reset(5).await, [0; 4]);
+    raw.still_serves(7).await;
+}
+
+#[tokio::test]
+async fn a_refused_body_that_never_ends_is_given_up() {
+    needs_ours!("its settings");
+    let server = Server::start_with(|config| {
+        config.limits.body_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let mut raw = Raw::open(&server).await;
+    raw.push(1, &[]).await;
+    raw.answers(1).await;
+    raw.write(&http2(DATA, 0, 1, b"part")).await;
+    assert_eq!(raw.reset(1).await, [0; 4], "NO_ERROR");
+    raw.still_serves(3).await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_no_body_that_is_not_wanted() {
+    needs_ours!("its settings");
+    let mut server = Server::start_with(|config| {
+        config.limits.body_timeout = 8 * PATIENCE;
+        config.server.drain = 8 * PATIENCE;
+    })
+    .await;
+    let (client, connection) = handshake(connect(&server).await).await.unwrap();
+    tokio::spawn(connection);
+    let push = Request::post(format!("{}/push/never-issued", server.origin()));
+    let mut client = client.ready().await.unwrap();
+    let (answer, _body) = client.send_request(push.body(()).unwrap(), false).unwrap();
+    assert_eq!(read(answer.await.unwrap()).await.status, 404);
+    let stopped = timeout(PATIENCE, server.stop()).await;
+    assert!(stopped.is_ok(), "the stream ends with its answer");
+}
