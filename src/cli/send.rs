@@ -3,7 +3,7 @@
 mod answer;
 mod receipt;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bugle_client::{
     ApplicationServer, Dialer, HttpConnection, Push, PushSubscription, ReceiptRequest,
@@ -12,6 +12,7 @@ use bugle_protocol::{Topic, Ttl, Urgency};
 
 use self::answer::Answer;
 use self::receipt::Awaited;
+use super::url_arg::UrlArg;
 use super::{Failure, files, print, vapid};
 use crate::time::Clock;
 
@@ -39,9 +40,10 @@ pub(super) struct Args {
     /// Wait for the receipt: whether the user agent took the message [default: as long as the TTL]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
     receipt: Option<Option<u64>>,
-    /// Have the receipt at this receipt subscription, known from an earlier push
+    /// Have the receipt at this receipt subscription, known from an earlier push; @FILE reads it from
+    /// a file, - from standard input, which keeps it from `ps`: whoever knows it can take the receipts
     #[arg(long, value_name = "URL", requires = "receipt")]
-    receipt_subscription: Option<String>,
+    receipt_subscription: Option<UrlArg>,
     /// VAPID key file; made when it is not there
     #[arg(long, value_name = "FILE", default_value = vapid::DEFAULT_FILE)]
     vapid: PathBuf,
@@ -56,8 +58,30 @@ pub(super) struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Where the receipt is wanted, if one is.
+    ///
+    /// # Errors
+    /// When the receipt subscription cannot be read.
+    fn receipt_request(&self) -> Result<Option<ReceiptRequest>, Failure> {
+        if self.receipt.is_none() {
+            return Ok(None);
+        }
+        let Some(url) = &self.receipt_subscription else {
+            return Ok(Some(ReceiptRequest::New));
+        };
+        if url.is_standard_input() && self.subscription == Path::new("-") {
+            let problem = "standard input holds either the PushSubscription or the receipt \
+                           subscription: give one of them as a file";
+            return Err(problem.into());
+        }
+        Ok(Some(ReceiptRequest::At(url.read()?.into())))
+    }
+}
+
 /// Sends one push and says what came of it.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let receipt = args.receipt_request()?;
     let text = files::read(&args.subscription)?;
     let subscription: PushSubscription = serde_json::from_str(&text).map_err(|error| {
         let file = files::name(&args.subscription);
@@ -72,10 +96,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         ttl: args.ttl,
         urgency: args.urgency,
         topic: args.topic,
-        receipt: args.receipt.map(|_| match args.receipt_subscription {
-            None => ReceiptRequest::New,
-            Some(url) => ReceiptRequest::At(url),
-        }),
+        receipt,
     };
     let request = server.request(&subscription, &push, Clock::system().now())?;
     let dialer = Dialer::new(args.ca.as_deref())?;

@@ -2,7 +2,7 @@
 //! secret path. Every user of a machine can read the arguments of its processes
 //! (`ps`), so it may be read from a file or from standard input instead.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use url::Url;
@@ -31,6 +31,11 @@ impl FromStr for UrlArg {
 }
 
 impl UrlArg {
+    /// Whether it is to be read from standard input.
+    pub(super) fn is_standard_input(&self) -> bool {
+        matches!(self, Self::File(path) if path == Path::new("-"))
+    }
+
     /// The URL. Warns where one with a secret stands on the command line.
     ///
     /// # Errors

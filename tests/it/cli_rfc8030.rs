@@ -183,8 +183,10 @@ async fn send_waits_for_the_receipt() {
     );
     assert_eq!(listener.push().await["text"], "eins");
 
+    // From a file, since every user of a machine can read arguments.
+    std::fs::write(folder.join("receipts"), format!("{receipts}\n")).unwrap();
     let again = ["send", "s.json", "zwei", "--json", "--receipt=20"];
-    let again = [&again[..], &["--receipt-subscription", receipts]].concat();
+    let again = [&again[..], &["--receipt-subscription", "@receipts"]].concat();
     let sent = run(folder, &again).await;
     let said = text(&sent.stdout);
     let mut said = said
@@ -198,6 +200,23 @@ async fn send_waits_for_the_receipt() {
     );
     assert_eq!(receipt["message"], answer["location"]);
     listener.done().await;
+}
+
+#[tokio::test]
+async fn send_warns_of_a_receipt_subscription_that_ps_shows() {
+    needs_ours!("the program");
+    let folder = tempfile::tempdir().unwrap();
+    let send = ["send", "none.json", "--receipt", "--receipt-subscription"];
+    let with = |url| [&send[..], &[url]].concat();
+    let url = "http://127.0.0.1:1/receipt-subscription/secret";
+    let shown = run(folder.path(), &with(url)).await;
+    let said = text(&shown.stderr);
+    assert!(said.contains("can see (ps): give it as @FILE"), "{said}");
+    let twice = ["send", "-", "--receipt", "--receipt-subscription", "-"];
+    let twice = run(folder.path(), &twice).await;
+    let said = text(&twice.stderr);
+    assert_eq!(twice.status.code(), Some(1), "{said}");
+    assert!(said.contains("give one of them as a file"), "{said}");
 }
 
 #[tokio::test]
