@@ -39,7 +39,8 @@ pub fn set<B>(reply: &mut Response<B>, name: HeaderName, value: impl ToString) {
 
 /// Lets pages of any origin call a resource and read its replies (WS-AS-1).
 pub(super) fn share<B>(reply: &mut Response<B>, methods: &'static str) {
-    const READABLE: &str = "Location, Link, TTL, Retry-After, WWW-Authenticate";
+    const READABLE: &str = "Location, Link, TTL, Preference-Applied, Retry-After, \
+                            WWW-Authenticate, Accept-Encoding";
     // Named one by one: `*` does not cover Authorization.
     const TAKEN: &str = "Content-Type, TTL, Urgency, Topic, Authorization, Content-Encoding, \
                          Encryption, Crypto-Key, Prefer, Link, traceparent, tracestate";

@@ -1,6 +1,7 @@
 //! Pages that push by `fetch` (WS-AS-1).
 
 use crate::support::app_server::{Push, ask};
+use crate::support::http::Reply;
 use crate::support::http::Version::{Http1, Http2};
 use crate::support::kept::Kept;
 use crate::support::server::Server;
@@ -42,12 +43,31 @@ async fn ws_as_1_pages_may_push_and_read_the_reply() {
     let push = Push::to(&server, &endpoint);
     for reply in [push.send().await, push.without("ttl").send().await] {
         assert_eq!(reply.header("access-control-allow-origin"), "*");
-        assert!(
-            reply
-                .header("access-control-expose-headers")
-                .contains("Location")
-        );
+        assert!(exposes(&reply, "Location"));
     }
+}
+
+/// Whether a page of another origin can read this header field of the reply.
+fn exposes(reply: &Reply, name: &str) -> bool {
+    let exposed = reply.header("access-control-expose-headers");
+    exposed.split(", ").any(|exposed| exposed == name)
+}
+
+#[tokio::test]
+async fn ws_as_1_pages_read_that_a_receipt_comes_and_which_coding_is_taken() {
+    let server = Server::start().await;
+    let made = Subscription::new(&server).await;
+    let push = Push::to(&server, &made.push);
+    let accepted = push.clone().header("prefer", "respond-async").send().await;
+    assert_eq!(accepted.header("preference-applied"), "respond-async");
+    assert!(exposes(&accepted, "Preference-Applied"));
+    assert!(exposes(&accepted, "Link"));
+    // RFC 9110 §12.5.3: a 415 says which coding would be taken.
+    let push = push.text("x").header("content-encoding", "gzip");
+    let refused = push.send().await;
+    assert_eq!(refused.status, 415);
+    assert_eq!(refused.header("accept-encoding"), "aes128gcm");
+    assert!(exposes(&refused, "Accept-Encoding"));
 }
 
 #[tokio::test]
@@ -76,8 +96,7 @@ async fn ws_as_1_pages_may_read_what_is_refused_before_the_route() {
         }
         assert_eq!(refused.status, 429, "{version:?}");
         assert_eq!(refused.header("access-control-allow-origin"), "*");
-        let exposed = refused.header("access-control-expose-headers");
-        assert!(exposed.contains("Retry-After"), "{exposed}");
+        assert!(exposes(&refused, "Retry-After"));
     }
 }
 
