@@ -3,28 +3,36 @@
 //!
 //! The same pushes are played without a siege and then during each one. The
 //! strangers come from an address of their own and from threads of their own;
-//! what they do is in `strangers`.
+//! what they do is in `strangers`, and in `hoard` where they take what is stored.
 
 mod frames;
+mod hoard;
+mod honest;
 mod strangers;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::{fs, io, thread};
 
+use bugle_client::Dialer;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, sleep};
+use url::Url;
 
 use crate::harness::{self, Failure};
 use crate::latency::Latency;
 use crate::outcome::Outcome;
 use crate::scenario::{Push, Scenario};
 
-pub use self::strangers::Kind;
 use self::strangers::Strangers;
+
+pub use self::honest::Told;
+pub use self::strangers::Kind;
+pub use self::tally::Tally;
 
 /// Where the strangers come from, unless the command line says otherwise: honest
 /// clients come from 127.1.x.y.
@@ -33,8 +41,17 @@ const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 66, 0, 1));
 /// How long a siege lasts before the honest pushes begin.
 const LEAD: Duration = Duration::from_secs(3);
 
+/// Bounds of what is stored are too large for a siege of a minute.
+const SMALL_BOUNDS: &str = "\
+The kinds stored, receipts and subscriptions fill bounds of what is stored, so the service has to be
+started with bounds that a minute can fill, and with an empty data folder:
+  BUGLE_LIMITS__STORED_BYTES=64MiB BUGLE_LIMITS__SUBSCRIPTIONS=20000 \\
+  BUGLE_LIMITS__RECEIPT_SUBSCRIPTIONS=10000 BUGLE_LIMITS__LIVE_RECEIPTS=2000 bugle
+The result says what the strangers sent, and which bound refused it.";
+
 /// `bugle-load siege`
 #[derive(Clone, Debug, Args, Serialize)]
+#[command(after_help = SMALL_BOUNDS)]
 pub struct Siege {
     /// The honest application servers and user agents.
     #[command(flatten)]
@@ -55,6 +72,11 @@ pub struct SiegeOutcome {
     pub peace: Outcome,
     /// By the siege's name.
     pub sieges: BTreeMap<String, Outcome>,
+    /// What the strangers of the sieges of what is stored sent, by the siege's
+    /// name.
+    pub strangers: BTreeMap<String, Tally>,
+    /// What an honest application server was told during the siege of receipts.
+    pub receipts: Option<Told>,
 }
 
 /// Plays the sieges on runtimes of their own, and writes the result where
@@ -72,15 +94,26 @@ pub fn play(siege: &Siege) -> Result<SiegeOutcome, Failure> {
     let mut outcome = SiegeOutcome {
         peace: harness::play(&scenario)?,
         sieges: BTreeMap::new(),
+        strangers: BTreeMap::new(),
+        receipts: None,
     };
     let kinds = match siege.kinds.is_empty() {
         true => Kind::value_variants(),
         false => &siege.kinds,
     };
     for kind in kinds {
-        let strangers = Strangers::new(*kind, &siege.push.common, siege.stranger)?;
-        let played = during(strangers, || harness::play(&scenario))?;
+        let common = &siege.push.common;
+        let strangers = Strangers::new(*kind, common, siege.stranger)?;
+        let tally = strangers.tally();
+        let asks = (*kind == Kind::Receipts)
+            .then(|| common.dialer())
+            .transpose()?;
+        let asks = asks.map(|dialer| (dialer, common.url.clone()));
+        let (told, played) = during(strangers, asks, || harness::play(&scenario))?;
         outcome.sieges.insert(kind.to_string(), played);
+        let tally = tally.map(|tally| (kind.to_string(), tally.read()));
+        outcome.strangers.extend(tally);
+        outcome.receipts = told.or(outcome.receipts);
     }
     if let Some(path) = &siege.push.common.out {
         let json = serde_json::to_string_pretty(&outcome).map_err(io::Error::other);
@@ -90,11 +123,13 @@ pub fn play(siege: &Siege) -> Result<SiegeOutcome, Failure> {
     Ok(outcome)
 }
 
-/// Plays a run while strangers besiege the service.
+/// Plays a run while strangers besiege the service. Meanwhile an honest
+/// application server asks for receipts, if it can be reached by `asks`.
 fn during(
     strangers: Strangers,
+    asks: Option<(Dialer, Url)>,
     play: impl FnOnce() -> Result<Outcome, Failure>,
-) -> Result<Outcome, Failure> {
+) -> Result<(Option<Told>, Outcome), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -105,6 +140,7 @@ fn during(
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let siege = thread::spawn(move || {
+        let mut told = asks.as_ref().map(|_| Told::default());
         runtime.block_on(async {
             let besiege = async {
                 strangers.prepare().await;
@@ -112,6 +148,9 @@ fn during(
                     sleep(LEAD).await;
                     // Whoever waited may have gone.
                     let _ = ready.send(());
+                    if let (Some((dialer, url)), Some(told)) = (&asks, &mut told) {
+                        honest::ask(dialer, url, told).await;
+                    }
                 });
             };
             tokio::select! {
@@ -119,22 +158,30 @@ fn during(
                 _ = stopped => {}
             }
         });
+        told
     });
     // An error says that the siege has ended: the run shows how it goes then.
     let _ = is_ready.recv();
     let outcome = play();
     drop(stop);
     // What it panicked of is on standard error.
-    let _ = siege.join();
-    outcome
+    let told = siege.join().ok().flatten();
+    Ok((told, outcome?))
 }
 
 impl SiegeOutcome {
-    /// Whether every honest client was served during each siege.
+    /// Whether every honest client was served during each siege, and told the
+    /// truth.
     pub fn passed(&self) -> bool {
-        let all = self.sieges.values().chain([&self.peace]);
-        all.into_iter().all(|outcome| outcome.passed)
+        let is_true = |told: &Told| told.wrong.is_none() && told.delivered > 0;
+        let mut all = self.sieges.values().chain([&self.peace]);
+        all.all(served) && self.receipts.as_ref().is_none_or(is_true)
     }
+}
+
+/// Whether a run passed and none of its pushes was refused.
+fn served(outcome: &Outcome) -> bool {
+    outcome.passed && refused(outcome) == 0
 }
 
 /// Answers to honest pushes other than acceptance, and pushes without any.
@@ -152,7 +199,7 @@ impl fmt::Display for SiegeOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<12} {:>8} {:>8} {:>8}  accept p50, p99  delivery p50, p99 (ms)",
+            "{:<13} {:>8} {:>8} {:>8}  accept p50, p99  delivery p50, p99 (ms)",
             "siege", "honest", "refused", "verdict"
         )?;
         let named = self.sieges.iter().map(|(name, it)| (name.as_str(), it));
@@ -160,10 +207,10 @@ impl fmt::Display for SiegeOutcome {
             let none = Latency::default();
             let of = |name: &str| outcome.latency.get(name).unwrap_or(&none);
             let (accept, delivery) = (of("acceptance"), of("delivery"));
-            let verdict = if outcome.passed { "passed" } else { "FAILED" };
+            let verdict = if served(outcome) { "passed" } else { "FAILED" };
             write!(
                 f,
-                "\n{name:<12} {:>8} {:>8} {verdict:>8}  {:>7} {:>7}  {:>7} {:>7}",
+                "\n{name:<13} {:>8} {:>8} {verdict:>8}  {:>7} {:>7}  {:>7} {:>7}",
                 outcome.messages.sent,
                 refused(outcome),
                 ms(accept.p50),
@@ -172,7 +219,13 @@ impl fmt::Display for SiegeOutcome {
                 ms(delivery.p99),
             )?;
             for fault in &outcome.faults {
-                write!(f, "\n             {fault}")?;
+                write!(f, "\n              {fault}")?;
+            }
+            if let Some(tally) = self.strangers.get(name) {
+                write!(f, "\n              {tally}")?;
+            }
+            if let Some(told) = self.receipts.as_ref().filter(|_| name == "receipts") {
+                write!(f, "\n              {told}")?;
             }
         }
         Ok(())

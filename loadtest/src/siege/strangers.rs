@@ -22,6 +22,8 @@ use tokio::time::sleep;
 use url::{Position, Url};
 
 use super::frames::{self, Head};
+use super::hoard::Hoard;
+use super::tally::Shared;
 use crate::cli::Common;
 
 /// Requests of one HTTP/2 connection, and of all.
@@ -38,7 +40,7 @@ const HOLDERS: usize = 72;
 const OPENED: usize = 9000;
 
 /// How long a stranger waits that is not let in.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a siege takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -55,6 +57,21 @@ pub enum Kind {
     Signatures,
     /// 16 WebSockets that never pause
     Websockets,
+    /// Messages of 4 KiB for 30 days, to 256 subscriptions and signed by 64 keys, as fast as 16
+    /// connections send them: limits.stored_bytes
+    Stored,
+    /// As fast, pushes with TTL 0 that ask for receipts and are never acknowledged, every other for
+    /// a receipt subscription of its own: limits.receipt_subscriptions, limits.live_receipts
+    Receipts,
+    /// As fast, subscriptions: limits.subscriptions
+    Subscriptions,
+}
+
+impl Kind {
+    /// Whether it takes what is stored, and keeps to the protocol.
+    fn hoards(self) -> bool {
+        matches!(self, Self::Stored | Self::Receipts | Self::Subscriptions)
+    }
 }
 
 impl fmt::Display for Kind {
@@ -72,6 +89,9 @@ pub(super) struct Strangers {
     http: Url,
     /// What is asked for, prepared ahead: signing takes time.
     heads: OnceLock<Arc<Vec<Head>>>,
+    /// What those have that take what is stored.
+    hoard: OnceLock<Arc<Hoard>>,
+    tally: Shared,
 }
 
 impl Strangers {
@@ -94,7 +114,15 @@ impl Strangers {
             websocket: common.url.clone(),
             http,
             heads: OnceLock::new(),
+            hoard: OnceLock::new(),
+            tally: Shared::default(),
         })
+    }
+
+    /// What they sent so far, of those kinds that count it. It is shared with
+    /// what goes on.
+    pub(super) fn tally(&self) -> Option<Shared> {
+        self.kind.hoards().then(|| self.tally.clone())
     }
 
     /// Makes what has to be there before the siege.
@@ -104,10 +132,16 @@ impl Strangers {
             Kind::Pushes => self.pushes(CONNECTIONS * STREAMS as usize, false).await,
             Kind::Signatures => self.pushes(1, true).await,
             Kind::Gets => self.gets().await,
-            Kind::Connections | Kind::Websockets => Vec::new(),
+            _ => Vec::new(),
         };
-        // It is prepared once.
+        // Both are prepared once.
         let _ = self.heads.set(Arc::new(heads));
+        let urls = [self.websocket.clone(), self.http.clone()];
+        if self.kind.hoards() {
+            let (dialer, tally) = (self.dialer.clone(), self.tally.clone());
+            let hoard = Hoard::prepared(self.kind, dialer, urls, tally).await;
+            let _ = self.hoard.set(Arc::new(hoard));
+        }
     }
 
     /// Goes on until it is dropped.
@@ -118,17 +152,19 @@ impl Strangers {
             Kind::Subscribes | Kind::Pushes => CONNECTIONS,
             Kind::Gets => HOLDERS,
             Kind::Connections => OPENED,
-            Kind::Signatures | Kind::Websockets => 16,
+            _ => 16,
         };
         for nth in 0..count {
             let (kind, dialer, heads) = (self.kind, self.dialer.clone(), Arc::clone(&heads));
             let (http, websocket) = (self.http.clone(), self.websocket.clone());
+            let hoard = self.hoard.get().cloned();
             strangers.spawn(async move {
                 loop {
                     // However it ended: there is another.
-                    let _ = match kind {
-                        Kind::Websockets => flood(&dialer, &websocket).await,
-                        Kind::Connections => hold(&dialer, &http).await,
+                    let _ = match (kind, &hoard) {
+                        (_, Some(hoard)) => Arc::clone(hoard).ask().await,
+                        (Kind::Websockets, _) => flood(&dialer, &websocket).await,
+                        (Kind::Connections, _) => hold(&dialer, &http).await,
                         _ => ask(&dialer, &http, kind, &heads, nth).await,
                     };
                     sleep(PAUSE).await;

@@ -78,6 +78,47 @@ async fn a_siege_refuses_no_honest_client_and_says_what_it_took_them() {
 }
 
 #[tokio::test]
+async fn a_siege_of_what_is_stored_refuses_the_stranger_alone_and_says_so() {
+    let service = Service::start_with(|config| {
+        config.limits.stored_bytes = 4 << 20;
+        config.limits.receipt_subscriptions = 100;
+        config.limits.live_receipts = 100;
+        // More than twice those that the stranger needs to store messages.
+        config.limits.subscriptions = 1000;
+    })
+    .await;
+    let file = service.folder.path().join("sieges.json");
+    let out = file.to_str().unwrap();
+    let siege = "siege --kind stored --kind receipts --kind subscriptions --duration 2s -n 5";
+    let honest = "--rate 20 --senders 4 --prepared --retries 0 --quiet --out";
+    let arguments = format!("{siege} {honest} {out} {}", service.url);
+    let output = program(&arguments.split(' ').collect::<Vec<_>>()).await;
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    for line in ["none ", "stored ", "receipts ", "subscriptions "] {
+        let line = printed.lines().find(|printed| printed.starts_with(line));
+        let words: Vec<_> = line.unwrap().split_whitespace().collect();
+        assert_eq!(words[1..4], ["40", "0", "passed"], "{printed}");
+    }
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for (siege, bound) in [
+        ("stored", "limits.stored_bytes"),
+        ("receipts", "limits.receipt_subscriptions"),
+        ("subscriptions", "limits.subscriptions"),
+    ] {
+        let strangers = &written["strangers"][siege];
+        let refused = &strangers["refused"][&format!("429 {bound} (address)")];
+        assert!(refused.as_u64() > Some(0), "{printed}");
+        assert!(strangers["accepted"].as_u64() > Some(0), "{printed}");
+    }
+    assert!(
+        written["receipts"]["delivered"].as_u64() > Some(0),
+        "{printed}"
+    );
+}
+
+#[tokio::test]
 async fn what_cannot_be_run_ends_with_2() {
     for arguments in [
         &["connect", "ws://127.0.0.1:1/", "--ca", "/nowhere"][..],

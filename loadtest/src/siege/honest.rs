@@ -1,0 +1,109 @@
+//! An honest application server beside a siege of receipts: what it is told of
+//! its messages has to be true.
+
+use std::fmt;
+use std::time::Duration;
+
+use bugle::Clock;
+use bugle_client::{
+    ApplicationServer, ClientError, Dialer, HttpConnection, PATIENCE, Push, PushSubscription,
+    ReceiptRequest, Receipts, UserAgent, new_channel_id, new_key_pair, new_user_agent_keys,
+};
+use bugle_protocol::{Ttl, link};
+use serde::Serialize;
+use tokio::time::{sleep, timeout};
+use url::Url;
+
+/// How long the application server rests between two messages.
+const REST: Duration = Duration::from_millis(100);
+
+/// What an honest application server was told of messages with TTL 0 that were
+/// acknowledged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// Messages whose receipt was asked for.
+    pub asked: u64,
+    /// Those that are said to be delivered.
+    pub delivered: u64,
+    /// What went otherwise, in words; nothing was asked for after it.
+    pub wrong: Option<String>,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "honest receipts: {} asked for, {} say delivered",
+            self.asked, self.delivered
+        )?;
+        match &self.wrong {
+            Some(wrong) => write!(f, "; FAILED: {wrong}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Goes on until it is dropped, or until something is wrong.
+pub(super) async fn ask(dialer: &Dialer, url: &Url, told: &mut Told) {
+    if let Err(error) = pushes(dialer, url, told).await {
+        told.wrong = Some(error.to_string());
+    }
+}
+
+async fn pushes(dialer: &Dialer, url: &Url, told: &mut Told) -> Result<(), ClientError> {
+    let mut user_agent = UserAgent::connect(dialer, url).await?;
+    user_agent.hello(None).await?;
+    let subscription = PushSubscription {
+        endpoint: user_agent.register(new_channel_id(), None).await?,
+        keys: new_user_agent_keys().subscription_keys(),
+    };
+    let server = ApplicationServer {
+        vapid: Some(new_key_pair()),
+        subject: None,
+    };
+    let mut connection = HttpConnection::open(dialer, &subscription.endpoint).await?;
+    let mut wish = ReceiptRequest::New;
+    let mut receipts = None;
+    loop {
+        let push = Push {
+            text: None,
+            ttl: Ttl::ZERO,
+            urgency: None,
+            topic: None,
+            receipt: Some(wish.clone()),
+        };
+        told.asked += 1;
+        let request = server.request(&subscription, &push, Clock::system().now())?;
+        let answer = connection.send(request).await?;
+        let status = answer.status().as_u16();
+        let refused = ClientError::Refused {
+            what: "promise a receipt",
+            status,
+        };
+        let found = link::find(answer.headers(), link::RECEIPT).ok().flatten();
+        let at = found.filter(|_| status == 202).ok_or(refused)?;
+        let receipts = match &mut receipts {
+            Some(receipts) => receipts,
+            None => receipts.insert(Receipts::open(dialer, &at).await?),
+        };
+        wish = ReceiptRequest::At(at);
+        let notification = within("a notification", user_agent.receive()).await?;
+        user_agent.acknowledge(&notification, 100).await?;
+        let receipt = within("a receipt", receipts.receive()).await?;
+        if !receipt.is_delivered() {
+            let status = receipt.status;
+            let problem = format!("a message was acknowledged, and its receipt says {status}");
+            return Err(ClientError::Protocol(problem));
+        }
+        told.delivered += 1;
+        sleep(REST).await;
+    }
+}
+
+async fn within<T>(
+    what: &'static str,
+    answer: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    let answer = timeout(PATIENCE, answer).await;
+    answer.unwrap_or(Err(ClientError::Silence(what)))
+}
