@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod limits;
 mod memory;
+mod message;
 mod receipt;
 mod sled;
 mod usage;
@@ -30,22 +31,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bugle_protocol::{
-    ChannelId, Content, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, SubscriptionId,
-    Topic, Uaid, UnixTime, Urgency,
+    ChannelId, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid,
+    UnixTime,
 };
 
 pub use self::days::{Sweep, Unused};
 pub use self::error::StoreError;
 pub use self::event::{Event, Listener, OnAccepted, Readers};
 pub use self::full::{Full, Whose};
-#[allow(unused_imports, reason = "part of what Store::largest gives")]
-pub use self::holders::Holder;
-pub use self::holders::Origin;
-pub use self::largest::Largest;
-#[allow(unused_imports, reason = "part of what Store::largest gives")]
-pub use self::largest::{Held, HeldReceipts};
+pub use self::holders::{Holder, Origin};
+pub use self::largest::{Held, HeldReceipts, Largest};
 pub use self::limits::StoreLimits;
 use self::memory::MemoryStore;
+pub use self::message::{Batch, Filter, NewMessage};
 pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal};
 use self::sled::SledStore;
 pub use self::sled::{Found, InsertError, Offline, OpenError, fuzz_record, guarded, replace};
@@ -72,92 +70,6 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// The application server key it is restricted to (RFC 8292 §4).
     pub vapid_key: Option<PublicKey>,
-}
-
-/// A message on its way into the store: all of a [`PushMessage`] but the id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewMessage {
-    /// The channel it is for.
-    pub channel: ChannelId,
-    /// The life of the subscription it was sent to.
-    pub subscription: SubscriptionId,
-    /// When the POST was accepted.
-    pub accepted_at: UnixTime,
-    /// From this time on it is not delivered. Equal to `accepted_at` for TTL 0.
-    pub expires_at: UnixTime,
-    /// Filters delivery, never order.
-    pub urgency: Urgency,
-    /// Which message this one replaces.
-    pub topic: Option<Topic>,
-    /// The body, if there is one.
-    pub content: Option<Content>,
-    /// Who is told what became of it (RFC 8030 §5.1).
-    pub receipt: Option<ReceiptSubscriptionId>,
-    /// Whose shares of the bounds it counts against; kept in memory alone.
-    pub origin: Origin,
-}
-
-impl NewMessage {
-    /// Whether it has a time to live; without one it is never stored
-    /// (RFC 8030 §5.2).
-    pub fn is_stored(&self) -> bool {
-        self.expires_at > self.accepted_at
-    }
-
-    /// Octets, as [`PushMessage::size`] counts them.
-    pub fn size(&self) -> usize {
-        PushMessage::size_with(self.content.as_ref())
-    }
-
-    /// The message under the id that the store gave it.
-    pub fn with_id(self, id: MessageId) -> PushMessage {
-        PushMessage {
-            id,
-            channel: self.channel,
-            subscription: self.subscription,
-            accepted_at: self.accepted_at,
-            expires_at: self.expires_at,
-            urgency: self.urgency,
-            topic: self.topic,
-            content: self.content,
-            receipt: self.receipt,
-        }
-    }
-}
-
-/// How much one read of a log may return; at least one message always may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batch {
-    /// Number of messages.
-    pub messages: usize,
-    /// Octets, as [`PushMessage::size`] counts them.
-    pub bytes: usize,
-}
-
-/// Which messages of a log its reader takes now. What it holds back stays in
-/// the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// Only messages of at least this urgency (RFC 8030 §5.3).
-    pub min_urgency: Urgency,
-    /// Only messages of this channel, if one is named (RFC 8030 §6).
-    pub channel: Option<ChannelId>,
-}
-
-impl Filter {
-    /// The whole log (RFC 8030 §6.1).
-    pub const NONE: Self = Self {
-        min_urgency: Urgency::VeryLow,
-        channel: None,
-    };
-
-    /// Whether a message that no log holds is taken.
-    pub fn lets_pass(&self, message: &PushMessage) -> bool {
-        message.urgency >= self.min_urgency
-            && self
-                .channel
-                .is_none_or(|channel| channel == message.channel)
-    }
 }
 
 /// A storage engine. All it promises is here; `conformance.rs` tests it.
