@@ -3,13 +3,13 @@
 
 use bugle_protocol::link;
 use bugle_protocol::prefer::Prefer;
-use bugle_protocol::{MessageId, ReceiptSubscriptionId, ReceiptSubscriptionUrl, Ttl, Uaid};
+use bugle_protocol::{MessageId, ReceiptSubscriptionId, ReceiptSubscriptionUrl, Uaid};
 use http::HeaderMap;
 
 use super::PushService;
 use crate::error::Error;
 use crate::random::random;
-use crate::store::{Origin, Receipt, ReceiptId, ReceiptStatus};
+use crate::store::{Grant, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget};
 
 /// What a request says about receipts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,35 +48,20 @@ impl PushService {
         })
     }
 
-    /// The receipt subscription that is wished for; it lasts until a message
-    /// with this TTL has left its receipt there, and that has been waiting for
-    /// its whole lifetime.
-    pub(super) async fn grant(
-        &self,
-        wish: Wish,
-        ttl: Ttl,
-        origin: Origin,
-    ) -> Result<Option<ReceiptSubscriptionId>, Error> {
-        let now = self.now();
-        let lifetime = self.config.push.receipt_lifetime;
-        let id = match wish {
-            Wish::None => return Ok(None),
-            Wish::New => ReceiptSubscriptionId::from_bytes(random()),
-            Wish::In(id) => {
-                let until = now + ttl + lifetime;
-                let lasts = self.store.knows_receipt_subscription(id, until).await;
-                if self.stored(lasts)? {
-                    return Ok(Some(id));
-                }
-                id
-            }
-        };
+    /// The receipt subscription that is wished for. It lasts until the message
+    /// has left its receipt there and that has expired.
+    pub(super) fn receipt_target(&self, wish: Wish) -> Option<ReceiptTarget> {
         // Longer than this message needs, so that not every push writes it.
-        let ends_at = now + self.config.push.max_ttl + lifetime;
-        let store = &self.store;
-        let put = store.put_receipt_subscription(id, ends_at, origin, now);
-        self.stored(put.await)?;
-        Ok(Some(id))
+        let ends_at = self.now() + self.config.push.max_ttl + self.config.push.receipt_lifetime;
+        let (id, grant) = match wish {
+            Wish::None => return None,
+            Wish::New => {
+                let id = ReceiptSubscriptionId::from_bytes(random());
+                (id, Grant::Make(ends_at))
+            }
+            Wish::In(id) => (id, Grant::Prolong(ends_at)),
+        };
+        Some(ReceiptTarget { id, grant })
     }
 
     /// The receipt subscription that a token names.

@@ -121,7 +121,7 @@ impl PushService {
         let now = self.now();
         let most = Ttl::from_secs(self.config.push.max_ttl.as_secs());
         let ttl = headers.ttl.min(most);
-        let receipt = self.grant(wish, ttl, origin).await?;
+        let receipt = self.receipt_target(wish);
         let message = NewMessage {
             channel: subscription.channel,
             subscription: subscription.id,
@@ -155,7 +155,7 @@ impl PushService {
         Ok(Accepted {
             location: self.message_url(uaid, id),
             ttl,
-            receipts: receipt.map(|id| self.receipts_url(id)),
+            receipts: receipt.map(|target| self.receipts_url(target.id)),
         })
     }
 

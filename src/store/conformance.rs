@@ -8,6 +8,7 @@
 mod broadcasts;
 mod events;
 mod filter;
+mod grants;
 mod largest;
 mod limits;
 mod messages;
@@ -31,8 +32,8 @@ use bugle_protocol::{
 use super::memory::MemoryStore;
 use super::sled::SledStore;
 use super::{
-    Backlog, Batch, Event, Filter, Listener, NewMessage, Origin, Readers, Removal, Store,
-    StoreLimits, Subscription,
+    Backlog, Batch, Event, Filter, Grant, Listener, NewMessage, Origin, Readers, ReceiptTarget,
+    Removal, Store, StoreError, StoreLimits, Subscription,
 };
 use crate::config::Config;
 
@@ -216,15 +217,44 @@ fn sent_from(mut message: NewMessage, n: u8) -> NewMessage {
 
 /// With a receipt for that receipt subscription.
 fn awaited(mut message: NewMessage, n: u8) -> NewMessage {
-    message.receipt = Some(receipt_subscription(n));
+    message.receipt = Some(ReceiptTarget::existing(receipt_subscription(n)));
     message
+}
+
+/// With a receipt subscription that is made with it.
+fn making(mut message: NewMessage, n: u8, ends_at: UnixTime) -> NewMessage {
+    message.receipt = Some(ReceiptTarget {
+        id: receipt_subscription(n),
+        grant: Grant::Make(ends_at),
+    });
+    message
+}
+
+/// Makes a receipt subscription, or prolongs it, with a message of TTL 0 from
+/// `origin`, to a subscription that is gone afterwards.
+async fn make_receipts(
+    store: &dyn Store,
+    id: ReceiptSubscriptionId,
+    ends_at: UnixTime,
+    origin: Origin,
+) -> Result<(), StoreError> {
+    let to = subscription_of(250, 250, 0);
+    store.subscribe(to.clone(), NOW).await.unwrap();
+    let mut message = with_ttl(message_for(&to, ""), 0);
+    let grant = Grant::Make(ends_at);
+    message.receipt = Some(ReceiptTarget { id, grant });
+    message.origin = origin;
+    let made = store.append(to.uaid, message).await;
+    let ended = store.unsubscribe(to.uaid, to.channel, None, Readers::Stay, NOW);
+    assert_eq!(ended.await, Ok(true));
+    made.map(drop)
 }
 
 /// Makes a receipt subscription that lasts for long.
 async fn receipts_of(store: &Arc<dyn Store>, n: u8) {
     let (id, ends_at) = (receipt_subscription(n), at(u64::from(u32::MAX)));
-    let put = store.put_receipt_subscription(id, ends_at, Origin::default(), NOW);
-    put.await.unwrap();
+    let made = make_receipts(&**store, id, ends_at, Origin::default());
+    made.await.unwrap();
 }
 
 async fn subscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> Subscription {

@@ -250,7 +250,7 @@ mod tests {
     use bugle_protocol::{ChannelId, Content, ContentCoding, KeyPair, SubscriptionId, Urgency};
 
     use super::*;
-    use crate::store::{Origin, ReceiptId, ReceiptStatus};
+    use crate::store::{Origin, ReceiptId, ReceiptStatus, ReceiptTarget};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
     const RECEIPTS: ReceiptSubscriptionId = ReceiptSubscriptionId::from_bytes([0xf; 16]);
@@ -268,7 +268,7 @@ mod tests {
                 content_type: Some("text/\"plain\"".to_owned()),
                 body,
             }),
-            receipt: Some(RECEIPTS),
+            receipt: Some(ReceiptTarget::existing(RECEIPTS)),
             origin: Origin::default(),
         }
     }

@@ -56,7 +56,8 @@ impl Index {
     /// Adds a message that is kept in `parts` records; its id is greater than
     /// those already in its log.
     pub(super) fn insert(&mut self, uaid: Uaid, id: MessageId, message: &NewMessage, parts: u16) {
-        if let Some(by) = message.receipt {
+        if let Some(target) = message.receipt {
+            let by = target.id;
             self.awaited.insert(id, Awaited { by, attempts: 0 });
         }
         let amount = Amount {
@@ -303,7 +304,9 @@ impl Index {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
-    use crate::store::Origin;
+    use crate::store::{Origin, ReceiptTarget};
+
+    const RECEIPTS: ReceiptSubscriptionId = ReceiptSubscriptionId::from_bytes([3; 16]);
 
     fn message(expires_at: u64, topic: Option<&str>) -> NewMessage {
         NewMessage {
@@ -314,7 +317,7 @@ mod tests {
             urgency: Urgency::Normal,
             topic: topic.map(|topic| topic.parse().unwrap()),
             content: None,
-            receipt: Some(ReceiptSubscriptionId::from_bytes([3; 16])),
+            receipt: Some(ReceiptTarget::existing(RECEIPTS)),
             origin: Origin {
                 key: None,
                 network: Some([192, 0, 2, 1].into()),

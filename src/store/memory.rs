@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
 
-#[cfg(test)]
-use super::Origin;
 use super::days::{Day, Days, Pass};
 use super::event::{Listener, News, Notifier, Readers};
 use super::index::{Index, Leaving};
 use super::receipt::Removed;
 use super::receipt_logs::ReceiptLogs;
 use super::{Batch, Expired, Filter, Limit, NewMessage, StoreError, StoreLimits, Subscription};
+#[cfg(test)]
+use super::{Origin, ReceiptTarget};
 use crate::store::broadcasts::{Broadcasts, Label};
 
 /// How many messages are looked at, of which some are to be removed, under one
@@ -82,7 +82,7 @@ impl MemoryStore {
                 urgency: message.urgency,
                 topic: message.topic,
                 content: message.content,
-                receipt: message.receipt,
+                receipt: message.receipt.map(ReceiptTarget::existing),
                 origin: Origin { key, network: None },
             };
             index.insert(uaid, id, &message, parts);
@@ -159,7 +159,11 @@ impl MemoryStore {
             .admit(uaid, &message, &self.limits)
             .map_err(StoreError::Full)?;
         let awaited = state.index.awaited_with(replaced);
-        state.receipts.admit(&message, awaited, &self.limits)?;
+        let granted = state.receipts.admit(&message, awaited, &self.limits)?;
+        if let Some((to, ends_at)) = granted {
+            let (origin, now) = (&message.origin, message.accepted_at);
+            state.receipts.put(to, ends_at, origin, now);
+        }
         state.last_id += 1;
         let id = MessageId::new(state.last_id);
         if let Some(replaced) = replaced {

@@ -7,6 +7,36 @@ use bugle_protocol::{
 
 use super::Origin;
 
+/// The receipt subscription that learns what becomes of a message, and how long
+/// it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiptTarget {
+    /// Which one.
+    pub id: ReceiptSubscriptionId,
+    /// Whether it is made or prolonged with the message.
+    pub grant: Grant,
+}
+
+/// What the append of a message does to its receipt subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Nothing: it must be there.
+    AsItIs,
+    /// It must be there. If it ends before the receipt of the message can have
+    /// expired, it lasts until this time, or longer if it does already.
+    Prolong(UnixTime),
+    /// It is made, and ends at this time. One that is there is prolonged.
+    Make(UnixTime),
+}
+
+impl ReceiptTarget {
+    /// One that is there.
+    pub const fn existing(id: ReceiptSubscriptionId) -> Self {
+        let grant = Grant::AsItIs;
+        Self { id, grant }
+    }
+}
+
 /// A message on its way into the store: all of a [`PushMessage`] but the id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
@@ -24,8 +54,8 @@ pub struct NewMessage {
     pub topic: Option<Topic>,
     /// The body, if there is one.
     pub content: Option<Content>,
-    /// Who is told what became of it (RFC 8030 §5.1).
-    pub receipt: Option<ReceiptSubscriptionId>,
+    /// Who is told what becomes of it (RFC 8030 §5.1).
+    pub receipt: Option<ReceiptTarget>,
     /// Whose shares of the bounds it counts against; kept in memory alone.
     pub origin: Origin,
 }
@@ -53,7 +83,7 @@ impl NewMessage {
             urgency: self.urgency,
             topic: self.topic,
             content: self.content,
-            receipt: self.receipt,
+            receipt: self.receipt.map(|target| target.id),
         }
     }
 }

@@ -43,7 +43,7 @@ pub use self::holders::{Holder, Origin};
 pub use self::largest::{Held, HeldReceipts, Largest};
 pub use self::limits::StoreLimits;
 use self::memory::MemoryStore;
-pub use self::message::{Batch, Filter, NewMessage};
+pub use self::message::{Batch, Filter, Grant, NewMessage, ReceiptTarget};
 pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal};
 use self::sled::SledStore;
 pub use self::sled::{Found, InsertError, Offline, OpenError, fuzz_record, guarded, replace};
@@ -161,9 +161,15 @@ pub trait Store: Send + Sync + 'static {
     /// [`remove`](Store::remove), and any receipt is left to
     /// [`settle`](Store::settle).
     ///
+    /// The receipt subscription is made or prolonged in the same step, where the
+    /// message asks for that ([`Grant`]), and counts for the message's origin,
+    /// unless it counts for somebody already. That is durable when this returns,
+    /// also where the TTL is 0. A refused message makes none.
+    ///
     /// # Errors
     /// `NoSubscription` when the channel's subscription is gone or another
-    /// one; `NoReceiptSubscription` when the receipt's is; `Full` when a bound
+    /// one; `NoReceiptSubscription` when the receipt's is gone and not to be
+    /// made; `Full` when a bound
     /// would be crossed, the replaced message counted out, or when somebody
     /// would hold more of it than is left free: of the bounds of a user agent
     /// the subscription, of the bound of all the user agent, the key or the
@@ -242,21 +248,6 @@ pub trait Store: Send + Sync + 'static {
     /// then receipts, then receipt subscriptions with their receipts; about
     /// `limit` in all. Durable like [`remove`](Store::remove).
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>>;
-
-    /// Stores a receipt subscription that ends by itself at `ends_at`. One that
-    /// is there lasts until then, if that is longer. It counts for `origin`,
-    /// where it does not count for anybody yet.
-    ///
-    /// # Errors
-    /// `Full` when this is one more and over the bound, or when the key or the
-    /// network of the origin would hold more of it than is left free.
-    fn put_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-        ends_at: UnixTime,
-        origin: Origin,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Whether a receipt subscription is there and has not ended at `now`.
     fn knows_receipt_subscription(

@@ -50,7 +50,7 @@ use super::days::{Sweep, Unused};
 use super::event::{Listener, News, Notifier, OnAccepted, Readers};
 use super::receipt_logs::Settled;
 use super::{
-    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Largest, NewMessage, Origin, Receipt,
+    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Largest, NewMessage, Receipt,
     ReceiptId, ReceiptStatus, Removal, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::config::StoreConfig;
@@ -253,19 +253,6 @@ impl Store for SledStore {
 
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
         Box::pin(async move { self.engine()?.sweep(now, limit).await })
-    }
-
-    fn put_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-        ends_at: UnixTime,
-        origin: Origin,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let engine = self.engine()?;
-            engine.put_receipts(id, ends_at, origin, now).await
-        })
     }
 
     fn knows_receipt_subscription(

@@ -297,3 +297,14 @@ async fn rfc8030_5_1_j_receipt_subscriptions_are_limited() {
     assert!(!over.header("retry-after").is_empty());
     asked_in(push, &receipts).await;
 }
+
+#[tokio::test]
+async fn a_refused_push_leaves_no_receipt_subscription() {
+    needs_ours!("its settings and metrics");
+    let server = Server::start_with(|config| config.limits.messages_per_user_agent = 1).await;
+    let made = Subscription::new(&server).await;
+    asked(Push::to(&server, &made.push)).await;
+    let push = Push::to(&server, &made.push).header("prefer", "respond-async");
+    assert_eq!(push.send().await.status, 429);
+    assert_eq!(server.metric("bugle_receipt_subscriptions").await, 1.0);
+}

@@ -2,8 +2,8 @@
 
 use super::reopen::reopened;
 use super::*;
+use crate::store::Limit;
 use crate::store::broadcasts::Label;
-use crate::store::{Limit, StoreError};
 
 async fn set(store: &Arc<dyn Store>, id: &str, version: Option<&str>) -> Result<bool, StoreError> {
     let label = |text| Label::new(text).unwrap();

@@ -3,7 +3,6 @@
 use futures_util::FutureExt;
 
 use super::*;
-use crate::store::StoreError;
 use crate::store::broadcasts::Label;
 
 /// The listener of a message for the first channel of the first user agent.

@@ -63,13 +63,9 @@ async fn the_largest_are_listed_in_order_and_as_many_as_are_asked_for() {
 async fn receipt_subscriptions_are_listed_with_who_made_them() {
     each(ROOMY, async |store| {
         for (n, from) in [(1, 1), (2, 1), (3, 2)] {
-            let put = store.put_receipt_subscription(
-                receipt_subscription(n),
-                at(1000),
-                origin_of(from),
-                NOW,
-            );
-            put.await.unwrap();
+            let (id, origin) = (receipt_subscription(n), origin_of(from));
+            let made = make_receipts(&**store, id, at(1000), origin);
+            made.await.unwrap();
         }
         for (n, message) in [(1, 1), (3, 2), (3, 3)] {
             let (id, message) = (receipt_subscription(n), MessageId::new(message));

@@ -1,7 +1,7 @@
 //! Bounds: each is kept, and a change that would cross one changes nothing.
 
 use super::*;
-use crate::store::{Full, Limit, StoreError, Whose};
+use crate::store::{Full, Limit, Whose};
 
 /// What a message without content takes.
 const SIZE: u64 = 128;

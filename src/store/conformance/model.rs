@@ -36,11 +36,6 @@ pub(super) enum Step {
         now: UnixTime,
         limit: usize,
     },
-    PutReceipts {
-        to: ReceiptSubscriptionId,
-        ends_at: UnixTime,
-        origin: Origin,
-    },
     RemoveReceipts {
         to: ReceiptSubscriptionId,
     },
@@ -119,9 +114,18 @@ fn origin() -> impl Strategy<Value = Origin> {
     (0_u8..4).prop_map(origin_of)
 }
 
+fn receipt_target() -> impl Strategy<Value = ReceiptTarget> {
+    let grant = prop_oneof![
+        Just(Grant::AsItIs),
+        now().prop_map(Grant::Prolong),
+        now().prop_map(Grant::Make),
+    ];
+    (receipts(), grant).prop_map(|(id, grant)| ReceiptTarget { id, grant })
+}
+
 fn append() -> impl Strategy<Value = Step> {
     let size = prop_oneof![0_usize..200, 5_000_usize..12_000];
-    let receipt = prop::option::weighted(0.8, receipts());
+    let receipt = prop::option::weighted(0.8, receipt_target());
     let parts = (subscription(), 0_u8..4, 0_u64..12, size, urgency());
     (parts, receipt, origin()).prop_map(
         |((subscription, topic, ttl, size, urgency), receipt, origin)| {
@@ -193,8 +197,6 @@ fn step() -> impl Strategy<Value = Step> {
         6 => read(),
         5 => remove(),
         1 => (now(), 0_usize..4).prop_map(|(now, limit)| Step::Expire { now, limit }),
-        5 => (receipts(), now(), origin())
-            .prop_map(|(to, ends_at, origin)| Step::PutReceipts { to, ends_at, origin }),
         1 => receipts().prop_map(|to| Step::RemoveReceipts { to }),
         1 => settle(),
         1 => (receipts(), 0_usize..3).prop_map(|(to, place)| Step::TakeReceipt { to, place }),

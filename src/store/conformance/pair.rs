@@ -2,7 +2,7 @@
 
 use super::model::{Step, TIGHT};
 use super::*;
-use crate::store::{Receipt, StoreError, Sweep};
+use crate::store::{Receipt, Sweep};
 
 /// A message, under the ids that both stores gave it.
 #[derive(Clone, Copy)]
@@ -121,17 +121,6 @@ impl Pair {
     async fn run_receipts(&self, step: Step) {
         let (memory, sled) = self.stores();
         match step {
-            Step::PutReceipts {
-                to,
-                ends_at,
-                origin,
-            } => assert_eq!(
-                sled.put_receipt_subscription(to, ends_at, origin, NOW)
-                    .await,
-                memory
-                    .put_receipt_subscription(to, ends_at, origin, NOW)
-                    .await
-            ),
             Step::RemoveReceipts { to } => assert_eq!(
                 sled.remove_receipt_subscription(to).await,
                 memory.remove_receipt_subscription(to).await

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::ReceiptStatus::{self, Delivered, Failed};
-use crate::store::{Full, Limit, Receipt, ReceiptId, StoreError, Whose};
+use crate::store::{Full, Limit, Receipt, ReceiptId, Whose};
 
 /// What is told of a message.
 pub(super) type Told = (MessageId, ReceiptStatus);
@@ -30,17 +30,15 @@ async fn a_receipt_subscription_is_there_until_it_ends_or_is_removed() {
         let id = receipt_subscription(1);
         let knows = async |now| store.knows_receipt_subscription(id, now).await.unwrap();
         assert!(!knows(NOW).await);
-        store
-            .put_receipt_subscription(id, at(100), Origin::default(), NOW)
-            .await
-            .unwrap();
+        let make = async |ends_at| {
+            let made = make_receipts(&**store, id, ends_at, Origin::default());
+            made.await.unwrap();
+        };
+        make(at(100)).await;
         assert!(knows(at(99)).await && !knows(at(100)).await);
         // Lasts longer when asked to, and never less.
         for ends_at in [at(200), at(50)] {
-            store
-                .put_receipt_subscription(id, ends_at, Origin::default(), NOW)
-                .await
-                .unwrap();
+            make(ends_at).await;
             assert!(knows(at(199)).await && !knows(at(200)).await);
         }
         assert_eq!(store.usage().receipt_subscriptions, 1);
@@ -63,10 +61,8 @@ async fn a_message_needs_its_receipt_subscription() {
         let unstored = with_ttl(message.clone(), 0);
         assert_eq!(store.append(uaid(1), unstored).await, refused);
         let ended = receipt_subscription(1);
-        store
-            .put_receipt_subscription(ended, NOW, Origin::default(), NOW)
-            .await
-            .unwrap();
+        let made = make_receipts(&**store, ended, NOW, Origin::default());
+        made.await.unwrap();
         assert_eq!(store.append(uaid(1), message.clone()).await, refused);
         assert_eq!(store.usage().messages, 0);
 
@@ -286,10 +282,8 @@ async fn receipts_and_their_subscriptions_expire() {
     each_heard(limits, async |store, heard| {
         let subscription = subscribed(store, 1, 1).await;
         let log = receipt_subscription(1);
-        store
-            .put_receipt_subscription(log, at(100), Origin::default(), NOW)
-            .await
-            .unwrap();
+        let made = make_receipts(&**store, log, at(100), Origin::default());
+        made.await.unwrap();
         for now in [0, 20, 60] {
             let id = append(store, awaited(message_for(&subscription, "x"), 1)).await;
             assert!(removed(store, 1, id, Removal::Delivered, at(now)).await);
@@ -356,9 +350,7 @@ async fn receipts_and_their_subscriptions_are_bounded() {
         let subscription = subscribed(store, 1, 1).await;
         receipts_of(store, 1).await;
         let other = receipt_subscription(2);
-        let refused = store
-            .put_receipt_subscription(other, at(1), Origin::default(), NOW)
-            .await;
+        let refused = make_receipts(&**store, other, at(1), Origin::default()).await;
         let until = Some(at(u64::from(u32::MAX)));
         let full = |limit, until| {
             StoreError::Full(Full {

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::store::{Full, Limit, StoreError, Whose};
+use crate::store::{Full, Limit, Whose};
 
 /// What a message without content takes.
 const SIZE: u64 = 128;
@@ -225,10 +225,8 @@ async fn one_sender_leaves_receipt_subscriptions_and_receipts_for_others() {
         let mut put = async |from: Origin| {
             next += 1;
             let id = receipt_subscription(next);
-            let put = store
-                .put_receipt_subscription(id, at(90_000), from, NOW)
-                .await;
-            put.map(|()| next)
+            let made = make_receipts(&**store, id, at(90_000), from).await;
+            made.map(|()| next)
         };
         let full = |limit, whose, until| {
             StoreError::Full(Full {

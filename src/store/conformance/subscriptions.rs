@@ -1,7 +1,6 @@
 //! Subscriptions: stored, replaced, removed, and their messages with them.
 
 use super::*;
-use crate::store::StoreError;
 
 #[tokio::test]
 async fn a_subscription_is_there_until_removed() {

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::Record;
 use crate::store::broadcasts::Label;
 use crate::store::days::{Day, Days};
-use crate::store::{NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, Subscription};
+use crate::store::{
+    NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget, Subscription,
+};
 
 /// One line. Times are milliseconds since 1970, ids that are random 32 hex
 /// digits, octets base64url without padding.
@@ -175,7 +177,7 @@ impl MessageLine {
                 .topic
                 .as_ref()
                 .map(|topic| topic.as_str().to_owned()),
-            receipt_subscription: message.receipt.map(|id| hex(id.as_bytes())),
+            receipt_subscription: message.receipt.map(|to| hex(to.id.as_bytes())),
             content: message.content.as_ref().map(ContentLine::of),
         }
     }
@@ -193,7 +195,10 @@ impl MessageLine {
                 .transpose()
                 .map_err(said)?,
             receipt: match self.receipt_subscription {
-                Some(id) => Some(ReceiptSubscriptionId::from_bytes(from_hex(&id)?)),
+                Some(id) => {
+                    let id = ReceiptSubscriptionId::from_bytes(from_hex(&id)?);
+                    Some(ReceiptTarget::existing(id))
+                }
                 None => None,
             },
             content: self.content.map(ContentLine::read).transpose()?,

@@ -12,9 +12,8 @@ use crate::store::broadcasts::{Broadcasts, Label};
 use crate::store::event::{Event, News, OnAccepted, Readers};
 use crate::store::receipt_logs::Settled;
 use crate::store::{
-    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Holder, Largest, NewMessage, Origin,
-    Receipt, ReceiptId, ReceiptStatus, Removal, Store, StoreError, Subscription, Sweep, Unused,
-    Usage,
+    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Holder, Largest, NewMessage, Receipt,
+    ReceiptId, ReceiptStatus, Removal, Store, StoreError, Subscription, Sweep, Unused, Usage,
 };
 
 impl Store for MemoryStore {
@@ -146,23 +145,6 @@ impl Store for MemoryStore {
             let (expired, news) = self.sweep(now, limit);
             self.notifier.tell(news);
             Ok(expired)
-        })
-    }
-
-    fn put_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-        ends_at: UnixTime,
-        origin: Origin,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let mut state = self.state();
-            let extends = state.receipts.extends(id, ends_at, &origin, &self.limits);
-            if extends.map_err(StoreError::Full)? {
-                state.receipts.put(id, ends_at, &origin, now);
-            }
-            Ok(())
         })
     }
 

@@ -3,9 +3,9 @@
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 
 use super::changes::Changes;
-use super::commit::Room;
+use super::commit::{Place, Room};
 use super::engine::{Engine, State};
-use super::keys::{IDS_KEY, message_key, part_keys};
+use super::keys::{IDS_KEY, message_key, part_keys, receipt_subscription_key};
 use super::record::{PART, decode_message, encode, encode_message, read_message};
 use crate::store::event::{Event, News, OnAccepted};
 use crate::store::{Batch, Filter, Largest, NewMessage, StoreError};
@@ -17,39 +17,67 @@ impl Engine {
         message: NewMessage,
         accepted: Option<OnAccepted>,
     ) -> Result<MessageId, StoreError> {
-        let (place, record) = if message.is_stored() {
-            self.space.admit()?;
-            (Some(self.committer.place()?), encode_message(&message)?)
-        } else {
-            (None, Vec::new())
+        let is_stored = message.is_stored();
+        // An end only grows: what grants nothing now does not do so later. What
+        // is refused now may be let in later, and is refused by the append.
+        let grants = {
+            let state = self.state()?;
+            state.receipts.grant(&message, &self.limits) != Ok(None)
         };
-        let keys = record.len().div_ceil(PART) + usize::from(message.topic.is_some());
+        let place = if is_stored || grants {
+            self.space.admit()?;
+            Some(self.committer.place()?)
+        } else {
+            None
+        };
+        let record = is_stored.then(|| encode_message(&message)).transpose()?;
+        let record = record.unwrap_or_default();
+        let others = usize::from(message.topic.is_some()) + usize::from(grants);
+        let keys = record.len().div_ceil(PART) + others;
         let mut room = self.committer.room(keys, record.len()).await?;
-        loop {
-            if let Some((id, noted)) = self.apply_append(uaid, &message, &record)? {
-                let is_changed = keys > 0 || noted.is_some();
-                noted.into_iter().for_each(|noted| room.merge(noted));
-                let channel = message.channel;
-                let mut news = News {
-                    accepted: accepted.map(|accepted| (id, accepted)),
-                    events: Vec::new(),
-                };
-                if let Some(place) = place {
-                    news.events.push(Event::Message { uaid, channel });
-                    self.committer.commit(place, Some(room), news).await?;
-                } else {
-                    // Nothing waits from here on: whoever offers it is not cancelled.
-                    if is_changed {
-                        self.committer.commit_later(Some(room));
-                    }
-                    self.notifier.tell(news);
-                }
-                return Ok(id);
+        let (id, noted) = loop {
+            if let Some(applied) = self.apply_append(uaid, &message, &record)? {
+                break applied;
             }
             // Half a block of ids has gone out since the last sync began.
             let sync = self.committer.place()?;
             self.committer.commit(sync, None, News::default()).await?;
+        };
+        let room = (keys > 0 || noted.is_some()).then(|| {
+            noted.into_iter().for_each(|noted| room.merge(noted));
+            room
+        });
+        let mut news = News {
+            accepted: accepted.map(|accepted| (id, accepted)),
+            events: Vec::new(),
+        };
+        if is_stored {
+            let channel = message.channel;
+            news.events.push(Event::Message { uaid, channel });
         }
+        self.commit_append(place, room, is_stored, news).await?;
+        Ok(id)
+    }
+
+    /// Waits until an append is as durable as it has to be, and tells of it.
+    async fn commit_append(
+        &self,
+        place: Option<Place>,
+        room: Option<Room>,
+        is_stored: bool,
+        news: News,
+    ) -> Result<(), StoreError> {
+        match (place, room) {
+            (Some(place), room) if is_stored => {
+                return self.committer.commit(place, room, news).await;
+            }
+            (Some(place), room) => self.committer.commit(place, room, News::default()).await?,
+            (None, Some(room)) => drop(self.committer.commit_later(Some(room))),
+            (None, None) => {}
+        }
+        // Nothing waits from here on: whoever offers it is not cancelled.
+        self.notifier.tell(news);
+        Ok(())
     }
 
     /// The message's id, and what noting the use of its subscription took, if
@@ -68,7 +96,7 @@ impl Engine {
         let replaced = state.index.admit(uaid, message, &self.limits);
         let replaced = replaced.map_err(StoreError::Full)?;
         let awaited = state.index.awaited_with(replaced);
-        state.receipts.admit(message, awaited, &self.limits)?;
+        let granted = state.receipts.admit(message, awaited, &self.limits)?;
         let Some(id) = self.take_id(&mut state)? else {
             return Ok(None);
         };
@@ -80,8 +108,15 @@ impl Engine {
         if let Some(replaced) = replaced.and_then(|id| state.index.get(uaid, id)) {
             changes.remove_message(message_key(uaid, replaced.id), replaced.parts);
         }
+        if let Some((to, ends_at)) = granted {
+            changes.insert(&receipt_subscription_key(to), &encode(&ends_at)?);
+        }
         let noted = self.note_received(&state, known, &mut changes)?;
         self.apply(changes)?;
+        if let Some((to, ends_at)) = granted {
+            let (origin, now) = (&message.origin, message.accepted_at);
+            state.receipts.put(to, ends_at, origin, now);
+        }
         if let Some(replaced) = replaced {
             state.index.remove(uaid, replaced);
         }

@@ -1,4 +1,4 @@
-//! Receipt subscriptions and their receipts: storing and removing them.
+//! Receipts, and how they and their subscriptions are removed.
 
 use bugle_protocol::{ReceiptSubscriptionId, UnixTime};
 
@@ -6,48 +6,11 @@ use super::changes::Changes;
 use super::commit::Room;
 use super::engine::Engine;
 use super::keys::{receipt_key, receipt_subscription_key};
-use super::record::encode;
 use crate::store::event::{Event, News};
 use crate::store::receipt_logs::Settled;
-use crate::store::{Origin, ReceiptId, StoreError};
+use crate::store::{ReceiptId, StoreError};
 
 impl Engine {
-    pub(super) async fn put_receipts(
-        &self,
-        id: ReceiptSubscriptionId,
-        ends_at: UnixTime,
-        origin: Origin,
-        now: UnixTime,
-    ) -> Result<(), StoreError> {
-        self.space.admit()?;
-        let place = self.committer.place()?;
-        let room = self.committer.room(1, 0).await?;
-        if self.apply_put_receipts(id, ends_at, &origin, now)? {
-            let news = News::default();
-            self.committer.commit(place, Some(room), news).await?;
-        }
-        Ok(())
-    }
-
-    fn apply_put_receipts(
-        &self,
-        id: ReceiptSubscriptionId,
-        ends_at: UnixTime,
-        origin: &Origin,
-        now: UnixTime,
-    ) -> Result<bool, StoreError> {
-        let mut state = self.state()?;
-        let extends = state.receipts.extends(id, ends_at, origin, &self.limits);
-        if !extends.map_err(StoreError::Full)? {
-            return Ok(false);
-        }
-        let mut changes = Changes::default();
-        changes.insert(&receipt_subscription_key(id), &encode(&ends_at)?);
-        self.apply(changes)?;
-        state.receipts.put(id, ends_at, origin, now);
-        Ok(true)
-    }
-
     pub(super) async fn remove_receipts(
         &self,
         id: ReceiptSubscriptionId,

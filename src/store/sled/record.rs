@@ -18,7 +18,7 @@ use super::keys::{
 use crate::store::days::Day;
 use crate::store::receipt_logs::Kept;
 use crate::store::{
-    NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, StoreError, Subscription,
+    NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget, StoreError, Subscription,
 };
 
 /// The version that a record begins with.
@@ -149,7 +149,8 @@ impl MessageRecord {
 }
 
 pub(super) fn encode_message(message: &NewMessage) -> Result<Vec<u8>, StoreError> {
-    let value = (MessageRecord::of(message), message.receipt);
+    let receipt = message.receipt.map(|target| target.id);
+    let value = (MessageRecord::of(message), receipt);
     let body = message.content.as_ref().map(|content| &content.body);
     encode_as(
         VERSION_WITH_RECEIPT,
@@ -181,7 +182,7 @@ pub(super) fn decode_message(record: &[u8]) -> Result<NewMessage, Damaged> {
             content_type: content.content_type,
             body: body.to_vec(),
         }),
-        receipt,
+        receipt: receipt.map(ReceiptTarget::existing),
         origin: Origin::default(),
     })
 }
@@ -301,6 +302,8 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
+    const RECEIPTS: ReceiptSubscriptionId = ReceiptSubscriptionId::from_bytes([6; 16]);
+
     fn message() -> NewMessage {
         NewMessage {
             channel: ChannelId::from_bytes([1; 16]),
@@ -314,7 +317,7 @@ mod tests {
                 content_type: Some("text/plain".to_owned()),
                 body: vec![5; 20],
             }),
-            receipt: Some(ReceiptSubscriptionId::from_bytes([6; 16])),
+            receipt: Some(ReceiptTarget::existing(RECEIPTS)),
             origin: Origin::default(),
         }
     }

@@ -9,8 +9,8 @@ use futures_util::FutureExt;
 use super::keys::{MESSAGE, SUBSCRIPTION, USER_AGENT};
 use super::*;
 use crate::config::Config;
-use crate::store::Limit;
 use crate::store::event::Nobody;
+use crate::store::{Grant, Limit, Origin, ReceiptTarget};
 
 const UAID: Uaid = Uaid::from_bytes([1; 16]);
 const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
@@ -171,4 +171,33 @@ async fn a_caller_that_gives_up_loses_nothing() {
         .unwrap();
     assert_eq!(read.len() as u64, store.usage().messages);
     store.append(UAID, message(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_receipt_subscription_is_durable_with_its_message_in_one_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let committer = &store.engine().unwrap().committer;
+    for (n, ttl) in [(1, 1), (2, 0)] {
+        let id = ReceiptSubscriptionId::from_bytes([n; 16]);
+        let asked = |grant| NewMessage {
+            receipt: Some(ReceiptTarget { id, grant }),
+            ..message(ttl)
+        };
+        let batch = committer.batch();
+        let making = asked(Grant::Make(NOW + Duration::from_secs(9)));
+        store.append(UAID, making).await.unwrap();
+        assert!(committer.is_durable(batch), "ttl {ttl}");
+        assert_eq!(committer.batch(), batch + 1, "ttl {ttl}");
+    }
+    // What changes none waits for nothing.
+    let batch = committer.batch();
+    let id = ReceiptSubscriptionId::from_bytes([1; 16]);
+    let receipt = Some(ReceiptTarget::existing(id));
+    let unstored = NewMessage {
+        receipt,
+        ..message(0)
+    };
+    store.append(UAID, unstored).await.unwrap();
+    assert_eq!(committer.batch(), batch);
 }
