@@ -5,20 +5,17 @@
 //! and changes both under the same lock.
 
 mod admission;
+mod largest;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use bugle_protocol::{
-    ChannelId, MessageId, PublicKey, PushEndpoint, ReceiptSubscriptionId, SubscriptionId, Uaid,
-    UnixTime, Urgency,
-};
+use bugle_protocol::{MessageId, ReceiptSubscriptionId, SubscriptionId, Uaid, UnixTime, Urgency};
 
 pub(super) use self::admission::AwaitedReceipts;
+pub(super) use self::largest::Oldest;
 use super::holders::{Amount, Holder, Holders};
-use super::largest::{Held, Largest, Top};
 use super::log::{Entry, Log, TopicKey};
 use super::receipt_logs::Settled;
 use super::{Backlog, Batch, ExpiryCursor, NewMessage, Removal, Usage};
@@ -228,68 +225,6 @@ impl Index {
         (charged, last)
     }
 
-    /// The largest holders of messages, at most `most` of each kind. `read`
-    /// gives the channel of a message, and when it was accepted.
-    ///
-    /// Looks at every log once.
-    pub(super) fn largest(
-        &self,
-        most: usize,
-        read: impl Fn(Uaid, &Entry) -> Option<(ChannelId, UnixTime)>,
-    ) -> Largest {
-        let (mut user_agents, mut subscriptions) = (Top::new(most), Top::new(most));
-        for (uaid, log) in &self.logs {
-            let held = log.backlog();
-            user_agents.add(held.bytes, (*uaid, log, held));
-            if subscriptions.takes(held.bytes) {
-                for (id, held) in log.by_subscription() {
-                    subscriptions.add(held.bytes, (*uaid, log, id, held));
-                }
-            }
-        }
-        let user_agents = user_agents.into_sorted().filter_map(|(uaid, log, held)| {
-            let (_, since) = read(uaid, log.entries().front()?)?;
-            Some(held.of(uaid, since))
-        });
-        let subscriptions = subscriptions.into_sorted();
-        let subscriptions = subscriptions.filter_map(|(uaid, log, subscription, held)| {
-            let of_it = |entry: &&Entry| entry.subscription == subscription;
-            let (channel, since) = read(uaid, log.entries().iter().find(of_it)?)?;
-            let endpoint = PushEndpoint {
-                uaid,
-                channel,
-                subscription,
-            };
-            Some(held.of(endpoint, since))
-        });
-        let (senders, addresses) = self.largest_holders(most);
-        Largest {
-            user_agents: user_agents.collect(),
-            subscriptions: subscriptions.collect(),
-            senders,
-            addresses,
-            ..Largest::default()
-        }
-    }
-
-    fn largest_holders(&self, most: usize) -> (Vec<Held<PublicKey>>, Vec<Held<IpAddr>>) {
-        let (mut senders, mut addresses) = (Top::new(most), Top::new(most));
-        for (holder, amount, since) in self.holders.iter() {
-            let held = Backlog {
-                messages: amount.items,
-                bytes: amount.bytes,
-            };
-            match holder {
-                Holder::Key(key) => senders.add(held.bytes, held.of(*key, since)),
-                Holder::Network(network) => addresses.add(held.bytes, held.of(*network, since)),
-            }
-        }
-        (
-            senders.into_sorted().collect(),
-            addresses.into_sorted().collect(),
-        )
-    }
-
     /// The totals of messages; the other fields are 0.
     pub(super) fn usage(&self) -> Usage {
         Usage {
@@ -303,6 +238,8 @@ impl Index {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use bugle_protocol::ChannelId;
+
     use super::*;
     use crate::store::{Origin, ReceiptTarget};
 

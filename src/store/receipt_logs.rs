@@ -305,9 +305,9 @@ impl ReceiptLogs {
         }
     }
 
-    /// Adds the largest holders of receipts to those of messages. Looks at
-    /// every log once.
-    pub(super) fn largest(&self, most: usize, of: Largest, limits: &StoreLimits) -> Largest {
+    /// The largest holders of receipts; the other lists are empty. Looks at every
+    /// log once.
+    pub(super) fn largest(&self, most: usize, limits: &StoreLimits) -> Largest {
         let mut subscriptions = Top::new(most);
         for (id, log) in &self.logs {
             if let Some(oldest) = log.receipts.front() {
@@ -333,7 +333,7 @@ impl ReceiptLogs {
         Largest {
             receipt_subscriptions: subscriptions.into_sorted().collect(),
             receipt_holders: holders.into_sorted().collect(),
-            ..of
+            ..Largest::default()
         }
     }
 

@@ -14,6 +14,7 @@ mod contents;
 mod damage;
 mod engine;
 mod fuzz;
+mod generations;
 mod ids;
 mod keeper;
 mod keys;
@@ -27,6 +28,8 @@ mod removal;
 mod replace;
 mod scan;
 mod space;
+#[cfg(test)]
+mod stand_in;
 mod subscriptions;
 #[cfg(test)]
 mod tests;

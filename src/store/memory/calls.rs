@@ -264,11 +264,11 @@ impl Store for MemoryStore {
     fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>> {
         Box::pin(async move {
             let state = self.state();
-            let largest = state.index.largest(most, |_, entry| {
-                let message = state.messages.get(&entry.id)?;
-                Some((message.channel, message.accepted_at))
-            });
-            Ok(state.receipts.largest(most, largest, &self.limits))
+            let receipts = state.receipts.largest(most, &self.limits);
+            state.index.largest(most).read(receipts, |oldest| {
+                let message = state.messages.get(&oldest.id);
+                Ok(message.map(|it| (it.channel, it.accepted_at)))
+            })
         })
     }
 

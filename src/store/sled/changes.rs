@@ -3,6 +3,7 @@
 use sled::{Batch, IVec, Tree};
 
 use super::contents::KeySum;
+use super::generations::counter_of;
 use super::keys::{
     BROADCAST, MESSAGE, MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION, part_keys,
     receipt_key,
@@ -57,13 +58,19 @@ impl Changes {
         Ok(())
     }
 
+    /// The counters of the user agents whose records change.
+    pub(super) fn counters(&self) -> Vec<u8> {
+        let counters = self.0.iter().filter_map(|(key, _)| counter_of(key));
+        counters.collect()
+    }
+
     /// What keys these changes add, and what keys they take away.
     pub(super) fn difference(&self, tree: &Tree) -> sled::Result<(KeySum, KeySum)> {
         let (mut added, mut removed) = (KeySum::default(), KeySum::default());
         for (key, record) in &self.0 {
             let was_there = match key.first() {
                 // No key of these is ever written twice, or removed when it is
-                // not there.
+                // not there. The others are few, and their page is written next.
                 Some(&(MESSAGE | RECEIPT)) => record.is_none(),
                 Some(&(SUBSCRIPTION | BROADCAST | RECEIPT_SUBSCRIPTION)) => {
                     tree.contains_key(key)?

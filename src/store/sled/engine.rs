@@ -7,11 +7,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use bugle_protocol::Uaid;
 use sled::{Db, IVec, Tree};
 
 use super::changes::Changes;
 use super::commit::Committer;
 use super::contents::{self, Contents, KeySum};
+use super::generations::Generations;
 use super::ids::{BLOCK, Ids};
 use super::open::{self, OpenError};
 use super::record::unavailable;
@@ -37,6 +39,7 @@ pub(super) struct Engine {
     pub(super) space: Arc<Space>,
     pub(super) notifier: Notifier,
     state: Mutex<State>,
+    generations: Generations,
     /// Of the keys in the tree; changed under the lock of `state`.
     keys: Mutex<KeySum>,
     /// Changed under the lock of `state`, read without.
@@ -45,6 +48,8 @@ pub(super) struct Engine {
     /// Where records are moved that cannot be read.
     pub(super) damaged: Tree,
     db: Db,
+    #[cfg(test)]
+    pub(super) stand_in: super::stand_in::StandIn,
 }
 
 /// What the lock guards; the tree is changed under it too.
@@ -126,11 +131,14 @@ impl Engine {
                 days: recovered.days,
                 pass: Pass::default(),
             }),
+            generations: Generations::default(),
             keys: Mutex::new(recovered.left),
             broadcasts: Arc::clone(&lasting.broadcasts),
             tree: opened.tree,
             damaged: opened.damaged,
             db: opened.db,
+            #[cfg(test)]
+            stand_in: super::stand_in::StandIn::default(),
         })
     }
 
@@ -141,7 +149,36 @@ impl Engine {
             .map_err(|_| self.committer.fail(&"the engine panicked in a change"))
     }
 
+    /// Reads records of a user agent in front of the lock, and takes the lock:
+    /// what was read is valid until that is dropped.
+    ///
+    /// A slow disk so holds up this caller and nobody else. Where the records
+    /// may have changed before the lock was held, they are read again under it;
+    /// the engine has their pages in memory by then.
+    pub(super) fn state_with<T>(
+        &self,
+        uaid: Uaid,
+        read: impl Fn(&Self) -> Result<T, StoreError>,
+    ) -> Result<(MutexGuard<'_, State>, T), StoreError> {
+        let generation = self.generations.of(uaid);
+        let found = read(self)?;
+        let state = self.state()?;
+        if self.generations.of(uaid) == generation {
+            return Ok((state, found));
+        }
+        let found = read(self)?;
+        Ok((state, found))
+    }
+
     /// The one way to change the tree; called under the lock of `state`.
+    ///
+    /// The engine reads the page of each key that it writes, if it has it not in
+    /// memory, and it lets a change of several keys wait for all reads that are
+    /// going on. This must stay under the lock, since the order of changes is
+    /// that of the index. It is bounded by what one change may hold: one message
+    /// and what it replaces, or what is removed at once, by 64 messages; only
+    /// the end of a subscription, a user agent or a receipt subscription takes
+    /// all that these hold.
     ///
     /// # Errors
     /// `Unavailable`, now and from then on until the engine is opened anew.
@@ -150,11 +187,15 @@ impl Engine {
             return Ok(());
         }
         self.committer.health()?;
+        let counters = changes.counters();
         let applied = catch_unwind(AssertUnwindSafe(|| {
             let difference = changes.difference(&self.tree)?;
             changes.apply(&self.tree)?;
             Ok::<_, sled::Error>(difference)
         }));
+        // After the change, also after a half of it: whoever has read before
+        // reads again.
+        counters.iter().for_each(|it| self.generations.raise(*it));
         match applied {
             Ok(Ok(difference)) => {
                 let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,7 +219,11 @@ impl Engine {
         &self,
         read: impl FnOnce(&Tree) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let read = catch_unwind(AssertUnwindSafe(|| read(&self.tree)));
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            #[cfg(test)]
+            self.stand_in.read();
+            read(&self.tree)
+        }));
         read.unwrap_or_else(|_| {
             let panicked = "the engine panicked in a read".to_owned();
             Err(StoreError::Unavailable(panicked))
@@ -190,6 +235,8 @@ impl Engine {
     pub(super) fn end_failed_waits(&self) {
         // The engine may panic in a flush that fails: it has failed anyway.
         let ended = catch_unwind(AssertUnwindSafe(|| {
+            #[cfg(test)]
+            self.stand_in.flush();
             if self.db.context.global_error().is_err() {
                 // Says again what has failed.
                 let _ = self.tree.flush();

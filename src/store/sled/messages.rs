@@ -8,6 +8,7 @@ use super::engine::{Engine, State};
 use super::keys::{IDS_KEY, message_key, part_keys, receipt_subscription_key};
 use super::record::{PART, decode_message, encode, encode_message, read_message};
 use crate::store::event::{Event, News, OnAccepted};
+use crate::store::index::Oldest;
 use crate::store::{Batch, Filter, Largest, NewMessage, StoreError};
 
 impl Engine {
@@ -88,9 +89,10 @@ impl Engine {
         message: &NewMessage,
         record: &[u8],
     ) -> Result<Option<(MessageId, Option<Room>)>, StoreError> {
-        let mut state = self.state()?;
-        let known = self
-            .read_used_subscription(uaid, message.channel)?
+        let (mut state, known) = self.state_with(uaid, |engine| {
+            engine.read_used_subscription(uaid, message.channel)
+        })?;
+        let known = known
             .filter(|(found, _)| found.id == message.subscription)
             .ok_or(StoreError::NoSubscription)?;
         let replaced = state.index.admit(uaid, message, &self.limits);
@@ -170,13 +172,15 @@ impl Engine {
         batch: Batch,
         now: UnixTime,
     ) -> Result<Vec<(MessageId, u16)>, StoreError> {
-        let state = self.state()?;
-        let only = match filter.channel {
-            Some(channel) => match self.read_subscription(uaid, channel)? {
-                None => return Ok(Vec::new()),
-                only => only.map(|subscription| subscription.id),
-            },
-            None => None,
+        let (state, only) = self.state_with(uaid, |engine| {
+            let channel = filter.channel;
+            channel
+                .map(|it| engine.read_subscription(uaid, it))
+                .transpose()
+        })?;
+        let only = match only {
+            Some(None) => return Ok(Vec::new()),
+            only => only.flatten().map(|subscription| subscription.id),
         };
         let filter = (filter.min_urgency, only);
         let entries = state.index.after(uaid, after, filter, batch, now);
@@ -196,6 +200,8 @@ impl Engine {
         if let Some(message) = decoded(record) {
             return Ok(Some(message.with_id(id)));
         }
+        // Under the lock, so that nobody else reads or removes it meanwhile; it
+        // is rare, and no more than one message.
         let mut state = self.state()?;
         if state.index.remove(uaid, id).is_some() {
             for key in part_keys(key, parts) {
@@ -207,14 +213,18 @@ impl Engine {
     }
 
     pub(super) fn largest(&self, most: usize) -> Result<Largest, StoreError> {
-        let state = self.state()?;
-        let largest = state.index.largest(most, |uaid, entry| {
-            let key = message_key(uaid, entry.id);
-            let record = read_message(&self.tree, key, entry.parts).ok()??;
-            let message = decode_message(&record).ok()?;
-            Some((message.channel, message.accepted_at))
-        });
-        Ok(state.receipts.largest(most, largest, &self.limits))
+        let (logs, receipts) = {
+            let state = self.state()?;
+            let receipts = state.receipts.largest(most, &self.limits);
+            (state.index.largest(most), receipts)
+        };
+        // Not under the lock: these are up to two thousand records.
+        logs.read(receipts, |Oldest { uaid, id, parts }| {
+            let key = message_key(uaid, id);
+            let record = self.reading(|tree| read_message(tree, key, parts))?;
+            let message = record.and_then(|record| decode_message(&record).ok());
+            Ok(message.map(|it| (it.channel, it.accepted_at)))
+        })
     }
 
     pub(super) fn read_live(

@@ -134,12 +134,17 @@ impl Engine {
     ) -> Result<(Subscription, News), StoreError> {
         let (uaid, channel) = (new.uaid, new.channel);
         let mut changes = Changes::default();
-        let mut state = self.state()?;
+        let (mut state, (old, user_agent)) = self.state_with(uaid, |engine| {
+            Ok(match engine.read_subscription(uaid, channel)? {
+                None => (None, engine.user_agent(uaid)?),
+                old => (old, None),
+            })
+        })?;
         let today = state.days.map(|days| days.today);
         let record = encode_subscription(&new, today)?;
         changes.insert(&subscription_key(uaid, channel), &record);
         let mut news = News::default();
-        match self.read_subscription(uaid, channel)? {
+        match old {
             Some(old) if old.vapid_key == new.vapid_key => return Ok((old, news)),
             Some(old) => {
                 let messages = state.index.of_subscription(uaid, old.id);
@@ -147,8 +152,7 @@ impl Engine {
                 news = news.receipts(removed.receipts);
             }
             None => {
-                let known = self.user_agent(uaid)?;
-                let count = known.map_or(0, |known| known.subscriptions);
+                let count = user_agent.map_or(0, |known| known.subscriptions);
                 self.limits
                     .admit_subscription(count as usize, state.subscriptions)?;
                 let user_agent = UserAgent {
@@ -191,14 +195,19 @@ impl Engine {
         readers: Readers,
         now: UnixTime,
     ) -> Result<Option<News>, StoreError> {
-        let mut state = self.state()?;
-        let there = self.read_subscription(uaid, channel)?;
-        let Some(old) = there.filter(|it| life.is_none_or(|life| life == it.id)) else {
+        let (mut state, there) = self.state_with(uaid, |engine| {
+            let there = engine.read_subscription(uaid, channel)?;
+            let there = there.filter(|it| life.is_none_or(|life| life == it.id));
+            there
+                .map(|it| Ok((it, engine.user_agent(uaid)?)))
+                .transpose()
+        })?;
+        let Some((old, known)) = there else {
             return Ok(None);
         };
         let mut changes = Changes::default();
         changes.remove(&subscription_key(uaid, channel));
-        let known = self.user_agent(uaid)?.filter(|it| it.subscriptions > 1);
+        let known = known.filter(|it| it.subscriptions > 1);
         let is_last = known.is_none();
         match known {
             Some(mut left) => {

@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::store::event::Nobody;
 use crate::store::{Grant, Limit, Origin, ReceiptTarget};
 
+mod disk;
+
 const UAID: Uaid = Uaid::from_bytes([1; 16]);
 const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
 const ALL: Batch = Batch {

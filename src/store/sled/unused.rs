@@ -7,9 +7,10 @@
 //! them anew.
 
 use std::ops::Bound::{Excluded, Included};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::MutexGuard;
 
 use bugle_protocol::{ChannelId, Uaid, UnixTime};
+use sled::Tree;
 
 use super::changes::Changes;
 use super::commit::Room;
@@ -30,6 +31,10 @@ use crate::store::{StoreError, Subscription};
 /// A user agent's record as it was read.
 type ReadUserAgent = (Uaid, Result<UserAgent, Damaged>);
 
+/// When a user agent was last noted as connected, and its subscriptions, each
+/// with when a message for it was last noted.
+type Uses = (Option<Day>, Vec<(Subscription, Option<Day>)>);
+
 /// How many user agents are read before other tasks have a turn.
 const AT_ONCE: usize = 64;
 
@@ -49,13 +54,19 @@ impl Engine {
     }
 
     fn note_connected(&self, uaid: Uaid, found: &UserAgent) -> Result<(), StoreError> {
-        let state = self.state()?;
-        let Some(days) = state.days.filter(|days| days.is_due(found.connected)) else {
+        let due = |state: &State, found: &UserAgent| {
+            let is_due = |days: &Days| days.is_due(found.connected);
+            state.days.filter(is_due)
+        };
+        if due(&*self.state()?, found).is_none() {
+            return Ok(());
+        }
+        self.committer.health()?;
+        let (state, found) = self.state_with(uaid, |engine| engine.user_agent(uaid))?;
+        let Some(mut found) = found else {
             return Ok(());
         };
-        self.committer.health()?;
-        // What it has may have changed before the lock was held.
-        let Some(mut found) = self.user_agent(uaid)? else {
+        let Some(days) = due(&state, &found) else {
             return Ok(());
         };
         let Some(room) = self.committer.room_now(1) else {
@@ -152,8 +163,8 @@ impl Engine {
         sweep: &Sweep<'_>,
     ) -> Result<Unused, StoreError> {
         let keys = {
-            let state = self.state()?;
-            let Some(used) = self.unused(&state, uaid, most)? else {
+            let (state, used) = self.unused(uaid, most)?;
+            let Some(used) = used else {
                 return Ok(Unused::default());
             };
             let channels: Vec<_> = used.iter().map(|it| it.channel).collect();
@@ -180,10 +191,10 @@ impl Engine {
         most: u32,
         now: UnixTime,
     ) -> Result<Option<(Vec<Subscription>, Removed)>, StoreError> {
-        let mut state = self.state()?;
         // It may have been used since: who connects notes that under this
         // lock, and only then reads a log.
-        let Some(ended) = self.unused(&state, uaid, most)? else {
+        let (mut state, ended) = self.unused(uaid, most)?;
+        let Some(ended) = ended else {
             return Ok(None);
         };
         let mut changes = Changes::default();
@@ -200,28 +211,38 @@ impl Engine {
         Ok(Some((ended, removed)))
     }
 
-    /// All subscriptions of a user agent that is unused; `None` when it is
-    /// used, or when a record is damaged that may say so.
+    /// All subscriptions of a user agent that is unused, and the lock under which
+    /// that is so; `None` when it is used, or when a record is damaged that may
+    /// say so.
     fn unused(
         &self,
-        state: &State,
         uaid: Uaid,
         most: u32,
-    ) -> Result<Option<Vec<Subscription>>, StoreError> {
+    ) -> Result<(MutexGuard<'_, State>, Option<Vec<Subscription>>), StoreError> {
+        let (state, found) = self.state_with(uaid, |engine| engine.uses(uaid))?;
+        let Some((connected, used)) = found else {
+            return Ok((state, None));
+        };
+        let received = used.iter().filter_map(|(_, used)| *used).max();
+        let last = received.max(connected);
+        let is_unused = state.days.is_some_and(|days| days.is_unused(last, most));
+        let unused = is_unused.then(|| used.into_iter().map(|(it, _)| it).collect());
+        Ok((state, unused))
+    }
+
+    /// When a user agent was last noted as connected, and all its subscriptions
+    /// with their last uses; `None` when it is not there or a record is damaged.
+    fn uses(&self, uaid: Uaid) -> Result<Option<Uses>, StoreError> {
         let Some(user_agent) = self.user_agent(uaid)? else {
             return Ok(None);
         };
-        let used: Result<Vec<_>, Damaged> = self.scan(|| {
-            let items = self.tree.scan_prefix(subscriptions_prefix(uaid));
+        let used: Result<Vec<_>, Damaged> = self.scan(|tree| {
+            let items = tree.scan_prefix(subscriptions_prefix(uaid));
             items
                 .map(|item| item.map(|(key, record)| decode_subscription(&key, &record)))
                 .collect()
         })?;
-        let Ok(used) = used else { return Ok(None) };
-        let received = used.iter().filter_map(|(_, used)| *used).max();
-        let last = received.max(user_agent.connected);
-        let is_unused = state.days.is_some_and(|days| days.is_unused(last, most));
-        Ok(is_unused.then(|| used.into_iter().map(|(it, _)| it).collect()))
+        Ok(used.ok().map(|used| (user_agent.connected, used)))
     }
 
     /// Up to `limit` user agents behind `after`, in the order of their keys.
@@ -234,8 +255,8 @@ impl Engine {
             Excluded(user_agent_key(after).to_vec())
         });
         let range = (from, Excluded(vec![USER_AGENT + 1]));
-        self.scan(|| {
-            let items = self.tree.range(range).take(limit);
+        self.scan(|tree| {
+            let items = tree.range(range).take(limit);
             let found = items.filter_map(|item| match item {
                 Ok((key, record)) => {
                     let uaid = parse_user_agent_key(&key).ok()?;
@@ -257,8 +278,8 @@ impl Engine {
             Excluded(subscription_key(uaid, channel).to_vec())
         });
         let range = (from, Excluded(vec![SUBSCRIPTION + 1]));
-        self.scan(|| {
-            let good = self.tree.range(range).filter_map(|item| match item {
+        self.scan(|tree| {
+            let good = tree.range(range).filter_map(|item| match item {
                 Ok((key, record)) => decode_subscription(&key, &record).ok().map(Ok),
                 Err(error) => Some(Err(error)),
             });
@@ -268,13 +289,8 @@ impl Engine {
     }
 
     /// Reads several records.
-    fn scan<T>(&self, read: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-        match catch_unwind(AssertUnwindSafe(read)) {
-            Ok(read) => read.map_err(|error| unavailable(&error)),
-            Err(_) => Err(StoreError::Unavailable(
-                "the engine panicked in a read".to_owned(),
-            )),
-        }
+    fn scan<T>(&self, read: impl FnOnce(&Tree) -> sled::Result<T>) -> Result<T, StoreError> {
+        self.reading(|tree| read(tree).map_err(|error| unavailable(&error)))
     }
 }
 

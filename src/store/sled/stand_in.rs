@@ -1,0 +1,47 @@
+//! What stands in, in tests, for a disk that is slow or broken: the engine reads
+//! its pages when it likes, and panics where that fails.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+type Step = Arc<dyn Fn() + Send + Sync>;
+
+/// What happens in front of each read of the tree, and of a flush after a
+/// failure. It may block or panic.
+#[derive(Default)]
+pub(super) struct StandIn {
+    read: Mutex<Option<Step>>,
+    flush: Mutex<Option<Step>>,
+}
+
+impl StandIn {
+    pub(super) fn before_reads(&self, step: impl Fn() + Send + Sync + 'static) {
+        *self.read.lock().unwrap() = Some(Arc::new(step));
+    }
+
+    pub(super) fn before_flushes(&self, step: impl Fn() + Send + Sync + 'static) {
+        *self.flush.lock().unwrap() = Some(Arc::new(step));
+    }
+
+    pub(super) fn read(&self) {
+        run(&self.read);
+    }
+
+    pub(super) fn flush(&self) {
+        run(&self.flush);
+    }
+}
+
+/// Not under the lock: a step that blocks holds up nobody else.
+fn run(step: &Mutex<Option<Step>>) {
+    let step = step.lock().unwrap().clone();
+    if let Some(step) = step {
+        step();
+    }
+}
+
+impl fmt::Debug for StandIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StandIn")
+    }
+}
