@@ -1,6 +1,5 @@
 //! The end of subscriptions that nobody uses any more (`expiry.unused`).
 
-use bugle_protocol::session::Close;
 use bugle_protocol::{ChannelId, Uaid};
 
 use super::PushService;
@@ -42,24 +41,15 @@ impl PushService {
             // Until the disk has it, senders are told to try again: it counts
             // as done when they get 410.
             self.stored(self.store.flush().await)?;
-            let (user_agents, subscriptions) = (unused.user_agents, unused.ended.len());
-            self.metrics.unused.inc_by(subscriptions as u64);
+            self.metrics.unused.inc_by(unused.subscriptions as u64);
             // No operator has done it, so the audit log of the API lacks it.
             tracing::info!(
                 target: "bugle::audit",
                 action = "endUnused",
-                user_agents,
-                subscriptions,
+                user_agents = unused.user_agents,
+                subscriptions = unused.subscriptions,
                 "ended what was not used for expiry.unused"
             );
-        }
-        for (uaid, channel) in unused.ended {
-            for reader in [Reader::Channel(uaid, channel), Reader::UserAgent(uaid)] {
-                self.clients.close(reader, Close::Removed);
-            }
-        }
-        for id in unused.wake {
-            self.clients.wake_receipts(id);
         }
         Ok(())
     }

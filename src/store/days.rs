@@ -3,7 +3,9 @@
 //!
 //! Pure: no disk, no clock, no lock.
 
-use bugle_protocol::{ChannelId, ReceiptSubscriptionId, Uaid, UnixTime};
+use std::ops::AddAssign;
+
+use bugle_protocol::{ChannelId, Uaid, UnixTime};
 use serde::{Deserialize, Serialize};
 
 /// Days for which a use that is noted stands for later ones: a user agent that
@@ -88,23 +90,18 @@ pub struct Sweep<'a> {
 }
 
 /// What one step of that search ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unused {
     /// How many user agents.
     pub user_agents: usize,
-    /// All their subscriptions.
-    pub ended: Vec<(Uaid, ChannelId)>,
-    /// The receipt subscriptions that have something new, each once.
-    pub wake: Vec<ReceiptSubscriptionId>,
+    /// How many subscriptions they had.
+    pub subscriptions: usize,
 }
 
-impl Unused {
-    pub(super) fn add(&mut self, more: Self) {
+impl AddAssign for Unused {
+    fn add_assign(&mut self, more: Self) {
         self.user_agents += more.user_agents;
-        self.ended.extend(more.ended);
-        self.wake.extend(more.wake);
-        self.wake.sort_unstable();
-        self.wake.dedup();
+        self.subscriptions += more.subscriptions;
     }
 }
 

@@ -114,6 +114,24 @@ impl News {
         }
     }
 
+    /// That a user agent has ended with all its subscriptions, which are of
+    /// these channels, and their readers with them.
+    pub(super) fn ended_with(uaid: Uaid, channels: &[ChannelId]) -> Self {
+        let Some((last, others)) = channels.split_last() else {
+            return Self::default();
+        };
+        let ended = |channel: &ChannelId, is_last| Event::Ended {
+            uaid,
+            channel: *channel,
+            is_last,
+        };
+        let others = others.iter().map(|channel| ended(channel, false));
+        Self {
+            accepted: None,
+            events: others.chain([ended(last, true)]).collect(),
+        }
+    }
+
     /// Adds that these receipt subscriptions have something new.
     pub(super) fn receipts(mut self, ids: impl IntoIterator<Item = ReceiptSubscriptionId>) -> Self {
         self.events.extend(ids.into_iter().map(Event::Receipts));

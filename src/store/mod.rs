@@ -126,8 +126,9 @@ pub trait Store: Send + Sync + 'static {
     /// Counts the days of service, and ends user agents with all their subscriptions:
     /// those that were neither [connected](Store::connected) nor sent a message
     /// for so many days that [`append`](Store::append) took. A use stands for
-    /// those of the week after it, so that some end a week later. Durable like
-    /// [`remove`](Store::remove).
+    /// those of the week after it, so that some end a week later. Told of and
+    /// durable like [`remove`](Store::remove); readers are closed
+    /// ([`Readers::Close`]).
     fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>>;
 
     /// All subscriptions of a user agent.

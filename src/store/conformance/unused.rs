@@ -30,13 +30,29 @@ async fn end(store: &Arc<dyn Store>, sweep: Sweep<'_>) -> Unused {
 
 /// Runs the service on these dates, and says on which of them user agents
 /// ended.
-async fn run(store: &Arc<dyn Store>, dates: impl Iterator<Item = u64>) -> Vec<(u64, Uaid)> {
+async fn run(
+    store: &Arc<dyn Store>,
+    heard: &Heard,
+    dates: impl Iterator<Item = u64>,
+) -> Vec<(u64, Uaid)> {
     let mut all = Vec::new();
+    heard.take();
     for date in dates {
         let unused = end(store, on(date)).await;
-        all.extend(unused.ended.into_iter().map(|(uaid, _)| (date, uaid)));
+        let ended = ended_in(&heard.take());
+        assert_eq!(unused.subscriptions, ended.len());
+        all.extend(ended.into_iter().map(|uaid| (date, uaid)));
     }
     all
+}
+
+/// Whose subscriptions have ended, one for each of them.
+fn ended_in(events: &[Event]) -> Vec<Uaid> {
+    let ended = events.iter().filter_map(|event| match event {
+        Event::Ended { uaid, .. } => Some(*uaid),
+        _ => None,
+    });
+    ended.collect()
 }
 
 /// When a use of that date is forgotten.
@@ -46,7 +62,7 @@ fn forgotten(date: u64) -> u64 {
 
 #[tokio::test]
 async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
-    each(ROOMY, async |store| {
+    each_heard(ROOMY, async |store, heard| {
         assert_eq!(end(store, on(0)).await, Unused::default());
         let (kept, unused) = (subscribed(store, 1, 1).await, subscribed(store, 2, 1).await);
         subscribed(store, 2, 2).await;
@@ -54,13 +70,18 @@ async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
         let mut waiting = awaited(message_for(&unused, "x"), 1);
         waiting.expires_at = at(DAY * 1000);
         store.append(uaid(2), waiting).await.unwrap();
-        let ended = run(store, 1..forgotten(0)).await;
+        let ended = run(store, heard, 1..forgotten(0)).await;
         assert_eq!(ended, []);
         assert_eq!(store.connected(uaid(1)).await, Ok(true));
         let ended = end(store, on(forgotten(0))).await;
-        assert_eq!(ended.user_agents, 1);
-        assert_eq!(ended.ended, [1, 2].map(|ch| (uaid(2), channel(ch))));
-        assert_eq!(ended.wake, [receipt_subscription(1)]);
+        assert_eq!((ended.user_agents, ended.subscriptions), (1, 2));
+        let closed = |ch, is_last| Event::Ended {
+            uaid: uaid(2),
+            channel: channel(ch),
+            is_last,
+        };
+        let receipts = Event::Receipts(receipt_subscription(1));
+        assert_eq!(heard.take(), [closed(1, false), closed(2, true), receipts]);
         // Until the disk has it, sled does not say that they are gone.
         store.flush().await.unwrap();
         assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
@@ -80,14 +101,14 @@ async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
 
 #[tokio::test]
 async fn a_message_for_one_subscription_keeps_all_of_its_user_agent() {
-    each(ROOMY, async |store| {
+    each_heard(ROOMY, async |store, heard| {
         end(store, on(0)).await;
         let (one, _) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
         subscribed(store, 2, 1).await;
-        run(store, 1..20).await;
+        run(store, heard, 1..20).await;
         let unstored = with_ttl(message_for(&one, "x"), 0);
         store.append(uaid(1), unstored).await.unwrap();
-        let ended = run(store, 20..200).await;
+        let ended = run(store, heard, 20..200).await;
         let one = (forgotten(0), uaid(2));
         let both = (forgotten(19), uaid(1));
         assert_eq!(ended, [one, both, both]);
@@ -97,7 +118,7 @@ async fn a_message_for_one_subscription_keeps_all_of_its_user_agent() {
 
 #[tokio::test]
 async fn who_is_connected_stays_and_is_noted_as_used() {
-    each(ROOMY, async |store| {
+    each_heard(ROOMY, async |store, heard| {
         end(store, on(0)).await;
         for ua in 1..=2 {
             subscribed(store, ua, 1).await;
@@ -113,7 +134,7 @@ async fn who_is_connected_stays_and_is_noted_as_used() {
         }
         // One was seen as a whole each day; of the other nothing is known but
         // that a channel was read when it was to end.
-        let ended = run(store, 200..400).await;
+        let ended = run(store, heard, 200..400).await;
         assert_eq!(ended[0], (200, uaid(2)));
         let last = forgotten(199) - u64::from(NOTED_EVERY);
         assert!(ended[1].0 >= last && ended[1].1 == uaid(1), "{ended:?}");
@@ -124,11 +145,11 @@ async fn who_is_connected_stays_and_is_noted_as_used() {
 
 #[tokio::test]
 async fn days_without_the_service_and_jumps_of_the_clock_do_not_count() {
-    each(ROOMY, async |store| {
+    each_heard(ROOMY, async |store, heard| {
         end(store, on(0)).await;
         subscribed(store, 1, 1).await;
         let dates = [1000, 1000, 2, 3000, 2, 4000].into_iter();
-        assert_eq!(run(store, dates).await, []);
+        assert_eq!(run(store, heard, dates).await, []);
     })
     .await;
 }
@@ -151,19 +172,19 @@ async fn nothing_ends_where_that_is_switched_off() {
 
 #[tokio::test]
 async fn a_step_takes_no_more_than_its_limit_and_the_next_goes_on() {
-    each(ROOMY, async |store| {
+    each_heard(ROOMY, async |store, heard| {
         end(store, on(0)).await;
         for ua in 1..=20 {
             subscribed(store, ua, 1).await;
         }
-        run(store, 1..forgotten(0)).await;
+        run(store, heard, 1..forgotten(0)).await;
         let step = Sweep {
             limit: 6,
             ..on(forgotten(0))
         };
         let mut steps = Vec::new();
         for _ in 0..8 {
-            steps.push(end(store, step).await.ended.len());
+            steps.push(end(store, step).await.subscriptions);
         }
         // One that is ended counts as looked at and as ended.
         assert_eq!(steps, [3, 3, 3, 3, 3, 3, 2, 0]);
@@ -179,14 +200,14 @@ async fn what_is_noted_survives_a_restart() {
     for ua in 1..=3 {
         subscribed(&engine.store, ua, 1).await;
     }
-    run(&engine.store, 1..20).await;
+    run(&engine.store, &engine.heard, 1..20).await;
     engine.store.connected(uaid(1)).await.unwrap();
     let message = message_for(&subscription_of(2, 1, 0), "x");
     engine.store.append(uaid(2), message).await.unwrap();
     let mut engine = reopened(engine);
     let mut ended = Vec::new();
     for date in (20..100).step_by(10) {
-        ended.extend(run(&engine.store, date..date + 10).await);
+        ended.extend(run(&engine.store, &engine.heard, date..date + 10).await);
         engine = reopened(engine);
     }
     let later = forgotten(19);

@@ -54,7 +54,11 @@ impl Store for MemoryStore {
     }
 
     fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
-        Box::pin(async move { Ok(self.pass_over(&sweep)) })
+        Box::pin(async move {
+            let (unused, news) = self.pass_over(&sweep);
+            self.notifier.tell(news);
+            Ok(unused)
+        })
     }
 
     fn subscriptions_of(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {

@@ -8,6 +8,7 @@ use bugle_protocol::{ChannelId, Uaid};
 use super::{MemoryStore, State, UserAgent};
 use crate::store::Subscription;
 use crate::store::days::{Days, Sweep, Unused};
+use crate::store::event::News;
 
 impl UserAgent {
     fn is_unused(&self, days: Days, most: u32) -> bool {
@@ -57,14 +58,15 @@ impl State {
 
 impl MemoryStore {
     /// Counts the day, and goes on with today's pass over all user agents.
-    pub(super) fn pass_over(&self, sweep: &Sweep<'_>) -> Unused {
+    pub(super) fn pass_over(&self, sweep: &Sweep<'_>) -> (Unused, News) {
         let mut state = self.state();
         let begun = state.days.unwrap_or(Days::begin(sweep.now));
         let days = begun.at(sweep.now).unwrap_or(begun);
         state.days = Some(days);
-        let (mut unused, mut left) = (Unused::default(), sweep.limit);
+        let (mut unused, mut news) = (Unused::default(), News::default());
+        let mut left = sweep.limit;
         let Some(most) = sweep.unused_days else {
-            return unused;
+            return (unused, news);
         };
         while left > 0 && !state.pass.is_done(days.today) {
             let from = state.pass.after.map_or(Unbounded, Excluded);
@@ -76,21 +78,22 @@ impl MemoryStore {
             if (sweep.is_connected)(uaid, &[]) {
                 state.note_connected(uaid);
             } else if is_unused {
-                let ended = self.end_if_absent(&mut state, uaid, sweep);
-                left = left.saturating_sub(ended.ended.len());
-                unused.add(ended);
+                let (ended, told) = self.end_if_absent(&mut state, uaid, sweep);
+                left = left.saturating_sub(ended.subscriptions);
+                unused += ended;
+                news.events.extend(told.events);
             }
         }
-        unused
+        (unused, news)
     }
 
     /// Ends a user agent, unless somebody reads one of its channels.
-    fn end_if_absent(&self, state: &mut State, uaid: Uaid, sweep: &Sweep<'_>) -> Unused {
+    fn end_if_absent(&self, state: &mut State, uaid: Uaid, sweep: &Sweep<'_>) -> (Unused, News) {
         let channels = state.user_agents.get(&uaid).map(|it| it.channels.clone());
         let channels = channels.unwrap_or_default();
         let names: Vec<ChannelId> = channels.keys().copied().collect();
         if (sweep.is_connected)(uaid, &names) {
-            return Unused::default();
+            return Default::default();
         }
         let lives = channels.values().map(|(it, _)| it.id);
         let messages: Vec<_> = lives
@@ -99,10 +102,11 @@ impl MemoryStore {
         state.user_agents.remove(&uaid);
         state.subscriptions -= names.len() as u64;
         let removed = self.remove_all(state, &messages, sweep.now);
-        Unused {
+        let unused = Unused {
             user_agents: 1,
-            ended: names.into_iter().map(|channel| (uaid, channel)).collect(),
-            wake: removed.receipts,
-        }
+            subscriptions: names.len(),
+        };
+        let news = News::ended_with(uaid, &names);
+        (unused, news.receipts(removed.receipts))
     }
 }

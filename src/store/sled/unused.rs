@@ -24,6 +24,7 @@ use super::record::{
     encode_user_agent, unavailable,
 };
 use crate::store::days::{Day, Days, Sweep, Unused};
+use crate::store::event::News;
 use crate::store::index::Leaving;
 use crate::store::receipt::Removed;
 use crate::store::{StoreError, Subscription};
@@ -124,8 +125,8 @@ impl Engine {
                     self.note_connected(uaid, &user_agent)?;
                 } else if days.is_unused(user_agent.connected, most) {
                     let ended = self.end_if_unused(uaid, most, &sweep).await?;
-                    left = left.saturating_sub(ended.ended.len());
-                    unused.add(ended);
+                    left = left.saturating_sub(ended.subscriptions);
+                    unused += ended;
                 }
             }
             self.state()?.pass.go_on(last, days.today);
@@ -178,10 +179,12 @@ impl Engine {
             return Ok(Unused::default());
         };
         self.committer.commit_later(Some(room));
+        let channels: Vec<_> = ended.iter().map(|it| it.channel).collect();
+        let news = News::ended_with(uaid, &channels);
+        self.notifier.tell(news.receipts(removed.receipts));
         Ok(Unused {
             user_agents: 1,
-            ended: ended.iter().map(|it| (uaid, it.channel)).collect(),
-            wake: removed.receipts,
+            subscriptions: channels.len(),
         })
     }
 
@@ -361,11 +364,15 @@ mod tests {
                 limit: 10,
                 is_connected: &|_, _| false,
             };
-            let unused = store.end_unused(sweep).await.unwrap();
-            ended.extend(unused.ended.iter().map(|(uaid, _)| (day, *uaid)));
+            if store.end_unused(sweep).await.unwrap() != Unused::default() {
+                store.flush().await.unwrap();
+                let known = [store.knows(uaid(1)).await, store.knows(uaid(2)).await];
+                ended.push((day, known));
+            }
         }
         // Noted before the last of those days was counted.
-        assert_eq!(ended, [(37, uaid(2)), (46, uaid(1))]);
+        let expected = [(37, [Ok(true), Ok(false)]), (46, [Ok(false), Ok(false)])];
+        assert_eq!(ended, expected);
     }
 
     #[tokio::test]
