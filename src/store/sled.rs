@@ -13,6 +13,7 @@ mod contents;
 #[cfg(test)]
 mod damage;
 mod engine;
+mod files;
 mod fuzz;
 mod generations;
 mod ids;

@@ -12,6 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sled::Tree;
 
+use super::files;
 use super::keys::{BROADCAST, MESSAGE, RECEIPT, RECEIPT_SUBSCRIPTION, SUBSCRIPTION};
 use super::record::{Damaged, decode, encode};
 
@@ -100,7 +101,7 @@ pub(super) fn read(folder: &Path) -> io::Result<Option<Result<Contents, Damaged>
 pub(super) fn write(folder: &Path, contents: Contents) -> io::Result<()> {
     let record = encode(&contents).map_err(io::Error::other)?;
     let (path, new) = (folder.join(FILE), folder.join("contents.new"));
-    let mut file = File::create(&new)?;
+    let mut file = files::create(&new)?;
     file.write_all(&record)?;
     file.sync_all()?;
     fs::rename(new, path)?;

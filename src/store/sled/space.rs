@@ -3,11 +3,12 @@
 //! An engine whose write has failed must be opened anew, so the store stops
 //! taking what makes it grow while there is room left for the rest.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::files;
 use super::open::SEGMENT_BYTES;
 use crate::store::{Limit, StoreError};
 
@@ -71,7 +72,7 @@ impl Space {
     /// What the engine would run into.
     pub(super) fn probe(&self) -> io::Result<()> {
         let path = self.folder.join(PROBE);
-        let written = File::create(&path).and_then(|mut file| {
+        let written = files::create(&path).and_then(|mut file| {
             let zeros = vec![0; 1 << 20];
             for _ in 0..SEGMENT_BYTES / zeros.len() {
                 file.write_all(&zeros)?;
