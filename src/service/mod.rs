@@ -10,6 +10,7 @@ pub mod vapid;
 
 mod handles;
 mod live;
+mod order;
 mod receipts;
 mod receiving;
 mod sending;
@@ -37,6 +38,7 @@ use crate::store::{ReceiptStatus, Store, StoreError, Usage};
 use crate::time::Clock;
 
 use self::live::Live;
+use self::order::Order;
 use self::subscribers::Subscribers;
 
 pub use self::receiving::Handover;
@@ -52,6 +54,7 @@ pub struct PushService {
     keyring: Keyring,
     verifier: Verifier,
     live: Live,
+    order: Order,
     subscribers: Subscribers,
     public_url: PublicUrl,
     config: Config,
@@ -94,6 +97,7 @@ impl PushService {
             keyring,
             verifier,
             live,
+            order: Order::default(),
             subscribers,
             public_url,
             config,

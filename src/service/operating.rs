@@ -114,9 +114,10 @@ impl PushService {
     /// # Errors
     /// [`Error::Unavailable`], when some may be ended.
     pub async fn drop_user_agent(&self, uaid: Uaid) -> Result<usize, Error> {
-        // First, so that a connection that goes on meanwhile registers nothing
-        // that stays.
+        // First, so that a connection that goes on registers nothing afterwards.
         self.clients.close(Reader::UserAgent(uaid), Close::Removed);
+        // What is being registered is there then, and ends with the others.
+        let _turn = self.order.alone(uaid).await?;
         let subscriptions = self.stored(self.store.subscriptions_of(uaid).await)?;
         let mut ended = 0;
         for it in subscriptions {

@@ -44,15 +44,19 @@ impl PushService {
         uaid: Option<WireUaid>,
         address: IpAddr,
     ) -> Result<(WireUaid, Registration), Error> {
-        let uaid = match uaid {
-            Some(uaid) if self.stored(self.store.connected(uaid.digest()).await)? => uaid,
-            _ => {
-                self.stored(self.store.health())?;
-                WireUaid::from_bytes(random())
-            }
+        let connect = |uaid: WireUaid| {
+            let registration = self.register(Reader::UserAgent(uaid.digest()), address)?;
+            Ok((uaid, registration))
         };
-        let registration = self.register(Reader::UserAgent(uaid.digest()), address)?;
-        Ok((uaid, registration))
+        if let Some(uaid) = uaid {
+            // A drop comes before it, or closes the connection.
+            let _turn = self.order.share(uaid.digest()).await?;
+            if self.stored(self.store.connected(uaid.digest()).await)? {
+                return connect(uaid);
+            }
+        }
+        self.stored(self.store.health())?;
+        connect(WireUaid::from_bytes(random()))
     }
 
     /// The next messages of a log, after `after`, that pass the filter, for a

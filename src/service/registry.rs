@@ -189,6 +189,11 @@ impl Registration {
         self.mailbox.address
     }
 
+    /// Whether the connection was told to end, and has not taken that out yet.
+    pub fn is_closed(&self) -> bool {
+        self.mailbox.mail().close.is_some()
+    }
+
     /// Whether the connection was told to end because what it reads is removed,
     /// and has not taken that out yet.
     pub fn is_removed(&self) -> bool {

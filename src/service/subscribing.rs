@@ -10,6 +10,7 @@ use bugle_protocol::{
 use super::PushService;
 use crate::error::Error;
 use crate::random::random;
+use crate::service::registry::Registration;
 use crate::store::{Readers, StoreError, Subscription};
 
 /// The resources of a new subscription (RFC 8030 §4), by their URLs.
@@ -24,20 +25,28 @@ pub struct Subscribed {
 }
 
 impl PushService {
-    /// Subscribes a channel for a user agent at `address`, and gives its
-    /// endpoint. Another key than before
-    /// begins another life of the subscription, with another endpoint; the old
-    /// one is gone (WS-R-5, WS-R-6).
+    /// Subscribes a channel for the user agent of a connection, and gives its
+    /// endpoint. Another key than before begins another life of the
+    /// subscription, with another endpoint; the old one is gone (WS-R-5,
+    /// WS-R-6).
     ///
     /// # Errors
-    /// [`Error::KeyRequired`], [`Error::Full`], [`Error::Unavailable`].
+    /// [`Error::KeyRequired`], [`Error::Full`], [`Error::Unavailable`], which it
+    /// is also for a connection that was told to end.
     pub async fn subscribe(
         &self,
         uaid: Uaid,
         channel: ChannelId,
         vapid_key: Option<PublicKey>,
-        address: IpAddr,
+        connection: &Registration,
     ) -> Result<String, Error> {
+        let _turn = self.order.share(uaid).await?;
+        // Its user agent may have been dropped meanwhile, also after a newer
+        // connection had superseded this one.
+        if connection.is_closed() {
+            return Err(Error::Unavailable);
+        }
+        let address = connection.address();
         let known = self.store.subscription(uaid, channel).await;
         if vapid_key.is_none() && self.config.push.require_vapid {
             // One from before the setting stays.
@@ -65,14 +74,17 @@ impl PushService {
         vapid_key: Option<PublicKey>,
         address: IpAddr,
     ) -> Result<Subscribed, Error> {
-        let uaid = match set {
-            None => Uaid::from_bytes(random()),
+        let (uaid, _turn) = match set {
+            None => (Uaid::from_bytes(random()), None),
             Some(url) => {
                 let token = self.token_in(url, "/subscription-set/").ok_or(Error::Set)?;
-                self.set(token).await.map_err(|error| match error {
-                    Error::NotFound => Error::Set,
-                    error => error,
-                })?
+                let named = SubscriptionSetUrl::open(&self.keyring, token);
+                let SubscriptionSetUrl(uaid) = named.map_err(|_| Error::Set)?;
+                let turn = self.order.share(uaid).await?;
+                if !self.stored(self.store.connected(uaid).await)? {
+                    return Err(Error::Set);
+                }
+                (uaid, Some(turn))
             }
         };
         if vapid_key.is_none() && self.config.push.require_vapid {

@@ -263,7 +263,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         key: Option<PublicKey>,
     ) -> Result<(), End> {
         let (uaid, address) = (owner.uaid, owner.registration.address());
-        let subscribed = self.app.service.subscribe(uaid, channel, key, address);
+        let connection = &owner.registration;
+        let subscribed = self.app.service.subscribe(uaid, channel, key, connection);
         let (status, push_endpoint) = match subscribed.await {
             Ok(endpoint) => (200, Some(endpoint)),
             Err(error) => {

@@ -2,6 +2,7 @@
 //! and those whom it concerns learn of it. Over HTTP/1.1, where the end of a
 //! connection ends its request.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -225,4 +226,46 @@ async fn a_change_that_fails_is_audited_as_failed() {
     assert_eq!(reply.status, 404);
     let expected = ("unblockAddresses".to_owned(), "failed".to_owned());
     assert_eq!(audited(&server).await, [expected]);
+}
+
+#[tokio::test]
+async fn a_drop_ends_what_a_superseded_connection_is_just_registering() {
+    needs_ours!("its disk");
+    let disk = FaultyDisk::new();
+    let data = disk.data();
+    let large = |config: &mut bugle::Config| {
+        config.limits.body_bytes = 2 << 20;
+        config.compat.allow_unencrypted = true;
+    };
+    let server = Server::start_program_in(disk.environment(), Some(&data), large).await;
+    let mut older = UserAgent::connect(&server).await;
+    let endpoint = older.register(CHANNEL, None).await;
+    disk.fails(Fault::None, Fault::Stall);
+    // More than the store changes between two syncs: what comes now waits
+    // before anything of it is stored.
+    let path = endpoint.strip_prefix(&server.origin()).unwrap();
+    let (request, body) = (format!("POST {path}"), "x".repeat(2 << 20));
+    let mut senders = Vec::new();
+    for _ in 0..2 {
+        let headers = [("ttl", "60")];
+        senders.push(Rude::send(server.authority(), &request, &headers, &body).await);
+        server.await_metric(STORED, 1.0).await;
+    }
+    noticed(&server).await;
+    let register = json!({ "messageType": "register", "channelID": CHANNEL_2 });
+    older.say(register).await;
+    noticed(&server).await;
+    let mut newer = UserAgent::reconnect(&server, &older.uaid).await;
+    let subject = json!({ "subject": older.uaid });
+    let mut dropped = pin!(server.operate("POST", "user-agents/drop", &subject));
+    tokio::select! {
+        reply = &mut dropped => panic!("{reply:?}"),
+        _ = newer.closed() => {}
+    }
+    assert_eq!(server.metric(SUBSCRIPTIONS).await, 1.0);
+    disk.fails(Fault::None, Fault::None);
+    assert_eq!(dropped.await.status, 200);
+    assert_eq!(older.hear().await["messageType"], "register");
+    older.closed().await;
+    assert_eq!(server.metric(SUBSCRIPTIONS).await, 0.0);
 }
