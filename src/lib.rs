@@ -15,7 +15,6 @@ pub mod time;
 
 mod admin;
 mod app;
-mod error;
 mod gate;
 mod http;
 mod io;

@@ -11,9 +11,9 @@ use http::{HeaderMap, request};
 use serde::Serialize;
 use subtle::ConstantTimeEq;
 
+use super::AdminError;
 use crate::app::peer::{Remote, User};
 use crate::config::{Config, HostNames, SocketOthers};
-use crate::error::AdminError;
 use crate::keys;
 
 /// What a caller may do.

@@ -9,9 +9,9 @@ use bugle_protocol::UnixTime;
 use futures_util::FutureExt;
 use serde::Serialize;
 
-use super::Admin;
 use super::access::{Caller, Role};
-use crate::error::Error;
+use super::{Admin, AdminError};
+use crate::service::Error;
 
 /// How many entries the API shows.
 const SHOWN: usize = 256;
@@ -64,10 +64,10 @@ pub(super) async fn audited<T, F>(
     action: &'static str,
     subject: &str,
     change: impl FnOnce(Arc<Admin>) -> F,
-) -> Result<T, Error>
+) -> Result<T, AdminError>
 where
     T: Send + 'static,
-    F: Future<Output = Result<T, Error>> + Send + 'static,
+    F: Future<Output = Result<T, AdminError>> + Send + 'static,
 {
     let audit = &admin.audit;
     let number = audit.ask(caller, action, subject, admin.app.service.wall_clock());
@@ -77,7 +77,7 @@ where
         .app
         .finish(async move {
             let changed = AssertUnwindSafe(change).catch_unwind().await;
-            let changed = changed.unwrap_or(Err(Error::Unavailable));
+            let changed = changed.unwrap_or_else(|_| Err(Error::Unavailable.into()));
             noting.audit.end(number, changed.is_ok());
             changed
         })

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::audit::audited;
-use super::{Admin, Request, done, json_reply};
-use crate::error::{AdminError, Error};
+use super::{Admin, AdminError, Request, done, json_reply};
 use crate::gate::blocklist::{Blocked, LONGEST_NOTE, parse_range};
 use crate::http::Reply;
+use crate::http::refusal::Refusal;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,11 +28,11 @@ pub(super) fn list(admin: &Admin) -> Reply {
 }
 
 /// Blocks whom the path names, or blocks them no more.
-pub(super) async fn resource(request: Request<'_>, path: &str) -> Result<Reply, Error> {
+pub(super) async fn resource(request: Request<'_>, path: &str) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     let method = &request.parts.method;
     if *method != Method::PUT && *method != Method::DELETE {
-        return Err(Error::MethodNotAllowed("PUT, DELETE"));
+        return Err(Refusal::MethodNotAllowed("PUT, DELETE").into());
     }
     caller.may_change()?;
     let who = parse(path)?;
@@ -48,7 +48,7 @@ pub(super) async fn resource(request: Request<'_>, path: &str) -> Result<Reply, 
         let Note { note } = request.read().await?;
         if note.chars().count() > LONGEST_NOTE {
             let problem = format!("a note has at most {LONGEST_NOTE} characters");
-            return Err(AdminError::Body(problem).into());
+            return Err(AdminError::Body(problem));
         }
         Some(note)
     } else {
@@ -61,16 +61,17 @@ pub(super) async fn resource(request: Request<'_>, path: &str) -> Result<Reply, 
     };
     audited(admin, &caller, action, &subject, |admin| async move {
         match note {
-            Some(note) => admin.app.service.block(who, &note).await,
-            None => admin.app.service.blocks().unblock(who).await,
+            Some(note) => admin.app.service.block(who, &note).await?,
+            None => admin.app.service.blocks().unblock(who).await?,
         }
+        Ok::<_, AdminError>(())
     })
     .await?;
     Ok(done())
 }
 
-fn parse(path: &str) -> Result<Blocked, Error> {
-    let (kind, value) = path.split_once('/').ok_or(Error::NotFound)?;
+fn parse(path: &str) -> Result<Blocked, AdminError> {
+    let (kind, value) = path.split_once('/').ok_or(Refusal::NotFound)?;
     let value = percent_decode_str(value).decode_utf8();
     let value = value.map_err(|_| AdminError::Blocked)?;
     match kind {
@@ -82,6 +83,6 @@ fn parse(path: &str) -> Result<Blocked, Error> {
             let range = parse_range(&value).ok_or(AdminError::Blocked)?;
             Ok(Blocked::Addresses(range))
         }
-        _ => Err(Error::NotFound),
+        _ => Err(Refusal::NotFound.into()),
     }
 }

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::audit::audited;
-use super::{Admin, Request, done, json_reply};
-use crate::error::Error;
+use super::{Admin, AdminError, Request, done, json_reply};
 use crate::http::Reply;
+use crate::http::refusal::Refusal;
 use crate::store::broadcasts::Label;
 
 #[derive(Deserialize)]
@@ -28,19 +28,19 @@ pub(super) fn list(admin: &Admin) -> Reply {
 }
 
 /// Sets a broadcast to the version in the body, or removes it.
-pub(super) async fn resource(request: Request<'_>, id: &str) -> Result<Reply, Error> {
+pub(super) async fn resource(request: Request<'_>, id: &str) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     let method = &request.parts.method;
     if *method != Method::PUT && *method != Method::DELETE {
-        return Err(Error::MethodNotAllowed("PUT, DELETE"));
+        return Err(Refusal::MethodNotAllowed("PUT, DELETE").into());
     }
     caller.may_change()?;
     let id = percent_decode_str(id).decode_utf8();
     let id = id.ok().and_then(|id| Label::new(&id));
-    let id = id.ok_or(Error::BroadcastId)?;
+    let id = id.ok_or(AdminError::BroadcastId)?;
     let (action, version) = if *method == Method::PUT {
         let Version { version } = request.read().await?;
-        let version = Label::new(&version).ok_or(Error::BroadcastVersion)?;
+        let version = Label::new(&version).ok_or(AdminError::BroadcastVersion)?;
         ("setBroadcast", Some(version))
     } else {
         ("removeBroadcast", None)
@@ -49,7 +49,7 @@ pub(super) async fn resource(request: Request<'_>, id: &str) -> Result<Reply, Er
     audited(admin, &caller, action, &subject, |admin| async move {
         let is_removal = version.is_none();
         match admin.app.service.set_broadcast(id, version).await? {
-            false if is_removal => Err(Error::NoBroadcast),
+            false if is_removal => Err(AdminError::NoBroadcast),
             _ => Ok(()),
         }
     })

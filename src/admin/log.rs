@@ -4,10 +4,10 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Request, done, json_reply};
+use super::{AdminError, Request, done, json_reply};
 use crate::config::LogFilter;
-use crate::error::{AdminError, Error};
 use crate::http::Reply;
+use crate::http::refusal::Refusal;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -16,7 +16,7 @@ struct Wanted {
 }
 
 /// Shows the filter, or sets it until the process ends.
-pub(super) async fn resource(request: Request<'_>) -> Result<Reply, Error> {
+pub(super) async fn resource(request: Request<'_>) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     let (log, configured) = (&admin.log, &admin.app.service.config().log.filter);
     match request.parts.method {
@@ -34,6 +34,6 @@ pub(super) async fn resource(request: Request<'_>) -> Result<Reply, Error> {
             admin.audit.note(&caller, "setLog", &subject, now);
             Ok(done())
         }
-        _ => Err(Error::MethodNotAllowed("GET, HEAD, PUT")),
+        _ => Err(Refusal::MethodNotAllowed("GET, HEAD, PUT").into()),
     }
 }

@@ -16,9 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
 use crate::app::peer::Remote;
-use crate::error::{AdminError, Error};
 use crate::http::body::{self, Content};
-use crate::http::refusal::refuse;
+use crate::http::refusal::{Refusal, refuse};
 use crate::http::{AdminRoutes, Answer, Reply, events, status};
 use crate::observe::log::Log;
 
@@ -27,6 +26,8 @@ use self::audit::Audit;
 use self::history::History;
 use self::overview::Overview;
 
+pub use self::error::AdminError;
+
 pub mod access;
 pub mod console;
 pub mod history;
@@ -34,6 +35,7 @@ pub mod history;
 mod audit;
 mod blocks;
 mod broadcasts;
+mod error;
 mod log;
 mod overview;
 mod top;
@@ -82,17 +84,17 @@ impl Admin {
 
     /// The metrics, unless a page elsewhere may have asked for them by DNS
     /// rebinding.
-    fn metrics(&self, parts: &request::Parts, remote: Remote) -> Result<Reply, Error> {
+    fn metrics(&self, parts: &request::Parts, remote: Remote) -> Result<Reply, AdminError> {
         self.access.check_origin(parts, remote)?;
-        status::metrics(&self.app, parts)
+        Ok(status::metrics(&self.app, parts)?)
     }
 
     /// A file of the console, or a page that the public listener has too.
-    async fn page(&self, parts: &request::Parts) -> Result<Reply, Error> {
+    async fn page(&self, parts: &request::Parts) -> Result<Reply, AdminError> {
         let public_url = self.app.service.public_url();
         match console::file(parts.uri.path(), public_url) {
             Some(file) => get(&parts.method).map(|()| file),
-            None => status::page(&self.app, parts).await,
+            None => Ok(status::page(&self.app, parts).await?),
         }
     }
 
@@ -132,14 +134,14 @@ struct Request<'r> {
 /// Answers a request below `/admin/`; `path` is what follows that.
 ///
 /// # Errors
-/// Every refusal; [`Error::Admin`] are those of the API itself.
+/// Every refusal; [`AdminError::Refused`] are those of any listener.
 async fn route(
     admin: &Arc<Admin>,
     parts: &request::Parts,
     path: &str,
     content: Content<'_>,
     remote: Remote,
-) -> Result<Answer, Error> {
+) -> Result<Answer, AdminError> {
     if path == "v1/openapi.yaml" {
         admin.access.check_origin(parts, remote)?;
         return get(&parts.method).map(|()| Answer::Reply(description()));
@@ -164,7 +166,7 @@ async fn route(
     answer(request, path).await.map(Answer::Reply)
 }
 
-async fn answer(request: Request<'_>, path: &str) -> Result<Reply, Error> {
+async fn answer(request: Request<'_>, path: &str) -> Result<Reply, AdminError> {
     let (admin, method) = (request.admin, &request.parts.method);
     if let Some(id) = path.strip_prefix("v1/broadcasts/") {
         return broadcasts::resource(request, id).await;
@@ -209,38 +211,38 @@ async fn answer(request: Request<'_>, path: &str) -> Result<Reply, Error> {
             user_agents::remove_receipts(request).await
         }
         "v1/broadcasts" => get(method).map(|()| broadcasts::list(admin)),
-        _ => Err(Error::NotFound),
+        _ => Err(Refusal::NotFound.into()),
     }
 }
 
 impl Request<'_> {
     /// Reads the body.
-    async fn read<T: DeserializeOwned>(self) -> Result<T, Error> {
+    async fn read<T: DeserializeOwned>(self) -> Result<T, AdminError> {
         let kind = self.parts.headers.get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
         // A page can send other kinds without asking first.
         if !essence.eq_ignore_ascii_case("application/json") {
-            return Err(AdminError::NotJson.into());
+            return Err(AdminError::NotJson);
         }
         let limits = &self.admin.app.service.config().limits;
         let body = body::read(&self.parts.headers, self.content, limits).await?;
-        serde_json::from_slice(&body).map_err(|error| AdminError::Body(error.to_string()).into())
+        serde_json::from_slice(&body).map_err(|error| AdminError::Body(error.to_string()))
     }
 }
 
-fn get(method: &Method) -> Result<(), Error> {
+fn get(method: &Method) -> Result<(), AdminError> {
     allow(status::is_get(method), status::GET)
 }
 
-fn post(method: &Method) -> Result<(), Error> {
+fn post(method: &Method) -> Result<(), AdminError> {
     allow(method == Method::POST, "POST")
 }
 
-fn allow(is_one: bool, methods: &'static str) -> Result<(), Error> {
+fn allow(is_one: bool, methods: &'static str) -> Result<(), AdminError> {
     match is_one {
         true => Ok(()),
-        false => Err(Error::MethodNotAllowed(methods)),
+        false => Err(Refusal::MethodNotAllowed(methods).into()),
     }
 }
 
@@ -253,7 +255,7 @@ fn session(caller: &Caller) -> Reply {
 }
 
 /// Asks the service to stop, as SIGTERM does.
-fn drain(admin: &Admin, caller: &Caller) -> Result<Reply, Error> {
+fn drain(admin: &Admin, caller: &Caller) -> Result<Reply, AdminError> {
     caller.may_change()?;
     admin
         .audit

@@ -7,8 +7,7 @@ use std::net::IpAddr;
 use bugle_protocol::PublicKey;
 use serde_json::{Map, Value, json};
 
-use super::{Request, json_reply};
-use crate::error::{AdminError, Error};
+use super::{AdminError, Request, json_reply};
 use crate::gate::fairness::ShareHolder;
 use crate::http::Reply;
 use crate::service::PushService;
@@ -20,7 +19,7 @@ const USUAL: usize = 10;
 const MOST: usize = 100;
 
 /// Shows the largest holders of each kind, the largest first.
-pub(super) async fn show(request: Request<'_>) -> Result<Reply, Error> {
+pub(super) async fn show(request: Request<'_>) -> Result<Reply, AdminError> {
     let most = limit(request.parts.uri.query().unwrap_or_default())?;
     let (admin, service) = (request.admin, &request.admin.app.service);
     let largest = service.largest(most).await?;
@@ -47,7 +46,7 @@ pub(super) async fn show(request: Request<'_>) -> Result<Reply, Error> {
 }
 
 /// `limit` of the query.
-fn limit(query: &str) -> Result<usize, Error> {
+fn limit(query: &str) -> Result<usize, AdminError> {
     let mut fields = url::form_urlencoded::parse(query.as_bytes());
     let Some((_, limit)) = fields.find(|(name, _)| name == "limit") else {
         return Ok(USUAL);
@@ -56,7 +55,7 @@ fn limit(query: &str) -> Result<usize, Error> {
         .parse()
         .ok()
         .filter(|limit| (1..=MOST).contains(limit));
-    limit.ok_or_else(|| AdminError::Count(MOST).into())
+    limit.ok_or_else(|| AdminError::Count(MOST))
 }
 
 fn held<T>(holders: &[Held<T>], name: impl Fn(&T) -> Value) -> Vec<Value> {
@@ -125,10 +124,10 @@ mod tests {
             ("x=5", Ok(10)),
             ("limit=1", Ok(1)),
             ("x=5&limit=100", Ok(100)),
-            ("limit=0", Err(AdminError::Count(100).into())),
-            ("limit=101", Err(AdminError::Count(100).into())),
-            ("limit=", Err(AdminError::Count(100).into())),
-            ("limit=-1", Err(AdminError::Count(100).into())),
+            ("limit=0", Err(AdminError::Count(100))),
+            ("limit=101", Err(AdminError::Count(100))),
+            ("limit=", Err(AdminError::Count(100))),
+            ("limit=-1", Err(AdminError::Count(100))),
         ] {
             assert_eq!(limit(query), expected, "{query}");
         }

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::user_agents::bounded;
-use super::{Request, json_reply};
-use crate::error::{AdminError, Error};
+use super::{AdminError, Request, json_reply};
 use crate::http::Reply;
 use crate::observe::message_log::{Event, Journey, Wanted};
 use crate::service::PushService;
@@ -62,7 +61,7 @@ impl ToldEvent {
 }
 
 /// Tells what became of the messages that a text names.
-pub(super) async fn find(request: Request<'_>) -> Result<Reply, Error> {
+pub(super) async fn find(request: Request<'_>) -> Result<Reply, AdminError> {
     let service = &request.admin.app.service;
     let Asked { subject, limit } = request.read().await?;
     let (kind, wanted) = wanted(service, bounded(&subject)?)?;
@@ -84,20 +83,20 @@ pub(super) async fn find(request: Request<'_>) -> Result<Reply, Error> {
     ))
 }
 
-fn wanted(service: &PushService, subject: &str) -> Result<(&'static str, Wanted), Error> {
+fn wanted(service: &PushService, subject: &str) -> Result<(&'static str, Wanted), AdminError> {
     if let Ok(key) = PublicKey::from_base64url(subject.trim()) {
         return Ok(("key", Wanted::Key(key)));
     }
-    match service.named(subject)? {
+    match service.named(subject).ok_or(AdminError::NotNamed)? {
         Named::Subscription(endpoint) => {
             Ok(("endpoint", Wanted::Subscription(endpoint.subscription)))
         }
         Named::Message(message) => Ok(("message", Wanted::Message(message.id))),
-        Named::UserAgent(_) => Err(Error::NotNamed),
+        Named::UserAgent(_) => Err(AdminError::NotNamed),
     }
 }
 
-async fn tell(service: &PushService, journey: &Journey) -> Result<Told, Error> {
+async fn tell(service: &PushService, journey: &Journey) -> Result<Told, AdminError> {
     let it = &journey.accepted;
     let endpoint = PushEndpoint {
         uaid: it.uaid,
@@ -159,7 +158,7 @@ fn told(service: &PushService, at: UnixTime, event: Event, state: &str) -> ToldE
 async fn end(
     service: &PushService,
     journey: &Journey,
-) -> Result<Option<(&'static str, Option<UnixTime>)>, Error> {
+) -> Result<Option<(&'static str, Option<UnixTime>)>, AdminError> {
     let (it, now) = (&journey.accepted, service.now());
     match journey.replaced_at {
         Some(at) if at < it.expires_at => return Ok(Some(("replaced", Some(at)))),

@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::audit::audited;
-use super::{Request, json_reply};
-use crate::error::{AdminError, Error, LONGEST_SUBJECT};
+use super::error::LONGEST_SUBJECT;
+use super::{AdminError, Request, json_reply};
 use crate::http::Reply;
+use crate::service::PushService;
 use crate::service::operating::Named;
 use crate::store::Subscription;
 
@@ -26,11 +27,12 @@ struct AskedSubscription {
 }
 
 /// Shows a user agent.
-pub(super) async fn find(request: Request<'_>) -> Result<Reply, Error> {
+pub(super) async fn find(request: Request<'_>) -> Result<Reply, AdminError> {
     let service = &request.admin.app.service;
     let Asked { subject } = request.read().await?;
-    let uaid = service.find(bounded(&subject)?).await?.uaid();
+    let uaid = named(service, &subject).await?.uaid();
     let found = service.user_agent(uaid).await?;
+    let found = found.ok_or(AdminError::NoUserAgent)?;
     let shown = |subscription: &Subscription| -> Value {
         let endpoint = PushEndpoint {
             uaid,
@@ -52,20 +54,21 @@ pub(super) async fn find(request: Request<'_>) -> Result<Reply, Error> {
 }
 
 /// Ends all subscriptions of a user agent.
-pub(super) async fn remove(request: Request<'_>) -> Result<Reply, Error> {
+pub(super) async fn remove(request: Request<'_>) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
     let service = &admin.app.service;
     let Asked { subject } = request.read().await?;
-    let uaid = service.find(bounded(&subject)?).await?.uaid();
-    service.user_agent(uaid).await?;
+    let uaid = named(service, &subject).await?.uaid();
+    let found = service.user_agent(uaid).await?;
+    found.ok_or(AdminError::NoUserAgent)?;
     let handle = service.handle(uaid);
     let ended = audited(
         admin,
         &caller,
         "dropUserAgent",
         &handle,
-        |admin| async move { admin.app.service.drop_user_agent(uaid).await },
+        |admin| async move { Ok(admin.app.service.drop_user_agent(uaid).await?) },
     )
     .await?;
     Ok(json_reply(
@@ -74,16 +77,16 @@ pub(super) async fn remove(request: Request<'_>) -> Result<Reply, Error> {
 }
 
 /// Ends one subscription.
-pub(super) async fn remove_subscription(request: Request<'_>) -> Result<Reply, Error> {
+pub(super) async fn remove_subscription(request: Request<'_>) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
     let service = &admin.app.service;
     let AskedSubscription { subject, channel } = request.read().await?;
     let channel = channel.map(|channel| channel.parse::<ChannelId>());
-    let (uaid, channel, life) = match (service.find(bounded(&subject)?).await?, channel) {
+    let (uaid, channel, life) = match (named(service, &subject).await?, channel) {
         (Named::Subscription(it), None) => (it.uaid, it.channel, Some(it.subscription)),
         (Named::UserAgent(uaid), Some(Ok(channel))) => (uaid, channel, None),
-        _ => return Err(AdminError::Channel.into()),
+        _ => return Err(AdminError::Channel),
     };
     let handle = service.handle(uaid);
     audited(
@@ -93,7 +96,8 @@ pub(super) async fn remove_subscription(request: Request<'_>) -> Result<Reply, E
         &handle,
         |admin| async move {
             let service = &admin.app.service;
-            service.drop_subscription(uaid, channel, life).await
+            let is_dropped = service.drop_subscription(uaid, channel, life).await?;
+            is_dropped.then_some(()).ok_or(AdminError::NoSubscription)
         },
     )
     .await?;
@@ -101,38 +105,43 @@ pub(super) async fn remove_subscription(request: Request<'_>) -> Result<Reply, E
 }
 
 /// Ends a receipt subscription.
-pub(super) async fn remove_receipts(request: Request<'_>) -> Result<Reply, Error> {
+pub(super) async fn remove_receipts(request: Request<'_>) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
     let service = &admin.app.service;
     let Asked { subject } = request.read().await?;
     let id = service.find_receipts(bounded(&subject)?).await?;
+    let id = id.ok_or(AdminError::NotNamed)?;
     let handle = service.receipts_handle(id);
     audited(
         admin,
         &caller,
         "dropReceipts",
         &handle,
-        |admin| async move { admin.app.service.drop_receipts(id).await },
+        |admin| async move {
+            let is_dropped = admin.app.service.drop_receipts(id).await?;
+            is_dropped.then_some(()).ok_or(AdminError::NoSubscription)
+        },
     )
     .await?;
     Ok(json_reply(&json!({ "handle": handle })))
 }
 
 /// Removes the messages that an application server has waiting.
-pub(super) async fn remove_signed(request: Request<'_>) -> Result<Reply, Error> {
+pub(super) async fn remove_signed(request: Request<'_>) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
     let service = &admin.app.service;
     let Asked { subject } = request.read().await?;
     let key = service.find_key(bounded(&subject)?).await?;
+    let key = key.ok_or(AdminError::NotNamed)?;
     let handle = service.key_handle(&key);
     let messages = audited(
         admin,
         &caller,
         "dropMessages",
         &handle,
-        |admin| async move { admin.app.service.drop_signed(key).await },
+        |admin| async move { Ok(admin.app.service.drop_signed(key).await?) },
     )
     .await?;
     Ok(json_reply(
@@ -140,11 +149,17 @@ pub(super) async fn remove_signed(request: Request<'_>) -> Result<Reply, Error> 
     ))
 }
 
+/// What a text names that is a uaid, one of our URLs, or a handle.
+async fn named(service: &PushService, text: &str) -> Result<Named, AdminError> {
+    let found = service.find(bounded(text)?).await?;
+    found.ok_or(AdminError::NotNamed)
+}
+
 /// The text, unless it is longer than anything that has a meaning.
-pub(super) fn bounded(subject: &str) -> Result<&str, Error> {
+pub(super) fn bounded(subject: &str) -> Result<&str, AdminError> {
     if (1..=LONGEST_SUBJECT).contains(&subject.len()) {
         Ok(subject)
     } else {
-        Err(AdminError::Subject.into())
+        Err(AdminError::Subject)
     }
 }

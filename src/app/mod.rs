@@ -3,16 +3,16 @@
 
 pub mod peer;
 pub mod readiness;
+pub mod refusal;
 pub mod shutdown;
 
 use std::net::IpAddr;
 
 use tokio_util::task::TaskTracker;
 
-use crate::error::Error;
-use crate::gate::Gate;
 use crate::gate::fairness::Slot;
-use crate::service::PushService;
+use crate::gate::{Gate, Refusal};
+use crate::service::{Error, PushService};
 
 use self::readiness::Readiness;
 use self::shutdown::Shutdown;
@@ -47,8 +47,8 @@ impl App {
     /// Whether this address may send a request now.
     ///
     /// # Errors
-    /// [`Error::BlockedAddress`], [`Error::Rate`].
-    pub fn admit_peer(&self, address: IpAddr) -> Result<(), Error> {
+    /// [`Refusal::BlockedAddress`], [`Refusal::Rate`].
+    pub fn admit_peer(&self, address: IpAddr) -> Result<(), Refusal> {
         self.service.blocks().check_address(address)?;
         self.gate.rates.request(address)
     }
@@ -56,13 +56,14 @@ impl App {
     /// Takes a place for one more connected user agent or held GET.
     ///
     /// # Errors
-    /// [`Error::Limit`] when there is none, [`Error::Share`] when the address
+    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the address
     /// holds as many as are free, [`Error::Unavailable`] during shutdown.
     pub fn admit_user_agent(&self, address: IpAddr) -> Result<Box<Slot>, Error> {
         if self.shutdown.is_closing() {
             return Err(Error::Unavailable);
         }
-        self.gate.admit_user_agent(address).map(Box::new)
+        let place = self.gate.admit_user_agent(address)?;
+        Ok(Box::new(place))
     }
 
     /// Runs an effect to its end, in a task of its own: over HTTP/1.1 a client
@@ -70,12 +71,17 @@ impl App {
     ///
     /// # Errors
     /// Those of the effect; [`Error::Unavailable`] when it panics.
-    pub async fn finish<T: Send + 'static>(
+    pub async fn finish<T, E>(
         &self,
-        effect: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
+        effect: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+    {
         let task = self.effects.spawn(effect);
-        task.await.unwrap_or(Err(Error::Unavailable))
+        task.await
+            .unwrap_or_else(|_| Err(Error::Unavailable.into()))
     }
 
     /// Waits until all effects have ended.

@@ -14,7 +14,7 @@ use super::App;
 use super::shutdown::CloseSignals;
 use crate::config::ForwardedHeader;
 use crate::config::{Holder, Limit};
-use crate::error::Error;
+use crate::gate::Refusal;
 use crate::gate::fairness::{Share, ShareHolder};
 use crate::gate::proxies::Mistake;
 
@@ -113,10 +113,10 @@ impl Peer {
     /// it.
     ///
     /// # Errors
-    /// [`Error::BlockedAddress`], [`Error::Rate`]; [`Error::Share`] when the
+    /// [`Refusal::BlockedAddress`], [`Refusal::Rate`]; [`Refusal::Share`] when the
     /// connection is one more than its address may have, or a client behind a
     /// proxy has as many requests and WebSockets as that.
-    pub fn admit(&self, parts: &request::Parts) -> Result<Client, Error> {
+    pub fn admit(&self, parts: &request::Parts) -> Result<Client, Refusal> {
         if let Some(limit) = self.over {
             return Err(full(limit));
         }
@@ -162,7 +162,7 @@ impl Peer {
 
     /// Takes the place of a client behind a trusted proxy, whose requests and
     /// WebSockets count as connections do elsewhere.
-    fn forwarded(&self, address: IpAddr) -> Result<Option<Box<Share>>, Error> {
+    fn forwarded(&self, address: IpAddr) -> Result<Option<Box<Share>>, Refusal> {
         let most = self.most();
         let share = |who| self.app.gate.connections.share_of(who, most);
         let share = self.app.gate.peer(address).map(share).transpose();
@@ -229,9 +229,9 @@ impl Peer {
 const KEPT_FREE: usize = 4;
 
 /// What an address is told that has its share of the connections.
-fn full(limit: Limit) -> Error {
+fn full(limit: Limit) -> Refusal {
     let holder = Holder::Address;
-    Error::Share { limit, holder }
+    Refusal::Share { limit, holder }
 }
 
 /// What an open connection takes; given back when it is dropped, and counted

@@ -15,7 +15,7 @@ use http::{HeaderMap, request};
 use subtle::ConstantTimeEq;
 
 use crate::config::AdmissionConfig;
-use crate::error::Error;
+use crate::gate::Refusal;
 
 /// The parameter of the URL that carries the token.
 const TOKEN: &str = "token";
@@ -47,26 +47,26 @@ impl Admission {
     /// the entrances, `at`.
     ///
     /// # Errors
-    /// [`Error::Address`], [`Error::NotFound`] where the secret path is missing,
-    /// [`Error::Token`], [`Error::Password`].
-    pub fn check(&self, parts: &request::Parts, address: IpAddr, at: &str) -> Result<(), Error> {
+    /// [`Refusal::Address`], [`Refusal::Path`] where the secret path is missing,
+    /// [`Refusal::Token`], [`Refusal::Password`].
+    pub fn check(&self, parts: &request::Parts, address: IpAddr, at: &str) -> Result<(), Refusal> {
         self.check_address(address)?;
         if self.entrance(parts.uri.path()) != Some(at) {
-            return Err(Error::NotFound);
+            return Err(Refusal::Path);
         }
         if let Some(token) = &self.0.token {
             let query = parts.uri.query().unwrap_or_default();
             let mut fields = url::form_urlencoded::parse(query.as_bytes());
             let given = fields.find(|(name, _)| name == TOKEN);
             if !given.is_some_and(|(_, given)| is_equal(&given, token.reveal())) {
-                return Err(Error::Token);
+                return Err(Refusal::Token);
             }
         }
         if let Some(credentials) = &self.0.basic {
             let given = basic(&parts.headers);
             if !given.is_some_and(|given| bool::from(given.ct_eq(credentials.reveal().as_bytes())))
             {
-                return Err(Error::Password);
+                return Err(Refusal::Password);
             }
         }
         Ok(())
@@ -75,11 +75,11 @@ impl Admission {
     /// Whether a user agent may come from an address.
     ///
     /// # Errors
-    /// [`Error::Address`]
-    pub fn check_address(&self, address: IpAddr) -> Result<(), Error> {
+    /// [`Refusal::Address`]
+    pub fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
         match self.0.addresses.admit(address.to_canonical()) {
             true => Ok(()),
-            false => Err(Error::Address),
+            false => Err(Refusal::Address),
         }
     }
 }

@@ -12,8 +12,7 @@ use bugle_protocol::{PublicKey, UnixTime};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Limit;
-use crate::error::Error;
+use crate::gate::Refusal;
 use crate::gate::serial::SerialExecutor;
 use crate::keys;
 
@@ -32,6 +31,20 @@ pub enum BlocksError {
         .0.display(), .1
     )]
     Text(PathBuf, String),
+}
+
+/// Why the blocks are not changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// There are as many as `admin.blocks` allows.
+    #[error("there are as many blocks as admin.blocks allows")]
+    Full,
+    /// Somebody who is not blocked.
+    #[error("not blocked")]
+    NotBlocked,
+    /// The file cannot be written.
+    #[error("the blocks could not be kept")]
+    Unavailable,
 }
 
 /// Somebody who is blocked.
@@ -112,12 +125,12 @@ impl Blocks {
     /// Refuses a key that is blocked.
     ///
     /// # Errors
-    /// [`Error::BlockedKey`].
-    pub fn check_key(&self, key: &PublicKey) -> Result<(), Error> {
+    /// [`Refusal::BlockedKey`].
+    pub fn check_key(&self, key: &PublicKey) -> Result<(), Refusal> {
         let index = self.kept.index.load();
         // Almost nobody blocks anyone: no digest of the key is made then.
         if !index.keys.is_empty() && index.keys.contains_key(key.as_bytes()) {
-            return Err(Error::BlockedKey);
+            return Err(Refusal::BlockedKey);
         }
         Ok(())
     }
@@ -125,8 +138,8 @@ impl Blocks {
     /// Refuses an address that is blocked.
     ///
     /// # Errors
-    /// [`Error::BlockedAddress`].
-    pub fn check_address(&self, address: IpAddr) -> Result<(), Error> {
+    /// [`Refusal::BlockedAddress`].
+    pub fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
         let index = self.kept.index.load();
         let address = address.to_canonical();
         let blocked = index.prefixes.iter().any(|length| {
@@ -134,7 +147,7 @@ impl Blocks {
             range.is_ok_and(|range| index.addresses.contains_key(&range.trunc()))
         });
         if blocked {
-            return Err(Error::BlockedAddress);
+            return Err(Refusal::BlockedAddress);
         }
         Ok(())
     }
@@ -144,9 +157,9 @@ impl Blocks {
     /// the change is made whole.
     ///
     /// # Errors
-    /// [`Error::Limit`] when there are too many, [`Error::Unavailable`] when
+    /// [`ChangeError::Full`], [`ChangeError::Unavailable`] when
     /// the file cannot be written.
-    pub async fn block(&self, who: Blocked, note: &str, now: UnixTime) -> Result<(), Error> {
+    pub async fn block(&self, who: Blocked, note: &str, now: UnixTime) -> Result<(), ChangeError> {
         self.block_then(who, note, now, || ()).await
     }
 
@@ -161,7 +174,7 @@ impl Blocks {
         note: &str,
         now: UnixTime,
         then: impl FnOnce() + Send + 'static,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ChangeError> {
         let block = Block {
             value: who.to_string(),
             note: note.to_owned(),
@@ -170,7 +183,7 @@ impl Blocks {
         let change = move |index: &mut Index, most| {
             index.insert(who, block);
             if index.len() > most {
-                return Err(Error::Limit(Limit::Blocks));
+                return Err(ChangeError::Full);
             }
             Ok(())
         };
@@ -181,9 +194,10 @@ impl Blocks {
     /// whole once this was polled.
     ///
     /// # Errors
-    /// [`Error::NoBlock`] when they were not blocked, [`Error::Unavailable`].
-    pub async fn unblock(&self, who: Blocked) -> Result<(), Error> {
-        let change = move |index: &mut Index, _| index.remove(who).ok_or(Error::NoBlock).map(drop);
+    /// [`ChangeError::NotBlocked`] when they were not blocked, [`ChangeError::Unavailable`].
+    pub async fn unblock(&self, who: Blocked) -> Result<(), ChangeError> {
+        let change =
+            move |index: &mut Index, _| index.remove(who).ok_or(ChangeError::NotBlocked).map(drop);
         self.change(change, || ()).await
     }
 
@@ -194,14 +208,14 @@ impl Blocks {
 
     async fn change(
         &self,
-        change: impl FnOnce(&mut Index, usize) -> Result<(), Error> + Send + 'static,
+        change: impl FnOnce(&mut Index, usize) -> Result<(), ChangeError> + Send + 'static,
         then: impl FnOnce() + Send + 'static,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ChangeError> {
         let kept = Arc::clone(&self.kept);
         let changed = self
             .changes
             .run(move || kept.change(change).map(|()| then()));
-        changed.await.unwrap_or(Err(Error::Unavailable))
+        changed.await.unwrap_or(Err(ChangeError::Unavailable))
     }
 }
 
@@ -209,12 +223,12 @@ impl Kept {
     /// Writes the changed list to disk, then puts it in force. Blocks on the disk.
     ///
     /// # Errors
-    /// What `change` says, and [`Error::Unavailable`] when the file cannot be
+    /// What `change` says, and [`ChangeError::Unavailable`] when the file cannot be
     /// written; nothing has changed then.
     fn change(
         &self,
-        change: impl FnOnce(&mut Index, usize) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        change: impl FnOnce(&mut Index, usize) -> Result<(), ChangeError>,
+    ) -> Result<(), ChangeError> {
         let mut index = Index::clone(&self.index.load());
         change(&mut index, self.most)?;
         index.prefixes = index.addresses.keys().map(IpNet::prefix_len).collect();
@@ -223,7 +237,7 @@ impl Kept {
         if let Err(error) = written {
             let file = self.file.display();
             tracing::error!(%file, %error, "a block could not be kept");
-            return Err(Error::Unavailable);
+            return Err(ChangeError::Unavailable);
         }
         self.index.store(Arc::new(index));
         Ok(())
@@ -323,7 +337,7 @@ mod tests {
         blocks.block(range("2001:db8::/32"), "", NOW).await.unwrap();
         blocks.block(range("198.51.100.7"), "", NOW).await.unwrap();
         for blocks in [&blocks, &Blocks::open(file.clone(), 9).unwrap()] {
-            assert_eq!(blocks.check_key(&key), Err(Error::BlockedKey));
+            assert_eq!(blocks.check_key(&key), Err(Refusal::BlockedKey));
             for inside in [
                 "192.0.2.1",
                 "::ffff:192.0.2.1",
@@ -339,7 +353,7 @@ mod tests {
         blocks.unblock(range("192.0.2.0/24")).await.unwrap();
         assert_eq!(
             blocks.unblock(range("192.0.2.0/24")).await,
-            Err(Error::NoBlock)
+            Err(ChangeError::NotBlocked)
         );
         assert!(!is_blocked(&blocks, "192.0.2.1"));
         blocks.unblock(Blocked::Key(key)).await.unwrap();
@@ -356,11 +370,11 @@ mod tests {
             .await
             .unwrap();
         let refused = blocks.block(range("192.0.2.2"), "", NOW).await;
-        assert_eq!(refused, Err(Error::Limit(Limit::Blocks)));
+        assert_eq!(refused, Err(ChangeError::Full));
         assert!(!is_blocked(&blocks, "192.0.2.2"));
         let blocks = Blocks::open(folder.path().join("not there/blocks.json"), 9).unwrap();
         let refused = blocks.block(range("192.0.2.1"), "", NOW).await;
-        assert_eq!(refused, Err(Error::Unavailable));
+        assert_eq!(refused, Err(ChangeError::Unavailable));
         assert!(!is_blocked(&blocks, "192.0.2.1"));
     }
 

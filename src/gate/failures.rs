@@ -11,7 +11,7 @@ use std::time::Duration;
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
 use crate::config::Limits;
-use crate::error::Error;
+use crate::gate::Refusal;
 use crate::gate::network::network;
 use crate::time::Clock;
 
@@ -84,12 +84,12 @@ impl<'f> Checks<'f> {
     /// To be asked before a signature is checked.
     ///
     /// # Errors
-    /// [`Error::Rate`] when too many checks have failed.
-    pub fn admit(self) -> Result<(), Error> {
+    /// [`Refusal::Rate`] when too many checks have failed.
+    pub fn admit(self) -> Result<(), Refusal> {
         let wait = self.failures.map(|failures| failures.wait(&self.from));
         match wait.unwrap_or_default() {
             Duration::ZERO => Ok(()),
-            wait => Err(Error::Rate {
+            wait => Err(Refusal::Rate {
                 setting: SETTING,
                 wait,
             }),
@@ -130,7 +130,7 @@ mod tests {
         }
         let setting = SETTING;
         let wait = Duration::from_millis(500);
-        assert_eq!(one.admit(), Err(Error::Rate { setting, wait }));
+        assert_eq!(one.admit(), Err(Refusal::Rate { setting, wait }));
         let neighbour = from("2001:db8::2");
         assert!(neighbour.admit().is_err(), "one customer has one bucket");
         from("2001:db8:1::1").admit().unwrap();

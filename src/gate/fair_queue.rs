@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::config::Limit;
-use crate::error::Error;
+use crate::gate::Refusal;
 use crate::gate::fairness::ShareHolder;
 
 /// How long a push waits for its turn. Senders wait for an answer not much
@@ -55,8 +55,8 @@ impl FairQueue {
     /// Waits for a turn. Cancellation-safe: a caller that goes leaves the queue.
     ///
     /// # Errors
-    /// [`Error::Share`] when it does not come in time.
-    pub async fn take(&self, who: ShareHolder) -> Result<Turn<'_>, Error> {
+    /// [`Refusal::Share`] when it does not come in time.
+    pub async fn take(&self, who: ShareHolder) -> Result<Turn<'_>, Refusal> {
         let holder = who.holder();
         let (turns, queued) = self.queue(who);
         match timeout(PATIENCE, turns.acquire_owned()).await {
@@ -65,7 +65,7 @@ impl FairQueue {
                 _queued: queued,
             }),
             // It is never closed.
-            Ok(Err(_)) | Err(_) => Err(Error::Share {
+            Ok(Err(_)) | Err(_) => Err(Refusal::Share {
                 limit: Limit::PushesAtOnce,
                 holder,
             }),
@@ -121,7 +121,7 @@ mod tests {
         let (limit, holder) = (Limit::PushesAtOnce, Holder::Key);
         assert_eq!(
             late,
-            Some(Error::Share { limit, holder }),
+            Some(Refusal::Share { limit, holder }),
             "after a time of waiting"
         );
         drop(first);

@@ -15,7 +15,7 @@ use dashmap::DashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Holder, Limit};
-use crate::error::Error;
+use crate::gate::Refusal;
 use crate::gate::network::network;
 
 /// Whose share a place counts against.
@@ -83,11 +83,11 @@ impl Pool {
     /// A place that counts against the share of each of `holders`.
     ///
     /// # Errors
-    /// [`Error::Limit`] when no place is free, [`Error::Share`] when a holder
+    /// [`Refusal::Limit`] when no place is free, [`Refusal::Share`] when a holder
     /// has as many as are free. Nothing is held then.
-    pub fn acquire(self: &Arc<Self>, holders: [Option<ShareHolder>; 2]) -> Result<Slot, Error> {
+    pub fn acquire(self: &Arc<Self>, holders: [Option<ShareHolder>; 2]) -> Result<Slot, Refusal> {
         let permit = Arc::clone(&self.places).try_acquire_owned();
-        let permit = permit.map_err(|_| Error::Limit(self.limit))?;
+        let permit = permit.map_err(|_| Refusal::Limit(self.limit))?;
         let [one, other] = holders;
         let share = |who| self.share(who).map_err(|holder| self.full(holder));
         // Should the second be refused, the first is given back.
@@ -161,9 +161,9 @@ impl Pool {
         self.most
     }
 
-    fn full(&self, holder: Holder) -> Error {
+    fn full(&self, holder: Holder) -> Refusal {
         let limit = self.limit;
-        Error::Share { limit, holder }
+        Refusal::Share { limit, holder }
     }
 }
 
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(held.len(), 60);
         let refused = pool.acquire([Some(key(200)), Some(peer(1))]).err().unwrap();
         let (limit, holder) = (Limit::Requests, Holder::Address);
-        assert_eq!(refused, Error::Share { limit, holder });
+        assert_eq!(refused, Refusal::Share { limit, holder });
         assert_eq!(pool.taken(), 60, "a refusal holds nothing");
         assert!(!pool.holders.contains_key(&key(200)));
         pool.acquire([Some(key(200)), Some(peer(2))]).unwrap();
@@ -240,7 +240,7 @@ mod tests {
         let _one = pool.acquire([Some(peer(1)), None]).unwrap();
         let two = pool.acquire([Some(peer(2)), None]).unwrap();
         let refused = pool.acquire([Some(peer(3)), None]).err().unwrap();
-        assert_eq!(refused, Error::Limit(Limit::UserAgents));
+        assert_eq!(refused, Refusal::Limit(Limit::UserAgents));
         drop(two);
         pool.acquire([Some(peer(3)), None]).unwrap();
     }

@@ -20,6 +20,7 @@ pub mod fairness;
 pub mod network;
 pub mod proxies;
 pub mod rates;
+pub mod refusal;
 
 mod serial;
 
@@ -29,7 +30,6 @@ use std::sync::Arc;
 use bugle_protocol::PublicKey;
 
 use crate::config::{Config, Limit};
-use crate::error::Error;
 use crate::time::Clock;
 
 use self::admission::Admission;
@@ -37,6 +37,8 @@ use self::fair_queue::{FairQueue, Turn};
 use self::fairness::{Pool, ShareHolder, Slot};
 use self::proxies::{Mistakes, Proxies};
 use self::rates::Rates;
+
+pub use self::refusal::Refusal;
 
 /// What stands between a peer and the service.
 pub struct Gate {
@@ -82,18 +84,18 @@ impl Gate {
     /// A place for a request whose sender is not known yet.
     ///
     /// # Errors
-    /// [`Error::Limit`] when there is none, [`Error::Share`] when the address
+    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the address
     /// holds as many as are free.
-    pub fn admit_request(&self, address: IpAddr) -> Result<Slot, Error> {
+    pub fn admit_request(&self, address: IpAddr) -> Result<Slot, Refusal> {
         self.requests.acquire([self.peer(address), None])
     }
 
     /// A place for a push that has arrived whole.
     ///
     /// # Errors
-    /// [`Error::Limit`] when there is none, [`Error::Share`] when the sender or
+    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the sender or
     /// the address holds as many as are free.
-    pub fn admit_push(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Error> {
+    pub fn admit_push(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Refusal> {
         self.requests.acquire(self.holders(key, address))
     }
 
@@ -101,26 +103,30 @@ impl Gate {
     /// no place among those in progress: how long it takes is up to its client.
     ///
     /// # Errors
-    /// [`Error::Limit`] when there is none, [`Error::Share`] when the sender or
+    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the sender or
     /// the address holds as many as are free.
-    pub fn admit_body(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Error> {
+    pub fn admit_body(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Refusal> {
         self.bodies.acquire(self.holders(key, address))
     }
 
     /// A place for one more connected user agent or held GET.
     ///
     /// # Errors
-    /// [`Error::Limit`] when there is none, [`Error::Share`] when the address
+    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the address
     /// holds as many as are free.
-    pub fn admit_user_agent(&self, address: IpAddr) -> Result<Slot, Error> {
+    pub fn admit_user_agent(&self, address: IpAddr) -> Result<Slot, Refusal> {
         self.user_agents.acquire([self.peer(address), None])
     }
 
     /// Waits until a push of this sender may be stored.
     ///
     /// # Errors
-    /// [`Error::Share`] when its turn does not come in time.
-    pub async fn turn(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Turn<'_>, Error> {
+    /// [`Refusal::Share`] when its turn does not come in time.
+    pub async fn turn(
+        &self,
+        key: Option<&PublicKey>,
+        address: IpAddr,
+    ) -> Result<Turn<'_>, Refusal> {
         let sender = key.map_or_else(|| ShareHolder::address(address), ShareHolder::key);
         self.turns.take(sender).await
     }

@@ -22,7 +22,7 @@ use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
 use super::network::network;
 use crate::config::Limits;
-use crate::error::Error;
+use crate::gate::Refusal;
 use crate::gate::failures::{Checks, Failures};
 use crate::time::Clock;
 
@@ -68,8 +68,8 @@ impl Rates {
     /// for it.
     ///
     /// # Errors
-    /// [`Error::Rate`]
-    pub fn request(&self, from: IpAddr) -> Result<(), Error> {
+    /// [`Refusal::Rate`]
+    pub fn request(&self, from: IpAddr) -> Result<(), Refusal> {
         take(self.addresses.as_ref(), || network(from))
     }
 
@@ -77,8 +77,8 @@ impl Rates {
     /// nobody can empty the bucket of a key that is not theirs.
     ///
     /// # Errors
-    /// [`Error::Rate`]
-    pub fn push(&self, key: Option<&PublicKey>, to: SubscriptionId) -> Result<(), Error> {
+    /// [`Refusal::Rate`]
+    pub fn push(&self, key: Option<&PublicKey>, to: SubscriptionId) -> Result<(), Refusal> {
         if let Some(key) = key {
             take(self.keys.as_ref(), || *key.as_bytes())?;
         }
@@ -110,7 +110,7 @@ impl Rates {
 fn take<K: Clone + Eq + Hash>(
     buckets: Option<&Buckets<K>>,
     key: impl FnOnce() -> K,
-) -> Result<(), Error> {
+) -> Result<(), Refusal> {
     buckets.map_or(Ok(()), |buckets| buckets.take(&key()))
 }
 
@@ -139,8 +139,8 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
         })
     }
 
-    fn take(&self, key: &K) -> Result<(), Error> {
-        self.limiter.check_key(key).map_err(|full| Error::Rate {
+    fn take(&self, key: &K) -> Result<(), Refusal> {
+        self.limiter.check_key(key).map_err(|full| Refusal::Rate {
             setting: self.setting,
             wait: full.wait_time_from(self.clock.monotonic()),
         })
@@ -211,9 +211,9 @@ mod tests {
         Clock::manual(UnixTime::from_secs(1_000_000))
     }
 
-    fn wait(refused: Result<(), Error>) -> Duration {
+    fn wait(refused: Result<(), Refusal>) -> Duration {
         match refused.unwrap_err() {
-            Error::Rate { wait, .. } => wait,
+            Refusal::Rate { wait, .. } => wait,
             other => panic!("{other:?}"),
         }
     }

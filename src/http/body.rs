@@ -10,8 +10,8 @@ use http::header::CONTENT_LENGTH;
 use http_body::Body;
 use tokio::time::timeout;
 
+use super::refusal::Refusal;
 use crate::config::Limits;
-use crate::error::Error;
 
 /// Why the body of a request broke off, as any engine says it.
 pub type ContentError = Box<dyn StdError + Send + Sync>;
@@ -28,31 +28,31 @@ pub fn announced(headers: &HeaderMap) -> Option<u64> {
 /// Reads a body whole, within `limits.body_bytes` and `limits.body_timeout`.
 ///
 /// # Errors
-/// [`Error::TooLarge`], [`Error::BodyTimeout`], [`Error::Incomplete`].
+/// [`Refusal::TooLarge`], [`Refusal::BodyTimeout`], [`Refusal::Incomplete`].
 pub async fn read(
     headers: &HeaderMap,
     body: Content<'_>,
     limits: &Limits,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Vec<u8>, Refusal> {
     let most = limits.body_bytes;
     if announced(headers).is_some_and(|length| length > most as u64) {
-        return Err(Error::TooLarge(most));
+        return Err(Refusal::TooLarge(most));
     }
     let collected = timeout(limits.body_timeout, collect(body, most)).await;
-    collected.map_err(|_| Error::BodyTimeout(limits.body_timeout))?
+    collected.map_err(|_| Refusal::BodyTimeout(limits.body_timeout))?
 }
 
 /// Copies a body of up to `most` bytes: a slice of what was read would keep the
 /// whole read buffer alive.
-async fn collect(body: Content<'_>, most: usize) -> Result<Vec<u8>, Error> {
+async fn collect(body: Content<'_>, most: usize) -> Result<Vec<u8>, Refusal> {
     let mut collected = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
         // Trailers are not looked at.
-        let Ok(data) = frame.map_err(|_| Error::Incomplete)?.into_data() else {
+        let Ok(data) = frame.map_err(|_| Refusal::Incomplete)?.into_data() else {
             continue;
         };
         if data.len() > most - collected.len() {
-            return Err(Error::TooLarge(most));
+            return Err(Refusal::TooLarge(most));
         }
         collected.extend_from_slice(&data);
     }

@@ -10,9 +10,9 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Method, StatusCode, request};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use super::refusal::Refusal;
 use super::reply::{Reply, empty, set};
 use crate::config::PublicUrl;
-use crate::error::Error;
 use crate::gate::admission::Admission;
 
 /// The subprotocol that Firefox offers (WS-T-2).
@@ -41,7 +41,7 @@ pub(super) fn is_cut(parts: &request::Parts, admission: &Admission) -> bool {
 }
 
 /// What to say to that.
-pub(super) const CUT: Error = Error::Handshake(
+pub(super) const CUT: Refusal = Refusal::Handshake(
     "Upgrade: websocket or Connection: Upgrade is missing; a proxy in front has to pass both on, \
      over HTTP/1.1",
 );
@@ -68,16 +68,16 @@ fn is_here(host: &str) -> bool {
 /// The answer that makes the connection a WebSocket.
 ///
 /// # Errors
-/// [`Error::WebSocketVersion`] (WS-6455-c), [`Error::Handshake`].
-pub(super) fn accept(headers: &HeaderMap) -> Result<Reply, Error> {
+/// [`Refusal::WebSocketVersion`] (WS-6455-c), [`Refusal::Handshake`].
+pub(super) fn accept(headers: &HeaderMap) -> Result<Reply, Refusal> {
     if headers
         .get(SEC_WEBSOCKET_VERSION)
         .is_none_or(|version| version != "13")
     {
-        return Err(Error::WebSocketVersion);
+        return Err(Refusal::WebSocketVersion);
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
-    let key = key.ok_or(Error::Handshake(
+    let key = key.ok_or(Refusal::Handshake(
         "Sec-WebSocket-Key is not 16 octets in base64",
     ))?;
     let mut reply = empty(StatusCode::SWITCHING_PROTOCOLS);

@@ -21,13 +21,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use super::events::{self, Events};
 use super::hang_up::{HangUp, Streaming};
 use super::patient::{Patient, is_stuck};
-use super::refusal::{refuse, refuse_early};
+use super::refusal::{Refusal, refuse, refuse_early};
 use super::reply::Reply;
 use super::unread::{Unread, linger};
 use super::{Answer, Site, handshake, route};
 use crate::app::peer::{Admitted, Client, Peer};
 use crate::config::Limits;
-use crate::error::Error;
 use crate::gate::fairness::{Share, Slot};
 use crate::gate::proxies::Mistake;
 use crate::io::Io;
@@ -165,7 +164,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Resp
                 place = client.place;
                 answer
             }
-            Err(error) => Answer::Reply(refuse_early(&peer.app, &parts, &error)),
+            Err(error) => Answer::Reply(refuse_early(&peer.app, &parts, &error.into())),
         },
     };
     let reply = match answer {
@@ -175,7 +174,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Resp
             .map(Either::Right),
         Answer::Stream(reply) => reply.map(Either::Right),
         // HTTP/1.1 has none, and says so by no `TakesPushes`.
-        Answer::Pushes(_) => refuse(&peer.app, &Error::ServerPush).map(Either::Left),
+        Answer::Pushes(_) => refuse(&peer.app, &Refusal::ServerPush).map(Either::Left),
     };
     let limits = &peer.app.service.config().limits;
     let is_whole = reply.status() == StatusCode::SWITCHING_PROTOCOLS
@@ -187,18 +186,18 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Resp
 /// HTTP/1.0 there is no such rule), and on where its body ends.
 ///
 /// # Errors
-/// [`Error::Host`]; [`Error::TransferCoding`], since hyper looks only at the
+/// [`Refusal::Host`]; [`Refusal::TransferCoding`], since hyper looks only at the
 /// last coding of several.
-fn is_plain(parts: &request::Parts) -> Result<(), Error> {
+fn is_plain(parts: &request::Parts) -> Result<(), Refusal> {
     let hosts = parts.headers.get_all(HOST).iter().count();
     if hosts != 1 && (hosts, parts.version) != (0, Version::HTTP_10) {
-        return Err(Error::Host);
+        return Err(Refusal::Host);
     }
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Error::TransferCoding),
+        _ => Err(Refusal::TransferCoding),
     }
 }
 
@@ -209,7 +208,7 @@ fn open(
     upgrade: OnUpgrade,
     peer: &Peer,
     client: Client,
-) -> Result<Reply, Error> {
+) -> Result<Reply, Refusal> {
     let admission = &peer.app.gate.admission;
     admission.check(parts, client.address, handshake::ENTRANCE)?;
     let reply = handshake::accept(&parts.headers)?;

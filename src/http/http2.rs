@@ -20,13 +20,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::body::ContentError;
 use super::patient::{Patient, is_stuck};
-use super::refusal::{refuse, refuse_early};
+use super::refusal::{Refusal, refuse, refuse_early};
 use super::unread::Unread;
 use super::watched::{Seen, Watched};
 use super::{Answer, HEADER_FIELDS, Site, TakesPushes, events, handshake, pushed, route};
 use crate::app::peer::Peer;
 use crate::config::{Limits, UserAgentConfig};
-use crate::error::Error;
 use crate::gate::proxies::Mistake;
 use crate::io::Io;
 use crate::user_agent::monitor::{Monitor, Next};
@@ -207,7 +206,7 @@ impl Exchange {
             Answer::Reply(refuse_early(
                 app,
                 &parts,
-                &Error::HeaderFields(HEADER_FIELDS),
+                &Refusal::HeaderFields(HEADER_FIELDS),
             ))
         } else if let Site::Admin(admin) = &self.site {
             let remote = self.peer.remote(&parts);
@@ -223,7 +222,7 @@ impl Exchange {
                     _place = client.place;
                     answer
                 }
-                Err(error) => Answer::Reply(refuse_early(app, &parts, &error)),
+                Err(error) => Answer::Reply(refuse_early(app, &parts, &error.into())),
             }
         };
         let sent = match answer {
@@ -310,7 +309,7 @@ impl Exchange {
                 // The connection has pings of its own.
                 Next::Quiet => {}
                 Next::Ended(StatusCode::NOT_FOUND) => {
-                    let refused = refuse(monitor.app(), &Error::NotFound);
+                    let refused = refuse(monitor.app(), &Refusal::NotFound);
                     return self.send(refused).await;
                 }
                 Next::Ended(status) => {

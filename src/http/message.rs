@@ -9,9 +9,9 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LAST_MODIFIED}
 use http::{Method, StatusCode, request};
 use http_body_util::Full;
 
+use super::refusal::Refusal;
 use super::reply::{Reply, empty, options, set};
 use crate::app::App;
-use crate::error::Error;
 use crate::store::ReceiptStatus;
 
 /// What the resource takes.
@@ -23,7 +23,7 @@ pub(super) async fn resource(
     app: &Arc<App>,
     parts: &request::Parts,
     token: &str,
-) -> Result<Reply, Error> {
+) -> Result<Reply, Refusal> {
     match parts.method {
         Method::GET | Method::HEAD => Ok(shown(app.service.message(token).await?)),
         Method::DELETE => {
@@ -34,7 +34,7 @@ pub(super) async fn resource(
             Ok(empty(StatusCode::NO_CONTENT))
         }
         Method::OPTIONS => Ok(options(METHODS)),
-        _ => Err(Error::MethodNotAllowed(METHODS)),
+        _ => Err(Refusal::MethodNotAllowed(METHODS)),
     }
 }
 

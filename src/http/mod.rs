@@ -9,12 +9,11 @@ use http::{Response, request};
 
 use crate::app::App;
 use crate::app::peer::Remote;
-use crate::error::Error;
 use crate::gate::fairness::Slot;
 use crate::user_agent::monitor::Monitor;
 
 use self::body::Content;
-use self::refusal::refuse;
+use self::refusal::{Refusal, refuse};
 use self::reply::share;
 use self::subscription::Held;
 
@@ -107,7 +106,7 @@ pub async fn route(
 ) -> Answer {
     let path = parts.uri.path();
     let answered = match begin(app, path, address) {
-        _ if path.len() > LONGEST_PATH => Err(Error::NotFound),
+        _ if path.len() > LONGEST_PATH => Err(Refusal::NotFound),
         Ok(begun) => answer(app, address, parts, content, begun).await,
         Err(error) => Err(error),
     };
@@ -123,10 +122,10 @@ pub async fn route(
 
 /// The place of a request at its beginning. One for health takes none: it must
 /// be answered whatever the service does, and costs nothing.
-fn begin(app: &App, path: &str, address: IpAddr) -> Result<Option<Slot>, Error> {
+fn begin(app: &App, path: &str, address: IpAddr) -> Result<Option<Slot>, Refusal> {
     match status::is_health(path) {
         true => Ok(None),
-        false => app.gate.admit_request(address).map(Some),
+        false => Ok(Some(app.gate.admit_request(address)?)),
     }
 }
 
@@ -138,7 +137,7 @@ async fn answer(
     parts: &request::Parts,
     content: Content<'_>,
     begun: Option<Slot>,
-) -> Result<Answer, Error> {
+) -> Result<Answer, Refusal> {
     let path = parts.uri.path();
     let entrance = app.gate.admission.entrance(path);
     let reply = match path.strip_prefix('/').unwrap_or(path).split_once('/') {

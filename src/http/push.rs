@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bugle_protocol::Ttl;
 use bugle_protocol::headers::TTL;
 use bugle_protocol::link;
-use bugle_protocol::prefer::PREFERENCE_APPLIED;
+use bugle_protocol::prefer::{PREFERENCE_APPLIED, Prefer};
 use bugle_protocol::push::PushHeaders;
 
 use http::header::{LINK, LOCATION};
@@ -13,9 +13,9 @@ use http::{HeaderMap, Method, StatusCode, request};
 use tokio::time::Instant;
 
 use super::body::{self, Content};
+use super::refusal::{self, Refusal};
 use super::reply::{Reply, empty, options, set, text};
 use crate::app::App;
-use crate::error::Error;
 use crate::gate::fairness::Slot;
 use crate::observe::otel::Accept;
 use crate::service::Accepted;
@@ -32,7 +32,7 @@ pub(super) async fn resource(
     token: &str,
     content: Content<'_>,
     begun: Option<Slot>,
-) -> Result<Reply, Error> {
+) -> Result<Reply, Refusal> {
     match parts.method {
         Method::POST => post(app, address, &parts.headers, token, content, begun).await,
         // Discovery for UnifiedPush (UPL-1), the same for every token.
@@ -40,7 +40,7 @@ pub(super) async fn resource(
             Ok(text("application/json", r#"{"unifiedpush":{"version":1}}"#))
         }
         Method::OPTIONS => Ok(options(METHODS)),
-        _ => Err(Error::MethodNotAllowed(METHODS)),
+        _ => Err(Refusal::MethodNotAllowed(METHODS)),
     }
 }
 
@@ -52,7 +52,7 @@ async fn post(
     token: &str,
     content: Content<'_>,
     begun: Option<Slot>,
-) -> Result<Reply, Error> {
+) -> Result<Reply, Refusal> {
     let (began, service) = (Instant::now(), &app.service);
     let span = service
         .traces()
@@ -68,7 +68,13 @@ async fn post(
         created(accepted)
     });
     if let Some(span) = span {
-        span.end(reply.as_ref().map(Reply::status));
+        match &reply {
+            Ok(reply) => span.end(reply.status(), None),
+            Err(refused) => {
+                let row = refusal::row(app, refused);
+                span.end(row.status, Some(row.label));
+            }
+        }
     }
     reply
 }
@@ -91,7 +97,7 @@ async fn accept(
     content: Content<'_>,
     begun: Option<Slot>,
     span: Option<&Accept>,
-) -> Result<Accepted, Error> {
+) -> Result<Accepted, Refusal> {
     let (service, headers) = (&app.service, request.headers);
     let subscription = service.endpoint(request.token).await?;
     let checks = app.gate.rates.checks(request.address);
@@ -101,7 +107,9 @@ async fn accept(
     let tolerances = &service.compat().tolerances;
     let push = PushHeaders::parse(headers, tolerances)?;
     push.check_coding(body::announced(headers))?;
-    let wish = service.receipt_wish(headers).await?;
+    let wanted = Prefer::parse(headers).respond_async;
+    let given = link::find(headers, link::RECEIPT)?;
+    let wish = service.receipt_wish(wanted, given.as_deref()).await?;
     let arriving = app.gate.admit_body(key, request.address)?;
     drop(begun);
     let body = body::read(headers, content, &service.config().limits).await?;

@@ -5,10 +5,10 @@ use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use http::{Method, StatusCode, request};
 use serde_json::json;
 
+use super::refusal::Refusal;
 use super::reply::{Reply, text};
 use crate::app::App;
 use crate::app::readiness;
-use crate::error::Error;
 use crate::observe::exposition::Format;
 
 pub(super) const JSON: &str = "application/json";
@@ -25,13 +25,13 @@ pub(super) fn is_health(path: &str) -> bool {
 }
 
 /// Answers a request for a page by its path.
-pub async fn page(app: &App, parts: &request::Parts) -> Result<Reply, Error> {
+pub async fn page(app: &App, parts: &request::Parts) -> Result<Reply, Refusal> {
     let method = &parts.method;
     let get = |reply| {
         if is_get(method) {
             Ok(reply)
         } else {
-            Err(Error::MethodNotAllowed(GET))
+            Err(Refusal::MethodNotAllowed(GET))
         }
     };
     let path = parts.uri.path();
@@ -44,15 +44,15 @@ pub async fn page(app: &App, parts: &request::Parts) -> Result<Reply, Error> {
         // The process answers: do not restart it.
         _ if is_health(path) => get(text(JSON, r#"{"status":"ok"}"#)),
         // It can do its work: send traffic here.
-        "/ready" | "/__heartbeat__" if !is_get(method) => Err(Error::MethodNotAllowed(GET)),
+        "/ready" | "/__heartbeat__" if !is_get(method) => Err(Refusal::MethodNotAllowed(GET)),
         "/ready" | "/__heartbeat__" => Ok(ready(app, parts.uri.query()).await),
         "/version" | "/__version__" => get(text(JSON, version())),
-        _ => Err(Error::NotFound),
+        _ => Err(Refusal::NotFound),
     }
 }
 
 /// The metrics, in the format that is asked for.
-pub fn metrics(app: &App, parts: &request::Parts) -> Result<Reply, Error> {
+pub fn metrics(app: &App, parts: &request::Parts) -> Result<Reply, Refusal> {
     if is_get(&parts.method) {
         let format = Format::accepted(&parts.headers);
         let count = |places| i64::try_from(places).unwrap_or(i64::MAX);
@@ -64,7 +64,7 @@ pub fn metrics(app: &App, parts: &request::Parts) -> Result<Reply, Error> {
         let metrics = format.of(app.service.metrics_text());
         Ok(text(format.content_type(), metrics))
     } else {
-        Err(Error::MethodNotAllowed(GET))
+        Err(Refusal::MethodNotAllowed(GET))
     }
 }
 

@@ -14,10 +14,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 use serde::{Deserialize, Deserializer};
 
 use super::body::{self, Content};
+use super::refusal::Refusal;
 use super::reply::{Reply, empty, options, set};
 use super::{Answer, TakesPushes, events};
 use crate::app::App;
-use crate::error::Error;
 use crate::gate::fairness::Slot;
 use crate::service::compat::LOOSE_VAPID;
 use crate::service::registry::Reader;
@@ -61,11 +61,11 @@ pub(super) async fn subscribe(
     parts: &request::Parts,
     content: Content<'_>,
     begun: Option<Slot>,
-) -> Result<Reply, Error> {
+) -> Result<Reply, Refusal> {
     match parts.method {
         Method::POST => app.gate.admission.check(parts, address, ENTRANCE)?,
         Method::OPTIONS => return Ok(options(SUBSCRIBE_METHODS)),
-        _ => return Err(Error::MethodNotAllowed(SUBSCRIBE_METHODS)),
+        _ => return Err(Refusal::MethodNotAllowed(SUBSCRIBE_METHODS)),
     }
     let ((vapid_key, is_loose), _request) = match is_options(&parts.headers) {
         true => {
@@ -110,7 +110,10 @@ fn is_options(headers: &HeaderMap) -> bool {
 
 /// The key in the options, and whether it is written as `loose_vapid` allows:
 /// `null` for none, or padded (RFC 8292 §4.1; V-9).
-fn vapid_key(options: &[u8], tolerances: &Tolerances) -> Result<(Option<PublicKey>, bool), Error> {
+fn vapid_key(
+    options: &[u8],
+    tolerances: &Tolerances,
+) -> Result<(Option<PublicKey>, bool), Refusal> {
     #[derive(Deserialize)]
     struct Options {
         #[serde(default, deserialize_with = "present")]
@@ -118,20 +121,20 @@ fn vapid_key(options: &[u8], tolerances: &Tolerances) -> Result<(Option<PublicKe
     }
     // An array would be taken for the members of an object in their order.
     if !options.trim_ascii_start().starts_with(b"{") {
-        return Err(Error::Options);
+        return Err(Refusal::Options);
     }
-    let options: Options = serde_json::from_slice(options).map_err(|_| Error::Options)?;
+    let options: Options = serde_json::from_slice(options).map_err(|_| Refusal::Options)?;
     let is_loose = match &options.vapid {
         None => false,
         Some(None) => true,
         Some(Some(key)) => key.ends_with('='),
     };
     if is_loose && !tolerances.loose_vapid {
-        return Err(Error::Options);
+        return Err(Refusal::Options);
     }
     let key = options.vapid.flatten();
     let key = key.map(|key| PublicKey::from_base64url(&key)).transpose();
-    Ok((key.map_err(|_| Error::Options)?, is_loose))
+    Ok((key.map_err(|_| Refusal::Options)?, is_loose))
 }
 
 /// Tells a member that is `null` from one that is absent.
@@ -145,7 +148,7 @@ pub(super) async fn held(
     address: IpAddr,
     parts: &request::Parts,
     resource: Held<&str>,
-) -> Result<Answer, Error> {
+) -> Result<Answer, Refusal> {
     // Receipts are application servers'.
     if !matches!(resource, Held::Receipts(_)) {
         app.gate.admission.check_address(address)?;
@@ -168,7 +171,7 @@ pub(super) async fn held(
             Ok(Answer::Reply(empty(StatusCode::NO_CONTENT)))
         }
         (&Method::OPTIONS, _) => Ok(Answer::Reply(options(METHODS))),
-        _ => Err(Error::MethodNotAllowed(METHODS)),
+        _ => Err(Refusal::MethodNotAllowed(METHODS)),
     }
 }
 
@@ -181,7 +184,7 @@ async fn monitor(
     address: IpAddr,
     parts: &request::Parts,
     resource: Held<&str>,
-) -> Result<Answer, Error> {
+) -> Result<Answer, Refusal> {
     let (service, headers) = (&app.service, &parts.headers);
     let mut filter = Filter {
         min_urgency: urgency(headers)?,
@@ -204,7 +207,7 @@ async fn monitor(
         return Ok(Answer::Reply(empty(StatusCode::NO_CONTENT)));
     }
     if !by_pushes && !by_events {
-        return Err(Error::ServerPush);
+        return Err(Refusal::ServerPush);
     }
     if parts.method == Method::HEAD {
         let mut reply = empty(StatusCode::NO_CONTENT);
@@ -222,7 +225,7 @@ async fn monitor(
 }
 
 /// The least urgency that a user agent wants to see now (RFC 8030 §5.3).
-fn urgency(headers: &HeaderMap) -> Result<Urgency, Error> {
+fn urgency(headers: &HeaderMap) -> Result<Urgency, Refusal> {
     let mut fields = headers.get_all(URGENCY).iter();
     match (fields.next(), fields.next()) {
         (None, _) => Ok(Urgency::VeryLow),

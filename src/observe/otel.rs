@@ -24,7 +24,6 @@ use tokio::time::Instant;
 
 use self::collector::Collector;
 use self::environment::{Environment, NotSent};
-use crate::error::Error;
 
 /// How many messages are followed at one time. Of those that have to go for
 /// newer ones, the rest is not traced.
@@ -231,15 +230,13 @@ impl Accept {
         }
     }
 
-    /// The push is answered.
-    pub fn end(mut self, answer: Result<StatusCode, &Error>) {
-        let status = answer.unwrap_or_else(Error::status);
+    /// The push is answered; a refusal has a label.
+    pub fn end(mut self, status: StatusCode, refusal: Option<&'static str>) {
         let code = i64::from(status.as_u16());
         self.span
             .set_attribute(KeyValue::new("http.response.status_code", code));
-        if let Err(error) = answer {
-            self.span
-                .set_attribute(KeyValue::new("error.type", error.label()));
+        if let Some(label) = refusal {
+            self.span.set_attribute(KeyValue::new("error.type", label));
         }
         if status.is_server_error() {
             self.span.set_status(Status::error(""));

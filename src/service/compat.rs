@@ -4,9 +4,8 @@
 use bugle_protocol::push::{PushHeaders, Taken};
 use bugle_protocol::vapid::{AudienceForm, Form};
 use bugle_protocol::{ContentCoding, Tolerances};
-use http::StatusCode;
 
-use crate::config::CompatConfig;
+use crate::config::{CompatConfig, GoneStatus};
 use crate::service::vapid::Sender;
 
 /// The switch that a subscription can need too.
@@ -18,7 +17,7 @@ pub struct Compat {
     /// What is taken though a standard does not give it.
     pub tolerances: Tolerances,
     /// The status for the endpoint of a removed subscription.
-    pub gone_status: StatusCode,
+    pub gone_status: GoneStatus,
 }
 
 impl Compat {
@@ -35,7 +34,7 @@ impl Compat {
                 wrong_record_size: section.wrong_record_size,
                 unencrypted: section.allow_unencrypted,
             },
-            gone_status: section.gone_status.status(),
+            gone_status: section.gone_status,
         }
     }
 }

@@ -3,9 +3,8 @@
 
 use bugle_protocol::{PublicKey, PushEndpoint, ReceiptSubscriptionId, ReceiptSubscriptionUrl};
 
-use super::PushService;
 use super::operating::Named;
-use crate::error::Error;
+use super::{Error, PushService};
 
 /// How many are compared before other tasks have a turn.
 const AT_ONCE: usize = 256;
@@ -24,11 +23,11 @@ impl PushService {
     /// steps: for operators alone.
     ///
     /// # Errors
-    /// [`Error::NotNamed`], [`Error::Unavailable`].
-    pub async fn find(&self, text: &str) -> Result<Named, Error> {
+    /// [`Error::Unavailable`].
+    pub async fn find(&self, text: &str) -> Result<Option<Named>, Error> {
         let text = text.trim();
         if !is_handle(text) {
-            return self.named(text);
+            return Ok(self.named(text));
         }
         let mut last = None;
         loop {
@@ -43,15 +42,15 @@ impl PushService {
                 };
                 let is_first = last.is_none_or(|(uaid, _)| uaid != it.uaid);
                 if is_first && self.handle(it.uaid) == text {
-                    return Ok(Named::UserAgent(it.uaid));
+                    return Ok(Some(Named::UserAgent(it.uaid)));
                 }
                 if self.subscription_handle(&endpoint) == text {
-                    return Ok(Named::Subscription(endpoint));
+                    return Ok(Some(Named::Subscription(endpoint)));
                 }
                 last = Some((it.uaid, it.channel));
             }
             if found.is_empty() {
-                return Err(Error::NotNamed);
+                return Ok(None);
             }
             tokio::task::yield_now().await;
         }
@@ -60,15 +59,13 @@ impl PushService {
     /// The receipt subscription that its URL or its handle names.
     ///
     /// # Errors
-    /// [`Error::NotNamed`], [`Error::Unavailable`].
-    pub async fn find_receipts(&self, text: &str) -> Result<ReceiptSubscriptionId, Error> {
+    /// [`Error::Unavailable`].
+    pub async fn find_receipts(&self, text: &str) -> Result<Option<ReceiptSubscriptionId>, Error> {
         let text = text.trim();
         if !is_handle(text) {
-            let (_, token) = text
-                .rsplit_once("/receipt-subscription/")
-                .ok_or(Error::NotNamed)?;
-            let url = ReceiptSubscriptionUrl::open(&self.keyring, token);
-            return url.map(|url| url.0).map_err(|_| Error::NotNamed);
+            let token = text.rsplit_once("/receipt-subscription/");
+            let url = token.map(|(_, token)| ReceiptSubscriptionUrl::open(&self.keyring, token));
+            return Ok(url.and_then(Result::ok).map(|url| url.0));
         }
         let mut after = None;
         loop {
@@ -76,9 +73,12 @@ impl PushService {
             let found = self.stored(found)?;
             let mut ids = found.iter().map(|(_, id)| *id);
             if let Some(id) = ids.find(|id| self.receipts_handle(*id) == text) {
-                return Ok(id);
+                return Ok(Some(id));
             }
-            after = Some(*found.last().ok_or(Error::NotNamed)?);
+            let Some(last) = found.last() else {
+                return Ok(None);
+            };
+            after = Some(*last);
             tokio::task::yield_now().await;
         }
     }
@@ -87,16 +87,15 @@ impl PushService {
     /// those who have messages waiting, one of the 1,000 largest.
     ///
     /// # Errors
-    /// [`Error::NotNamed`], [`Error::Unavailable`].
-    pub async fn find_key(&self, text: &str) -> Result<PublicKey, Error> {
+    /// [`Error::Unavailable`].
+    pub async fn find_key(&self, text: &str) -> Result<Option<PublicKey>, Error> {
         let text = text.trim();
         if !is_handle(text) {
-            return PublicKey::from_base64url(text).map_err(|_| Error::NotNamed);
+            return Ok(PublicKey::from_base64url(text).ok());
         }
         let largest = self.stored(self.store.largest(LARGEST).await)?;
         let mut keys = largest.senders.iter().map(|held| held.holder);
-        let found = keys.find(|key| self.key_handle(key) == text);
-        found.ok_or(Error::NotNamed)
+        Ok(keys.find(|key| self.key_handle(key) == text))
     }
 
     /// Removes the messages that an application server has waiting, as far as
@@ -118,16 +117,14 @@ impl PushService {
         }
     }
 
-    /// Ends a receipt subscription with its receipts.
+    /// Ends a receipt subscription with its receipts, and says whether it was
+    /// there.
     ///
     /// # Errors
-    /// [`Error::NoSubscription`] when it is not there, [`Error::Unavailable`].
-    pub async fn drop_receipts(&self, id: ReceiptSubscriptionId) -> Result<(), Error> {
+    /// [`Error::Unavailable`].
+    pub async fn drop_receipts(&self, id: ReceiptSubscriptionId) -> Result<bool, Error> {
         let removed = self.store.remove_receipt_subscription(id).await;
-        if !self.stored(removed)? {
-            return Err(Error::NoSubscription);
-        }
-        Ok(())
+        self.stored(removed)
     }
 }
 

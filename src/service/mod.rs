@@ -4,10 +4,12 @@
 pub mod clock;
 pub mod compat;
 pub mod expiry;
+pub mod full;
 pub mod operating;
 pub mod registry;
 pub mod vapid;
 
+mod error;
 mod handles;
 mod live;
 mod order;
@@ -24,7 +26,6 @@ use std::sync::Arc;
 use bugle_protocol::{Keyring, MessageId, UnixTime};
 
 use crate::config::{Config, PublicUrl};
-use crate::error::Error;
 use crate::gate::blocklist::Blocks;
 use crate::observe::message_log::{Event, Trace};
 use crate::observe::metrics::Metrics;
@@ -41,6 +42,7 @@ use self::live::Live;
 use self::order::Order;
 use self::subscribers::Subscribers;
 
+pub use self::error::Error;
 pub use self::receiving::Handover;
 pub use self::sending::Accepted;
 pub use self::wakes::Wakes;
@@ -197,7 +199,7 @@ impl PushService {
     /// all who are connected are being told.
     ///
     /// # Errors
-    /// [`Error::Limit`], [`Error::Unavailable`].
+    /// [`Error::Full`], [`Error::Unavailable`].
     pub async fn set_broadcast(&self, id: Label, version: Option<Label>) -> Result<bool, Error> {
         let set = self.store.set_broadcast(id, version).await;
         self.stored(set)
@@ -243,10 +245,6 @@ impl PushService {
     fn token_in<'u>(&self, url: &'u str, path: &str) -> Option<&'u str> {
         let origin = self.public_url.origin();
         url.strip_prefix(origin).unwrap_or(url).strip_prefix(path)
-    }
-
-    fn gone(&self) -> Error {
-        Error::Gone(self.compat.gone_status)
     }
 
     /// What the store said, a failure counted and logged. Of a store that

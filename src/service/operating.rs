@@ -8,9 +8,8 @@ use bugle_protocol::{
     Uaid, WireUaid,
 };
 
-use super::PushService;
-use crate::error::Error;
-use crate::gate::blocklist::Blocked;
+use super::{Error, PushService};
+use crate::gate::blocklist::{Blocked, ChangeError};
 use crate::service::registry::Reader;
 use crate::store::{Backlog, Largest, Readers, Subscription};
 
@@ -48,19 +47,16 @@ pub struct UserAgent {
 }
 
 impl PushService {
-    /// What a uaid or one of our URLs names. The sealing proves that a URL is
-    /// ours, so its origin may be one that we had before.
-    ///
-    /// # Errors
-    /// [`Error::NotNamed`].
-    pub fn named(&self, text: &str) -> Result<Named, Error> {
+    /// What a uaid or one of our URLs names, if it is one. The sealing proves that
+    /// a URL is ours, so its origin may be one that we had before.
+    pub fn named(&self, text: &str) -> Option<Named> {
         let text = text.trim();
         if let Ok(uaid) = text.parse::<WireUaid>() {
-            return Ok(Named::UserAgent(uaid.digest()));
+            return Some(Named::UserAgent(uaid.digest()));
         }
         let mut segments = text.rsplit('/');
         let (token, kind) = (segments.next(), segments.next());
-        let (token, kind) = token.zip(kind).ok_or(Error::NotNamed)?;
+        let (token, kind) = token.zip(kind)?;
         let keys = &self.keyring;
         let named = match kind {
             "push" => PushEndpoint::open(keys, token).map(Named::Subscription),
@@ -69,9 +65,9 @@ impl PushService {
                 SubscriptionSetUrl::open(keys, token).map(|set| Named::UserAgent(set.0))
             }
             "message" => MessageUrl::open(keys, token).map(Named::Message),
-            _ => return Err(Error::NotNamed),
+            _ => return None,
         };
-        named.map_err(|_| Error::NotNamed)
+        named.ok()
     }
 
     /// Names a user agent without giving access to it: 16 hex digits, the same
@@ -90,22 +86,22 @@ impl PushService {
         endpoint.handle(&self.keyring)
     }
 
-    /// A user agent that is connected or has a subscription.
+    /// A user agent, if it is connected or has a subscription.
     ///
     /// # Errors
-    /// [`Error::NoUserAgent`], [`Error::Unavailable`].
-    pub async fn user_agent(&self, uaid: Uaid) -> Result<UserAgent, Error> {
+    /// [`Error::Unavailable`].
+    pub async fn user_agent(&self, uaid: Uaid) -> Result<Option<UserAgent>, Error> {
         let connected = self.clients.has(Reader::UserAgent(uaid));
         let subscriptions = self.stored(self.store.subscriptions_of(uaid).await)?;
         if subscriptions.is_empty() && !connected {
-            return Err(Error::NoUserAgent);
+            return Ok(None);
         }
         let waiting = self.stored(self.store.backlog(uaid).await)?;
-        Ok(UserAgent {
+        Ok(Some(UserAgent {
             connected,
             waiting,
             subscriptions,
-        })
+        }))
     }
 
     /// Ends all subscriptions of a user agent with their messages, closes its
@@ -129,21 +125,18 @@ impl PushService {
     }
 
     /// Ends one subscription with its messages: in the life that `life` names,
-    /// or in whatever life it is.
+    /// or in whatever life it is. Says whether it was there.
     ///
     /// # Errors
-    /// [`Error::NoSubscription`] when it is not there, [`Error::Unavailable`].
+    /// [`Error::Unavailable`].
     pub async fn drop_subscription(
         &self,
         uaid: Uaid,
         channel: ChannelId,
         life: Option<SubscriptionId>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let ended = self.end_channel(uaid, channel, life, Readers::Close);
-        match ended.await? {
-            true => Ok(()),
-            false => Err(Error::NoSubscription),
-        }
+        ended.await
     }
 
     /// Who holds most of what is stored: at most `most` of each kind, and never
@@ -162,7 +155,7 @@ impl PushService {
     ///
     /// # Errors
     /// As [`Blocks::block`](crate::gate::blocklist::Blocks::block).
-    pub async fn block(&self, who: Blocked, note: &str) -> Result<(), Error> {
+    pub async fn block(&self, who: Blocked, note: &str) -> Result<(), ChangeError> {
         let clients = Arc::clone(&self.clients);
         let end = move || {
             if let Blocked::Addresses(range) = who {

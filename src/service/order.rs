@@ -9,7 +9,7 @@ use dashmap::DashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::error::Error;
+use super::Error;
 
 /// How long a turn is waited for: longer than the store waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,13 +1,9 @@
 //! Receipts: what became of a message, for the application server that asked
 //! (RFC 8030 §5.1, §6.3).
 
-use bugle_protocol::link;
-use bugle_protocol::prefer::Prefer;
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, ReceiptSubscriptionUrl, Uaid};
-use http::HeaderMap;
 
-use super::PushService;
-use crate::error::Error;
+use super::{Error, PushService};
 use crate::random::random;
 use crate::store::{Grant, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget};
 
@@ -23,20 +19,20 @@ pub enum Wish {
 }
 
 impl PushService {
-    /// Reads `Prefer` and `Link`. A link without the preference asks for
-    /// nothing, and must be good all the same.
+    /// Looks for the receipt subscription at the URL `given`. One that is given
+    /// where no receipt is `wanted` asks for nothing, and must be good all the
+    /// same.
     ///
     /// # Errors
-    /// [`Error::Link`], [`Error::Receipts`] (8030-5.1-i).
-    pub async fn receipt_wish(&self, headers: &HeaderMap) -> Result<Wish, Error> {
-        let wanted = Prefer::parse(headers).respond_async;
-        let given = match link::find(headers, link::RECEIPT)? {
+    /// [`Error::NoReceipts`] (8030-5.1-i), [`Error::Unavailable`].
+    pub async fn receipt_wish(&self, wanted: bool, given: Option<&str>) -> Result<Wish, Error> {
+        let given = match given {
             None => None,
             Some(url) => {
-                let token = self.token_in(&url, "/receipt-subscription/");
-                let known = self.receipt_subscription(token.ok_or(Error::Receipts)?);
+                let token = self.token_in(url, "/receipt-subscription/");
+                let known = self.receipt_subscription(token.ok_or(Error::NoReceipts)?);
                 Some(known.await.map_err(|error| match error {
-                    Error::NotFound => Error::Receipts,
+                    Error::NotFound => Error::NoReceipts,
                     error => error,
                 })?)
             }

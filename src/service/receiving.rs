@@ -6,8 +6,8 @@ use bugle_protocol::websocket::AckUpdate;
 use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid, UnixTime, WireUaid};
 use tokio::time::Instant;
 
-use super::PushService;
-use crate::error::Error;
+use super::{Error, PushService};
+use crate::gate::Refusal;
 use crate::observe::message_log::Event;
 use crate::random::random;
 use crate::service::registry::{Reader, Registration};
@@ -106,9 +106,9 @@ impl PushService {
     /// older one of the same log.
     ///
     /// # Errors
-    /// [`Error::BlockedAddress`], when the operator has blocked the address
+    /// [`Refusal::BlockedAddress`], when the operator has blocked the address
     /// since the client was let in.
-    pub fn register(&self, reader: Reader, address: IpAddr) -> Result<Registration, Error> {
+    pub fn register(&self, reader: Reader, address: IpAddr) -> Result<Registration, Refusal> {
         self.blocks.check_address(address)?;
         let registration = self.clients.register(reader, address);
         // Once more: a block that was set meanwhile has not found it.

@@ -11,9 +11,8 @@ use bugle_protocol::{
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::PushService;
 use super::receipts::Wish;
-use crate::error::Error;
+use super::{Error, PushService};
 use crate::gate::failures::Checks;
 use crate::gate::network::network;
 use crate::observe::message_log::Event;
@@ -50,7 +49,7 @@ impl PushService {
             .await;
         match self.stored(stored)? {
             Some(subscription) if subscription.id == endpoint.subscription => Ok(subscription),
-            _ => Err(self.gone()),
+            _ => Err(Error::Gone),
         }
     }
 
@@ -60,7 +59,7 @@ impl PushService {
     ///
     /// # Errors
     /// [`Error::Unauthorized`], [`Error::OtherKey`], [`Error::Vapid`],
-    /// [`Error::BlockedKey`]; [`Error::Rate`] when too many `checks` of the
+    /// [`Error::Refused`] when the key is blocked, or too many `checks` of the
     /// client's address have failed.
     pub fn authenticate(
         &self,
@@ -68,7 +67,7 @@ impl PushService {
         headers: &HeaderMap,
         checks: Checks<'_>,
     ) -> Result<Option<Sender>, Error> {
-        let admit = || checks.admit();
+        let admit = || checks.admit().map_err(Error::from);
         let verified = self
             .verifier
             .verify(headers, self.wall_clock(), &self.metrics, admit);
@@ -106,8 +105,8 @@ impl PushService {
     /// the user agent or dropped (RFC 8030 §5.2).
     ///
     /// # Errors
-    /// [`Error::Gone`] when the subscription went meanwhile, [`Error::Receipts`]
-    /// when the receipt subscription did, [`Error::Limit`],
+    /// [`Error::Gone`] when the subscription went meanwhile, [`Error::NoReceipts`]
+    /// when the receipt subscription did, [`Error::Full`],
     /// [`Error::Unavailable`].
     pub async fn push(
         &self,
@@ -191,8 +190,8 @@ impl PushService {
         accepted: Option<OnAccepted>,
     ) -> Result<MessageId, Error> {
         match self.store.append_with(uaid, message, accepted).await {
-            Err(StoreError::NoSubscription) => Err(self.gone()),
-            Err(StoreError::NoReceiptSubscription) => Err(Error::Receipts),
+            Err(StoreError::NoSubscription) => Err(Error::Gone),
+            Err(StoreError::NoReceiptSubscription) => Err(Error::NoReceipts),
             appended => self.stored(appended),
         }
     }

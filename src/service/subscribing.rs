@@ -7,8 +7,7 @@ use bugle_protocol::{
     ChannelId, PublicKey, PushEndpoint, SubscriptionId, SubscriptionSetUrl, Uaid,
 };
 
-use super::PushService;
-use crate::error::Error;
+use super::{Error, PushService};
 use crate::random::random;
 use crate::service::registry::Registration;
 use crate::store::{Readers, StoreError, Subscription};
@@ -66,7 +65,7 @@ impl PushService {
     /// Subscribes over HTTP, in the set at the URL `set` or in a new one.
     ///
     /// # Errors
-    /// [`Error::Set`] when there is no such set (8030-4.1-f); as
+    /// [`Error::NoSet`] when there is no such set (8030-4.1-f); as
     /// [`subscribe`](Self::subscribe).
     pub async fn subscribe_in_set(
         &self,
@@ -77,12 +76,14 @@ impl PushService {
         let (uaid, _turn) = match set {
             None => (Uaid::from_bytes(random()), None),
             Some(url) => {
-                let token = self.token_in(url, "/subscription-set/").ok_or(Error::Set)?;
+                let token = self
+                    .token_in(url, "/subscription-set/")
+                    .ok_or(Error::NoSet)?;
                 let named = SubscriptionSetUrl::open(&self.keyring, token);
-                let SubscriptionSetUrl(uaid) = named.map_err(|_| Error::Set)?;
+                let SubscriptionSetUrl(uaid) = named.map_err(|_| Error::NoSet)?;
                 let turn = self.order.share(uaid).await?;
                 if !self.stored(self.store.connected(uaid).await)? {
-                    return Err(Error::Set);
+                    return Err(Error::NoSet);
                 }
                 (uaid, Some(turn))
             }

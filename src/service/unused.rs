@@ -2,8 +2,7 @@
 
 use bugle_protocol::{ChannelId, Uaid};
 
-use super::PushService;
-use crate::error::Error;
+use super::{Error, PushService};
 use crate::service::registry::Reader;
 use crate::store::Sweep;
 

@@ -14,10 +14,9 @@ use http::StatusCode;
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::App;
-use crate::error::Error;
 use crate::gate::fairness::Slot;
-use crate::service::Handover;
 use crate::service::registry::{Mail, Reader, Registration};
+use crate::service::{Error, Handover};
 use crate::store::{Batch, Filter, Receipt, ReceiptId};
 
 /// One read of the log.
@@ -87,8 +86,8 @@ impl Monitor {
     /// everything is told.
     ///
     /// # Errors
-    /// [`Error::Limit`] when too many are connected, [`Error::Share`] when too
-    /// many of them are at `address`; [`Error::BlockedAddress`].
+    /// [`Error::Refused`] when too many are connected, when too many of them are
+    /// at `address`, or when the operator has blocked it.
     pub fn new(
         app: &Arc<App>,
         address: IpAddr,

@@ -29,6 +29,7 @@ use self::reading::{Counted, Reading};
 use super::cursor::Cursor;
 use crate::app::App;
 use crate::config::Config;
+use crate::service::Error;
 use crate::service::registry::{Mail, Registration};
 use crate::store::broadcasts::Followed;
 
@@ -268,8 +269,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let (status, push_endpoint) = match subscribed.await {
             Ok(endpoint) => (200, Some(endpoint)),
             Err(error) => {
-                let status = error.user_agent_status();
-                self.note_refusal(status, &error, error.label());
+                let status = self.status(&error);
+                self.note_refusal(status, &error, self.app.row(&error).label);
                 (status, None)
             }
         };
@@ -310,10 +311,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         tracing::info!(status, reason = %why, "a register is refused");
     }
 
+    /// The status in the answer to a `register` or `unregister` that the service
+    /// has refused.
+    fn status(&self, error: &Error) -> u16 {
+        match error {
+            Error::Unavailable => 500,
+            _ => self.app.row(error).status.as_u16(),
+        }
+    }
+
     async fn unsubscribe(&mut self, owner: &Owner, channel: ChannelId) -> Result<(), End> {
         let (uaid, address) = (owner.uaid, owner.registration.address());
         let ended = self.app.service.unsubscribe(uaid, channel, address).await;
-        let status = ended.map_or_else(|error| error.user_agent_status(), |()| 200);
+        let status = ended.map_or_else(|error| self.status(&error), |()| 200);
         self.send(&ServerMessage::Unregister {
             channel_id: channel.to_string(),
             status,

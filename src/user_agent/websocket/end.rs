@@ -13,7 +13,8 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error as SocketError,
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::Connection;
-use crate::error::Error;
+use crate::gate::Refusal;
+use crate::service::Error;
 
 /// For how long a closed connection is read, so that the peer's last frames do
 /// not turn our Close into a reset. Firefox leaves when TCP ends, not before.
@@ -41,7 +42,7 @@ impl From<Error> for End {
     /// The service cannot do its part; the user agent comes back later.
     fn from(error: Error) -> Self {
         Self::Close(match error {
-            Error::BlockedAddress => Close::Blocked,
+            Error::Refused(Refusal::BlockedAddress) => Close::Blocked,
             _ => Close::Unavailable,
         })
     }

@@ -8,6 +8,7 @@ use bugle_protocol::UnixTime;
 
 use super::Error;
 use crate::config::Limit;
+use crate::gate::Refusal;
 use crate::store::{Full, StoreError, Whose};
 
 /// A sender is not asked to come back sooner.
@@ -21,11 +22,6 @@ impl Error {
     /// What the store said at `now`.
     pub fn of_store(error: StoreError, now: UnixTime) -> Self {
         match error {
-            // These wait for the machine or the operator, not for others.
-            StoreError::Full(Full {
-                limit: limit @ (Limit::WaitingForDisk | Limit::FreeSpace | Limit::Broadcasts),
-                ..
-            }) => Self::Limit(limit),
             StoreError::Full(full) => Self::Full(FullShare::new(full, now)),
             StoreError::NoSubscription
             | StoreError::NoReceiptSubscription
@@ -59,15 +55,27 @@ impl FullShare {
         self.limit
     }
 
-    /// Whose share of it is full, in one word.
-    pub const fn holder(&self) -> &'static str {
-        match self.whose {
+    /// Whose share of it is full, in one word; `None` where nobody has a share.
+    pub const fn holder(&self) -> Option<&'static str> {
+        if !self.is_shared() {
+            return None;
+        }
+        Some(match self.whose {
             Whose::All => "all",
             Whose::Subscription => "subscription",
             Whose::UserAgent => "user_agent",
             Whose::Sender => "sender",
             Whose::Address => "address",
-        }
+        })
+    }
+
+    /// Whether others hold what there is. The other bounds wait for the machine
+    /// or the operator.
+    const fn is_shared(&self) -> bool {
+        !matches!(
+            self.limit,
+            Limit::WaitingForDisk | Limit::FreeSpace | Limit::Broadcasts
+        )
     }
 
     /// When it makes sense to try again: when something expires, but within
@@ -107,6 +115,9 @@ impl FullShare {
 
 impl fmt::Display for FullShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_shared() {
+            return Refusal::Limit(self.limit).fmt(f);
+        }
         let holder = match (self.whose, self.limit) {
             (Whose::All, _) => "all together have reached",
             (Whose::Subscription, _) => "this subscription holds its share of",
@@ -167,7 +178,17 @@ mod tests {
              latest; a message with TTL 0, and one that replaces another by its Topic, are taken \
              meanwhile"
         );
-        assert_eq!(full.holder(), "subscription");
+        assert_eq!(full.holder(), Some("subscription"));
+    }
+
+    #[test]
+    fn a_bound_that_the_machine_sets_is_nobody_s_share() {
+        let full = share(Limit::FreeSpace, Whose::All, None);
+        assert_eq!(
+            full.to_string(),
+            "over the limit store.min_free: try again later"
+        );
+        assert_eq!(full.holder(), None);
     }
 
     #[test]

@@ -1,0 +1,166 @@
+//! The table from what the gate and the service refuse to what is answered.
+//! Every transport reads it: HTTP the whole row, a WebSocket the status.
+//!
+//! `http::refusal` has the rows of what HTTP itself refuses, `admin::error`
+//! those of the admin API.
+
+use std::time::Duration;
+
+use bugle_protocol::vapid::VapidError;
+use http::StatusCode;
+
+use super::App;
+use crate::gate::Refusal;
+use crate::gate::refusal::whole_secs;
+use crate::service::Error;
+
+/// What a refusal is answered with, beside its words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The number that sender libraries know a refusal by.
+    pub errno: u16,
+    /// A short name for metrics and logs; that of the setting, if there is one.
+    pub label: &'static str,
+    /// A fixed word for what was wrong, where the label covers several things.
+    ///
+    /// The words of the answer are for the client alone: they may repeat what it
+    /// wrote, such as an `aud` that is the URL of a message, which is a
+    /// capability. A `&'static str` cannot.
+    pub detail: Option<&'static str>,
+    /// The setting that drew the line, where it was one.
+    pub setting: Option<&'static str>,
+    /// Whose share of the setting is full, where it was that.
+    pub share: Option<&'static str>,
+    /// When it makes sense to try again, in whole seconds: senders back off by
+    /// it (RFC 8030 §8.4).
+    pub retry_after: Option<Duration>,
+}
+
+impl Row {
+    /// With the errno of what has none of its own.
+    pub const fn new(status: StatusCode, label: &'static str) -> Self {
+        Self {
+            status,
+            errno: 999,
+            label,
+            detail: None,
+            setting: None,
+            share: None,
+            retry_after: None,
+        }
+    }
+
+    /// By a setting.
+    pub const fn by(status: StatusCode, setting: &'static str) -> Self {
+        let mut row = Self::new(status, setting);
+        row.setting = Some(setting);
+        row
+    }
+
+    /// With another errno.
+    #[must_use]
+    pub const fn errno(mut self, errno: u16) -> Self {
+        self.errno = errno;
+        self
+    }
+
+    /// With a detail.
+    #[must_use]
+    pub const fn detail(mut self, detail: &'static str) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// Because of a bound that has no room until `wait` is over.
+    fn full(setting: &'static str, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(whole_secs(wait))),
+            ..Self::by(StatusCode::TOO_MANY_REQUESTS, setting).errno(201)
+        }
+    }
+}
+
+impl From<&Refusal> for Row {
+    fn from(refusal: &Refusal) -> Self {
+        const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
+        match refusal {
+            Refusal::BlockedKey => Self::new(FORBIDDEN, "blocked_key").errno(109),
+            Refusal::BlockedAddress => Self::new(FORBIDDEN, "blocked_address"),
+            Refusal::Address => Self::by(FORBIDDEN, "admission.addresses").errno(109),
+            Refusal::Path => Self::new(StatusCode::NOT_FOUND, "not_found").errno(102),
+            Refusal::Token => Self::by(FORBIDDEN, "admission.token").errno(109),
+            Refusal::Password => Self::by(StatusCode::UNAUTHORIZED, "admission.basic").errno(109),
+            Refusal::Limit(limit) => Self::full(limit.setting(), limit.retry_after()),
+            Refusal::Share { limit, holder } => Self {
+                share: Some(holder.word()),
+                ..Self::full(limit.setting(), limit.retry_after())
+            },
+            Refusal::Rate { setting, wait } => Self::full(setting, *wait),
+        }
+    }
+}
+
+impl App {
+    /// The row of what the service has refused.
+    pub fn row(&self, error: &Error) -> Row {
+        Row::of(error, self.service.compat().gone_status.status())
+    }
+}
+
+impl Row {
+    /// The row of what the service has refused, where a subscription that is gone
+    /// is answered `gone` (`compat.gone_status`).
+    pub fn of(error: &Error, gone: StatusCode) -> Self {
+        const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
+        const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
+        match error {
+            Error::Refused(refusal) => refusal.into(),
+            Error::NotFound => Self::new(NOT_FOUND, "not_found").errno(102),
+            Error::NoSet => Self::new(BAD_REQUEST, "link").detail("set"),
+            Error::NoReceipts => Self::new(BAD_REQUEST, "link").detail("receipts"),
+            Error::UnknownEndpoint => Self::new(NOT_FOUND, "unknown_endpoint").errno(102),
+            Error::Gone => Self::new(gone, "gone").errno(106),
+            Error::NoMessage => Self::new(NOT_FOUND, "no_message").errno(102),
+            Error::Unauthorized => Self::new(StatusCode::UNAUTHORIZED, "unauthorized").errno(109),
+            Error::OtherKey => Self::new(StatusCode::FORBIDDEN, "other_key").errno(109),
+            Error::Vapid(error) => vapid(error),
+            Error::KeyRequired => Self::by(BAD_REQUEST, "push.require_vapid").errno(109),
+            Error::Full(share) => Self {
+                share: share.holder(),
+                ..Self::full(share.limit().setting(), share.retry_after())
+            },
+            Error::Unavailable => Self {
+                retry_after: Some(Duration::from_secs(10)),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable").errno(201)
+            },
+        }
+    }
+}
+
+fn vapid(error: &VapidError) -> Row {
+    let status = match error {
+        VapidError::Repeated(_) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::FORBIDDEN,
+    };
+    Row::new(status, "vapid").errno(109).detail(match error {
+        VapidError::Repeated(_) => "repeated",
+        VapidError::Malformed => "malformed",
+        VapidError::Grammar => "grammar",
+        VapidError::Missing(_) => "missing",
+        VapidError::LegacyKeyMissing => "legacy_key_missing",
+        VapidError::Key(_) => "key",
+        VapidError::Token => "token",
+        VapidError::Json(_) => "json",
+        VapidError::Algorithm(_) => "algorithm",
+        VapidError::Critical => "critical",
+        VapidError::ExpiryMalformed(_) => "expiry_malformed",
+        VapidError::Expired(..) => "expired",
+        VapidError::ExpiryTooFar(..) => "expiry_too_far",
+        VapidError::NotYetValid(..) => "not_yet_valid",
+        VapidError::Audience { .. } => "audience",
+        VapidError::SignatureLength(_) => "signature_length",
+        VapidError::Signature => "signature",
+    })
+}
