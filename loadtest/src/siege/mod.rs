@@ -18,6 +18,7 @@ use std::{fs, io, thread};
 
 use bugle_client::Dialer;
 use clap::{Args, ValueEnum};
+use rustix::process::setpriority_process;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, sleep};
@@ -123,6 +124,13 @@ pub fn play(siege: &Siege) -> Result<SiegeOutcome, Failure> {
     Ok(outcome)
 }
 
+/// Gives this thread the least share of the processor. Real strangers bring processors of their own:
+/// on the service's machine, theirs must not be what honest clients wait for.
+fn give_way() {
+    // Linux counts the priority for each thread. Where it cannot be lowered, the figures are worse.
+    let _ = setpriority_process(None, 19);
+}
+
 /// Plays a run while strangers besiege the service. Meanwhile an honest
 /// application server asks for receipts, if it can be reached by `asks`.
 fn during(
@@ -140,6 +148,7 @@ fn during(
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let siege = thread::spawn(move || {
+        give_way();
         let mut told = asks.as_ref().map(|_| Told::default());
         runtime.block_on(async {
             let besiege = async {
