@@ -22,7 +22,7 @@ use crate::config::Limit;
 use crate::gate::fairness::Pool;
 use crate::gate::proxies::{Mistake, ON_THIS_MACHINE};
 use crate::http::{AdminRoutes, Site, http1, http2};
-use crate::io::{Io, Socket};
+use crate::io::{Io, Socket, peek, set_nodelay};
 
 use super::listener::{From, Listener};
 use super::shutdown::Listeners;
@@ -211,7 +211,7 @@ async fn open(
     tls: Option<Arc<Tls>>,
     peer: &mut Peer,
 ) -> Result<(Io, bool), NotOpened> {
-    socket.send_at_once()?;
+    set_nodelay(&socket)?;
     let is_announced = peer.app.service.config().server.proxy_protocol;
     if is_announced && peer.is_proxy && !peer.is_admin {
         match proxy_header::read(&mut socket).await {
@@ -235,9 +235,9 @@ async fn open(
         (_, Some(tls)) => {
             let stream = tls.accept(socket).await?;
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Ok((Io::Tls(Box::new(stream)), is_http2))
+            Ok((Io::Right(Box::new(stream)), is_http2))
         }
-        (begins, None) => Ok((Io::Plain(socket), begins == Beginning::Http2)),
+        (begins, None) => Ok((Io::Left(socket), begins == Beginning::Http2)),
     }
 }
 
@@ -276,7 +276,7 @@ async fn beginning(socket: &Socket) -> io::Result<Beginning> {
     let mut again = Duration::from_millis(10);
     let mut seen = [0; proxy_header::SIGNATURE];
     loop {
-        let octets = socket.peek(&mut seen).await?;
+        let octets = peek(socket, &mut seen).await?;
         if let Some(beginning) = Beginning::of(&seen[..octets]) {
             return Ok(beginning);
         }

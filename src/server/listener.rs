@@ -103,13 +103,13 @@ impl Listener {
         match self {
             Self::Tcp { socket, .. } => {
                 let (stream, address) = socket.accept().await?;
-                Ok((Socket::Tcp(stream), From::Address(address.ip())))
+                Ok((Socket::Left(stream), From::Address(address.ip())))
             }
             Self::Unix(UnixSocket { socket, owner, .. }) => {
                 let (stream, _) = socket.accept().await?;
                 let uid = stream.peer_cred()?.uid();
                 let is_own = uid == *owner;
-                Ok((Socket::Unix(stream), From::User(User { uid, is_own })))
+                Ok((Socket::Right(stream), From::User(User { uid, is_own })))
             }
         }
     }
