@@ -61,7 +61,7 @@ pub fn metrics(app: &App, parts: &request::Parts) -> Result<Reply, Refusal> {
         counters.bodies.set(count(app.gate.arriving()));
         // It sets its gauges.
         readiness::overloaded(app);
-        let metrics = format.of(app.service.metrics_text());
+        let metrics = app.service.metrics_text(format);
         Ok(text(format.content_type(), metrics))
     } else {
         Err(Refusal::MethodNotAllowed(GET))

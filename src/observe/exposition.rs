@@ -1,22 +1,24 @@
-//! In which of the two text formats the metrics are told.
+//! The two text formats of the metrics, both written by prometheus-client.
 
-use std::collections::HashSet;
+use std::fmt;
 
 use bugle_protocol::accept;
 use http::HeaderMap;
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::registry::Registry;
 
-/// A text format that Prometheus and its like read.
+/// A text format of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// OpenMetrics 1.0, with units; Prometheus itself asks for it.
+    /// OpenMetrics 1.0, which names units. Prometheus asks for it.
     OpenMetrics,
-    /// The older format of Prometheus, 0.0.4, which everything reads.
+    /// The Prometheus text format 0.0.4, for every other client.
     Plain,
 }
 
 impl Format {
-    /// The one for a request with these header fields: OpenMetrics where
-    /// `Accept` names it.
+    /// Returns [`OpenMetrics`](Self::OpenMetrics) if the `Accept` field of a
+    /// request names it, [`Plain`](Self::Plain) otherwise.
     pub fn accepted(headers: &HeaderMap) -> Self {
         match accept::names(headers, "application/openmetrics-text") {
             true => Self::OpenMetrics,
@@ -24,47 +26,24 @@ impl Format {
         }
     }
 
-    /// Its `Content-Type`.
+    /// The media type, for `Content-Type`.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Plain => "text/plain; version=0.0.4; charset=utf-8",
+            Self::Plain => prometheus_text::CONTENT_TYPE,
         }
     }
 
-    /// The metrics, which `open_metrics` tells in OpenMetrics, in this format.
-    pub fn of(self, open_metrics: String) -> String {
+    /// Writes all metrics of `registry`.
+    ///
+    /// # Errors
+    /// Only those of `text`; a `String` has none.
+    pub fn write(self, text: &mut String, registry: &Registry) -> fmt::Result {
         match self {
-            Self::OpenMetrics => open_metrics,
-            Self::Plain => plain(&open_metrics),
+            Self::OpenMetrics => text::encode(text, registry),
+            Self::Plain => prometheus_text::encode(text, registry),
         }
     }
-}
-
-/// There, the name of a counter ends with `_total` in its description too, and
-/// units and the end are not told.
-fn plain(open_metrics: &str) -> String {
-    let types = open_metrics
-        .lines()
-        .filter_map(|line| line.strip_prefix("# TYPE "));
-    let counters: HashSet<_> = types
-        .filter_map(|line| line.strip_suffix(" counter"))
-        .collect();
-    let mut text = String::with_capacity(open_metrics.len());
-    for line in open_metrics.lines() {
-        if line.starts_with("# UNIT ") || line == "# EOF" {
-            continue;
-        }
-        let described = ["# HELP ", "# TYPE "].iter().find_map(|kind| {
-            let (name, rest) = line.strip_prefix(kind)?.split_once(' ')?;
-            counters.contains(name).then_some((kind, name, rest))
-        });
-        match described {
-            Some((kind, name, rest)) => text += &format!("{kind}{name}_total {rest}\n"),
-            None => text.extend([line, "\n"]),
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -75,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prometheus_gets_openmetrics_and_whoever_does_not_ask_the_plain_format() {
+    fn openmetrics_is_sent_only_to_clients_that_accept_it() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3";
         let accepted = |accept: &'static str| {
             let field = (ACCEPT, HeaderValue::from_static(accept));
@@ -85,15 +64,5 @@ mod tests {
         assert_eq!(accepted("*/*"), Format::Plain);
         assert_eq!(accepted("application/openmetrics-text;q=0"), Format::Plain);
         assert_eq!(Format::accepted(&HeaderMap::new()), Format::Plain);
-    }
-
-    #[test]
-    fn the_plain_format_names_counters_by_what_their_samples_are_named() {
-        let open_metrics = "# HELP a A.\n# TYPE a counter\na_total 1\n\
-                            # HELP b_seconds B.\n# TYPE b_seconds gauge\n\
-                            # UNIT b_seconds seconds\nb_seconds 2\n# EOF\n";
-        let plain = "# HELP a_total A.\n# TYPE a_total counter\na_total 1\n\
-                     # HELP b_seconds B.\n# TYPE b_seconds gauge\nb_seconds 2\n";
-        assert_eq!(Format::Plain.of(open_metrics.to_owned()), plain);
     }
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bugle_protocol::session::Close;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +15,7 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 use tokio::runtime::Handle;
 
 use crate::config::Limits;
+use crate::observe::exposition::Format;
 use crate::observe::histogram::Latency;
 use crate::observe::memory;
 use crate::store::Usage;
@@ -286,8 +286,8 @@ impl Metrics {
         self.acknowledged.get_or_create(&AckCode { code }).inc();
     }
 
-    /// All of it, in the OpenMetrics text format that Prometheus reads.
-    pub fn text(&self, usage: Usage) -> String {
+    /// All metrics as text.
+    pub fn text(&self, usage: Usage, format: Format) -> String {
         set(&self.subscriptions, usage.subscriptions);
         set(&self.stored_messages, usage.messages);
         set(&self.stored_bytes, usage.live_bytes);
@@ -305,7 +305,7 @@ impl Metrics {
             .store(usage.reopened, Ordering::Relaxed);
         let mut text = String::new();
         // Writing to a string cannot fail.
-        let _ = encode(&mut text, &self.registry());
+        let _ = format.write(&mut text, &self.registry());
         text
     }
 }
@@ -354,7 +354,7 @@ mod tests {
     #[tokio::test]
     async fn tasks_that_have_not_ended_are_counted() {
         let tasks_told = || {
-            let text = Metrics::default().text(Usage::default());
+            let text = Metrics::default().text(Usage::default(), Format::OpenMetrics);
             let line = text
                 .lines()
                 .find_map(|line| line.strip_prefix("bugle_tasks "));

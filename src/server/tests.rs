@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{Process, Server, TaskEnded};
 use crate::config::{Config, StoreEngine};
+use crate::observe::exposition::Format;
 use crate::server::tls::Tls;
 use crate::time::Clock;
 
@@ -121,7 +122,7 @@ async fn other_tasks_are_started_again_and_counted() {
         let app = Arc::clone(&server.app);
         let counted = async move {
             let line = format!("bugle_task_restarts_total{{task=\"{name}\"}} 1");
-            while !app.service.metrics_text().contains(&line) {
+            while !app.service.metrics_text(Format::Plain).contains(&line) {
                 sleep(Duration::from_millis(1)).await;
             }
         };

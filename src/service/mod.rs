@@ -27,6 +27,7 @@ use bugle_protocol::{Keyring, MessageId, UnixTime};
 
 use crate::config::{Config, PublicUrl};
 use crate::gate::blocklist::Blocks;
+use crate::observe::exposition::Format;
 use crate::observe::message_log::{Event, Trace};
 use crate::observe::metrics::Metrics;
 use crate::observe::otel::Traces;
@@ -128,8 +129,8 @@ impl PushService {
     }
 
     /// The text of the metrics.
-    pub fn metrics_text(&self) -> String {
-        self.metrics.text(self.usage())
+    pub fn metrics_text(&self, format: Format) -> String {
+        self.metrics.text(self.usage(), format)
     }
 
     /// What became of single messages.
