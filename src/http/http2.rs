@@ -19,10 +19,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::body::ContentError;
+use super::h2_guard::{Guarded, Seen};
 use super::patient::{Patient, is_stuck};
 use super::refusal::{Refusal, refuse, refuse_early};
 use super::unread::Unread;
-use super::watched::{Seen, Watched};
 use super::{Answer, HEADER_FIELDS, Site, TakesPushes, events, handshake, pushed, route};
 use crate::app::peer::Peer;
 use crate::config::{Limits, UserAgentConfig};
@@ -54,7 +54,7 @@ fn reason(error: &h2::Error) -> String {
 
 async fn streams(io: Io, peer: &Peer, site: Site) -> Result<(), h2::Error> {
     let limits = &peer.app.service.config().limits;
-    let (io, seen) = Watched::new(Patient::new(io, limits.body_timeout));
+    let (io, seen) = Guarded::new(Patient::new(io, limits.body_timeout));
     let Ok(handshake) = timeout(limits.handshake_timeout, settings(limits).handshake(io)).await
     else {
         peer.app.service.metrics().cut("limits.handshake_timeout");

@@ -28,16 +28,15 @@ pub mod refusal;
 pub mod reply;
 pub mod status;
 
+mod h2_guard;
 mod handshake;
 mod hang_up;
 mod message;
 mod patient;
-mod promises;
 mod push;
 mod pushed;
 mod subscription;
 mod unread;
-mod watched;
 
 /// The answer to a request.
 pub enum Answer {

@@ -1,8 +1,11 @@
-//! What the h2 crate knows of an HTTP/2 client and does not tell, or does not
-//! guard: whether it takes server pushes (SETTINGS_ENABLE_PUSH in its first
-//! frame, RFC 9113 §6.5.2), since a held GET must be refused at once, not at its
-//! first message; whether it reads; and that it names no push before it
-//! has been promised.
+//! What stands between the h2 crate (0.4.20) and an HTTP/2 client, until the
+//! crate does it. Each part goes as soon as a release of h2 makes it superfluous.
+//!
+//! | h2 lacks | what is done here | upstream |
+//! |---|---|---|
+//! | It panics when a client resets a promised stream whose PUSH_PROMISE is still queued: `prioritize.rs` unwraps the stream that the reset has removed | [`promises`] ends the connection of a client that names a stream before it was promised (RFC 9113 §5.1) | no issue of its own; hyperium/h2#899 (0.4.15) rejects such frames on streams whose HEADERS are queued (`is_pending_open`), but not on promised ones (`is_pending_push`) |
+//! | It does not tell whether the client accepts server pushes | the first frame is read for SETTINGS_ENABLE_PUSH (§6.5.2), so that a held GET is refused at once, not at its first message (A-3) | none |
+//! | It queues any number of pushes for a client that does not read | [`Seen::has_room`] waits while the socket accepts nothing | none |
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,31 +16,33 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
+use self::promises::Promises;
 use super::patient::Patient;
-use super::promises::Promises;
 use crate::io::Io;
+
+mod promises;
 
 /// The connection preface, the header of a frame, and one setting.
 const PREFACE: usize = 24;
 const FRAME_HEADER: usize = 9;
 const SETTING: usize = 6;
-/// More settings than there are defined; what comes later is not looked at.
+/// Room for more settings than are defined; later ones are ignored.
 const MOST: usize = PREFACE + FRAME_HEADER + 32 * SETTING;
 
 const SETTINGS_FRAME: u8 = 4;
 const ENABLE_PUSH: u16 = 2;
 
-/// A connection whose first frame is looked at as it passes.
-pub(super) struct Watched {
+/// A connection whose frames are inspected as they pass.
+pub(super) struct Guarded {
     io: Patient<Io>,
-    /// What has been read, until the first frame is whole.
+    /// The bytes read so far, until the first frame is complete.
     first: Option<Vec<u8>>,
     takes_pushes: Arc<AtomicBool>,
     promises: Promises,
     has_room: watch::Sender<bool>,
 }
 
-/// What is seen of the client on the wire.
+/// What the frames of a connection say about its client.
 #[derive(Clone)]
 pub(super) struct Seen {
     takes_pushes: Arc<AtomicBool>,
@@ -45,25 +50,26 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Whether it takes pushes: true until it says no, as the default is.
+    /// Whether the client accepts server pushes: true, the default of RFC 9113,
+    /// until its first frame says no.
     pub(super) fn takes_pushes(&self) -> bool {
         self.takes_pushes.load(Ordering::Relaxed)
     }
 
-    /// Waits while it does not read what was written. The h2 crate takes any
-    /// number of pushes, and holds them in memory.
+    /// Waits until the socket accepts bytes again. A push that is handed to h2
+    /// before that stays in memory, however many there are.
     pub(super) async fn has_room(&mut self) {
-        // An error is the end of the connection, which the stream tells better.
+        // An error means that the connection has ended, which the stream reports.
         let _ = self.has_room.wait_for(|has_room| *has_room).await;
     }
 }
 
-impl Watched {
-    /// The connection, and what is seen of its client.
+impl Guarded {
+    /// Wraps a connection, and returns what its frames will say.
     pub(super) fn new(io: Patient<Io>) -> (Self, Seen) {
         let takes_pushes = Arc::new(AtomicBool::new(true));
         let (sender, has_room) = watch::channel(true);
-        let watched = Self {
+        let guarded = Self {
             io,
             first: Some(Vec::new()),
             takes_pushes: Arc::clone(&takes_pushes),
@@ -74,10 +80,10 @@ impl Watched {
             takes_pushes,
             has_room,
         };
-        (watched, seen)
+        (guarded, seen)
     }
 
-    /// Notes whether a write got on.
+    /// Records whether the socket accepted a write.
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
         let now = written.is_ready();
         self.has_room.send_if_modified(|has_room| {
@@ -86,6 +92,7 @@ impl Watched {
         });
     }
 
+    /// Reads the first frame.
     fn look(&mut self, octets: &[u8]) {
         let Some(first) = &mut self.first else { return };
         let room = MOST - first.len();
@@ -99,13 +106,13 @@ impl Watched {
     }
 }
 
-/// What the first octets of a connection say; `None` while there are too few.
+/// Whether the first frame accepts server pushes; `None` while it is incomplete.
 fn takes_pushes(first: &[u8]) -> Option<bool> {
     let frame = first.get(PREFACE..)?;
     let header = frame.get(..FRAME_HEADER)?;
     let length = usize::from(header[1]) << 8 | usize::from(header[2]);
     if header[0] != 0 || header[3] != SETTINGS_FRAME {
-        // Not HTTP/2; the engine says so.
+        // Not HTTP/2: h2 reports that.
         return Some(true);
     }
     let settings = frame.get(FRAME_HEADER..FRAME_HEADER + length)?;
@@ -115,7 +122,7 @@ fn takes_pushes(first: &[u8]) -> Option<bool> {
     Some(push.is_none_or(|setting| setting[5] != 0))
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for Guarded {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -130,7 +137,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for Guarded {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -187,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_setting_is_found_among_others() {
+    fn enable_push_is_found_among_other_settings() {
         let (on, off, other) = ([0, 2, 0, 0, 0, 1], [0, 2, 0, 0, 0, 0], [0, 4, 0, 0, 1, 0]);
         for (settings, takes) in [
             (&[] as &[_], true),

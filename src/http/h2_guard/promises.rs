@@ -1,15 +1,16 @@
-//! Which streams have been promised (RFC 9113 §8.4), as the frames on the wire
-//! say. A client that names a promised stream before it can have heard of it
-//! breaks the protocol (§5.1), and the h2 crate counts on it that none does.
+//! Which streams have been promised (RFC 9113 §8.4), by the frames on the wire. A
+//! client that names a stream before its promise was sent breaks the protocol
+//! (§5.1), and h2 panics then: see the table in [`super`]. This file goes when h2
+//! rejects such frames.
 
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
-/// With the promised stream, where the frame is a promise.
+/// A header and the promised stream id, for a PUSH_PROMISE frame.
 const MOST: usize = HEADER + 4;
 
 const PUSH_PROMISE: u8 = 5;
 
-/// A client spoke of a stream that it had not been told of.
+/// A client sent a frame for a stream that was not promised yet.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a frame for a stream that was not promised yet")]
 pub(super) struct NotPromised;
@@ -19,13 +20,14 @@ pub(super) struct NotPromised;
 pub(super) struct Promises {
     sent: Frames,
     received: Frames,
-    /// The highest stream promised so far; all lower ones are, but for `missing`.
+    /// The highest stream promised so far; all lower ones are promised too, except
+    /// those in `missing`.
     highest: u32,
     missing: Vec<u32>,
 }
 
 impl Promises {
-    /// None yet.
+    /// No promise has been sent.
     pub(super) fn new() -> Self {
         Self {
             sent: Frames::after(0),
@@ -35,12 +37,12 @@ impl Promises {
         }
     }
 
-    /// Looks at octets that were sent.
+    /// Inspects bytes that were sent.
     pub(super) fn sent(&mut self, mut octets: &[u8]) {
         while let Some(frame) = self.sent.next(&mut octets) {
             if let Some(promised) = frame.promised {
                 self.missing.retain(|missing| *missing != promised);
-                // Promises of several GETs may overtake each other.
+                // Promises of several GETs may be sent out of order.
                 let skipped = (self.highest + 2..promised).step_by(2);
                 self.missing.extend(skipped);
                 self.highest = self.highest.max(promised);
@@ -48,10 +50,11 @@ impl Promises {
         }
     }
 
-    /// Looks at octets that were received.
+    /// Inspects bytes that were received.
     ///
     /// # Errors
-    /// When one of the frames is for a stream of ours that was not promised yet.
+    /// [`NotPromised`] if a frame names a server stream (even id) that was not
+    /// promised yet.
     pub(super) fn received(&mut self, mut octets: &[u8]) -> Result<(), NotPromised> {
         while let Some(Frame { stream, .. }) = self.received.next(&mut octets) {
             let is_ours = stream != 0 && stream.is_multiple_of(2);
@@ -63,16 +66,16 @@ impl Promises {
     }
 }
 
-/// What counts of a frame.
+/// The parts of a frame that matter here.
 struct Frame {
     stream: u32,
     promised: Option<u32>,
 }
 
-/// Takes the frames out of a flow of octets.
+/// Splits a byte stream into frames.
 #[derive(Debug)]
 struct Frames {
-    /// So many octets are of no interest.
+    /// How many bytes to skip: the preface, or the rest of a payload.
     skip: usize,
     head: [u8; MOST],
     have: usize,
@@ -87,7 +90,8 @@ impl Frames {
         }
     }
 
-    /// The next frame that begins in `octets`, which are used up to there.
+    /// Returns the next frame that begins in `octets`, and advances `octets` past
+    /// what it used.
     fn next(&mut self, octets: &mut &[u8]) -> Option<Frame> {
         while !octets.is_empty() {
             let skipped = self.skip.min(octets.len());
@@ -149,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_may_be_reset_once_it_is_promised() {
+    fn only_promised_streams_may_be_reset() {
         let reset = |stream| frame(RST_STREAM, stream, &[0, 0, 0, 8]);
         let mut wire = Promises::new();
         let mut begin = vec![b'x'; PREFACE];
