@@ -1,4 +1,6 @@
-//! Where the marks of an axis are, and what stands beside them.
+//! Where an axis begins and ends, and how its values are written.
+
+use std::ops::Range;
 
 /// How values are laid out along an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,89 +11,35 @@ pub(super) enum Scale {
     Logarithmic,
 }
 
-/// An axis that all its values fit on.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Axis {
-    scale: Scale,
-    from: f64,
-    to: f64,
-    /// The values that are marked.
-    pub(super) marks: Vec<f64>,
-}
+impl Scale {
+    /// Whether a value has a place on an axis.
+    pub(super) fn draws(self, value: f64) -> bool {
+        value.is_finite() && (self == Self::Linear || value > 0.0)
+    }
 
-impl Axis {
-    /// For these values. Those that are no numbers, or that a logarithm has
-    /// none for, do not count.
-    pub(super) fn of(scale: Scale, values: impl Iterator<Item = f64>) -> Self {
-        let drawn = values.filter(|value| scale.draws(*value));
+    /// The ends of an axis that holds these values, without those that it does
+    /// not draw: from 0, or between powers of ten. At most 15 powers of ten are
+    /// shown.
+    pub(super) fn range(self, values: impl Iterator<Item = f64>) -> Range<f64> {
+        let drawn = values.filter(|value| self.draws(*value));
         let (least, most) = drawn.fold((f64::INFINITY, 0.0_f64), |(least, most), value| {
             (least.min(value), most.max(value))
         });
-        match scale {
-            Scale::Linear => Self::linear(most),
-            Scale::Logarithmic if most > 0.0 => Self::logarithmic(least, most),
-            Scale::Logarithmic => Self::logarithmic(1.0, 10.0),
+        match self {
+            _ if most <= 0.0 => self.range([1.0].into_iter()),
+            Self::Linear => 0.0..most.clamp(1e-9, 1e15),
+            Self::Logarithmic => {
+                let first = least.log10().floor().clamp(-9.0, 12.0);
+                let last = most.log10().ceil().clamp(first + 1.0, first + 15.0);
+                // A little more, so that rounding leaves the powers at both ends
+                // inside.
+                10_f64.powf(first - 1e-4)..10_f64.powf(last + 1e-4)
+            }
         }
-    }
-
-    fn linear(most: f64) -> Self {
-        let most = if most > 0.0 { most } else { 1.0 };
-        let rough = most / 5.0;
-        let power = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-        let step = step
-            .into_iter()
-            .find(|step| *step >= rough)
-            .unwrap_or(rough);
-        let count = (most / step).ceil().clamp(1.0, 10.0);
-        let marks: Vec<f64> = (0_u8..=10)
-            .map(f64::from)
-            .take_while(|index| *index <= count)
-            .map(|index| index * step)
-            .collect();
-        Self {
-            scale: Scale::Linear,
-            from: 0.0,
-            to: count * step,
-            marks,
-        }
-    }
-
-    fn logarithmic(least: f64, most: f64) -> Self {
-        let first = least.log10().floor().clamp(-9.0, 12.0);
-        let last = most.log10().ceil().clamp(first + 1.0, first + 15.0);
-        let powers = (0_u8..=15).map(|index| first + f64::from(index));
-        Self {
-            scale: Scale::Logarithmic,
-            from: first,
-            to: last,
-            marks: powers
-                .take_while(|power| *power <= last)
-                .map(|power| 10_f64.powf(power))
-                .collect(),
-        }
-    }
-
-    /// Where a value is, from 0 to 1; `None` if it cannot be drawn.
-    pub(super) fn place(&self, value: f64) -> Option<f64> {
-        if !self.scale.draws(value) {
-            return None;
-        }
-        let value = match self.scale {
-            Scale::Linear => value,
-            Scale::Logarithmic => value.log10(),
-        };
-        Some((value - self.from) / (self.to - self.from))
     }
 }
 
-impl Scale {
-    fn draws(self, value: f64) -> bool {
-        value.is_finite() && (self == Self::Linear || value > 0.0)
-    }
-}
-
-/// A value in few characters: `0.5`, `20`, `1.5k`, `3M`.
+/// A value in few characters: `0.5`, `20`, `15k`, `1.5M`.
 pub(super) fn short(value: f64) -> String {
     let (value, unit) = match value.abs() {
         size if size >= 1e9 => (value / 1e9, "G"),
@@ -118,35 +66,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_round_and_hold_every_value() {
-        let axis = Axis::of(Scale::Linear, [3.0, 87.0].into_iter());
-        assert_eq!(axis.marks, [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
-        assert_eq!(axis.place(50.0), Some(0.5));
-        let axis = Axis::of(Scale::Logarithmic, [0.3, 40.0].into_iter());
-        assert_eq!(axis.marks.len(), 4);
-        assert_eq!(axis.place(100.0), Some(1.0));
-        assert!(
-            axis.place(1.0)
-                .is_some_and(|place| (place - 1.0 / 3.0).abs() < 1e-9)
-        );
-    }
-
-    #[test]
-    fn odd_values_make_no_odd_axis() {
-        for scale in [Scale::Linear, Scale::Logarithmic] {
-            for values in [
-                &[][..],
-                &[0.0],
-                &[f64::NAN, f64::INFINITY],
-                &[1e300, 1e-300],
-            ] {
-                let axis = Axis::of(scale, values.iter().copied());
-                assert!((2..=20).contains(&axis.marks.len()), "{axis:?}");
-                assert_eq!(axis.place(f64::NAN), None);
-            }
-        }
-        let logarithmic = Axis::of(Scale::Logarithmic, [1.0].into_iter());
-        assert_eq!(logarithmic.place(0.0), None);
+    fn an_axis_holds_every_value_that_it_draws() {
+        let linear = Scale::Linear.range([3.0, f64::NAN, 87.0].into_iter());
+        assert_eq!(linear, 0.0..87.0);
+        let logarithmic = Scale::Logarithmic.range([0.3, 0.0, 40.0].into_iter());
+        assert!((0.09..0.1).contains(&logarithmic.start), "{logarithmic:?}");
+        assert!((100.0..101.0).contains(&logarithmic.end), "{logarithmic:?}");
     }
 
     #[test]

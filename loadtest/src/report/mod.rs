@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use self::plot::Plot;
+use self::plot::{DrawError, Plot};
 use crate::outcome::{FORMAT, Outcome};
 use crate::soak::SoakOutcome;
 
@@ -52,6 +52,9 @@ pub enum ReportError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A plot cannot be drawn.
+    #[error("a plot of the report cannot be drawn: {0}")]
+    Plot(#[from] DrawError),
 }
 
 /// A result, under the name that the page gives it.
@@ -70,16 +73,17 @@ struct Results {
 /// Writes the page, and says where it is.
 ///
 /// # Errors
-/// When a file cannot be read or written, or is no result.
+/// When a file cannot be read or written, or is no result, and when a plot cannot
+/// be drawn.
 pub fn write(report: &Report) -> Result<String, ReportError> {
     let results = Results::read(&report.files)?;
-    save(&report.out, &page::page(&results))?;
+    save(&report.out, &page::page(&results)?)?;
     let mut told = format!("the report is in {}", report.out.display());
     if let Some(folder) = &report.plots {
         std::fs::create_dir_all(folder).map_err(failed(folder))?;
         let plots = results.plots();
         for plot in &plots {
-            save(&folder.join(file_name(plot)), &plot.file(STYLE))?;
+            save(&folder.join(file_name(plot)), &plot.file(STYLE)?)?;
         }
         told += &format!(", its {} plots in {}", plots.len(), folder.display());
     }

@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::plot::{DrawError, Plot};
 use super::{Named, Results, STYLE, table};
 use crate::outcome::Outcome;
 use crate::soak::SoakOutcome;
@@ -10,7 +11,10 @@ use crate::soak::SoakOutcome;
 const PAGE_STYLE: &str = include_str!("page.css");
 
 /// All results on one page.
-pub(super) fn page(results: &Results) -> String {
+///
+/// # Errors
+/// When a plot cannot be drawn.
+pub(super) fn page(results: &Results) -> Result<String, DrawError> {
     let names: Vec<_> = results
         .scenarios
         .iter()
@@ -18,6 +22,8 @@ pub(super) fn page(results: &Results) -> String {
         .chain(results.soaks.iter().map(|result| &result.name))
         .map(String::as_str)
         .collect();
+    let figures = results.plots();
+    let figures: Vec<_> = figures.iter().map(Plot::figure).collect::<Result<_, _>>()?;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -37,7 +43,7 @@ pub(super) fn page(results: &Results) -> String {
                 }
                 h2 { "Curves" }
                 div.plots {
-                    @for plot in &results.plots() { (plot.figure()) }
+                    @for figure in &figures { (figure) }
                 }
                 @if !results.scenarios.is_empty() {
                     h2 { "What became of the messages" }
@@ -48,7 +54,7 @@ pub(super) fn page(results: &Results) -> String {
             }
         }
     };
-    page.into_string()
+    Ok(page.into_string())
 }
 
 fn scenario(result: &Named<Outcome>) -> Markup {

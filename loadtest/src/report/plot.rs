@@ -1,25 +1,47 @@
-//! Line plots as SVG. Colours come from the style sheet, so that one plot fits
-//! a light page and a dark one.
+//! Line plots as SVG, drawn by plotters. It writes the colours of a light page
+//! into each element; `style.css` replaces them by the theme's, so that one
+//! drawing fits a light page and a dark one.
+
+use std::io;
+use std::ops::Range;
 
 use maud::{Markup, PreEscaped, html};
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
+use plotters::prelude::*;
 
-use super::axis::{Axis, Scale, short};
+use super::axis::{Scale, short};
 
-/// The size of the drawing, in its own units.
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 300.0;
+/// Why a plot cannot be drawn.
+pub(super) type DrawError = DrawingAreaErrorKind<io::Error>;
 
-/// What is left free for the writing around it.
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = 14.0;
-const TOP: f64 = 14.0;
-const BOTTOM: f64 = 40.0;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// How many units of a drawing one pixel of the page has: plotters has integer
+/// coordinates.
+const UNITS: u32 = 3;
+
+/// The size of a drawing, in units.
+const SIZE: (u32, u32) = (720 * UNITS, 300 * UNITS);
 
 /// Points of a line that can be told apart.
 const MOST_POINTS: usize = 600;
 
-/// How many colours the style sheet has.
-pub(super) const COLOURS: usize = 6;
+/// The colours of lines, by which `style.css` finds them.
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0x25, 0x63, 0xEB),
+    RGBColor(0xD9, 0x48, 0x0F),
+    RGBColor(0x0F, 0x9D, 0x76),
+    RGBColor(0x93, 0x33, 0xEA),
+    RGBColor(0xB7, 0x86, 0x0B),
+    RGBColor(0xD6, 0x33, 0x6C),
+];
+
+/// The same for what is around the lines.
+const GROUND: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
+const EDGE: RGBColor = RGBColor(0xDD, 0xE2, 0xEA);
+const SOFT: RGBColor = RGBColor(0x64, 0x70, 0x84);
+const TEXT: RGBColor = RGBColor(0x1C, 0x24, 0x30);
 
 /// Lines over one pair of axes.
 #[derive(Clone, Debug)]
@@ -51,108 +73,136 @@ impl Plot {
         self.lines.iter().all(|line| line.points.len() < 2)
     }
 
-    /// The plot with its title and its legend.
-    pub(super) fn figure(&self) -> Markup {
-        html! {
+    /// The plot with its title and its legend, for the page.
+    ///
+    /// # Errors
+    /// What plotters says.
+    pub(super) fn figure(&self) -> Result<Markup, DrawError> {
+        Ok(html! {
             figure {
                 figcaption { (self.title) }
-                (self.svg(None))
+                (self.svg(None)?)
                 ul.legend {
                     @for line in &self.lines {
-                        li class={ "c" (line.colour % COLOURS) } { (line.name) }
+                        li class={ "c" (line.colour % COLOURS.len()) } { (line.name) }
                     }
                 }
             }
+        })
+    }
+
+    /// The plot as a file of its own, which has the style and the legend inside.
+    ///
+    /// # Errors
+    /// What plotters says.
+    pub(super) fn file(&self, style: &str) -> Result<String, DrawError> {
+        Ok(self.svg(Some(style))?.into_string())
+    }
+
+    fn svg(&self, style: Option<&str>) -> Result<Markup, DrawError> {
+        let mut drawing = String::new();
+        let area = SVGBackend::with_string(&mut drawing, SIZE).into_drawing_area();
+        let is_file = style.is_some();
+        if is_file {
+            area.fill(&GROUND)?;
         }
-    }
-
-    /// The plot as a file of its own, which takes its style with it.
-    pub(super) fn file(&self, style: &str) -> String {
-        self.svg(Some(style)).into_string()
-    }
-
-    fn svg(&self, style: Option<&str>) -> Markup {
-        let points = || self.lines.iter().flat_map(|line| &line.points);
-        let x = Axis::of(Scale::Linear, points().map(|point| point.0));
-        let y = Axis::of(self.scale, points().map(|point| point.1));
-        html! {
+        let bottom = Scale::Linear.range(self.points().map(|point| point.0));
+        let side = self.scale.range(self.points().map(|point| point.1));
+        let ranges = (bottom, side.clone());
+        match self.scale {
+            Scale::Linear => self.draw(&area, ranges, side, is_file)?,
+            Scale::Logarithmic => self.draw(&area, ranges, side.log_scale(), is_file)?,
+        }
+        area.present()?;
+        drop(area);
+        Ok(html! {
             svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label=(self.title)
-                viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } {
-                @if let Some(style) = style {
-                    style { (PreEscaped(style)) }
-                    rect.ground width=(WIDTH) height=(HEIGHT) {}
-                    (self.legend())
-                }
-                (self.grid(&x, &y))
-                @for line in &self.lines {
-                    path class={ "line c" (line.colour % COLOURS) } d=(path(line, &x, &y)) {}
-                }
+                viewBox={ "0 0 " (SIZE.0) " " (SIZE.1) } {
+                @if let Some(style) = style { style { (PreEscaped(style)) } }
+                (PreEscaped(drawing))
             }
-        }
+        })
     }
 
-    fn grid(&self, x: &Axis, y: &Axis) -> Markup {
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-        html! {
-            g.grid {
-                @for mark in &y.marks {
-                    @let at = vertical(y.place(*mark).unwrap_or_default());
-                    line x1=(LEFT) x2=(right) y1=(at) y2=(at) {}
-                    text x=(LEFT - 7.0) y=(at) text-anchor="end" dy="0.32em" { (short(*mark)) }
-                }
-                @for mark in &x.marks {
-                    @let at = horizontal(x.place(*mark).unwrap_or_default());
-                    line x1=(at) x2=(at) y1=(bottom) y2=(bottom + 4.0) {}
-                    text x=(at) y=(bottom + 17.0) text-anchor="middle" { (short(*mark)) }
-                }
-                text.unit x=(right) y=(HEIGHT - 6.0) text-anchor="end" { (self.x) }
-                text.unit transform={ "translate(13 " (TOP) ") rotate(-90)" } text-anchor="end" {
-                    (self.y)
-                }
+    fn points(&self) -> impl Iterator<Item = &(f64, f64)> {
+        self.lines.iter().flat_map(|line| &line.points)
+    }
+
+    /// Draws axes and lines; `side` is the second of the ranges as its scale lays
+    /// it out.
+    fn draw<Side>(
+        &self,
+        area: &Area,
+        ranges: (Range<f64>, Range<f64>),
+        side: Side,
+        with_legend: bool,
+    ) -> Result<(), DrawError>
+    where
+        Side: AsRangedCoord<Value = f64>,
+        Side::CoordDescType: ValueFormatter<f64>,
+    {
+        let mut chart = ChartBuilder::on(area)
+            .margin(12 * UNITS)
+            .x_label_area_size(36 * UNITS)
+            .y_label_area_size(58 * UNITS)
+            .build_cartesian_2d(ranges.0.clone(), side)?;
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .max_light_lines(0)
+            .x_labels(10)
+            .y_labels(6)
+            .bold_line_style(EDGE.stroke_width(UNITS))
+            .axis_style(EDGE.stroke_width(UNITS))
+            .set_all_tick_mark_size(4 * UNITS)
+            .label_style(font(SOFT))
+            .x_desc(self.x)
+            .y_desc(self.y)
+            .x_label_formatter(&|value| short(*value))
+            .y_label_formatter(&|value| short(*value))
+            .draw()?;
+        for line in &self.lines {
+            let style = COLOURS[line.colour % COLOURS.len()].stroke_width(2 * UNITS);
+            for stroke in line.strokes(self.scale, &ranges) {
+                chart.draw_series(LineSeries::new(stroke, style))?;
             }
+            let dash = 18 * UNITS.cast_signed();
+            chart
+                .draw_series(LineSeries::new([], style))?
+                .label(&line.name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + dash, y)], style));
         }
-    }
-
-    /// Inside the drawing, for a file that has no page around it.
-    fn legend(&self) -> Markup {
-        html! {
-            @for (row, line) in (0_u8..).map(f64::from).zip(&self.lines) {
-                @let at = TOP + 10.0 + 16.0 * row;
-                path class={ "line c" (line.colour % COLOURS) }
-                    d={ "M" (LEFT + 12.0) " " (at) "h18" } {}
-                text.name x=(LEFT + 36.0) y=(at) dy="0.32em" { (line.name) }
-            }
+        if with_legend {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperLeft)
+                .legend_area_size(24 * UNITS)
+                .label_font(font(TEXT))
+                .draw()?;
         }
+        Ok(())
     }
 }
 
-fn horizontal(place: f64) -> f64 {
-    rounded(LEFT + place * (WIDTH - LEFT - RIGHT))
-}
-
-fn vertical(place: f64) -> f64 {
-    rounded(HEIGHT - BOTTOM - place * (HEIGHT - TOP - BOTTOM))
-}
-
-/// Two digits are more than a screen shows.
-fn rounded(value: f64) -> f64 {
-    (value * 100.0).round() / 100.0
-}
-
-/// The line as SVG draws it; a point that cannot be drawn leaves a gap.
-fn path(line: &Line, x: &Axis, y: &Axis) -> String {
-    let mut path = String::new();
-    let mut is_down = false;
-    for (at, value) in thinned(&line.points) {
-        let (Some(right), Some(up)) = (x.place(at), y.place(value)) else {
-            is_down = false;
-            continue;
-        };
-        let command = if is_down { 'L' } else { 'M' };
-        path += &format!("{command}{} {}", horizontal(right), vertical(up));
-        is_down = true;
+impl Line {
+    /// The parts between the points that cannot be drawn, which leave gaps. What
+    /// is outside the axes is drawn at their ends: plotters overflows.
+    fn strokes(&self, scale: Scale, ranges: &(Range<f64>, Range<f64>)) -> Vec<Vec<(f64, f64)>> {
+        let points = thinned(&self.points);
+        let within = |range: &Range<f64>, value: f64| value.clamp(range.start, range.end);
+        let place = |(at, value): &(f64, f64)| (within(&ranges.0, *at), within(&ranges.1, *value));
+        points
+            .split(|(at, value)| !(Scale::Linear.draws(*at) && scale.draws(*value)))
+            .filter(|stroke| stroke.len() > 1)
+            .map(|stroke| stroke.iter().map(place).collect())
+            .collect()
     }
-    path
+}
+
+/// Of 12 pixels on the page; plotters divides by 1.24.
+fn font(colour: RGBColor) -> TextStyle<'static> {
+    let size = 12.0 * 1.24 * f64::from(UNITS);
+    ("sans-serif", size).into_font().color(&colour)
 }
 
 /// Of neighbours that cannot be told apart, the highest: peaks are what one
@@ -168,14 +218,16 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
+
     use super::*;
 
-    fn plot(points: Vec<(f64, f64)>) -> Plot {
+    fn plot(scale: Scale, points: Vec<(f64, f64)>) -> Plot {
         Plot {
             title: "a <title>".to_owned(),
             x: "s",
             y: "ms",
-            scale: Scale::Logarithmic,
+            scale,
             lines: vec![Line {
                 name: "one & other".to_owned(),
                 colour: 7,
@@ -184,21 +236,45 @@ mod tests {
         }
     }
 
+    fn figure(scale: Scale, points: Vec<(f64, f64)>) -> String {
+        plot(scale, points).figure().unwrap().into_string()
+    }
+
     #[test]
     fn text_is_escaped_and_colours_come_round() {
-        let figure = plot(vec![(0.0, 1.0), (1.0, 10.0)]).figure().into_string();
+        let figure = figure(Scale::Logarithmic, vec![(0.0, 1.0), (1.0, 10.0)]);
         assert!(figure.contains("a &lt;title&gt;") && figure.contains("one &amp; other"));
-        assert!(figure.contains(r#"class="line c1""#));
+        assert!(figure.contains("stroke=\"#D9480F\""), "{figure}");
+        assert!(figure.contains("<li class=\"c1\">"), "{figure}");
     }
 
     #[test]
     fn a_point_that_cannot_be_drawn_leaves_a_gap() {
-        let points = vec![(0.0, 1.0), (1.0, 0.0), (2.0, f64::NAN), (3.0, 10.0)];
-        let figure = plot(points).figure().into_string();
-        let (_, path) = figure.split_once(" d=\"").unwrap_or_default();
-        let (path, _) = path.split_once('"').unwrap_or_default();
-        assert_eq!(path.matches('M').count(), 2, "{path}");
-        assert_eq!(path.matches('L').count(), 0, "{path}");
+        let points = [1.0, 2.0, 0.0, f64::NAN, 10.0, 20.0, 30.0];
+        let points = (0..7).map(f64::from).zip(points).collect();
+        let line = &plot(Scale::Logarithmic, points).lines[0];
+        let strokes = line.strokes(Scale::Logarithmic, &(0.0..6.0, 1.0..100.0));
+        let lengths: Vec<_> = strokes.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [2, 3]);
+    }
+
+    #[test]
+    fn odd_values_make_no_odd_plot() {
+        for scale in [Scale::Linear, Scale::Logarithmic] {
+            for values in [
+                &[][..],
+                &[0.0, 0.0],
+                &[f64::NAN, f64::INFINITY],
+                &[1e300, 1e-300],
+                &[-5.0, f64::MIN_POSITIVE],
+            ] {
+                let points = values.iter().map(|value| (*value, *value)).collect();
+                let figure = figure(scale, points);
+                let labels = figure.matches("<text").count();
+                assert!((4..=30).contains(&labels), "{values:?}: {figure}");
+                assert!(!figure.contains("NaN"), "{values:?}: {figure}");
+            }
+        }
     }
 
     #[test]
@@ -212,8 +288,18 @@ mod tests {
 
     #[test]
     fn a_file_has_its_style_and_its_legend() {
-        let file = plot(vec![(0.0, 1.0), (1.0, 10.0)]).file(".line { fill: none }");
-        assert!(file.starts_with("<svg") && file.contains(".line { fill: none }"));
+        let plot = plot(Scale::Linear, vec![(0.0, 1.0), (1.0, 10.0)]);
+        let file = plot.file("path { fill: none }").unwrap();
+        assert!(file.starts_with("<svg") && file.contains("path { fill: none }"));
         assert!(file.contains("one &amp; other"));
+    }
+
+    #[test]
+    fn the_style_sheet_knows_every_colour() {
+        let style = include_str!("style.css");
+        for RGBColor(red, green, blue) in COLOURS.into_iter().chain([GROUND, EDGE, SOFT, TEXT]) {
+            let colour = format!("\"#{red:02X}{green:02X}{blue:02X}\"");
+            assert!(style.contains(&colour), "{colour}");
+        }
     }
 }
