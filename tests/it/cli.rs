@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use bugle::Config;
+use bugle_launch::{Launcher, Signal};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -282,34 +282,6 @@ async fn serve_says_what_is_in_its_way_in_one_sentence() {
     }
 }
 
-/// The service at its most talkative.
-async fn serve_at_trace(folder: &Path) -> (Child, String) {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let address = free.to_string();
-    let arguments = [
-        "--listen",
-        &address,
-        "--admin-listen",
-        "",
-        "--data",
-        "data",
-        "--log",
-        "trace",
-    ];
-    let mut service = bugle(folder, &arguments).spawn().unwrap();
-    let mut printed = lines(&mut service);
-    let first = timeout(PATIENCE, printed.next_line())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    assert!(first.contains(&address), "{first}");
-    (service, address)
-}
-
 pub fn terminate(child: &Child) {
     let pid = child.id().unwrap().to_string();
     assert!(
@@ -325,8 +297,10 @@ pub fn terminate(child: &Child) {
 async fn rfc8030_8_5_a_logs_hold_no_capability_and_sigterm_ends_with_0() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
-    let (service, address) = serve_at_trace(folder.path()).await;
-    let server = Server::at(&address);
+    let launcher = Launcher::new(env!("CARGO_BIN_EXE_bugle"), folder.path());
+    let mut launcher = launcher.args(["--log", "trace"]);
+    let mut service = launcher.start().await.unwrap();
+    let server = Server::at(&launcher.listening().public);
     let keys = key_pair(1);
     let mut user_agent = UserAgent::connect(&server).await;
     let key = keys.public_key().to_base64url();
@@ -343,15 +317,12 @@ async fn rfc8030_8_5_a_logs_hold_no_capability_and_sigterm_ends_with_0() {
     user_agent.notification().await;
     let uaid = user_agent.uaid.clone();
 
-    terminate(&service);
+    service.process().signal(Signal::TERM).unwrap();
     assert_eq!(user_agent.closed().await, 1001);
-    let output = timeout(Duration::from_secs(60), service.wait_with_output())
-        .await
-        .unwrap();
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    secrets::keep_log(&output.stderr);
-    let log = text(&output.stderr);
+    let ended = service.process().ended(PATIENCE).await;
+    assert_eq!(ended.expect("it ends").code(), Some(0));
+    let log = service.log();
+    secrets::keep_log(log.as_bytes());
     assert!(log.contains("refused"), "there is a log: {log}");
     let dashless = CHANNEL.replace('-', "");
     let token = |url: &str| url.rsplit('/').next().unwrap().to_owned();

@@ -104,14 +104,13 @@ pub async fn doctor(arguments: &[&str]) -> Seen {
 
 /// The real program with few connections, which any shell has file handles for.
 pub async fn program(change: impl FnOnce(&mut Config)) -> (Server, String) {
-    let mut file = String::new();
     let server = Server::start_program_with(None, |config| {
         config.limits.connections = 64;
         config.limits.user_agents = 32;
         change(config);
-        file = config.to_toml();
     })
     .await;
+    let file = server.config().to_toml();
     (server, file)
 }
 

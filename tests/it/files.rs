@@ -1,22 +1,17 @@
 //! The files that the service makes: for its user alone, whatever the umask.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::Command;
 
+use bugle_launch::{Launcher, Service};
 use bugle_protocol::WireUaid;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
 
 use crate::support::app_server::Push;
-use crate::support::http;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, UserAgent};
 
 /// Everything below a folder.
 fn all_below(folder: &Path) -> Vec<PathBuf> {
@@ -62,26 +57,17 @@ async fn keys_and_data_are_for_the_user_of_the_service_alone() {
     // Made by somebody who did not think of it.
     let data = folder.path().join("data");
     fs::DirBuilder::new().mode(0o755).create(&data).unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap().to_string();
-    drop(free);
     let mut program = Command::new("sh");
     program
         .args(["-c", "umask 000; exec \"$0\" \"$@\""])
         .arg(env!("CARGO_BIN_EXE_bugle"))
-        .args(["--listen", &address, "--admin-listen", "127.0.0.1:0"])
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .arg("--data")
-        .arg(&data)
-        .kill_on_drop(true);
-    let _program = program.spawn().unwrap();
-    let answers = async {
-        while TcpStream::connect(&address).await.is_err() {
-            sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    timeout(PATIENCE, answers).await.expect("it answers");
+        .arg(&data);
+    let mut service = Service::start(&mut program, &folder.path().join("log")).unwrap();
+    let listening = service.listening().await.unwrap();
 
-    let server = Server::at(&address);
+    let server = Server::at(&listening.public);
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
     Push::to(&server, &endpoint).text("x").accepted().await;
@@ -94,42 +80,12 @@ async fn keys_and_data_are_for_the_user_of_the_service_alone() {
     }
 }
 
-/// The program on free ports, started in `folder` over its data folder `data`,
-/// with standard error to be read. Killed when it is dropped.
-fn program(folder: &Path, more: &str) -> (Child, String) {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap().to_string();
-    drop(free);
-    fs::write(
-        folder.join("bugle.toml"),
-        format!(
-            "server.listen = \"{address}\"\nserver.data = \"data\"\n\
-             admin.listen = \"127.0.0.1:0\"\n{more}"
-        ),
-    )
-    .unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_bugle"));
-    program
-        .args(["--config", "bugle.toml"])
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    (program.spawn().unwrap(), address)
-}
-
-/// Waits until the program answers, which it does not if it has ended.
-async fn answers(child: &mut Child, address: &str) {
-    let answers = async {
-        while TcpStream::connect(address).await.is_err() {
-            assert_eq!(child.try_wait().unwrap(), None, "the program has ended");
-            sleep(std::time::Duration::from_millis(10)).await;
-        }
-        // It listens before it opens its files, and answers after that.
-        http::http1(address, "GET", "/health", &[], b"").await
-    };
-    let answer = timeout(PATIENCE, answers).await.expect("it answers");
-    assert_eq!(answer.status, 200);
+/// Starts the program in `folder` over its data folder `data`.
+async fn program(folder: &Path, more: &str) -> Service {
+    let mut launcher = Launcher::new(env!("CARGO_BIN_EXE_bugle"), folder);
+    launcher.configure(more).unwrap();
+    launcher = launcher.with_data(Path::new("data"));
+    launcher.start().await.unwrap()
 }
 
 #[tokio::test]
@@ -137,8 +93,7 @@ async fn the_first_start_works_with_bare_file_names() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let names = "keys.endpoint_keys_file = \"keys\"\nadmin.token_file = \"token\"\n";
-    let (mut child, address) = program(folder.path(), names);
-    answers(&mut child, &address).await;
+    let _program = program(folder.path(), names).await;
     for name in ["keys", "token"] {
         let found = fs::metadata(folder.path().join(name)).unwrap();
         assert_eq!(found.permissions().mode() & 0o777, 0o600, "{name}");
@@ -157,8 +112,7 @@ async fn secrets_are_never_written_through_links() {
         symlink(&victim, data.join(secret).with_extension("new")).unwrap();
         symlink(folder.path().join(secret), data.join(secret)).unwrap();
     }
-    let (mut child, address) = program(folder.path(), "");
-    answers(&mut child, &address).await;
+    let _program = program(folder.path(), "").await;
     assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
     for secret in ["endpoint-keys", "admin-token", "admin-read-token"] {
         assert!(!folder.path().join(secret).exists(), "{secret}");
@@ -176,14 +130,8 @@ async fn a_data_folder_that_others_may_enter_is_reported_at_start() {
     fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
     fs::write(data.join("admin-token"), "a-token-that-everybody-can-read").unwrap();
     fs::set_permissions(data.join("admin-token"), fs::Permissions::from_mode(0o644)).unwrap();
-    let (mut child, _) = program(folder.path(), "");
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut missing = vec!["chmod 700 data", "chmod 600 data/admin-token"];
-    let told = async {
-        while !missing.is_empty() {
-            let line = lines.next_line().await.unwrap().expect("it says so");
-            missing.retain(|wanted| !line.contains(wanted));
-        }
-    };
-    timeout(PATIENCE, told).await.expect("it says so");
+    let log = program(folder.path(), "").await.log();
+    for wanted in ["chmod 700 data", "chmod 600 data/admin-token"] {
+        assert!(log.contains(wanted), "{log}");
+    }
 }

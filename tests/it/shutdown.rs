@@ -3,17 +3,16 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::Command;
 use std::time::Duration;
 
 use ::http::Request;
+use bugle_launch::Service;
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::cli::terminate;
 use crate::support::app_server::{Push, encrypted};
 use crate::support::held::{Events, Held};
 use crate::support::http::{self, read};
@@ -185,19 +184,15 @@ async fn sigterm_is_heard_while_the_data_folder_is_being_opened() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys");
-    let made = std::process::Command::new("mkfifo").arg(&keys).status();
+    let made = Command::new("mkfifo").arg(&keys).status();
     assert!(made.unwrap().success());
     let mut program = Command::new(env!("CARGO_BIN_EXE_bugle"));
     program
         .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
         .args(["--data", "data"])
         .env("BUGLE_KEYS__ENDPOINT_KEYS_FILE", &keys)
-        .current_dir(folder.path())
-        .stdout(Stdio::null())
-        .kill_on_drop(true);
-    let mut child = program.spawn().unwrap();
+        .current_dir(folder.path());
+    let mut service = Service::start(&mut program, &folder.path().join("log")).unwrap();
     let _writer = is_read(&keys).await;
-    terminate(&child);
-    let ended = timeout(PATIENCE, child.wait()).await;
-    assert!(ended.expect("it ends").unwrap().success());
+    service.stop().await.unwrap();
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bugle_launch::{Process, wait_until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::marionette::{Context, Marionette};
-use crate::process::{Process, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const PREFERENCES: &str = include_str!("../real_clients/user.js");
@@ -72,7 +72,7 @@ impl Firefox {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let process = Process::start(&mut command, "firefox-esr must be installed");
+        let process = Process::start(&mut command).expect("firefox-esr must be installed");
         let port = profile.path().join("MarionetteActivePort");
         let session = wait_until("Firefox to answer", PATIENCE, || {
             let port = fs::read_to_string(&port).ok()?.trim().parse().ok()?;

@@ -15,16 +15,13 @@
 mod browsers;
 #[path = "../real_clients/marionette.rs"]
 mod marionette;
-#[path = "../real_clients/process.rs"]
-#[expect(dead_code, reason = "a newcomer needs less than the other tests")]
-mod process;
 mod terminal;
 
 use bugle_book::block::{self, Block};
 use bugle_book::pages::{self, Page};
+use bugle_launch::Process;
 
 use browsers::Firefox;
-use process::Process;
 use terminal::Terminal;
 
 /// All that is not done as it stands there, since it asks the internet: the

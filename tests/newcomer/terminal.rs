@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::process::{Process, wait_until};
+use bugle_launch::{Process, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -65,7 +65,7 @@ impl Terminal {
         // The shell becomes the command, so that it ends with its owner.
         let mut shell = self.shell(&format!("exec {command}"), false);
         shell.stdout(log).stderr(Stdio::inherit());
-        Process::start(&mut shell, "chroot must be installed")
+        Process::start(&mut shell).expect("chroot must be installed")
     }
 
     /// A login shell, as a new terminal has it.

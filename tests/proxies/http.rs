@@ -97,8 +97,8 @@ async fn tells_the_address(service: &Service, endpoint: &str) {
 async fn nobody_goes_around(service: &Service, endpoint: &str) {
     let path = endpoint.strip_prefix(&service.origin()).unwrap();
     let fields = [("ttl", "60"), ("x-forwarded-for", "127.0.0.6")];
-    let stream = connect(([127, 0, 0, 1], service.port).into(), "127.0.0.5").await;
-    let refused = http1(stream, "POST", path, &fields, BODY).await;
+    let stream = connect(([127, 0, 0, 1], service.port()).into(), "127.0.0.5").await;
+    let refused = http1(Box::new(stream), "POST", path, &fields, BODY).await;
     assert_eq!(refused.refusal(), (403, 999));
 }
 

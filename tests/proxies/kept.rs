@@ -9,7 +9,7 @@ use crate::service::{Service, settings_with};
 fn lose_no_push_behind(kind: Kind) {
     let service = Service::start(settings_with("# The proxy does TLS."), &[]);
     let _proxy = kind.start(&service, &[]);
-    let endpoints = Endpoints::of(service.port);
+    let endpoints = Endpoints::of(service.port());
     endpoints.lose_no_push(Some(&service.authority.root()));
 }
 

@@ -21,9 +21,6 @@ mod kept;
 #[path = "../real_clients/kept.rs"]
 mod kept_senders;
 mod pass_through;
-#[path = "../real_clients/process.rs"]
-#[allow(dead_code, reason = "a part of it is used here")]
-mod process;
 mod proxy;
 #[path = "../it/support/secrets.rs"]
 mod secrets;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::process::{Process, wait_until};
+use bugle_launch::{Process, wait_until};
+
 use crate::service::{PATIENCE, Service};
 
 const NEEDS: &str = "nginx with libnginx-mod-stream, caddy and haproxy must be installed";
@@ -74,7 +75,7 @@ impl Kind {
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output);
-        let mut process = Process::start(&mut command, NEEDS);
+        let mut process = Process::start(&mut command).expect(NEEDS);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, service.public_port));
         wait_until(&format!("{self:?} to listen"), PATIENCE, || {
             let said = || fs::read_to_string(&log).unwrap_or_default();
@@ -114,7 +115,7 @@ impl Kind {
 
     /// Ports, files, and what a test's user may not have.
     fn changes_of_run(self, service: &Service) -> Vec<(&'static str, String)> {
-        let (port, upstream) = (service.public_port, service.port);
+        let (port, upstream) = (service.public_port, service.port());
         let certificate = service.authority.certificate().display().to_string();
         let key = service.authority.key().display().to_string();
         let folder = service.folder().display();

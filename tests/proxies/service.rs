@@ -1,19 +1,16 @@
 //! The service under test, as its own process, with settings of docs/proxies.md.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
-use std::{process, thread};
 
+use bugle_launch::{Launcher, free_port, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::authority::Authority;
 use crate::client;
-use crate::process::{Process, wait_until};
 use crate::secrets;
 
 /// For how long anything may take that is to happen.
@@ -31,16 +28,15 @@ pub(crate) fn settings_with(text: &str) -> &'static str {
     block.unwrap_or_else(|| panic!("docs/proxies.md does not set {text:?}"))
 }
 
-/// A `bugle`. When a test has failed, its log is printed.
+/// A `bugle`.
 pub(crate) struct Service {
     pub(crate) authority: Authority,
-    folder: TempDir,
-    /// Where it listens.
-    pub(crate) port: u16,
+    running: Option<bugle_launch::Service>,
+    launcher: Launcher,
     /// The port that clients reach.
     pub(crate) public_port: u16,
-    admin_port: u16,
-    process: Option<Process>,
+    // After what runs in it.
+    folder: TempDir,
 }
 
 impl Service {
@@ -48,54 +44,46 @@ impl Service {
     /// those that depend on the run and `more`, named as in the environment. The
     /// port of its public URL is free.
     pub(crate) fn start(settings: &str, more: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let launcher = Launcher::new(env!("CARGO_BIN_EXE_bugle"), folder.path());
         let mut service = Self {
             authority: Authority::new(),
-            folder: TempDir::new().unwrap(),
-            port: free_port(),
+            running: None,
+            launcher,
             public_port: free_port(),
-            admin_port: free_port(),
-            process: None,
+            folder,
         };
         service.run(settings, more);
         service
     }
 
     fn run(&mut self, settings: &str, more: &[(&str, &str)]) {
-        let file = self.folder.path().join("bugle.toml");
-        fs::write(&file, settings).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bugle"));
-        command
-            .arg("--config")
-            .arg(&file)
-            .arg("--data")
-            .arg(self.folder.path().join("data"))
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--admin-listen", &format!("127.0.0.1:{}", self.admin_port)])
+        let mut launcher = self.launcher.clone();
+        launcher.configure(settings).unwrap();
+        launcher = launcher
             .args(["--public-url", &self.origin()])
             // What is pushed here is for a test to read.
             .env("BUGLE_COMPAT__ALLOW_UNENCRYPTED", "true")
-            .env("BUGLE_LOG__FILTER", "trace")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(self.log_file()).unwrap());
+            .env("BUGLE_LOG__FILTER", "trace");
         if settings.contains("cert_file") {
-            command
+            launcher = launcher
                 .env("BUGLE_TLS__CERT_FILE", self.authority.certificate())
                 .env("BUGLE_TLS__KEY_FILE", self.authority.key());
         }
         if settings.contains("\nsocket = ") {
-            command.env("BUGLE_SERVER__SOCKET", self.socket());
+            launcher = launcher.env("BUGLE_SERVER__SOCKET", self.socket());
         }
         for (name, value) in more {
-            command.env(format!("BUGLE_{name}"), value);
+            launcher = launcher.env(format!("BUGLE_{name}"), value);
         }
-        self.process = Some(Process::start(&mut command, "bugle must be built"));
-        // Only then does it accept: a look at the public port could be a mistake.
-        wait_until("the service to be healthy", PATIENCE, || {
-            let process = self.process.as_mut().unwrap();
-            assert_eq!(process.exit_status(), None, "{}", self.log());
-            TcpStream::connect((Ipv4Addr::LOCALHOST, self.admin_port)).ok()
-        });
+        let started = launcher.start_and_wait();
+        self.running = Some(started.unwrap_or_else(|error| panic!("{error}")));
+        self.launcher = launcher;
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        port(&self.launcher.listening().public)
     }
 
     /// What endpoints begin with.
@@ -113,12 +101,8 @@ impl Service {
         self.folder.path()
     }
 
-    fn log_file(&self) -> PathBuf {
-        self.folder.path().join("service.log")
-    }
-
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.log_file()).unwrap_or_default()
+        fs::read_to_string(self.launcher.log_file()).unwrap_or_default()
     }
 
     /// Waits for a warning that says this.
@@ -137,7 +121,7 @@ impl Service {
         let found = async {
             loop {
                 let stream = client::connect(self.admin(), "127.0.0.1").await;
-                let reply = client::http1(stream, "GET", "/metrics", &[], b"").await;
+                let reply = client::http1(Box::new(stream), "GET", "/metrics", &[], b"").await;
                 if reply.text().lines().any(|found| found == line) {
                     return;
                 }
@@ -150,7 +134,7 @@ impl Service {
 
     /// Blocks an address.
     pub(crate) async fn block(&self, address: &str) {
-        let token = fs::read_to_string(self.folder.path().join("data/admin-token")).unwrap();
+        let token = fs::read_to_string(self.launcher.data().join("admin-token")).unwrap();
         let token = format!("Bearer {}", token.trim());
         let fields = [
             ("authorization", &*token),
@@ -159,41 +143,26 @@ impl Service {
         let path = format!("/admin/v1/blocks/addresses/{address}");
         let stream = client::connect(self.admin(), "127.0.0.1").await;
         let body = Value::from_iter([("note", "")]).to_string();
-        let reply = client::http1(stream, "PUT", &path, &fields, body.as_bytes()).await;
+        let reply = client::http1(Box::new(stream), "PUT", &path, &fields, body.as_bytes()).await;
         assert!(reply.status.is_success(), "{}", reply.text());
     }
 
     fn admin(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.admin_port).into()
+        let admin = self.launcher.listening().admin.as_deref();
+        (Ipv4Addr::LOCALHOST, port(admin.unwrap())).into()
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
         // Ended, so that the log is whole.
-        self.process = None;
+        self.running = None;
         secrets::keep_log(self.log().as_bytes());
-        let keys = fs::read_to_string(self.folder.path().join("data/endpoint-keys"));
+        let keys = fs::read_to_string(self.launcher.data().join("endpoint-keys"));
         secrets::see(&keys.unwrap_or_default());
-        if thread::panicking() {
-            eprintln!("--- the service's log ---\n{}--- end ---", self.log());
-        }
     }
 }
 
-/// A port that was free a moment ago, under those that the system gives to
-/// outgoing connections, and another for each call and process.
-pub(crate) fn free_port() -> u16 {
-    const FIRST: u16 = 10_000;
-    const RANGE: u16 = 20_000;
-    static CALLS: AtomicU16 = AtomicU16::new(0);
-    let begin = process::id() % u32::from(RANGE);
-    loop {
-        let call = CALLS.fetch_add(1, Ordering::Relaxed);
-        let offset = (begin * 40 + u32::from(call)) % u32::from(RANGE);
-        let port = FIRST + u16::try_from(offset).unwrap();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
+fn port(address: &str) -> u16 {
+    address.rsplit_once(':').unwrap().1.parse().unwrap()
 }

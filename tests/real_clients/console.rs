@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::process::wait_until;
+use bugle_launch::wait_until;
+
 use crate::service::Service;
 use crate::stage::Stage;
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bugle_launch::{Process, wait_until};
 use tempfile::TempDir;
 
 use crate::authority::Authority;
-use crate::process::{Process, wait_until};
 use crate::service::Service;
 
 const BUGLE: &str = env!("CARGO_BIN_EXE_bugle");
@@ -44,7 +44,7 @@ impl Sender {
             .current_dir(folder.path())
             .stdout(File::create(folder.path().join("pushes")).unwrap())
             .stderr(Stdio::null());
-        let listener = Process::start(&mut listen, "bugle listen");
+        let listener = Process::start(&mut listen).expect("bugle listen");
         wait_until("the subscription", TIMEOUT, || {
             let file = folder.path().join("subscription.json");
             file.exists().then_some(())

@@ -4,10 +4,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bugle_launch::{Process, Signal, wait_until};
 use serde_json::{Value, json};
 
 use crate::marionette::{Context, Marionette};
-use crate::process::{Process, wait_until};
 use crate::profile::Profile;
 use crate::senders::Subscription;
 
@@ -83,7 +83,7 @@ impl Firefox {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let process = Process::start(&mut command, "firefox-esr must be installed");
+        let process = Process::start(&mut command).expect("firefox-esr must be installed");
         let session = wait_until("Firefox to answer", START_TIMEOUT, || {
             let port = fs::read_to_string(&port_file).ok()?.trim().parse().ok()?;
             Marionette::connect(port).ok()
@@ -157,13 +157,14 @@ impl Firefox {
     pub(crate) fn quit(mut self) {
         let flags = json!({ "flags": ["eAttemptQuit"] });
         self.session.command("Marionette:Quit", &flags).unwrap();
-        self.process.wait_for_success("Firefox", QUIT_TIMEOUT);
+        let status = self.process.wait(QUIT_TIMEOUT).expect("Firefox ends");
+        assert!(status.success(), "Firefox ended with {status}");
     }
 
     /// Stops the process in its tracks (SIGSTOP): its connections stay open and
     /// nothing is read or answered. Such a browser can only be dropped.
-    pub(crate) fn freeze(&self) {
-        self.process.signal("-STOP");
+    pub(crate) fn freeze(&mut self) {
+        self.process.signal(Signal::STOP).unwrap();
     }
 
     fn in_page(&mut self, script: &str, arguments: &Value) -> Value {

@@ -24,7 +24,6 @@ mod examples;
 mod firefox;
 mod kept;
 mod marionette;
-mod process;
 mod profile;
 mod readme;
 mod restarts;

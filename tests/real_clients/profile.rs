@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use bugle_launch::wait_until;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::process::wait_until;
 use crate::secrets;
 
 const PREFERENCES: &str = include_str!("user.js");

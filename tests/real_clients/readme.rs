@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bugle_launch::{Process, free_port, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::authority::Authority;
-use crate::process::{Process, wait_until};
-use crate::service::{Service, free_port};
+use crate::service::Service;
 use crate::stage::Stage;
 
 const README: &str = include_str!("../../README.md");
@@ -91,7 +91,7 @@ impl Terminal {
         // The shell becomes the command, so that it ends with its owner.
         let mut shell = self.shell(&format!("exec {command}"));
         let shell = shell.stdout(output).stderr(Stdio::null());
-        Process::start(shell, "sh must be installed")
+        Process::start(shell).expect("sh must be installed")
     }
 
     /// Serves the page to try, by the README's command; gives its URL.

@@ -6,11 +6,11 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bugle_launch::{Process, wait_until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::authority::Authority;
-use crate::process::{Process, wait_until};
 use crate::senders::{Senders, Subscription, node};
 use crate::service::Service;
 use crate::stage::Stage;
@@ -223,7 +223,7 @@ impl Nghttp {
             .stdout(output);
         let needs = "stdbuf and nghttp must be installed (Debian: coreutils, nghttp2-client)";
         Self {
-            _process: Process::start(&mut command, needs),
+            _process: Process::start(&mut command).expect(needs),
             directory,
         }
     }

@@ -1,61 +1,56 @@
 //! The service under test, as its own process.
 
-use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
+use bugle_launch::{Launcher, free_port};
 use tempfile::TempDir;
 
 use crate::authority::Authority;
-use crate::process::{Process, wait_until};
 use crate::secrets;
 
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-
-/// A `bugle` that keeps its address and data across restarts. When a test
-/// has failed, its log is printed.
+/// A `bugle` that keeps its address and data across restarts.
 pub(crate) struct Service {
-    directory: TempDir,
-    port: u16,
-    admin_port: u16,
+    launcher: Launcher,
+    running: Option<bugle_launch::Service>,
     authority: Option<Authority>,
-    admission: Vec<(&'static str, &'static str)>,
-    process: Option<Process>,
+    // After what runs in it.
+    directory: TempDir,
 }
 
 impl Service {
     /// Starts the service in the clear.
     pub(crate) fn start() -> Self {
-        Self::start_with(None, &[])
+        Self::start_guarded(&[])
     }
 
     /// Starts the service in the clear, with settings of `[admission]`.
-    pub(crate) fn start_guarded(admission: &[(&'static str, &'static str)]) -> Self {
-        Self::start_with(None, admission)
+    pub(crate) fn start_guarded(admission: &[(&str, &str)]) -> Self {
+        let admit = |launcher: Launcher, (name, value): &(&str, &str)| launcher.env(name, value);
+        Self::start_with(None, |launcher| admission.iter().fold(launcher, admit))
     }
 
     /// Starts the service with a certificate of this authority.
     pub(crate) fn start_with_tls(authority: Authority) -> Self {
-        Self::start_with(Some(authority), &[])
+        let port = free_port();
+        let files = [authority.certificate(), authority.key()];
+        Self::start_with(Some(authority), |launcher| {
+            launcher
+                .at_port(port)
+                .args(["--public-url", &format!("https://localhost:{port}")])
+                .args(["--tls-cert".as_ref(), files[0].as_os_str()])
+                .args(["--tls-key".as_ref(), files[1].as_os_str()])
+        })
     }
 
-    fn start_with(
-        authority: Option<Authority>,
-        admission: &[(&'static str, &'static str)],
-    ) -> Self {
+    fn start_with(authority: Option<Authority>, change: impl FnOnce(Launcher) -> Launcher) -> Self {
+        let directory = TempDir::new().unwrap();
+        let launcher = Launcher::new(env!("CARGO_BIN_EXE_bugle"), directory.path());
         let mut service = Self {
-            directory: TempDir::new().unwrap(),
-            port: free_port(),
-            admin_port: free_port(),
+            launcher: change(launcher.env("BUGLE_LOG__FILTER", "trace")),
+            running: None,
             authority,
-            admission: admission.to_vec(),
-            process: None,
+            directory,
         };
         service.run();
         service
@@ -68,18 +63,18 @@ impl Service {
         } else {
             "ws"
         };
-        format!("{scheme}://localhost:{}/", self.port)
+        format!("{scheme}://localhost:{}/", self.port())
     }
 
     /// Where its admin listener is.
     pub(crate) fn admin_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.admin_port)
+        let admin = self.launcher.listening().admin.as_deref();
+        format!("http://{}", admin.unwrap())
     }
 
     /// The token that may do everything over its admin API.
     pub(crate) fn admin_token(&self) -> String {
-        let file = self.directory.path().join("data/admin-token");
-        fs::read_to_string(file).unwrap().trim().to_owned()
+        self.token("admin-token")
     }
 
     /// A folder that goes when the service does.
@@ -89,7 +84,8 @@ impl Service {
 
     /// The port it listens on.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        let (_, port) = self.launcher.listening().public.rsplit_once(':').unwrap();
+        port.parse().unwrap()
     }
 
     /// The page that a person opens in the browser.
@@ -100,19 +96,19 @@ impl Service {
     /// What the URLs that it hands out begin with.
     pub(crate) fn origin(&self) -> String {
         match self.authority {
-            None => format!("http://127.0.0.1:{}", self.port),
-            Some(_) => format!("https://localhost:{}", self.port),
+            None => format!("http://127.0.0.1:{}", self.port()),
+            Some(_) => format!("https://localhost:{}", self.port()),
         }
     }
 
     /// Where its admin listener is.
     pub(crate) fn console_url(&self) -> String {
-        format!("http://127.0.0.1:{}/", self.admin_port)
+        format!("{}/", self.admin_url())
     }
 
     /// What is in this file of its data folder, a token.
     pub(crate) fn token(&self, file: &str) -> String {
-        let path = self.directory.path().join("data").join(file);
+        let path = self.launcher.data().join(file);
         fs::read_to_string(path).unwrap().trim().to_owned()
     }
 
@@ -123,96 +119,31 @@ impl Service {
 
     /// Asks the process to end (SIGTERM), waits for it, and starts it again.
     pub(crate) fn terminate_and_restart(&mut self) {
-        let process = self.process.as_mut().expect("the service runs");
-        process.signal("-TERM");
-        process.wait_for_success("the service", STOP_TIMEOUT);
+        let running = self.running.as_mut().expect("the service runs");
+        running
+            .stop_and_wait()
+            .unwrap_or_else(|error| panic!("{error}"));
         self.run();
     }
 
     /// Ends the process without warning (SIGKILL) and starts it again.
     pub(crate) fn kill_and_restart(&mut self) {
-        self.process = None;
+        self.running = None;
         self.run();
     }
 
     fn run(&mut self) {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log())
-            .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bugle"));
-        command
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--admin-listen", &format!("127.0.0.1:{}", self.admin_port)])
-            .arg("--data")
-            .arg(self.directory.path().join("data"))
-            .envs(self.admission.iter().copied())
-            .env("BUGLE_LOG__FILTER", "trace")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        if let Some(authority) = &self.authority {
-            command
-                .args(["--public-url", &self.origin()])
-                .arg("--tls-cert")
-                .arg(authority.certificate())
-                .arg("--tls-key")
-                .arg(authority.key());
-        }
-        self.process = Some(Process::start(&mut command, "bugle must be built"));
-        wait_until("the service to answer /health", START_TIMEOUT, || {
-            self.is_healthy()
-        });
-    }
-
-    fn is_healthy(&mut self) -> Option<()> {
-        let process = self.process.as_mut().expect("the service runs");
-        if let Some(status) = process.exit_status() {
-            panic!("the service ended with {status} instead of listening");
-        }
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(START_TIMEOUT)).unwrap();
-        let status_line = match &self.authority {
-            None => ask_health(&mut stream),
-            Some(authority) => {
-                ask_health(&mut rustls::StreamOwned::new(authority.client(), stream))
-            }
-        };
-        status_line.ok()?.starts_with(b"HTTP/1.1 200").then_some(())
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.path().join("service.log")
+        let started = self.launcher.start_and_wait();
+        self.running = Some(started.unwrap_or_else(|error| panic!("{error}")));
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
         // Ended, so that the log is whole.
-        self.process = None;
-        secrets::keep_log(&fs::read(self.log()).unwrap_or_default());
-        let keys = fs::read_to_string(self.directory.path().join("data/endpoint-keys"));
+        self.running = None;
+        secrets::keep_log(&fs::read(self.launcher.log_file()).unwrap_or_default());
+        let keys = fs::read_to_string(self.launcher.data().join("endpoint-keys"));
         secrets::see(&keys.unwrap_or_default());
-        if thread::panicking() {
-            let log = fs::read_to_string(self.log()).unwrap_or_default();
-            eprintln!("--- the service's log ---\n{log}--- end of the service's log ---");
-        }
     }
-}
-
-fn ask_health(stream: &mut (impl Read + Write)) -> std::io::Result<[u8; 12]> {
-    stream.write_all(HEALTH)?;
-    let mut status_line = [0; 12];
-    stream.read_exact(&mut status_line)?;
-    Ok(status_line)
-}
-
-/// A port that was free a moment ago; a restarted service needs the same again.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use bugle_launch::wait_until;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
@@ -18,8 +19,6 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-
-use crate::process::wait_until;
 
 const PAGE: &str = include_str!("site/index.html");
 const WORKER: &str = include_str!("site/worker.js");

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bugle_client::ClientError;
+use bugle_launch::LaunchError;
 
 /// What keeps a fault run from being made.
 #[derive(Debug, thiserror::Error)]
@@ -14,14 +15,9 @@ pub enum FaultError {
         "the command of the service {0}; such as: -- bugle --listen {{listen}} --data {{data}}"
     )]
     Command(&'static str),
-    /// The service cannot be started at all.
-    #[error("cannot start {program}: {error}")]
-    Spawn {
-        /// As given.
-        program: String,
-        /// Why not.
-        error: io::Error,
-    },
+    /// The service cannot be started at all, or not be ended.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
     /// It ended, or never answered. The run cannot begin so.
     #[error("the service does not answer at {url}: {problem}\nits last lines, from {}:\n{tail}", log.display())]
     NotServing {

@@ -94,7 +94,7 @@ impl<'a> Run<'a> {
             tell(&round);
             self.rounds.push(round);
         }
-        self.service.kill().await;
+        self.service.kill().await?;
         Ok(self.outcome())
     }
 
@@ -170,7 +170,7 @@ impl<'a> Run<'a> {
             Some(disk) => disk.cut_power(),
             None => Ok(()),
         };
-        self.service.kill().await;
+        self.service.kill().await?;
         struck
     }
 

@@ -1,12 +1,11 @@
 //! The service under test: a process that is started, killed and started again.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use bugle_client::{Dialer, UserAgent};
-use tokio::process::{Child, Command};
+use bugle_client::{ClientError, Dialer, UserAgent};
+use bugle_launch::free_port;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
@@ -17,9 +16,6 @@ const START: Duration = Duration::from_secs(60);
 
 /// How often to try whether it answers.
 const TRY_EVERY: Duration = Duration::from_millis(10);
-
-/// How much of what the service printed is shown, in octets.
-const TAIL: usize = 2000;
 
 /// What stands for the folder of the store in the command.
 const DATA: &str = "{data}";
@@ -33,7 +29,7 @@ pub(super) struct Service {
     command: Vec<String>,
     url: Url,
     log: PathBuf,
-    child: Option<Child>,
+    running: Option<bugle_launch::Service>,
 }
 
 impl Service {
@@ -56,7 +52,7 @@ impl Service {
                 "does not say {data} where its folder goes",
             ));
         }
-        let listen = free_address()?;
+        let listen = format!("127.0.0.1:{}", free_port());
         let url = match url {
             Some(url) => url.clone(),
             None if names(LISTEN) => format!("ws://{listen}/")
@@ -70,7 +66,7 @@ impl Service {
             command: command.iter().map(fill).collect(),
             url,
             log: log.to_owned(),
-            child: None,
+            running: None,
         })
     }
 
@@ -86,85 +82,52 @@ impl Service {
     /// When the process cannot be started, ends, or does not answer in a minute.
     pub(super) async fn start(&mut self, dialer: &Dialer) -> Result<Duration, FaultError> {
         let begun = Instant::now();
-        self.child = Some(self.spawn()?);
-        loop {
-            let answer = match self.hello(dialer).await {
-                Ok(()) => return Ok(begun.elapsed()),
-                Err(error) => error.to_string(),
-            };
-            if let Some(status) = self.has_ended() {
-                return Err(self.not_serving(format!("it ended ({status})")));
-            }
-            if begun.elapsed() > START {
-                return Err(self.not_serving(answer));
-            }
-            sleep(TRY_EVERY).await;
-        }
-    }
-
-    /// `SIGKILL`, and waits until the process is gone. One that is not running
-    /// stays so.
-    pub(super) async fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // It fails only if the process has ended already.
-            let _ = child.kill().await;
-        }
-    }
-
-    fn spawn(&self) -> Result<Child, FaultError> {
-        let printed = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .map_err(|error| FaultError::File {
-                what: format!("cannot write {}", self.log.display()),
-                error,
-            })?;
         let (program, arguments) = self
             .command
             .split_first()
             .ok_or(FaultError::Command("is empty"))?;
-        Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(printed)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| FaultError::Spawn {
-                program: program.clone(),
-                error,
-            })
+        let mut command = Command::new(program);
+        command.args(arguments);
+        let mut running = bugle_launch::Service::start(&mut command, &self.log)?;
+        let problem = loop {
+            let answer = match self.hello(dialer).await {
+                Ok(()) => {
+                    self.running = Some(running);
+                    return Ok(begun.elapsed());
+                }
+                Err(error) => error.to_string(),
+            };
+            if let Some(status) = running.process().exit_status() {
+                break format!("it ended ({status})");
+            }
+            if begun.elapsed() > START {
+                break answer;
+            }
+            sleep(TRY_EVERY).await;
+        };
+        Err(FaultError::NotServing {
+            url: self.url.to_string(),
+            problem,
+            log: self.log.clone(),
+            tail: running.tail(),
+        })
     }
 
-    async fn hello(&self, dialer: &Dialer) -> Result<(), bugle_client::ClientError> {
+    /// `SIGKILL`, and waits until the process is gone. One that is not running
+    /// stays so.
+    ///
+    /// # Errors
+    /// When the system does not end it.
+    pub(super) async fn kill(&mut self) -> Result<(), FaultError> {
+        if let Some(mut running) = self.running.take() {
+            running.kill().await?;
+        }
+        Ok(())
+    }
+
+    async fn hello(&self, dialer: &Dialer) -> Result<(), ClientError> {
         let mut visitor = UserAgent::connect(dialer, &self.url).await?;
         visitor.hello(None).await?;
         Ok(())
     }
-
-    fn has_ended(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut()?.try_wait().ok().flatten()
-    }
-
-    fn not_serving(&self, problem: String) -> FaultError {
-        let printed = std::fs::read(&self.log).unwrap_or_default();
-        let end = &printed[printed.len().saturating_sub(TAIL)..];
-        FaultError::NotServing {
-            url: self.url.to_string(),
-            problem,
-            log: self.log.clone(),
-            tail: String::from_utf8_lossy(end).into_owned(),
-        }
-    }
-}
-
-/// An address and port where nobody listens now.
-fn free_address() -> Result<String, FaultError> {
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let address = address.map_err(|error| FaultError::File {
-        what: "cannot find a free port".to_owned(),
-        error,
-    })?;
-    Ok(address.to_string())
 }

@@ -42,10 +42,9 @@ pub fn log_here() {
     }
 }
 
-/// Where the standard error of a real program goes, which is to log at trace
-/// level; `None` where nothing is kept.
-pub fn log_of_program() -> Option<File> {
-    file("program")
+/// Whether this run keeps them: then every service is to log at trace level.
+pub fn are_kept() -> bool {
+    folder().is_some()
 }
 
 /// Keeps the log that a real program has written at trace level.

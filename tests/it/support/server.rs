@@ -3,18 +3,15 @@
 //! or one that somebody else has started.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use bugle::config::Profile;
 use bugle::server::TaskEnded;
 use bugle::{Clock, Config, Server as Bugle};
+use bugle_launch::{Launcher, Service};
 use bugle_protocol::UnixTime;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -26,10 +23,9 @@ use super::subject::{self, Elsewhere};
 pub struct Server {
     config: Config,
     clock: Clock,
-    folder: TempDir,
-    /// Of the program.
-    environment: Vec<(&'static str, OsString)>,
     running: Option<Running>,
+    /// After what runs in it.
+    folder: TempDir,
     /// Host and port of the public listener.
     public: String,
     /// What endpoints begin with.
@@ -44,7 +40,10 @@ enum Running {
         stop: Option<oneshot::Sender<()>>,
         task: JoinHandle<Result<(), TaskEnded>>,
     },
-    Program(Mutex<Child>),
+    Program {
+        service: Service,
+        launcher: Launcher,
+    },
 }
 
 /// When the tests take place: 2026-01-01T00:00:00Z.
@@ -90,9 +89,8 @@ impl Server {
         let mut server = Self {
             config,
             clock: Clock::manual(START),
-            folder,
-            environment: Vec::new(),
             running: None,
+            folder,
             public: String::new(),
             origin: String::new(),
             websocket: String::new(),
@@ -121,24 +119,30 @@ impl Server {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
-        let free = || {
-            TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-        };
-        config.server.listen = free();
-        let admin = free();
-        config.admin.listen = Some(admin);
         config.server.data = data.map_or(folder.path().join("data"), Path::to_owned);
         config.user_agent.min_ping_interval = Duration::ZERO;
         change(&mut config);
-        let mut server = Self::at(&config.server.listen.to_string());
+        if secrets::are_kept() {
+            config.log.filter = "trace".to_owned();
+            config.log.repeat_limit = 0;
+        }
+        let mut launcher = Launcher::new(env!("CARGO_BIN_EXE_bugle"), folder.path());
+        launcher.configure(&config.to_toml()).unwrap();
+        launcher = launcher.with_data(&config.server.data);
+        for (name, value) in environment {
+            launcher = launcher.env(name, value);
+        }
+        let started = launcher.start().await;
+        let service = started.unwrap_or_else(|error| panic!("{error}"));
+        let listening = launcher.listening();
+        let mut server = Self::at(&listening.public);
+        server.admin = listening.admin.clone().unwrap();
+        config.server.listen = listening.public.parse().unwrap();
+        config.admin.listen = Some(server.admin.parse().unwrap());
         server.folder = folder;
-        server.admin = admin.to_string();
         server.config = config;
-        server.environment = environment;
-        server.run_program().await;
+        server.running = Some(Running::Program { service, launcher });
+        server.see_keys();
         server
     }
 
@@ -154,9 +158,8 @@ impl Server {
         Self {
             config: Config::default(),
             clock: Clock::system(),
-            folder: tempfile::tempdir().unwrap(),
-            environment: Vec::new(),
             running: None,
+            folder: tempfile::tempdir().unwrap(),
             public: subject::authority(&elsewhere.http),
             origin: elsewhere.http,
             websocket: elsewhere.websocket,
@@ -164,42 +167,12 @@ impl Server {
         }
     }
 
-    /// Starts the program (again), and waits until it answers.
-    pub async fn run_program(&mut self) {
-        let log = secrets::log_of_program();
-        if log.is_some() {
-            self.config.log.filter = "trace".to_owned();
-            self.config.log.repeat_limit = 0;
-        }
-        let file = self.folder.path().join("bugle.toml");
-        std::fs::write(&file, self.config.to_toml()).unwrap();
-        let mut program = Command::new(env!("CARGO_BIN_EXE_bugle"));
-        program
-            .arg("--config")
-            .arg(&file)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdout(Stdio::null())
-            .stderr(log.map_or(Stdio::inherit(), Stdio::from));
-        let mut child = program.spawn().unwrap();
-        let answers = async {
-            while TcpStream::connect(&self.public).await.is_err() {
-                assert_eq!(child.try_wait().unwrap(), None, "the program has ended");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let answers = tokio::time::timeout(Duration::from_secs(30), answers).await;
-        assert!(answers.is_ok(), "the program does not answer");
-        self.see_keys();
-        self.running = Some(Running::Program(Mutex::new(child)));
-    }
-
     /// The octets of memory that the program holds now.
     pub fn resident(&self) -> u64 {
-        let Some(Running::Program(child)) = &self.running else {
+        let Some(Running::Program { service, .. }) = &self.running else {
             panic!("only the program has memory of its own")
         };
-        let process = child.lock().unwrap().id();
-        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", service.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.unwrap().trim().trim_end_matches(" kB");
         kib.parse::<u64>().unwrap() << 10
@@ -287,6 +260,11 @@ impl Server {
         self.clock.now().as_secs()
     }
 
+    /// Its settings, with the addresses that it listens at.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Host and port of the public listener.
     pub fn authority(&self) -> &str {
         &self.public
@@ -361,11 +339,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(Running::Program(child)) = &mut self.running {
-            let child = child.get_mut().unwrap();
-            // It may have been killed already.
-            let _ = child.kill();
-            let _ = child.wait();
+        if let Some(Running::Program { service, launcher }) = self.running.take() {
+            // Ended, so that the log is whole.
+            drop(service);
+            secrets::keep_log(&std::fs::read(launcher.log_file()).unwrap_or_default());
         }
     }
 }

@@ -4,10 +4,12 @@
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use bugle::Config;
+use bugle_launch::{PATIENCE, Service, Signal};
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
@@ -17,16 +19,14 @@ use tokio::time::timeout;
 use super::http::{self, Reply};
 use super::secrets;
 
-/// For how long a start or a stop may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// A unit: its sockets, its data, and what its process has said.
 pub struct ServiceManager {
     public: TcpListener,
     admin: TcpListener,
     said: mpsc::UnboundedReceiver<String>,
+    service: Option<Service>,
+    /// After what runs in it.
     folder: TempDir,
-    process: Option<Child>,
 }
 
 impl ServiceManager {
@@ -42,7 +42,7 @@ impl ServiceManager {
         config.server.data = folder.path().join("data");
         config.user_agent.min_ping_interval = Duration::ZERO;
         change(&mut config);
-        if secrets::log_of_program().is_some() {
+        if secrets::are_kept() {
             config.log.filter = "trace".to_owned();
             config.log.repeat_limit = 0;
         }
@@ -59,8 +59,8 @@ impl ServiceManager {
             public,
             admin,
             said,
+            service: None,
             folder,
-            process: None,
         }
     }
 
@@ -77,11 +77,7 @@ impl ServiceManager {
             .env("LISTEN_FDNAMES", "public:admin")
             .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
             // Small, so that a test need not wait.
-            .env("WATCHDOG_USEC", "200000")
-            .stdout(Stdio::null());
-        if let Some(log) = secrets::log_of_program() {
-            command.stderr(log);
-        }
+            .env("WATCHDOG_USEC", "200000");
         let pass = |socket: &TcpListener, child_fd| FdMapping {
             parent_fd: OwnedFd::from(socket.try_clone().unwrap()),
             child_fd,
@@ -89,7 +85,7 @@ impl ServiceManager {
         command
             .fd_mappings(vec![pass(&self.public, 3), pass(&self.admin, 4)])
             .unwrap();
-        self.process = Some(command.spawn().unwrap());
+        self.service = Some(Service::start(&mut command, &self.log_file()).unwrap());
         self.hears("READY=1").await;
     }
 
@@ -107,19 +103,20 @@ impl ServiceManager {
     }
 
     /// Sends SIGTERM.
-    pub fn terminate(&self) {
-        let process = self.process.as_ref().expect("it runs");
-        let mut kill = Command::new("kill");
-        let sent = kill.args(["-TERM", &process.id().to_string()]).status();
-        assert!(sent.unwrap().success());
+    pub fn terminate(&mut self) {
+        let service = self.service.as_mut().expect("it runs");
+        service.process().signal(Signal::TERM).unwrap();
     }
 
     /// Waits for the end of the process, which is to be a good one.
     pub async fn ended(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        let waiting = tokio::task::spawn_blocking(move || process.wait());
-        let status = timeout(PATIENCE, waiting).await.expect("it ends");
-        assert!(status.unwrap().unwrap().success());
+        let mut service = self.service.take().expect("it runs");
+        let status = service.process().ended(PATIENCE).await.expect("it ends");
+        assert!(status.success(), "{status}: {}", service.log());
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.path().join("service.log")
     }
 
     /// Host and port of the public socket.
@@ -136,9 +133,8 @@ impl ServiceManager {
 
 impl Drop for ServiceManager {
     fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        // Ended, so that the log is whole.
+        self.service = None;
+        secrets::keep_log(&std::fs::read(self.log_file()).unwrap_or_default());
     }
 }

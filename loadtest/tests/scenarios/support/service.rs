@@ -1,19 +1,19 @@
-//! The real service in this process, over a folder of its own.
+//! The real service, over a folder of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use bugle::{Clock, Config, Server};
+use bugle::Config;
+use bugle_launch::{Launcher, free_port};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 
 /// A running service. Dropped, it is gone with its data.
 pub struct Service {
     /// Where user agents connect.
     pub url: String,
+    _running: bugle_launch::Service,
     /// Its folder, with `cert.pem` if it speaks TLS.
     pub folder: TempDir,
-    task: JoinHandle<()>,
 }
 
 impl Service {
@@ -26,47 +26,44 @@ impl Service {
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
-        config.server.listen = "127.0.0.1:0".parse().unwrap();
-        config.admin.listen = None;
-        config.server.data = folder.path().join("data");
         change(&mut config);
-        Self::run(config, folder, "ws", "127.0.0.1").await
+        let mut launcher = Launcher::new(program(), folder.path());
+        launcher.configure(&config.to_toml()).unwrap();
+        let running = launcher.start().await;
+        Self {
+            _running: running.unwrap_or_else(|error| panic!("{error}")),
+            url: format!("ws://{}/", launcher.listening().public),
+            folder,
+        }
     }
 
     /// With TLS, and a certificate of its own for `localhost`.
     pub async fn start_tls() -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_certificate(folder.path());
-        let mut config = Config::default();
-        config.server.listen = "127.0.0.1:0".parse().unwrap();
-        config.admin.listen = None;
-        config.server.data = folder.path().join("data");
-        config.tls.cert_file = Some(folder.path().join("cert.pem"));
-        config.tls.key_file = Some(folder.path().join("key.pem"));
         let port = free_port();
-        config.server.listen.set_port(port);
-        config.server.public_url = Some(format!("https://localhost:{port}").parse().unwrap());
-        Self::run(config, folder, "wss", "localhost").await
-    }
-
-    async fn run(config: Config, folder: TempDir, scheme: &str, host: &str) -> Self {
-        let server = Server::bind(config, Clock::system()).await.unwrap();
-        let port = server.local_addr().unwrap().port();
-        let task = tokio::spawn(async move {
-            server.run(std::future::pending()).await.unwrap();
-        });
+        let mut launcher = Launcher::new(program(), folder.path())
+            .at_port(port)
+            .args(["--public-url", &format!("https://localhost:{port}")])
+            .args(["--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+        let running = launcher.start().await;
         Self {
-            url: format!("{scheme}://{host}:{port}/"),
+            _running: running.unwrap_or_else(|error| panic!("{error}")),
+            url: format!("wss://localhost:{port}/"),
             folder,
-            task,
         }
     }
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// The service's program: what cargo has built beside the load tester.
+pub fn program() -> PathBuf {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_bugle-load")).with_file_name("bugle");
+    assert!(
+        program.exists(),
+        "{} is not there: test the whole workspace, or `cargo build -p bugle` first",
+        program.display()
+    );
+    program
 }
 
 fn write_certificate(folder: &Path) {
@@ -74,9 +71,4 @@ fn write_certificate(folder: &Path) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
     std::fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
     std::fs::write(folder.join("cert.pem"), cert.pem()).unwrap();
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }

@@ -1,0 +1,289 @@
+//! A service that runs as its own process.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+
+use rustix::process::Signal;
+
+use crate::process::Process;
+use crate::wait::{PATIENCE, until, wait_for};
+
+/// How much of what a service wrote an error shows, in bytes.
+const TAIL: usize = 2000;
+
+/// Why a service does not run as it should.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// A file of the service cannot be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The program cannot be started.
+    #[error("cannot start {program}: {error}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// It has ended before it listened, or with another status than success.
+    #[error("the service ended ({status}); the last that it wrote:\n{tail}")]
+    Ended {
+        /// How it ended.
+        status: ExitStatus,
+        /// The end of its log.
+        tail: String,
+    },
+    /// It neither listens nor ends within [`PATIENCE`].
+    #[error("the service does not {what} within {wait} s; the last that it wrote:\n{tail}", wait = PATIENCE.as_secs())]
+    Late {
+        /// What it should have done.
+        what: &'static str,
+        /// The end of its log.
+        tail: String,
+    },
+    /// The system refuses to signal it.
+    #[error("cannot signal the service: {0}")]
+    Signal(#[from] io::Error),
+}
+
+/// Where a service listens, by its own account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Address and port of the public listener.
+    pub public: String,
+    /// Those of the admin listener; `None` where there is none.
+    pub admin: Option<String>,
+}
+
+impl Listening {
+    /// Finds it in what `bugle serve` prints when it is ready; `None` when it has
+    /// not printed all of that.
+    fn find(printed: &str) -> Option<Self> {
+        // These lines follow in every case.
+        let (ready, _) = printed.split_once("\nFirefox, in about:config:")?;
+        let between = |begin: &str, end: &str| {
+            let (_, rest) = ready.split_once(begin)?;
+            Some(rest.split_once(end)?.0.to_owned())
+        };
+        Some(Self {
+            public: between(" listens on ", "; its data")?,
+            admin: between("The console is at http://", "/ and takes"),
+        })
+    }
+}
+
+/// A running service, with its output in a file. Dropped, it is killed; when a
+/// test has failed, its log is shown then.
+#[derive(Debug)]
+pub struct Service {
+    process: Process,
+    log: PathBuf,
+    /// Where in the log this process begins, in bytes.
+    begin: u64,
+}
+
+impl Service {
+    /// Starts `command`, without input; what it writes goes to the end of `log`.
+    ///
+    /// # Errors
+    /// [`LaunchError::Write`] and [`LaunchError::Start`].
+    pub fn start(command: &mut Command, log: &Path) -> Result<Self, LaunchError> {
+        let failed = |error| LaunchError::Write {
+            path: log.to_owned(),
+            error,
+        };
+        let options = OpenOptions::new().create(true).append(true).clone();
+        let output = options.open(log).map_err(failed)?;
+        let begin = output.metadata().map_err(failed)?.len();
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().map_err(failed)?)
+            .stderr(output);
+        let process = Process::start(command).map_err(|error| LaunchError::Start {
+            program: command.get_program().to_string_lossy().into_owned(),
+            error,
+        })?;
+        Ok(Self {
+            process,
+            log: log.to_owned(),
+            begin,
+        })
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Waits until a `bugle` says where it listens, and blocks the thread
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// When it ends instead, or does not say so within [`PATIENCE`].
+    pub fn wait_until_listening(&mut self) -> Result<Listening, LaunchError> {
+        let found = wait_for(PATIENCE, || self.is_listening());
+        found.unwrap_or_else(|| Err(self.late("listen")))
+    }
+
+    /// The same, and lets other tasks go on.
+    ///
+    /// # Errors
+    /// As for [`wait_until_listening`](Self::wait_until_listening).
+    pub async fn listening(&mut self) -> Result<Listening, LaunchError> {
+        let found = until(PATIENCE, || self.is_listening()).await;
+        found.unwrap_or_else(|| Err(self.late("listen")))
+    }
+
+    fn is_listening(&mut self) -> Option<Result<Listening, LaunchError>> {
+        // Before the log is read: what it wrote before its end is there.
+        let ended = self.process.exit_status();
+        if let Some(listening) = Listening::find(&self.log()) {
+            return Some(Ok(listening));
+        }
+        let tail = self.tail();
+        ended.map(|status| Err(LaunchError::Ended { status, tail }))
+    }
+
+    /// Ends it at once (SIGKILL), and waits until it is gone.
+    ///
+    /// # Errors
+    /// When the system refuses, or keeps it for longer than [`PATIENCE`].
+    pub async fn kill(&mut self) -> Result<(), LaunchError> {
+        self.process.signal(Signal::KILL)?;
+        let ended = self.process.ended(PATIENCE).await;
+        ended.map(drop).ok_or_else(|| self.late("end"))
+    }
+
+    /// Stops it as a service manager does (SIGTERM), and blocks the thread until
+    /// it has ended.
+    ///
+    /// # Errors
+    /// When it does not end within [`PATIENCE`], or not with success.
+    pub fn stop_and_wait(&mut self) -> Result<(), LaunchError> {
+        self.process.signal(Signal::TERM)?;
+        let ended = self.process.wait(PATIENCE);
+        self.stopped(ended)
+    }
+
+    /// The same, and lets other tasks go on.
+    ///
+    /// # Errors
+    /// As for [`stop_and_wait`](Self::stop_and_wait).
+    pub async fn stop(&mut self) -> Result<(), LaunchError> {
+        self.process.signal(Signal::TERM)?;
+        let ended = self.process.ended(PATIENCE).await;
+        self.stopped(ended)
+    }
+
+    fn stopped(&self, ended: Option<ExitStatus>) -> Result<(), LaunchError> {
+        let status = ended.ok_or_else(|| self.late("end"))?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(LaunchError::Ended {
+                status,
+                tail: self.tail(),
+            }),
+        }
+    }
+
+    fn late(&self, what: &'static str) -> LaunchError {
+        let tail = self.tail();
+        LaunchError::Late { what, tail }
+    }
+
+    /// What this process has written so far.
+    pub fn log(&self) -> String {
+        let mut written = Vec::new();
+        // A log that somebody has taken away says nothing.
+        let _ = File::open(&self.log).and_then(|mut log| {
+            log.seek(SeekFrom::Start(self.begin))?;
+            log.read_to_end(&mut written)
+        });
+        String::from_utf8_lossy(&written).into_owned()
+    }
+
+    /// The end of what this process has written.
+    pub fn tail(&self) -> String {
+        let log = self.log();
+        let begin = log.ceil_char_boundary(log.len().saturating_sub(TAIL));
+        log[begin..].to_owned()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Ended first, so that the log is whole.
+        self.process.kill();
+        if thread::panicking() {
+            eprintln!("--- the service's log ---\n{}--- its end ---", self.log());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
+
+    use super::*;
+
+    /// A shell in the place of the service, and its log.
+    fn shell(name: &str, script: &str) -> Service {
+        let log = std::env::temp_dir().join(format!("bugle-launch-{name}-{}", std::process::id()));
+        let service = Service::start(Command::new("sh").args(["-c", script]), &log);
+        let mut service = service.unwrap();
+        // It has set its trap once it has written.
+        let is_up = wait_for(PATIENCE, || {
+            let is_up = !service.log().is_empty() || service.process.exit_status().is_some();
+            is_up.then_some(())
+        });
+        is_up.unwrap();
+        std::fs::remove_file(log).unwrap();
+        service
+    }
+
+    #[test]
+    fn addresses_are_read_once_all_is_printed() {
+        let ready = "Bugle 0.1.0 listens on 127.0.0.1:1; its data is in d\n\
+                     The console is at http://127.0.0.1:2/ and takes the token in t\n";
+        assert_eq!(Listening::find(ready), None);
+        let all = format!("{ready}\nFirefox, in about:config:\n");
+        let found = Listening::find(&all).unwrap();
+        assert_eq!(found.public, "127.0.0.1:1");
+        assert_eq!(found.admin.as_deref(), Some("127.0.0.1:2"));
+    }
+
+    #[test]
+    fn one_that_ends_does_not_listen() {
+        let mut service = shell("ends", "exit 3");
+        let error = service.wait_until_listening().unwrap_err();
+        assert!(matches!(error, LaunchError::Ended { status, .. } if status.code() == Some(3)));
+    }
+
+    #[test]
+    fn a_stop_is_a_sigterm_that_must_end_with_success() {
+        let mut obeys = shell(
+            "obeys",
+            "trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done",
+        );
+        obeys.stop_and_wait().unwrap();
+        let mut fails = shell(
+            "fails",
+            "trap 'exit 4' TERM; echo up; while :; do sleep 0.01; done",
+        );
+        let error = fails.stop_and_wait().unwrap_err();
+        assert!(matches!(error, LaunchError::Ended { status, .. } if status.code() == Some(4)));
+    }
+}
