@@ -16,14 +16,11 @@ use tokio::time::timeout;
 use url::{Position, Url};
 
 use crate::random::random;
-use crate::{ClientError, Dialer, PATIENCE, PushSubscription, new_key_pair};
+use crate::{ClientError, Dialer, MAX_ANSWER, PATIENCE, PushSubscription, Stream, new_key_pair};
 
 /// For how long a VAPID token is signed. At most 24 hours (RFC 8292 §2), less
 /// so that clocks may differ.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
-
-/// No answer to a push is larger, in octets.
-const MAX_ANSWER: usize = 64 << 10;
 
 /// A message for a user agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +128,14 @@ impl HttpConnection {
     /// # Errors
     /// When there is no connection.
     pub async fn open(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
-        let stream = dialer.dial(&http_url(url)?).await?;
+        Self::on_stream(dialer.dial(&http_url(url)?).await?).await
+    }
+
+    /// Speaks HTTP/1.1 on a connection that is there already.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn on_stream(stream: Stream) -> Result<Self, ClientError> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Its errors come out of `send` as well, where they are told.
         tokio::spawn(connection);
@@ -154,7 +158,7 @@ impl HttpConnection {
             Ok(Response::from_parts(head, body.to_bytes()))
         };
         let answer = timeout(PATIENCE, exchange).await;
-        answer.unwrap_or(Err(ClientError::Silence("the push")))
+        answer.unwrap_or(Err(ClientError::Silence("the request")))
     }
 }
 

@@ -56,7 +56,15 @@ impl Http2Connection {
         // They are for one request, and would be part of `:authority`. A URL with
         // a host can have them taken away.
         let _ = (origin.set_username(""), origin.set_password(None));
-        let stream = dialer.dial_http2(&origin).await?;
+        Self::on_stream(dialer.dial_http2(&origin).await?, origin).await
+    }
+
+    /// Speaks HTTP/2 on a connection that is there already, which leads to
+    /// `origin`.
+    ///
+    /// # Errors
+    /// When nothing there speaks HTTP/2.
+    pub async fn on_stream(stream: Stream, origin: Url) -> Result<Self, ClientError> {
         let mut settings = Builder::new();
         settings
             .enable_push(true)

@@ -38,9 +38,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bugle_protocol::encryption::{DecryptError, EncryptError, SubscriptionKeys, UserAgentKeys};
 use bugle_protocol::{ChannelId, KeyPair};
-use http::HeaderValue;
+use http::{HeaderValue, Response};
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
+use tokio_tungstenite::tungstenite;
 use url::Url;
 
 use crate::random::random;
@@ -51,11 +52,15 @@ pub use greeting::Greeting;
 pub use http_user_agent::{HttpUserAgent, Subscription};
 pub use http2::Http2Connection;
 pub use receipts::{Receipt, Receipts};
-pub use upgrade::ask_for_websocket;
+pub use upgrade::{ask_for_websocket, open_websocket};
 pub use user_agent::{Notification, UserAgent};
 
 /// How long a connection attempt or an answer may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// No answer over HTTP/1.1 is larger, in bytes: there is room for the largest of
+/// the admin API.
+const MAX_ANSWER: usize = 4 << 20;
 
 /// After so long without a push, a user agent asks whether the service is still
 /// there.
@@ -111,7 +116,7 @@ pub enum ClientError {
     },
     /// The WebSocket broke, or never came to be.
     #[error("the WebSocket connection failed: {0}")]
-    WebSocket(#[from] Box<tokio_tungstenite::tungstenite::Error>),
+    WebSocket(#[from] Box<tungstenite::Error>),
     /// The service closed the WebSocket.
     #[error("the service closed the connection ({})", closing(*code, reason))]
     Closed {
@@ -127,7 +132,7 @@ pub enum ClientError {
     #[error("the HTTP/2 connection failed: {0}")]
     Http2(#[from] h2::Error),
     /// The answer to a request is larger than any that makes sense.
-    #[error("the answer cannot be read, or has more than 64 KiB: {0}")]
+    #[error("the answer cannot be read, or has more than {most} MiB: {0}", most = MAX_ANSWER >> 20)]
     Answer(String),
     /// No answer within [`PATIENCE`].
     #[error("no answer to {0} within {wait} s", wait = PATIENCE.as_secs())]
@@ -149,6 +154,19 @@ pub enum ClientError {
     /// The message cannot be encrypted.
     #[error(transparent)]
     Encrypt(#[from] EncryptError),
+}
+
+impl ClientError {
+    /// What the service answered instead of a WebSocket, if it did.
+    pub fn refused(&self) -> Option<&Response<Option<Vec<u8>>>> {
+        match self {
+            Self::WebSocket(error) => match &**error {
+                tungstenite::Error::Http(answer) => Some(&**answer),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// What a service may ask of user agents, from a URL such as

@@ -13,18 +13,12 @@ use bugle_protocol::websocket::{
 };
 use bugle_protocol::{ChannelId, ContentCoding, PublicKey, WireUaid};
 use futures_util::{SinkExt, StreamExt};
-use http::header::AUTHORIZATION;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use url::Url;
 
-use crate::{ClientError, Dialer, OpenError, PATIENCE, Stream, credentials};
-
-/// No message of a service is larger, in octets.
-const MAX_MESSAGE: usize = 1 << 20;
+use crate::{ClientError, Dialer, OpenError, PATIENCE, Stream, open_websocket};
 
 /// How long the answer to a Close frame is waited for.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -67,25 +61,10 @@ impl UserAgent {
     /// # Errors
     /// When the service does not take it.
     pub async fn on_stream(stream: Stream, url: &Url) -> Result<Self, ClientError> {
-        // Small buffers, so that a process can hold very many of these. The sub-protocol
-        // `push-notification` is not offered: a service need not take it (WS-T-2), and
-        // tungstenite would then refuse the connection.
-        let config = WebSocketConfig::default()
-            .read_buffer_size(1024)
-            .write_buffer_size(0)
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
-        let mut request = url.as_str().into_client_request().map_err(Box::new)?;
-        if let Some(credentials) = credentials(url) {
-            request.headers_mut().insert(AUTHORIZATION, credentials);
-        }
-        let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
-        let (socket, _) = timeout(PATIENCE, handshake)
-            .await
-            .map_err(|_| ClientError::Silence("the WebSocket handshake"))?
-            .map_err(Box::new)?;
-        let early = VecDeque::new();
-        Ok(Self { socket, early })
+        Ok(Self {
+            socket: open_websocket(stream, url).await?,
+            early: VecDeque::new(),
+        })
     }
 
     /// Says hello, with the name from an earlier connection if there is one.

@@ -3,12 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bugle_client::HttpConnection;
 use http::header::HOST;
 use http::{Request, StatusCode};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -70,16 +68,10 @@ fn address(config: &Config) -> Result<SocketAddr, Failure> {
 
 async fn ask(address: SocketAddr, path: &str) -> Result<StatusCode, Failure> {
     let stream = TcpStream::connect(address).await?;
-    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let mut connection = HttpConnection::on_stream(Box::new(stream)).await?;
     let request = Request::get(path).header(HOST, address.to_string());
-    let asked = client.send_request(request.body(Empty::<Bytes>::new())?);
-    tokio::select! {
-        reply = asked => Ok(reply?.status()),
-        ended = connection => Err(ended.err().map_or_else(
-            || "the connection ended without an answer".into(),
-            Into::into,
-        )),
-    }
+    let answer = connection.send(request.body(Full::default())?).await?;
+    Ok(answer.status())
 }
 
 #[cfg(test)]

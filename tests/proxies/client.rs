@@ -2,32 +2,22 @@
 //! loopback of their own.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bugle_client::{ClientError, Dialer, Http2Connection, HttpConnection, Stream, new_channel_id};
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
+use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
+use url::Url;
 
 use crate::secrets;
 use crate::service::{PATIENCE, Service};
-
-const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
 
 /// What came back.
 #[derive(Debug)]
@@ -68,15 +58,15 @@ pub(crate) async fn connect(to: SocketAddr, from: &str) -> TcpStream {
 }
 
 /// A connection to where clients reach a service, with TLS that speaks `alpn`.
-pub(crate) async fn connect_tls(service: &Service, from: &str, alpn: &str) -> TlsStream<TcpStream> {
-    let stream = connect(public(service), from).await;
-    let mut config: ClientConfig = service.authority.client_config();
-    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-    let name = ServerName::try_from("localhost").unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream);
-    let stream = stream.await.unwrap();
-    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn.as_bytes()));
-    stream
+pub(crate) async fn connect_tls(service: &Service, from: &str, alpn: &str) -> Stream {
+    let dialer = Dialer::new(Some(&service.authority.root())).unwrap();
+    let dialer = dialer.connect_from(vec![from.parse().unwrap()]);
+    let url = service.origin().parse().unwrap();
+    let stream = match alpn {
+        "h2" => dialer.dial_http2(&url).await,
+        _ => dialer.dial(&url).await,
+    };
+    stream.unwrap()
 }
 
 /// Where clients reach a service.
@@ -85,57 +75,37 @@ pub(crate) fn public(service: &Service) -> SocketAddr {
 }
 
 /// A request over HTTP/1.1, to whichever host the connection leads to.
-pub(crate) async fn http1<S>(
-    io: S,
+pub(crate) async fn http1(
+    stream: Stream,
     method: &str,
     path: &str,
     fields: &[(&str, &str)],
     body: &[u8],
-) -> Reply
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io));
-    let (mut client, connection) = handshake.await.unwrap();
-    tokio::spawn(connection);
+) -> Reply {
+    let mut connection = HttpConnection::on_stream(stream).await.unwrap();
     let request = request(method, path, fields).header("host", "localhost");
-    let request = request.body(Full::new(Bytes::copy_from_slice(body)));
-    let reply = timeout(PATIENCE, client.send_request(request.unwrap()));
-    let (parts, body) = reply.await.unwrap().unwrap().into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    seen(parts, body)
+    let request = request.body(Bytes::copy_from_slice(body).into()).unwrap();
+    seen(connection.send(request).await.unwrap())
 }
 
 /// The same over HTTP/2.
-pub(crate) async fn http2<S>(
-    io: S,
+pub(crate) async fn http2(
+    stream: Stream,
     method: &str,
     url: &str,
     fields: &[(&str, &str)],
     body: &[u8],
-) -> Reply
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (client, connection) = h2::client::handshake(io).await.unwrap();
-    tokio::spawn(connection);
-    let mut client = client.ready().await.unwrap();
-    let request = request(method, url, fields).body(()).unwrap();
-    let (reply, mut stream) = client.send_request(request, body.is_empty()).unwrap();
-    if !body.is_empty() {
-        stream
-            .send_data(Bytes::copy_from_slice(body), true)
-            .unwrap();
-    }
-    read(timeout(PATIENCE, reply).await.unwrap().unwrap()).await
+) -> Reply {
+    let origin: Url = url.parse().unwrap();
+    let connection = Http2Connection::on_stream(stream, origin).await.unwrap();
+    let request = request(method, url, fields);
+    let request = request.body(Bytes::copy_from_slice(body)).unwrap();
+    seen(connection.send("a request", request).await.unwrap())
 }
 
 /// A WebSocket over HTTP/2, held for as long as the test; gives the status.
-pub(crate) async fn extended_connect<S>(io: S, origin: &str) -> StatusCode
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (client, mut connection) = h2::client::handshake(io).await.unwrap();
+pub(crate) async fn extended_connect(stream: Stream, origin: &str) -> StatusCode {
+    let (client, mut connection) = h2::client::handshake(stream).await.unwrap();
     let mut pings = connection.ping_pong().unwrap();
     tokio::spawn(connection);
     // The proxy's settings come before its answer.
@@ -167,7 +137,7 @@ pub(crate) async fn read(reply: Response<h2::RecvStream>) -> Reply {
     while let Some(chunk) = body.data().await {
         octets.extend_from_slice(&chunk.unwrap());
     }
-    seen(parts, octets.into())
+    seen(Response::from_parts(parts, octets.into()))
 }
 
 pub(crate) fn request(method: &str, url: &str, fields: &[(&str, &str)]) -> http::request::Builder {
@@ -178,7 +148,8 @@ pub(crate) fn request(method: &str, url: &str, fields: &[(&str, &str)]) -> http:
     })
 }
 
-fn seen(parts: http::response::Parts, body: Bytes) -> Reply {
+fn seen(answer: Response<Bytes>) -> Reply {
+    let (parts, body) = answer.into_parts();
     for value in parts.headers.values() {
         secrets::see(&String::from_utf8_lossy(value.as_bytes()));
     }
@@ -194,13 +165,10 @@ pub(crate) struct Events(Incoming);
 
 impl Events {
     /// Asks for those of the subscription that was made.
-    pub(crate) async fn get<S>(io: S, service: &Service, made: &Reply) -> Self
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    pub(crate) async fn get(stream: Stream, service: &Service, made: &Reply) -> Self {
         let url = made.headers["location"].to_str().unwrap();
         let path = url.strip_prefix(&service.origin()).unwrap();
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io));
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
         let (mut client, connection) = handshake.await.unwrap();
         tokio::spawn(connection);
         let fields = [("host", "localhost"), ("accept", "text/event-stream")];
@@ -227,96 +195,65 @@ impl Events {
 }
 
 /// A user agent.
-pub(crate) struct UserAgent<S> {
-    socket: WebSocketStream<S>,
-}
+pub(crate) struct UserAgent(bugle_client::UserAgent);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> UserAgent<S> {
+impl UserAgent {
     /// Says hello over a connection.
-    pub(crate) async fn hello(io: S) -> Self {
-        let mut this = Self::handshake(io).await.unwrap();
-        this.say(json!({ "messageType": "hello", "use_webpush": true }))
-            .await;
-        let answer = this.hear().await;
-        assert_eq!(
-            (&answer["messageType"], &answer["status"]),
-            (&json!("hello"), &json!(200))
-        );
+    pub(crate) async fn hello(stream: Stream) -> Self {
+        let mut this = Self::handshake(stream).await.unwrap();
+        let uaid = this.0.hello(None).await.unwrap();
+        secrets::see(&uaid.to_string());
         this
     }
 
-    /// Opens the WebSocket; the text of the refusal where it is refused.
-    pub(crate) async fn handshake(io: S) -> Result<Self, (u16, String)> {
-        let request = "wss://localhost/".into_client_request().unwrap();
-        match timeout(PATIENCE, client_async(request, io)).await.unwrap() {
-            Ok((socket, _)) => Ok(Self { socket }),
-            Err(tungstenite::Error::Http(refused)) => {
-                let body = refused.body().clone().unwrap_or_default();
-                let text = String::from_utf8_lossy(&body).into_owned();
+    /// Opens the WebSocket; status and text of the refusal where it is refused.
+    pub(crate) async fn handshake(stream: Stream) -> Result<Self, (u16, String)> {
+        let url = "wss://localhost/".parse().unwrap();
+        match bugle_client::UserAgent::on_stream(stream, &url).await {
+            Ok(this) => Ok(Self(this)),
+            Err(error) => {
+                let refused = error.refused().unwrap_or_else(|| panic!("{error}"));
+                let body = refused.body().as_deref().unwrap_or_default();
+                let text = String::from_utf8_lossy(body).into_owned();
                 Err((refused.status().as_u16(), text))
             }
-            Err(other) => panic!("{other}"),
         }
-    }
-
-    async fn say(&mut self, message: Value) {
-        secrets::see(&message.to_string());
-        let text = Message::text(message.to_string());
-        self.socket.send(text).await.unwrap();
-    }
-
-    async fn hear(&mut self) -> Value {
-        loop {
-            if let Message::Text(text) = self.frame().await.expect("the connection is open") {
-                secrets::see(&text);
-                return serde_json::from_str(&text).unwrap();
-            }
-        }
-    }
-
-    /// The next frame; `None` at the end.
-    async fn frame(&mut self) -> Option<Message> {
-        let next = timeout(PATIENCE, self.socket.next()).await;
-        next.expect("something comes")?.ok()
     }
 
     /// Subscribes, and gives the endpoint.
     pub(crate) async fn register(&mut self) -> String {
-        self.say(json!({ "messageType": "register", "channelID": CHANNEL }))
-            .await;
-        let answer = self.hear().await;
-        assert_eq!(answer["status"], 200, "{answer}");
-        answer["pushEndpoint"].as_str().unwrap().to_owned()
+        let channel = new_channel_id();
+        secrets::see(&channel.to_string());
+        let endpoint = self.0.register(channel, None).await.unwrap();
+        secrets::see(&endpoint);
+        endpoint
     }
 
     /// Takes a notification with this body, and acknowledges it.
     pub(crate) async fn take(&mut self, body: &[u8]) {
-        let message = self.hear().await;
-        assert_eq!(message["messageType"], "notification", "{message}");
-        let data = message["data"].as_str().unwrap();
+        let notification = timeout(PATIENCE, self.0.receive()).await;
+        let notification = notification.expect("something comes").unwrap();
+        secrets::see(&notification.version);
+        let data = notification.data.as_deref().unwrap();
         assert_eq!(URL_SAFE_NO_PAD.decode(data).unwrap(), body);
-        let update = json!({
-            "channelID": message["channelID"],
-            "version": message["version"],
-            "code": 100,
-        });
-        self.say(json!({ "messageType": "ack", "updates": [update] }))
-            .await;
+        self.0.acknowledge(&notification, 100).await.unwrap();
     }
 
     /// Waits until it was pinged so often; says nothing but the answers.
     pub(crate) async fn is_pinged(&mut self, times: usize) {
         for _ in 0..times {
-            let frame = self.frame().await.expect("the connection is open");
-            assert!(frame.is_ping(), "{frame:?}");
+            let pinged = timeout(PATIENCE, self.0.next_ping()).await;
+            pinged.expect("a ping comes").unwrap();
         }
-        // The last answer.
-        self.socket.flush().await.unwrap();
     }
 
     /// Waits until somebody ends it, without having said anything.
     pub(crate) async fn is_cut(&mut self) {
-        let frame = self.frame().await;
-        assert_eq!(frame, None);
+        let cut = timeout(PATIENCE, self.0.receive()).await;
+        let error = cut.expect("it is cut").unwrap_err();
+        assert!(
+            matches!(error, ClientError::Closed { code: None, .. }),
+            "{error}"
+        );
     }
 }

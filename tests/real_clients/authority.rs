@@ -2,17 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use tempfile::TempDir;
 
 /// The authority's certificate, and the service's certificate and key, as files.
 pub(crate) struct Authority {
     directory: TempDir,
-    roots: RootCertStore,
 }
 
 impl Authority {
@@ -34,10 +29,7 @@ impl Authority {
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{commands}\n{errors}");
-        let root = CertificateDer::from_pem_file(directory.path().join("ca.pem")).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(root).unwrap();
-        Self { directory, roots }
+        Self { directory }
     }
 
     /// The authority's own certificate, which clients must trust.
@@ -53,21 +45,5 @@ impl Authority {
     /// The key to the service's certificate.
     pub(crate) fn key(&self) -> PathBuf {
         self.directory.path().join("key.pem")
-    }
-
-    /// A TLS client's side of one connection to the service.
-    pub(crate) fn client(&self) -> ClientConnection {
-        let name = ServerName::try_from("localhost").unwrap();
-        ClientConnection::new(Arc::new(self.client_config()), name).unwrap()
-    }
-
-    /// What a TLS client is that trusts this authority alone.
-    pub(crate) fn client_config(&self) -> ClientConfig {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(self.roots.clone())
-            .with_no_client_auth()
     }
 }

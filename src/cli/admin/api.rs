@@ -3,13 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use bugle_client::{Dialer, PATIENCE, Stream};
+use bugle_client::{Dialer, HttpConnection, PATIENCE, Stream};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{Method, Request, Response};
+use http_body_util::Full;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -17,9 +15,6 @@ use url::{Position, Url};
 
 use crate::Config;
 use crate::cli::{Failure, files};
-
-/// No answer of the API is larger, in octets.
-const MAX_ANSWER: usize = 4 << 20;
 
 /// Where the API is, and what opens it.
 pub(super) struct Api {
@@ -100,8 +95,9 @@ impl Api {
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = request.body(Full::new(Bytes::from(body)))?;
         let answered = timeout(PATIENCE, self.exchange(request)).await;
-        let (status, body) = answered.map_err(|_| format!("{host} does not answer"))??;
-        let answer = match body.as_ref() {
+        let answered = answered.map_err(|_| format!("{host} does not answer"))??;
+        let status = answered.status();
+        let answer = match answered.body().as_ref() {
             b"" => Value::Null,
             body => serde_json::from_slice(body)
                 .map_err(|_| format!("{host} is not the admin listener of Bugle ({status})"))?,
@@ -113,10 +109,7 @@ impl Api {
         Err(format!("{status}: {message}").into())
     }
 
-    async fn exchange(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(StatusCode, Bytes), Failure> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Failure> {
         let stream: Stream = match &self.place {
             Place::Url(dialer, url) => dialer.dial(url).await?,
             Place::Socket(path) => {
@@ -124,12 +117,8 @@ impl Api {
                 Box::new(connected.map_err(|error| format!("{}: {error}", path.display()))?)
             }
         };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Its errors come out of the request as well, where they are told.
-        tokio::spawn(connection);
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await?;
-        Ok((head.status, body.to_bytes()))
+        let mut connection = HttpConnection::on_stream(stream).await?;
+        Ok(connection.send(request).await?)
     }
 }
 

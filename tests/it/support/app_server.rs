@@ -42,11 +42,7 @@ pub fn decrypted(body: &[u8]) -> String {
 /// The value of `Authorization` that `keys` sign for the service.
 pub fn authorization(server: &Server, keys: &KeyPair) -> String {
     let expires_at = UnixTime::from_secs(server.now() + 12 * 3600);
-    format!(
-        "vapid t={}, k={}",
-        keys.sign(&server.origin(), expires_at, None),
-        keys.public_key().to_base64url()
-    )
+    keys.authorization(&server.origin(), expires_at, None)
 }
 
 /// A push on its way to an endpoint.

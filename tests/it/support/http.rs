@@ -1,11 +1,8 @@
 //! A plain HTTP client for both versions; one connection for each request.
 
-use std::error::Error;
-
+use bugle_client::{Http2Connection, HttpConnection};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -43,7 +40,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    fn seen(parts: http::response::Parts, body: Bytes) -> Self {
+    fn seen(answer: Response<Bytes>) -> Self {
+        let (parts, body) = answer.into_parts();
         for value in parts.headers.values() {
             secrets::see(&String::from_utf8_lossy(value.as_bytes()));
         }
@@ -115,30 +113,13 @@ pub async fn http1(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Reply {
-    try_http1(authority, method, path, headers, body)
-        .await
-        .unwrap()
-}
-
-/// A request over HTTP/1.1 to a service that may be gone.
-async fn try_http1(
-    authority: &str,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Result<Reply, Box<dyn Error>> {
-    let stream = TcpStream::connect(authority).await?;
-    let (mut client, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
+    let stream = TcpStream::connect(authority).await.unwrap();
+    let mut connection = HttpConnection::on_stream(Box::new(stream)).await.unwrap();
     let request = request(authority, method, path, headers)
         .header("host", authority)
         .uri(path);
-    let request = request.body(Full::new(Bytes::copy_from_slice(body)))?;
-    let (parts, body) = client.send_request(request).await?.into_parts();
-    let body = body.collect().await?.to_bytes();
-    Ok(Reply::seen(parts, body))
+    let request = request.body(Bytes::copy_from_slice(body).into()).unwrap();
+    Reply::seen(connection.send(request).await.unwrap())
 }
 
 /// Sends octets, and gives what comes until the service closes.
@@ -161,16 +142,12 @@ pub async fn http2(
     body: &[u8],
 ) -> Reply {
     let stream = TcpStream::connect(authority).await.unwrap();
-    let (client, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let mut client = client.ready().await.unwrap();
-    let request = request(authority, method, path, headers).body(()).unwrap();
-    let (response, mut stream) = client.send_request(request, body.is_empty()).unwrap();
-    if !body.is_empty() {
-        // The peer may refuse before it has read all.
-        let _ = stream.send_data(Bytes::copy_from_slice(body), true);
-    }
-    read(response.await.unwrap()).await
+    let origin = format!("http://{authority}/").parse().unwrap();
+    let connection = Http2Connection::on_stream(Box::new(stream), origin);
+    let request = request(authority, method, path, headers);
+    let request = request.body(Bytes::copy_from_slice(body)).unwrap();
+    let answer = connection.await.unwrap().send("a request", request).await;
+    Reply::seen(answer.unwrap())
 }
 
 pub async fn read(response: Response<h2::RecvStream>) -> Reply {
@@ -181,5 +158,5 @@ pub async fn read(response: Response<h2::RecvStream>) -> Reply {
         body.flow_control().release_capacity(chunk.len()).unwrap();
         octets.extend_from_slice(&chunk);
     }
-    Reply::seen(parts, octets.into())
+    Reply::seen(Response::from_parts(parts, octets.into()))
 }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bugle_client::open_websocket;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::secrets;
 use super::server::Server;
@@ -39,13 +40,16 @@ impl UserAgent {
     pub async fn try_silent(server: &Server) -> Result<Self, u16> {
         let url = server.websocket();
         let stream = TcpStream::connect(authority(url)).await.unwrap();
-        match client_async(url, stream).await {
-            Ok((socket, _)) => Ok(Self {
+        match open_websocket(stream, &url.parse().unwrap()).await {
+            Ok(socket) => Ok(Self {
                 socket,
                 uaid: String::new(),
             }),
-            Err(tungstenite::Error::Http(refused)) => Err(refused.status().as_u16()),
-            Err(other) => panic!("{other}"),
+            Err(error) => Err(error
+                .refused()
+                .expect("the service answers")
+                .status()
+                .as_u16()),
         }
     }
 
