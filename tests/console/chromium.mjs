@@ -84,7 +84,7 @@ async function signsInByKeyboard(page) {
   await tabTo(page, "#token");
   await page.keyboard.type("wrong");
   await page.keyboard.press("Enter");
-  await says(page, "#alert", "not one of the service");
+  await says(page, "#alert", "does not accept this token");
   // The refusal is in the browser's log: it is meant.
   page.problems.length = 0;
   await tabTo(page, "#token");
@@ -217,7 +217,7 @@ async function staysSignedInForTheTab(page) {
 async function looksOnly() {
   const page = await newPage();
   await page.goto(`${console_}#token=${readOnlyToken}`);
-  await says(page, "#role", "look only");
+  await says(page, "#role", "read only");
   assert.ok(!page.url().includes(readOnlyToken), "the token leaves the address");
   await page.click('a[href="#manage"]');
   for (const control of await page.$$("[data-changes]")) assert.ok(await control.isDisabled());

@@ -2,7 +2,7 @@
 
 const KEY = "bugle-token";
 
-/** What the service refused, in its own words. */
+/** A refusal, with the message of the service. */
 export class Refusal extends Error {
   constructor(status, message) {
     super(message);
@@ -35,7 +35,7 @@ async function request(path, { method = "GET", body, signal } = {}) {
     try {
       message = JSON.parse(text).message;
     } catch {
-      // Not from the service itself: a proxy's page, as it is.
+      // The response is not from the service but from a proxy: show it unchanged.
     }
     throw new Refusal(answer.status, message || `${answer.status}`);
   }
@@ -46,15 +46,15 @@ export async function get(path) {
   return (await request(path)).json();
 }
 
-/** Gives the answer's body, or null where it has none. */
+/** Returns the body of the response, or null if it has none. */
 export async function change(method, path, body) {
   const text = await (await request(path, { method, body })).text();
   return text ? JSON.parse(text) : null;
 }
 
 /**
- * Calls `onEvent` with the data of each Server-Sent Event, until the stream ends.
- * EventSource can send no token.
+ * Calls `onEvent` with the data of each Server-Sent Event until the stream ends.
+ * EventSource cannot send a token, so this uses fetch.
  */
 export async function stream(path, signal, onEvent) {
   const answer = await request(path, { signal });

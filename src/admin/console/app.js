@@ -1,4 +1,4 @@
-// The frame: who is signed in, and which part is shown.
+// The frame of the page: session and navigation.
 
 import { Refusal, get, token } from "./api.js";
 import { $ } from "./dom.js";
@@ -19,7 +19,7 @@ function alert(text) {
   $("alert").hidden = !text;
 }
 
-/** Runs an action; what it refuses is said. Gives whether it was done. */
+/** Runs an action and shows its error, if any. Returns whether it succeeded. */
 async function attempt(action) {
   alert("");
   try {
@@ -27,7 +27,7 @@ async function attempt(action) {
     return true;
   } catch (error) {
     if (error.name === "AbortError") return false;
-    if (error instanceof Refusal && error.status === 401) signOut("This token is not one of the service.");
+    if (error instanceof Refusal && error.status === 401) signOut("The service does not accept this token.");
     else alert(error.message);
     return false;
   }
@@ -41,12 +41,12 @@ function show(part) {
   }
 }
 
-/** Follows the overview for as long as it is shown, across restarts of the service. */
+/** Updates the overview while it is shown, across restarts of the service. */
 async function follow() {
   following = new AbortController();
   const { signal } = following;
   while (!signal.aborted) {
-    if (await attempt(() => overview.follow(signal))) alert("The service ended the stream; trying again.");
+    if (await attempt(() => overview.follow(signal))) alert("The service ended the stream; reconnecting.");
     if (!token.get()) return;
     await new Promise((resolve) => setTimeout(resolve, RETRY));
   }
@@ -76,14 +76,14 @@ async function signIn() {
   const session = await get("session");
   await tryIt.prefill();
   role = session.role;
-  $("role").textContent = role === "full" ? "Signed in" : "Signed in to look only";
+  $("role").textContent = role === "full" ? "Signed in" : "Signed in, read only";
   for (const control of document.querySelectorAll("[data-changes]")) control.disabled = role !== "full";
   $("tabs").hidden = false;
   $("session").hidden = false;
   open();
 }
 
-/** `#token=…`, as `bugle admin console` prints it, signs in and leaves the address. */
+/** Signs in by a token in the URL (`#token=…`) and removes it from the address bar. */
 function takeTokenFromAddress() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!given) return;

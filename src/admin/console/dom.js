@@ -1,8 +1,8 @@
-// Elements, and how numbers and times are written.
+// Creates elements and formats numbers and times.
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element with properties and children; text is never read as markup. */
+/** Creates an element with properties and children; text is never parsed as markup. */
 export function element(name, properties = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
@@ -37,7 +37,7 @@ export function milliseconds(value) {
 export const time = (at) => new Date(at).toLocaleTimeString();
 export const moment = (at) => new Date(at).toLocaleString();
 
-/** Asks before something that cannot be undone. */
+/** Asks for confirmation of a change that cannot be undone; resolves to whether it was given. */
 export function confirmed(text, action) {
   const dialog = $("confirm");
   $("confirm-text").textContent = text;

@@ -1,4 +1,4 @@
-// What an operator changes: all of it by the admin API.
+// The changes that an operator makes through the admin API.
 
 import { change, get } from "./api.js";
 import { $, confirmed, element, moment, number, octets } from "./dom.js";
@@ -21,7 +21,7 @@ async function find() {
     `User agent ${agent.handle}: ${agent.connected ? "connected" : "not connected"}, ` +
     `${number(messages)} messages waiting (${octets(bytes)}).`;
   const rows = agent.subscriptions.map(({ handle, channel, key }) =>
-    element("tr", {}, ...[handle, channel, key ?? "nobody in particular"].map((text) => element("td", { className: "mono" }, text))),
+    element("tr", {}, ...[handle, channel, key ?? "no key"].map((text) => element("td", { className: "mono" }, text))),
   );
   $("found-subscriptions").replaceChildren(...rows);
   $("drop-subscription").hidden = !subject.includes("/");
@@ -36,7 +36,7 @@ async function drop(what, question) {
   await refresh();
 }
 
-/** The path of a block: keys and addresses have each their own. */
+/** The path of a block; keys and addresses have different ones. */
 function blockPath(value) {
   const kind = KEY.test(value) ? "keys" : "addresses";
   return `blocks/${kind}/${encodeURIComponent(value.replace(/=$/, ""))}`;
@@ -54,7 +54,7 @@ function showBlocks(blocks, attempt, isAllowed) {
   const rows = [...blocks.keys, ...blocks.addresses].map(({ value, note, since }) => {
     const unblock = async () => {
       await change("DELETE", blockPath(value));
-      say(`Not blocked any more: ${value}.`);
+      say(`Unblocked: ${value}.`);
       await refresh();
     };
     return row(value, `since ${moment(since)}${note ? `: ${note}` : ""}`, "Unblock", unblock, attempt, isAllowed);
@@ -71,14 +71,14 @@ function showBroadcasts({ broadcasts }, attempt, isAllowed) {
     };
     return row(id, `version ${version}`, "Remove", remove, attempt, isAllowed);
   });
-  $("broadcasts").replaceChildren(...(rows.length ? rows : [element("li", {}, "None is set.")]));
+  $("broadcasts").replaceChildren(...(rows.length ? rows : [element("li", {}, "No broadcast is set.")]));
 }
 
 function showAudit({ entries }) {
   const rows = entries.map(({ at, role, peer, action, subject, outcome }) =>
     element("tr", {}, ...[moment(at), `${role}, ${peer}`, action, subject, outcome].map((text) => element("td", {}, text))),
   );
-  const none = element("tr", {}, element("td", { colSpan: 5 }, "Nothing was changed since the start."));
+  const none = element("tr", {}, element("td", { colSpan: 5 }, "Nothing has been changed since the start."));
   $("audit").replaceChildren(...(rows.length ? rows : [none]));
 }
 
@@ -109,9 +109,9 @@ async function setBroadcast() {
 }
 
 async function drain() {
-  if (!(await confirmed("The service stops. Does something start it again?", "Stop it"))) return;
+  if (!(await confirmed("Shut Bugle down? All user agents disconnect. It runs again only if systemd's bugle.socket, Docker or you start it.", "Shut down"))) return;
   await change("POST", "drain");
-  say("The service is draining, and stops.");
+  say("The service is draining and will shut down.");
 }
 
 export function prepare(attempt, isAllowed) {
@@ -125,10 +125,10 @@ export function prepare(attempt, isAllowed) {
   onSubmit("block-form", block);
   onSubmit("broadcast-form", setBroadcast);
   $("drop-user-agent").addEventListener("click", () =>
-    attempt(() => drop("user-agents", "All its subscriptions end, with the messages that wait. It subscribes anew at its next visit.")),
+    attempt(() => drop("user-agents", "All its subscriptions and waiting messages are deleted. It subscribes again at its next hello.")),
   );
   $("drop-subscription").addEventListener("click", () =>
-    attempt(() => drop("subscriptions", "The subscription ends, with the messages that wait for it.")),
+    attempt(() => drop("subscriptions", "The subscription and its waiting messages are deleted.")),
   );
   $("drain").addEventListener("click", () => attempt(drain));
 }

@@ -1,4 +1,4 @@
-// The service now, and over the last hour.
+// The current state of the service, and the last hour.
 
 import { get, stream } from "./api.js";
 import { $, element, milliseconds, moment, number, octets, rate } from "./dom.js";
@@ -16,19 +16,19 @@ function tile(name, value, detail) {
 }
 
 function latency(percentiles) {
-  return percentiles ? [milliseconds(percentiles.p50), `p99 ${milliseconds(percentiles.p99)}`] : ["–", "none just now"];
+  return percentiles ? [milliseconds(percentiles.p50), `p99 ${milliseconds(percentiles.p99)}`] : ["–", "no messages"];
 }
 
 function showTiles({ now, totals }) {
   $("tiles").replaceChildren(
     tile("User agents connected", number(now.user_agents), `${number(now.connections)} connections`),
-    tile("Accepted a second", rate(now.accepted_per_second), `${number(totals.accepted)} in all`),
-    tile("Delivered a second", rate(now.delivered_per_second), `${number(totals.delivered)} in all`),
+    tile("Accepted per second", rate(now.accepted_per_second), `${number(totals.accepted)} in total`),
+    tile("Sent per second", rate(now.delivered_per_second), `${number(totals.delivered)} in total`),
     tile("Time to accept", ...latency(now.accept)),
     tile("Time to deliver", ...latency(now.delivery)),
     tile("Stored messages", number(now.stored_messages), `for ${number(now.subscriptions)} subscriptions`),
-    tile("Stored octets", octets(now.stored_bytes), `${octets(now.disk_bytes)} of files`),
-    tile("Refused a second", rate(now.refused_per_second), `${number(totals.refused)} in all`),
+    tile("Stored bytes", octets(now.stored_bytes), `${octets(now.disk_bytes)} on disk`),
+    tile("Refused per second", rate(now.refused_per_second), `${number(totals.refused)} in total`),
   );
 }
 
@@ -38,10 +38,10 @@ function showPlots() {
   $("plots").replaceChildren(
     plot("User agents", [{ name: "connected", of: (s) => s.user_agents, write: number }], samples),
     plot(
-      "Messages a second",
+      "Messages per second",
       [
         { name: "accepted", of: (s) => s.accepted_per_second, write: rate },
-        { name: "delivered", of: (s) => s.delivered_per_second, write: rate },
+        { name: "sent", of: (s) => s.delivered_per_second, write: rate },
       ],
       samples,
     ),
@@ -56,8 +56,8 @@ function showPlots() {
     plot(
       "Store",
       [
-        { name: "live", of: (s) => s.stored_bytes, write: octets },
-        { name: "files", of: (s) => s.disk_bytes, write: octets },
+        { name: "messages", of: (s) => s.stored_bytes, write: octets },
+        { name: "on disk", of: (s) => s.disk_bytes, write: octets },
       ],
       samples,
     ),
@@ -75,7 +75,7 @@ function showRefusals(refusals) {
 function showLimits(limits) {
   const rows = limits.map(({ setting, current, limit }) => {
     const isNear = limit > 0 && current >= NEAR * limit;
-    const said = `${number(current)} of ${number(limit)}${isNear ? ", near its bound" : ""}`;
+    const said = `${number(current)} of ${number(limit)}${isNear ? ", nearly full" : ""}`;
     const meter = element("meter", { max: limit, high: NEAR * limit, value: current, "aria-label": setting });
     return element(
       "li",
@@ -89,7 +89,7 @@ function showLimits(limits) {
 }
 
 function show(overview) {
-  const going = overview.draining ? "draining, will stop" : `up since ${moment(overview.started_at)}`;
+  const going = overview.draining ? "shutting down" : `up since ${moment(overview.started_at)}`;
   $("about").textContent = `Bugle ${overview.version} at ${overview.public_url}, ${going}.`;
   showTiles(overview);
   showRefusals(overview.refusals);
@@ -100,7 +100,7 @@ function show(overview) {
   showPlots();
 }
 
-/** Follows the service until the signal. */
+/** Shows the service live until `signal` aborts. */
 export async function follow(signal) {
   samples = (await get("history")).samples;
   await stream("overview/stream", signal, show);

@@ -12,7 +12,7 @@ function shape(name, attributes) {
   return made;
 }
 
-/** The line through the values; where there is none, it is broken, and one alone is a dot. */
+/** The path through the values. A missing value interrupts it, and a single value is a dot. */
 function line(values, samples, span, top) {
   const end = samples.at(-1).at;
   let path = "";
@@ -30,14 +30,14 @@ function line(values, samples, span, top) {
   return path;
 }
 
-/** A round number that is not under the largest value. */
+/** The smallest round number that is at least `value`. */
 function roundUp(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value);
 }
 
-/** `series` is a list of `{ name, of(sample), write(value) }`, one or two. */
+/** Plots one or two `series`, each `{ name, of(sample), write(value) }`. */
 export function plot(title, series, samples) {
   const all = series.map(({ of }) => samples.map(of));
   const present = all.flat().filter((value) => value !== null);

@@ -1,4 +1,4 @@
-// Who holds most, and what an operator does about it.
+// Lists the largest holders, with buttons to drop or block them.
 
 import { change, get } from "./api.js";
 import { $, confirmed, element, moment, number, octets } from "./dom.js";
@@ -14,37 +14,37 @@ const RECEIPTS = [
   ["Since", (held) => moment(held.since)],
 ];
 
-/** Who made something: an application server or an address. */
+/** The holder: an application server by its handle, or an address. */
 const maker = ({ handle, address }) => address ?? handle;
 
 const block = {
   name: "Block",
-  question: "Requests of it get 403 from now on. Manage lists blocks, and lifts them.",
+  question: "From now on its requests get 403. Manage lists the blocks and removes them.",
   act: ({ key, address }) =>
     change("PUT", `blocks/${key ? `keys/${key}` : `addresses/${encodeURIComponent(address)}`}`, { note: "from the list of the largest" }),
 };
 
-const dropUserAgent = drop("user-agents", "All its subscriptions end, with the messages that wait. It subscribes anew at its next visit.");
-const dropSubscription = drop("subscriptions", "The subscription ends, with the messages that wait for it.");
-const dropMessages = drop("senders", "The messages that it signed and that wait are removed. It may push again until it is blocked.");
-const dropReceipts = drop("receipt-subscriptions", "The receipt subscription ends, with its receipts.");
+const dropUserAgent = drop("user-agents", "All its subscriptions and waiting messages are deleted. It subscribes again at its next hello.");
+const dropSubscription = drop("subscriptions", "The subscription and its waiting messages are deleted.");
+const dropMessages = drop("senders", "The waiting messages that it signed are deleted. It can push again until it is blocked.");
+const dropReceipts = drop("receipt-subscriptions", "The receipt subscription and its receipts are deleted.");
 
 const LISTS = [
   { id: "user_agents", title: "User agents", by: "By the size of their waiting messages.", columns: STORED, actions: [dropUserAgent] },
   { id: "subscriptions", title: "Subscriptions", by: "By the size of their waiting messages.", columns: STORED, actions: [dropSubscription] },
   { id: "senders", title: "Application servers", by: "By the size of their waiting messages.", columns: STORED, actions: [dropMessages, block] },
-  { id: "addresses", title: "Addresses", by: "By the size of the waiting messages that came from them.", columns: STORED, actions: [block] },
-  { id: "receipt_subscriptions", title: "Receipt subscriptions", by: "By the receipts that wait.", columns: RECEIPTS.slice(1), actions: [dropReceipts] },
-  { id: "receipt_holders", title: "Who asked for receipts", by: "By receipt subscriptions and receipts.", columns: RECEIPTS, actions: [block] },
-  { id: "connections", title: "Connections", by: "By the connections of an address.", columns: [
+  { id: "addresses", title: "Addresses", by: "By the size of the waiting messages that they sent.", columns: STORED, actions: [block] },
+  { id: "receipt_subscriptions", title: "Receipt subscriptions", by: "By the number of waiting receipts.", columns: RECEIPTS.slice(1), actions: [dropReceipts] },
+  { id: "receipt_holders", title: "Creators of receipt subscriptions", by: "By receipt subscriptions and receipts.", columns: RECEIPTS, actions: [block] },
+  { id: "connections", title: "Connections", by: "By the connections of each address.", columns: [
     ["Connections", (held) => number(held.connections)],
   ], actions: [block] },
-  { id: "connected", title: "Connected user agents", by: "By the WebSockets and held GETs of an address.", columns: [
+  { id: "connected", title: "Connected user agents", by: "By the WebSockets and monitors (held GETs) of each address.", columns: [
     ["User agents", (held) => number(held.user_agents)],
   ], actions: [block] },
 ];
 
-/** Ends what a handle names. */
+/** The action that drops the holder with a handle. */
 function drop(what, question) {
   return { name: "Drop", question, act: ({ handle }) => change("POST", `${what}/drop`, { subject: handle }) };
 }
@@ -80,7 +80,7 @@ function row(list, held) {
 }
 
 function table(list, holders) {
-  const heads = ["Who", ...list.columns.map(([name]) => name), ...(list.actions.length ? ["Action"] : [])];
+  const heads = ["Holder", ...list.columns.map(([name]) => name), ...(list.actions.length ? ["Action"] : [])];
   const head = element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)));
   const body = element("tbody", {}, ...holders.map((held) => row(list, held)));
   const made = element("table", {}, element("thead", {}, head), body);

@@ -1,4 +1,4 @@
-// What became of messages.
+// Shows the history of messages.
 
 import { change } from "./api.js";
 import { $, element, moment, octets, time } from "./dom.js";
@@ -31,7 +31,7 @@ async function trace() {
   const found = await change("POST", "trace", { subject: $("trace-subject").value.trim() });
   const count = found.messages.length;
   const said = count === 1 ? "One message" : `${count || "No"} messages`;
-  $("trace-note").textContent = `${said}. What was before ${moment(found.since)} may be forgotten.`;
+  $("trace-note").textContent = `${said}. The trace may lack messages from before ${moment(found.since)}.`;
   $("trace-messages").replaceChildren(...found.messages.map(message));
 }
 

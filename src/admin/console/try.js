@@ -1,4 +1,4 @@
-// The newcomer's first success: this page subscribes, sends and receives.
+// A first push for newcomers: this page subscribes, sends and receives.
 
 import { get } from "./api.js";
 import { $, element, time } from "./dom.js";
@@ -29,7 +29,7 @@ function show(state) {
 
 async function subscribe() {
   if (!globalThis.crypto?.subtle) {
-    throw new Error("The browser gives a page its cryptography only on localhost or over https: open the console by such an address.");
+    throw new Error("Browsers allow cryptography only on localhost and over https: open the console at such an address.");
   }
   show("Subscribing …");
   vapid = await VapidKeys.make();
@@ -48,7 +48,7 @@ async function subscribe() {
 function unsubscribe() {
   agent.unsubscribe();
   agent = null;
-  show("Not subscribed. The endpoint is gone.");
+  show("Not subscribed. The endpoint has ended.");
 }
 
 async function send() {
@@ -74,7 +74,7 @@ async function send() {
   $("send-state").textContent = `${answer.status} after ${took} ms${location ? `: ${location}` : ""}`;
 }
 
-/** The address of the push server, unless somebody changed it. */
+/** Fills in the URL of the push server, unless the user changed it. */
 export async function prefill() {
   if ($("try-server").value) return;
   const { public_url: origin } = await get("overview");

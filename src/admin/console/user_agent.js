@@ -1,4 +1,4 @@
-// The page as a user agent: the push WebSocket protocol, one subscription.
+// A user agent of the push WebSocket protocol with one subscription.
 
 import { UserAgentKeys, fromBase64url } from "./webpush.js";
 
@@ -8,8 +8,8 @@ const NOT_DECRYPTED = 101;
 /** A connected user agent with one subscription. */
 export class UserAgent {
   /**
-   * Connects, says hello and registers. `onPush` gets `{ text, version }` or
-   * `{ problem, version }`; `onEnd` a sentence when the connection ends.
+   * Connects, sends `hello` and registers. Calls `onPush` with `{ text, version }` or
+   * `{ problem, version }`, and `onEnd` with a sentence when the connection ends.
    */
   static subscribe(server, applicationServerKey, { onPush, onEnd }) {
     return new Promise((resolve, reject) => {
@@ -63,7 +63,7 @@ export class UserAgent {
       this.onPush({ text: data ? await this.keys.decrypt(fromBase64url(data)) : "", version });
     } catch (error) {
       code = NOT_DECRYPTED;
-      this.onPush({ problem: `A push that could not be decrypted. ${error.message ?? ""}`, version });
+      this.onPush({ problem: `This push could not be decrypted. ${error.message ?? ""}`, version });
     }
     this.say({ messageType: "ack", updates: [{ channelID, version, code }] });
   }

@@ -1,5 +1,5 @@
 // Web Push by WebCrypto: message encryption (RFC 8291 over RFC 8188) and VAPID
-// (RFC 8292). For P-256 alone, one record to a message.
+// (RFC 8292), with P-256 and one record per message.
 
 const text = new TextEncoder();
 const RECORD_SIZE = 4096;
@@ -47,7 +47,7 @@ async function contentKey({ privateKey, other, userAgentKey, senderKey, auth, sa
   return { key: await crypto.subtle.importKey("raw", key, "AES-GCM", false, [use]), nonce };
 }
 
-/** The keys of one subscription, as a user agent makes them. */
+/** The keys that a user agent creates for one subscription. */
 export class UserAgentKeys {
   static async make() {
     const keys = new UserAgentKeys();
@@ -57,12 +57,12 @@ export class UserAgentKeys {
     return keys;
   }
 
-  /** As in `PushSubscription.toJSON().keys`. */
+  /** The same as `PushSubscription.toJSON().keys`. */
   toJSON() {
     return { p256dh: toBase64url(this.public), auth: toBase64url(this.auth) };
   }
 
-  /** The text of an aes128gcm body. Throws when it is for somebody else. */
+  /** Decrypts an aes128gcm body to its text. Throws if it is encrypted for other keys. */
   async decrypt(body) {
     const salt = body.subarray(0, 16);
     const keyEnd = HEADER + body[HEADER - 1];
@@ -86,7 +86,7 @@ export class UserAgentKeys {
   }
 }
 
-/** An aes128gcm body for a subscription. */
+/** Encrypts a message for a subscription as an aes128gcm body. */
 export async function encrypt(subscription, message) {
   const userAgentKey = fromBase64url(subscription.keys.p256dh);
   const auth = fromBase64url(subscription.keys.auth);
@@ -119,7 +119,7 @@ export class VapidKeys {
     return { publicKey: this.publicKey, privateKey: this.privateKey };
   }
 
-  /** The `Authorization` of a push to this endpoint, good for an hour. */
+  /** The `Authorization` field of a push to this endpoint, valid for an hour. */
   async authorization(endpoint) {
     const claims = { aud: new URL(endpoint).origin, exp: Math.floor(Date.now() / 1000) + 3600 };
     const parts = [{ typ: "JWT", alg: "ES256" }, claims].map((part) => toBase64url(text.encode(JSON.stringify(part))));
