@@ -55,7 +55,7 @@ fn limit(query: &str) -> Result<usize, AdminError> {
         .parse()
         .ok()
         .filter(|limit| (1..=MOST).contains(limit));
-    limit.ok_or_else(|| AdminError::Count(MOST))
+    limit.ok_or(AdminError::Count(MOST))
 }
 
 fn held<T>(holders: &[Held<T>], name: impl Fn(&T) -> Value) -> Vec<Value> {
