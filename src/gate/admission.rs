@@ -1,10 +1,10 @@
-//! Who may come in as a user agent, where a service is not for everybody.
+//! Admission: decides which user agents a restricted service accepts.
 //!
-//! A user agent comes in by the WebSocket or by `POST /subscribe` (RFC 8030 §4),
-//! and shows there what is asked of it: all that a plain server URL can carry.
-//! The subscriptions and sets that it is given are capabilities: only the
-//! address is looked at again where they are read. Application servers are not
-//! concerned: their endpoint is a capability too.
+//! A user agent connects over WebSocket or with `POST /subscribe` (RFC 8030 §4). Both are checked
+//! here against what a plain server URL can carry: a secret path, a token, HTTP Basic credentials,
+//! and the client address. The subscriptions and subscription sets that it receives are
+//! capabilities, so reading them checks only the address again. Application servers are not
+//! checked: the endpoint they push to is a capability too.
 
 use std::net::IpAddr;
 
@@ -17,20 +17,20 @@ use subtle::ConstantTimeEq;
 use crate::config::AdmissionConfig;
 use crate::gate::Refusal;
 
-/// The parameter of the URL that carries the token.
+/// The query parameter that carries the token.
 const TOKEN: &str = "token";
 
-/// What is asked of user agents; nothing by default.
+/// The checks configured in `[admission]`; by default there are none.
 pub struct Admission(AdmissionConfig);
 
 impl Admission {
-    /// What the section `[admission]` says.
+    /// Applies the section `[admission]`.
     pub fn new(config: &AdmissionConfig) -> Self {
         Self(config.clone())
     }
 
-    /// What `path` would be without the secret path: `/` for the WebSocket,
-    /// `/subscribe`. `None` when it does not begin with the secret.
+    /// Strips the secret path from `path`: the result is `/` for the WebSocket or `/subscribe`.
+    /// Returns `None` if `path` does not begin with the secret.
     pub fn entrance<'p>(&self, path: &'p str) -> Option<&'p str> {
         let Some(secret) = &self.0.path else {
             return Some(path);
@@ -43,12 +43,11 @@ impl Admission {
         is_equal(segment, secret.reveal()).then_some(rest)
     }
 
-    /// Whether a user agent from `address` may come in by a request to one of
-    /// the entrances, `at`.
+    /// Checks a user agent's request from `address` to the entrance `at` (`/` or `/subscribe`).
     ///
     /// # Errors
-    /// [`Refusal::Address`], [`Refusal::Path`] where the secret path is missing,
-    /// [`Refusal::Token`], [`Refusal::Password`].
+    /// [`Refusal::Address`], [`Refusal::Path`] if the secret path is missing, [`Refusal::Token`],
+    /// [`Refusal::Password`].
     pub fn check(&self, parts: &request::Parts, address: IpAddr, at: &str) -> Result<(), Refusal> {
         self.check_address(address)?;
         if self.entrance(parts.uri.path()) != Some(at) {
@@ -72,7 +71,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Whether a user agent may come from an address.
+    /// Checks whether user agents may connect from `address`.
     ///
     /// # Errors
     /// [`Refusal::Address`]
@@ -84,12 +83,12 @@ impl Admission {
     }
 }
 
-/// Compares in a time that depends on the lengths alone.
+/// Compares in constant time: the duration depends only on the lengths.
 fn is_equal(given: &str, secret: &str) -> bool {
     given.as_bytes().ct_eq(secret.as_bytes()).into()
 }
 
-/// The `user:password` of HTTP Basic (RFC 7617 §2).
+/// Returns `user:password` from HTTP Basic (RFC 7617 §2).
 fn basic(headers: &HeaderMap) -> Option<Vec<u8>> {
     let field = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credentials) = field.split_once(' ')?;

@@ -1,5 +1,5 @@
-//! Who is refused: VAPID keys and ranges of addresses that the operator has
-//! blocked, kept in `blocks.json` in the data folder.
+//! The blocklist: VAPID keys and address ranges that the operator has blocked, stored in
+//! `blocks.json` in the data folder.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -16,16 +16,16 @@ use crate::gate::Refusal;
 use crate::gate::serial::SerialExecutor;
 use crate::keys;
 
-/// The longest note, in characters.
+/// Maximum length of a note, in characters.
 pub const LONGEST_NOTE: usize = 200;
 
-/// Why the blocks cannot be read.
+/// Why the blocklist cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BlocksError {
-    /// The file is there and cannot be read.
+    /// The file exists but cannot be read.
     #[error("the blocks {}: {}", .0.display(), .1)]
     File(PathBuf, #[source] io::Error),
-    /// It does not hold blocks.
+    /// The file is not a valid blocklist.
     #[error(
         "the blocks {}: {}; restore the file from a copy, or remove it to block nobody",
         .0.display(), .1
@@ -47,28 +47,28 @@ pub enum ChangeError {
     Unavailable,
 }
 
-/// Somebody who is blocked.
+/// What a block applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
-    /// An application server.
+    /// An application server, by its VAPID key.
     Key(PublicKey),
-    /// Whoever connects from here.
+    /// All clients in an address range.
     Addresses(IpNet),
 }
 
-/// A block as it is shown and kept.
+/// A block as it is listed and stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
     /// The key in base64url, or the range.
     value: String,
-    /// Why.
+    /// The operator's reason.
     note: String,
-    /// Since when, in milliseconds since the epoch.
+    /// When it was added, in milliseconds since the Unix epoch.
     since: u64,
 }
 
-/// All blocks as they are shown and kept.
+/// All blocks as they are listed and stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct List {
@@ -76,8 +76,7 @@ pub struct List {
     addresses: Vec<Block>,
 }
 
-/// What is looked up: one step for a key, one for each length of prefix that
-/// occurs for an address.
+/// The lookup index: a key takes one lookup, an address one for each prefix length in use.
 #[derive(Clone, Debug, Default)]
 struct Index {
     keys: HashMap<[u8; 65], Block>,
@@ -85,13 +84,13 @@ struct Index {
     prefixes: BTreeSet<u8>,
 }
 
-/// The blocks.
+/// The blocklist.
 pub struct Blocks {
     kept: Arc<Kept>,
     changes: SerialExecutor,
 }
 
-/// The blocks on disk and in memory.
+/// The blocklist on disk and in memory.
 struct Kept {
     file: PathBuf,
     most: usize,
@@ -99,11 +98,10 @@ struct Kept {
 }
 
 impl Blocks {
-    /// Reads the file; one that is not there blocks nobody. There may be `most`
-    /// blocks in all.
+    /// Reads the file; a missing file means an empty list. The list holds at most `most` blocks.
     ///
     /// # Errors
-    /// When it cannot be read or is not what was written.
+    /// If the file cannot be read or is not a valid blocklist.
     pub fn open(file: PathBuf, most: usize) -> Result<Self, BlocksError> {
         let list = match std::fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text)
@@ -128,7 +126,7 @@ impl Blocks {
     /// [`Refusal::BlockedKey`].
     pub fn check_key(&self, key: &PublicKey) -> Result<(), Refusal> {
         let index = self.kept.index.load();
-        // Almost nobody blocks anyone: no digest of the key is made then.
+        // The list is almost always empty; skip hashing the key then.
         if !index.keys.is_empty() && index.keys.contains_key(key.as_bytes()) {
             return Err(Refusal::BlockedKey);
         }
@@ -152,18 +150,16 @@ impl Blocks {
         Ok(())
     }
 
-    /// Blocks somebody, and keeps it. When this returns, the block is in force
-    /// and on disk. A caller that does not wait for that changes nothing about it:
-    /// the change is made whole.
+    /// Blocks `who`. When this returns, the block is in force and on disk. Cancelling the future
+    /// after its first poll does not cancel the change.
     ///
     /// # Errors
-    /// [`ChangeError::Full`], [`ChangeError::Unavailable`] when
-    /// the file cannot be written.
+    /// [`ChangeError::Full`] if the list is full, [`ChangeError::Unavailable`] if the file cannot be written.
     pub async fn block(&self, who: Blocked, note: &str, now: UnixTime) -> Result<(), ChangeError> {
         self.block_then(who, note, now, || ()).await
     }
 
-    /// The same, and does `then` as a part of the change, once the block is in
+    /// As [`block`](Self::block), but also runs `then` as part of the change, once the block is in
     /// force.
     ///
     /// # Errors
@@ -190,18 +186,18 @@ impl Blocks {
         self.change(change, then).await
     }
 
-    /// Blocks somebody no more. As with [`block`](Self::block), the change is made
-    /// whole once this was polled.
+    /// Removes a block. As with [`block`](Self::block), cancelling the future after its first poll
+    /// does not cancel the change.
     ///
     /// # Errors
-    /// [`ChangeError::NotBlocked`] when they were not blocked, [`ChangeError::Unavailable`].
+    /// [`ChangeError::NotBlocked`] if there is no such block, [`ChangeError::Unavailable`].
     pub async fn unblock(&self, who: Blocked) -> Result<(), ChangeError> {
         let change =
             move |index: &mut Index, _| index.remove(who).ok_or(ChangeError::NotBlocked).map(drop);
         self.change(change, || ()).await
     }
 
-    /// All of them.
+    /// Returns all blocks.
     pub fn list(&self) -> List {
         self.kept.index.load().list()
     }
@@ -220,11 +216,11 @@ impl Blocks {
 }
 
 impl Kept {
-    /// Writes the changed list to disk, then puts it in force. Blocks on the disk.
+    /// Writes the changed list to disk, then puts it in force. Blocks on disk I/O.
     ///
     /// # Errors
-    /// What `change` says, and [`ChangeError::Unavailable`] when the file cannot be
-    /// written; nothing has changed then.
+    /// Those of `change`, and [`ChangeError::Unavailable`] if the file cannot be written; nothing has
+    /// changed then.
     fn change(
         &self,
         change: impl FnOnce(&mut Index, usize) -> Result<(), ChangeError>,
@@ -253,8 +249,8 @@ impl std::fmt::Display for Blocked {
     }
 }
 
-/// A range in its one form: without host bits, IPv4 as IPv4. `None` when the
-/// text is neither an address nor a range.
+/// Parses an address or range into canonical form: no host bits, and IPv4-mapped IPv6 addresses as
+/// IPv4. Returns `None` if the text is neither.
 pub fn parse_range(text: &str) -> Option<IpNet> {
     let range = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address.to_canonical()),
@@ -264,7 +260,7 @@ pub fn parse_range(text: &str) -> Option<IpNet> {
 }
 
 impl Index {
-    /// `None` when a value is not one of its kind.
+    /// Returns `None` if a value is not a key or range.
     fn of(list: List) -> Option<Self> {
         let mut index = Self::default();
         for block in list.keys {
@@ -361,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn their_number_is_bounded_and_what_cannot_be_kept_is_not_in_force() {
+    async fn blocks_are_bounded_and_a_block_that_cannot_be_written_is_not_in_force() {
         let folder = tempfile::tempdir().unwrap();
         let blocks = Blocks::open(folder.path().join("blocks.json"), 1).unwrap();
         blocks.block(range("192.0.2.1"), "", NOW).await.unwrap();
@@ -379,13 +375,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_whose_caller_is_gone_is_done_whole() {
+    async fn a_change_completes_after_its_caller_is_cancelled() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("blocks.json");
         let blocks = Blocks::open(file.clone(), 9).unwrap();
         let mut abandoned = Box::pin(blocks.block(range("192.0.2.1"), "", NOW));
         assert_eq!(abandoned.as_mut().now_or_never(), None);
-        // Its client closes the connection.
+        // The client closes the connection.
         drop(abandoned);
         blocks.block(range("192.0.2.2"), "", NOW).await.unwrap();
         for blocks in [&blocks, &Blocks::open(file, 9).unwrap()] {
@@ -395,11 +391,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn changes_are_made_in_the_order_in_which_they_were_asked_for() {
+    async fn changes_are_made_in_the_order_of_their_calls() {
         let folder = tempfile::tempdir().unwrap();
         let blocks = Blocks::open(folder.path().join("blocks.json"), 9).unwrap();
         for _ in 0..20 {
-            // Boxed, so that they may be polled here and awaited below.
+            // Boxed, so that they can be polled here and awaited below.
             let mut block = Box::pin(blocks.block(range("192.0.2.1"), "", NOW));
             let mut unblock = Box::pin(blocks.unblock(range("192.0.2.1")));
             assert_eq!(block.as_mut().now_or_never(), None);
@@ -410,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_something_else_is_refused() {
+    fn an_invalid_blocklist_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("blocks.json");
         let block = r#"{"value":"x","note":"","since":0}"#;

@@ -1,9 +1,9 @@
-//! How often the check of a VAPID signature may fail for one address: a token
-//! bucket of failures. A check is the dearest part of a push, and a stranger has
-//! it for the asking.
+//! Limits how often VAPID signature checks may fail for one address: a token bucket that counts
+//! failures. A signature check is the most expensive part of a push, and any client can trigger
+//! one.
 //!
-//! Only failures are counted, so an application server that signs well never
-//! meets the bound, and what it sends again is known to be good.
+//! Only failures count, so an application server that signs correctly never reaches the limit; a
+//! valid token that it sends again is not checked again.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use crate::gate::Refusal;
 use crate::gate::network::network;
 use crate::time::Clock;
 
-/// The setting that says how many there may be a second.
+/// The setting for failures per second.
 const SETTING: &str = "limits.failed_signature_rate";
 
-/// The failures of each address, of so many addresses as the cache holds.
+/// The bucket of each address, for as many addresses as the cache holds.
 pub struct Failures {
-    /// When the bucket of an address has filled up again.
+    /// When the bucket of an address is full again.
     full_at: Cache<IpAddr, Duration>,
-    /// How long it takes the bucket to get back what one failure took.
+    /// How long the bucket takes to refill what one failure took.
     each: Duration,
-    /// How long it takes an empty bucket to fill up.
+    /// How long an empty bucket takes to refill.
     whole: Duration,
     clock: Clock,
 }
 
-/// The checks that one address asks for.
+/// The signature checks of one client address.
 #[derive(Clone, Copy)]
 pub struct Checks<'f> {
     failures: Option<&'f Failures>,
@@ -37,7 +37,7 @@ pub struct Checks<'f> {
 }
 
 impl Failures {
-    /// What `limits` says, all buckets full; `None` when the rate is 0.
+    /// Applies `limits`, with all buckets full. Returns `None` if the rate is 0.
     pub fn new(limits: &Limits, clock: &Clock) -> Option<Self> {
         let each = Duration::from_secs(1).checked_div(limits.failed_signature_rate)?;
         Some(Self {
@@ -48,13 +48,13 @@ impl Failures {
         })
     }
 
-    /// Forgets buckets that are full again.
+    /// Drops buckets that are full again.
     pub fn sweep(&self) {
         let now = self.clock.monotonic();
         self.full_at.retain(|_, full_at| *full_at > now);
     }
 
-    /// How long `from` has to wait until another failure has room.
+    /// How long `from` must wait before the bucket has room for another failure.
     fn wait(&self, from: &IpAddr) -> Duration {
         let full_at = self.full_at.get(from).unwrap_or_default();
         let missing = full_at.saturating_sub(self.clock.monotonic());
@@ -68,23 +68,23 @@ impl Failures {
             EntryAction::Retain(())
         });
         if let EntryResult::Vacant(place) = known {
-            // Another may have come between; its failure is lost.
+            // Another task may have inserted meanwhile; its failure is not counted.
             let _ = place.insert(later(Duration::ZERO));
         }
     }
 }
 
 impl<'f> Checks<'f> {
-    /// The checks that are asked for from this address.
+    /// The signature checks of the address `from`.
     pub fn new(failures: Option<&'f Failures>, from: IpAddr) -> Self {
         let from = network(from);
         Self { failures, from }
     }
 
-    /// To be asked before a signature is checked.
+    /// Call this before each signature check.
     ///
     /// # Errors
-    /// [`Refusal::Rate`] when too many checks have failed.
+    /// [`Refusal::Rate`] if too many checks have failed.
     pub fn admit(self) -> Result<(), Refusal> {
         let wait = self.failures.map(|failures| failures.wait(&self.from));
         match wait.unwrap_or_default() {
@@ -96,7 +96,7 @@ impl<'f> Checks<'f> {
         }
     }
 
-    /// Counts a check that has failed.
+    /// Counts a failed check.
     pub fn failed(self) {
         if let Some(failures) = self.failures {
             failures.count(&self.from);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_as_many_failures_as_its_bucket_holds() {
+    fn an_address_is_refused_once_its_failure_bucket_is_empty() {
         let (failures, clock) = failures(2, 3);
         let from = |address: &str| Checks::new(failures.as_ref(), address.parse().unwrap());
         let one = from("2001:db8::1");
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_filled_up_again_is_forgotten() {
+    fn full_failure_buckets_are_dropped() {
         let (failures, clock) = failures(10, 5);
         let failures = failures.unwrap();
         failures.count(&[192, 0, 2, 1].into());

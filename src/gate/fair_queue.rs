@@ -1,8 +1,8 @@
-//! The turns in which the pushes of one sender are stored, so that nobody waits
-//! for a sender that sends much: its queue is its own.
+//! The fair queue of pushes: each sender has a queue of its own, so a sender with many pushes
+//! delays only itself.
 //!
-//! At most `limits.pushes_at_once` pushes of a sender are stored at one time, and
-//! its others wait for a turn.
+//! The store writes at most `limits.pushes_at_once` pushes of one sender concurrently; its other
+//! pushes wait for a turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,10 @@ use crate::config::Limit;
 use crate::gate::Refusal;
 use crate::gate::fairness::ShareHolder;
 
-/// How long a push waits for its turn. Senders wait for an answer not much
-/// longer.
+/// How long a push waits for its turn; senders do not wait much longer for a response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The queue of each sender. A sender without a push takes no memory.
+/// The queue of each sender. A sender without a push uses no memory.
 pub struct FairQueue {
     queues: DashMap<ShareHolder, Queue>,
     at_once: usize,
@@ -31,20 +30,20 @@ struct Queue {
     turns: Arc<Semaphore>,
 }
 
-/// A push's turn, until it is dropped.
+/// A push's turn; dropping it ends the turn.
 pub struct Turn<'t> {
     _permit: OwnedSemaphorePermit,
     _queued: Queued<'t>,
 }
 
-/// A push in the queue of its sender.
+/// A push in the queue of its sender; dropping it leaves the queue.
 struct Queued<'t> {
     turns: &'t FairQueue,
     who: ShareHolder,
 }
 
 impl FairQueue {
-    /// Of each sender, `at_once` pushes have their turn at a time.
+    /// Gives `at_once` concurrent turns to each sender.
     pub fn new(at_once: usize) -> Self {
         Self {
             queues: DashMap::new(),
@@ -52,10 +51,10 @@ impl FairQueue {
         }
     }
 
-    /// Waits for a turn. Cancellation-safe: a caller that goes leaves the queue.
+    /// Waits for a turn. Cancellation-safe: dropping the future leaves the queue.
     ///
     /// # Errors
-    /// [`Refusal::Share`] when it does not come in time.
+    /// [`Refusal::Share`] if the turn does not come in time.
     pub async fn take(&self, who: ShareHolder) -> Result<Turn<'_>, Refusal> {
         let holder = who.holder();
         let (turns, queued) = self.queue(who);
@@ -64,7 +63,7 @@ impl FairQueue {
                 _permit: permit,
                 _queued: queued,
             }),
-            // It is never closed.
+            // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(Refusal::Share {
                 limit: Limit::PushesAtOnce,
                 holder,
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_queue_is_its_own() {
+    async fn a_full_queue_delays_only_its_own_sender() {
         let turns = FairQueue::new(2);
         let first = turns.take(key(1)).await.unwrap();
         let _second = turns.take(key(1)).await.unwrap();
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sender_that_has_left_is_forgotten() {
+    async fn a_sender_without_pushes_uses_no_memory() {
         let turns = FairQueue::new(1);
         let held = turns.take(key(1)).await.unwrap();
         assert!(turns.take(key(1)).now_or_never().is_none());
@@ -137,8 +136,8 @@ mod tests {
         assert!(turns.queues.is_empty());
     }
 
-    /// A disk that syncs when it is told: whoever has a turn then is served.
-    /// Says in which sync each was served.
+    /// Simulates a disk that syncs on request: a sync stores the pushes that have their turn.
+    /// Returns each push with the number of the sync that stored it.
     async fn served(turns: &FairQueue, queue: &[ShareHolder]) -> Vec<(ShareHolder, usize)> {
         let sync = Notify::new();
         let syncs = Cell::new(0);
@@ -152,7 +151,7 @@ mod tests {
             .collect();
         let mut served = Vec::new();
         while !pushes.is_empty() {
-            // All who can have a turn take it, and none is served yet.
+            // All possible turns are taken; no push is stored before the sync.
             assert!(pushes.next().now_or_never().is_none());
             syncs.set(syncs.get() + 1);
             sync.notify_waiters();
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hundred_times_the_share_delays_nobody_else() {
+    async fn one_sender_with_a_hundred_pushes_delays_no_other_sender() {
         let (hog, others) = (key(1), (2..12).map(key).collect::<Vec<_>>());
         let turns = FairQueue::new(4);
         let mut queue = vec![hog.clone(); 100];

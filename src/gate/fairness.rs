@@ -1,10 +1,9 @@
-//! Bounds that all share, and what one holder may have of each.
+//! Fair sharing of slots: a pool has a global limit, and each holder has a share of it.
 //!
-//! One holder may have as many places as are free (the rule of switches that
-//! share their buffer: Choudhury and Hahn, "Dynamic queue length thresholds",
-//! 1998). One alone gets half of all places, two get a third each, and some are
-//! always free for the next. A holder that takes little meets no bound but the
-//! one for all, and there is nothing to configure for it.
+//! A holder may take as many slots as are free (Choudhury and Hahn, "Dynamic queue length
+//! thresholds", 1998, the rule of shared-memory switches). A single holder gets half of all slots,
+//! two get a third each, and some always stay free for the next one. A holder of few slots meets
+//! only the global limit, and the shares need no configuration.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -18,12 +17,12 @@ use crate::config::{Holder, Limit};
 use crate::gate::Refusal;
 use crate::gate::network::network;
 
-/// Whose share a place counts against.
+/// Whose share a slot counts against.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ShareHolder {
-    /// The application server that has signed the request.
+    /// The application server that signed the request.
     Key(Arc<[u8; 65]>),
-    /// The peer it came from, by its [`network`].
+    /// The peer that sent it, by its [`network`].
     Address(IpAddr),
 }
 
@@ -38,7 +37,7 @@ impl ShareHolder {
         Self::Address(network(address))
     }
 
-    /// What it is called in a refusal.
+    /// What kind of holder an error names.
     pub const fn holder(&self) -> Holder {
         match self {
             Self::Key(_) => Holder::Key,
@@ -47,8 +46,7 @@ impl ShareHolder {
     }
 }
 
-/// The places of one bound, and who holds them. A holder without a place takes
-/// no memory.
+/// The slots of one limit, and their holders. A holder without a slot uses no memory.
 pub struct Pool {
     limit: Limit,
     most: usize,
@@ -56,21 +54,21 @@ pub struct Pool {
     holders: DashMap<ShareHolder, usize>,
 }
 
-/// A place, and the shares that it counts against. Dropped, it is free again.
+/// A slot and the shares it counts against. Dropping it frees the slot.
 pub struct Slot {
-    // The shares first: what is free is never counted as held.
+    // Dropped before the permit, so that a free slot is never counted as held.
     _shares: [Option<Share>; 2],
     _permit: OwnedSemaphorePermit,
 }
 
-/// One more place in the share of a holder, until it is dropped.
+/// One slot in the share of a holder, until it is dropped.
 pub struct Share {
     pool: Arc<Pool>,
     who: ShareHolder,
 }
 
 impl Pool {
-    /// All `most` places of `limit` are free.
+    /// Creates the pool of `limit` with `most` free slots.
     pub fn new(limit: Limit, most: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
@@ -80,17 +78,17 @@ impl Pool {
         })
     }
 
-    /// A place that counts against the share of each of `holders`.
+    /// Takes a slot that counts against the share of each of `holders`.
     ///
     /// # Errors
-    /// [`Refusal::Limit`] when no place is free, [`Refusal::Share`] when a holder
-    /// has as many as are free. Nothing is held then.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if a holder already has as many as are
+    /// free. Nothing is taken then.
     pub fn acquire(self: &Arc<Self>, holders: [Option<ShareHolder>; 2]) -> Result<Slot, Refusal> {
         let permit = Arc::clone(&self.places).try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::Limit(self.limit))?;
         let [one, other] = holders;
         let share = |who| self.share(who).map_err(|holder| self.full(holder));
-        // Should the second be refused, the first is given back.
+        // If the second share is refused, dropping the first returns it.
         let one = one.map(share).transpose()?;
         let other = other.map(share).transpose()?;
         Ok(Slot {
@@ -99,31 +97,31 @@ impl Pool {
         })
     }
 
-    /// Waits for a place that counts against no share yet. `None` never comes:
-    /// the places are not closed.
+    /// Waits for a slot that counts against no share yet. Never returns `None`: the semaphore is
+    /// not closed.
     pub async fn acquire_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).acquire_owned().await.ok()
     }
 
-    /// A place that counts against no share yet, if one is free.
+    /// Takes a slot that counts against no share yet, if one is free.
     pub fn try_acquire_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Counts a place that its caller has already against the share of a holder.
+    /// Counts a slot that the caller already has against the share of `who`.
     ///
     /// # Errors
-    /// The holder, when it has as many as are free. The first is always let in:
-    /// it has its place.
+    /// The kind of holder, if it has as many slots as are free. The first slot of a holder is
+    /// always admitted.
     pub fn share(self: &Arc<Self>, who: ShareHolder) -> Result<Share, Holder> {
         self.share_of(who, self.free())
     }
 
-    /// The same under a bound of `most`, which is at least 1, in place of what
-    /// is free.
+    /// As [`share`](Self::share), with the limit `most` (at least 1) instead of the number of free
+    /// slots.
     ///
     /// # Errors
-    /// The holder, when it has `most`.
+    /// The kind of holder, if it already has `most`.
     pub fn share_of(self: &Arc<Self>, who: ShareHolder, most: usize) -> Result<Share, Holder> {
         let mut held = self.holders.entry(who.clone()).or_default();
         if *held > 0 && *held >= most {
@@ -136,8 +134,8 @@ impl Pool {
         })
     }
 
-    /// Who holds most places, the greatest first: at most `most` holders. It
-    /// copies a number for each holder, so it is for operators alone.
+    /// Returns at most `most` holders with the most slots, largest first. It copies a number for
+    /// each holder: only operators may call it.
     pub fn largest(&self, most: usize) -> Vec<(ShareHolder, usize)> {
         let held = self.holders.iter();
         let mut held: Vec<_> = held.map(|it| (it.key().clone(), *it.value())).collect();
@@ -146,17 +144,17 @@ impl Pool {
         held
     }
 
-    /// How many places are free.
+    /// Number of free slots.
     pub fn free(&self) -> usize {
         self.places.available_permits()
     }
 
-    /// How many places are taken.
+    /// Number of slots in use.
     pub fn taken(&self) -> usize {
         self.most - self.free()
     }
 
-    /// How many places there are.
+    /// Number of slots in all.
     pub const fn most(&self) -> usize {
         self.most
     }
@@ -196,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn one_gets_half_two_a_third_each_and_some_stay_free() {
+    fn one_holder_gets_half_of_the_slots_and_two_leave_some_free() {
         let pool = Pool::new(Limit::Requests, 120);
         let hog = fill(&pool, [Some(key(1)), None]);
         assert_eq!(hog.len(), 60);
@@ -235,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_place_is_for_whoever_has_none() {
+    fn the_last_slot_is_for_a_holder_without_one() {
         let pool = Pool::new(Limit::UserAgents, 2);
         let _one = pool.acquire([Some(peer(1)), None]).unwrap();
         let two = pool.acquire([Some(peer(2)), None]).unwrap();

@@ -1,14 +1,12 @@
-//! Everything that refuses a peer before the service is asked, in the order in
-//! which a request meets it:
+//! Everything that can refuse a request before the service sees it, in the order of the checks:
 //!
-//! 1. [`proxies`]: which address a request comes from;
-//! 2. [`fairness`]: the places for connections, and the share of an address;
+//! 1. [`proxies`]: determines the client address of a request;
+//! 2. [`fairness`]: connection slots, and the share of each address;
 //! 3. [`blocklist`]: addresses and keys that the operator has blocked;
-//! 4. [`rates`], [`failures`]: token buckets for requests, pushes and failed
-//!    signatures;
-//! 5. [`admission`]: who may come in as a user agent;
-//! 6. the places for requests, bodies and user agents ([`fairness`] again), and the
-//!    fair queue of pushes ([`fair_queue`]).
+//! 4. [`rates`], [`failures`]: token buckets for requests, pushes and failed signature checks;
+//! 5. [`admission`]: which user agents may connect;
+//! 6. slots for requests, bodies and user agents ([`fairness`] again), and the fair queue of pushes
+//!    ([`fair_queue`]).
 //!
 //! Each limit has one [`Limit`](crate::config::Limit), which names its setting.
 
@@ -40,31 +38,30 @@ use self::rates::Rates;
 
 pub use self::refusal::Refusal;
 
-/// What stands between a peer and the service.
+/// All checks between a peer and the service.
 pub struct Gate {
-    /// Who may come in as a user agent.
+    /// Which user agents may connect.
     pub admission: Admission,
     /// Token buckets by address, key and subscription.
     pub rates: Rates,
-    /// The proxies that are trusted.
+    /// The trusted proxies.
     pub proxies: Proxies,
-    /// Reports of proxies and clients that are set up wrongly.
+    /// Reports misconfigured proxies and clients.
     pub mistakes: Mistakes,
-    /// The connections to the public listener. Of the clients of a trusted
-    /// proxy, their requests and WebSockets count in their shares.
+    /// Connections to the public listener. For clients behind a trusted proxy, each request and
+    /// WebSocket counts against the share of the client instead.
     pub connections: Arc<Pool>,
-    /// Whether addresses tell clients apart (`limits.connections_per_address`
-    /// is not 0).
+    /// Whether a client address identifies a client (`limits.connections_per_address` is not 0).
     by_address: bool,
     requests: Arc<Pool>,
     bodies: Arc<Pool>,
     user_agents: Arc<Pool>,
-    /// The pushes of each application server that wait to be stored.
+    /// Pushes that wait to be stored, by sender.
     turns: FairQueue,
 }
 
 impl Gate {
-    /// The gate that is configured, with all places free.
+    /// Applies the configuration, with all slots free.
     pub fn new(config: &Config, clock: &Clock) -> Self {
         let limits = &config.limits;
         Self {
@@ -81,39 +78,39 @@ impl Gate {
         }
     }
 
-    /// A place for a request whose sender is not known yet.
+    /// Takes a slot for a request whose sender is not yet known.
     ///
     /// # Errors
-    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the address
-    /// holds as many as are free.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the address already has as many as
+    /// are free.
     pub fn admit_request(&self, address: IpAddr) -> Result<Slot, Refusal> {
         self.requests.acquire([self.peer(address), None])
     }
 
-    /// A place for a push that has arrived whole.
+    /// Takes a slot for a push whose body has arrived.
     ///
     /// # Errors
-    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the sender or
-    /// the address holds as many as are free.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the sender or the address already
+    /// has as many as are free.
     pub fn admit_push(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Refusal> {
         self.requests.acquire(self.holders(key, address))
     }
 
-    /// A place for a request whose body is still to arrive. Such a request holds
-    /// no place among those in progress: how long it takes is up to its client.
+    /// Takes a slot for a request whose body is still arriving. Such a request holds no request
+    /// slot, because its client determines how long it takes.
     ///
     /// # Errors
-    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the sender or
-    /// the address holds as many as are free.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the sender or the address already
+    /// has as many as are free.
     pub fn admit_body(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Refusal> {
         self.bodies.acquire(self.holders(key, address))
     }
 
-    /// A place for one more connected user agent or held GET.
+    /// Takes a slot for a user agent's connection or monitor (held GET).
     ///
     /// # Errors
-    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the address
-    /// holds as many as are free.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the address already has as many as
+    /// are free.
     pub fn admit_user_agent(&self, address: IpAddr) -> Result<Slot, Refusal> {
         self.user_agents.acquire([self.peer(address), None])
     }
@@ -121,7 +118,7 @@ impl Gate {
     /// Waits until a push of this sender may be stored.
     ///
     /// # Errors
-    /// [`Refusal::Share`] when its turn does not come in time.
+    /// [`Refusal::Share`] if its turn does not come in time.
     pub async fn turn(
         &self,
         key: Option<&PublicKey>,
@@ -131,8 +128,8 @@ impl Gate {
         self.turns.take(sender).await
     }
 
-    /// The application server by its key, and the peer; without a key the peer
-    /// is the sender.
+    /// A signed request counts against its VAPID key and its address, an unsigned one against its
+    /// address.
     fn holders(&self, key: Option<&PublicKey>, address: IpAddr) -> [Option<ShareHolder>; 2] {
         match key {
             Some(key) => [Some(ShareHolder::key(key)), self.peer(address)],
@@ -140,27 +137,27 @@ impl Gate {
         }
     }
 
-    /// The peer at an address, unless addresses do not tell clients apart.
+    /// The share holder for an address; `None` if addresses do not identify clients.
     pub fn peer(&self, address: IpAddr) -> Option<ShareHolder> {
         self.by_address.then(|| ShareHolder::address(address))
     }
 
-    /// How many requests are in progress.
+    /// Number of requests in progress.
     pub fn in_progress(&self) -> usize {
         self.requests.taken()
     }
 
-    /// How many requests have a body that is still arriving.
+    /// Number of requests whose body is still arriving.
     pub fn arriving(&self) -> usize {
         self.bodies.taken()
     }
 
-    /// The addresses with the most connected user agents and held GETs.
+    /// The addresses with the most user agent connections and monitors.
     pub fn most_connected(&self, most: usize) -> Vec<(ShareHolder, usize)> {
         self.user_agents.largest(most)
     }
 
-    /// How many places of connected user agents are taken.
+    /// Number of user agent slots in use.
     pub fn connected(&self) -> usize {
         self.user_agents.taken()
     }

@@ -1,9 +1,8 @@
-//! Whose an address is.
+//! Groups client addresses into networks that count as one peer.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What counts as one peer: an IPv4 address, or of IPv6 the network that one
-/// customer usually gets, /64.
+/// Returns the IPv4 address itself, or for IPv6 the /64 that one customer usually has.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
@@ -17,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_customer_is_one_peer() {
+    fn an_ipv6_network_of_64_bits_is_one_peer() {
         for (address, whole) in [
             ("192.0.2.7", "192.0.2.7"),
             ("::ffff:192.0.2.7", "192.0.2.7"),

@@ -1,11 +1,9 @@
-//! How often somebody may ask: token buckets for each application server key,
-//! subscription and address.
+//! Rate limits: token buckets for each application server key, subscription and address.
 //!
-//! A bucket that is not full is remembered; one that has filled up again is
-//! like one that never was, and [`sweep`](Rates::sweep) forgets it. At most
-//! `limits.rate_buckets` of each kind are remembered. Beyond that, those used
-//! least are forgotten early and begin full again, which a stranger can bring
-//! about only by asking as often as all of those buckets allow.
+//! Only buckets that are not full are stored: a full one equals a new one, and
+//! [`sweep`](Rates::sweep) drops it. At most `limits.rate_buckets` of each kind are stored; beyond
+//! that, the least used are evicted early and start full again. An attacker who wants to evict
+//! others must send as often as all stored buckets allow.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -26,7 +24,7 @@ use crate::gate::Refusal;
 use crate::gate::failures::{Checks, Failures};
 use crate::time::Clock;
 
-/// The rates that are limited; those set to 0 are not.
+/// The rate limits; a rate of 0 means no limit.
 pub struct Rates {
     keys: Option<Buckets<[u8; 65]>>,
     subscriptions: Option<Buckets<SubscriptionId>>,
@@ -35,7 +33,7 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// What `limits` says, all buckets full.
+    /// Applies `limits`, with all buckets full.
     pub fn new(limits: &Limits, clock: &Clock) -> Self {
         let most = limits.rate_buckets;
         Self {
@@ -64,8 +62,7 @@ impl Rates {
         }
     }
 
-    /// Counts a request to the public listener, before anything else is done
-    /// for it.
+    /// Counts a request to the public listener, before any other work for it.
     ///
     /// # Errors
     /// [`Refusal::Rate`]
@@ -73,8 +70,8 @@ impl Rates {
         take(self.addresses.as_ref(), || network(from))
     }
 
-    /// Counts a push by a sender whose signature is known to be good, so that
-    /// nobody can empty the bucket of a key that is not theirs.
+    /// Counts a push whose signature is verified, so that nobody can empty the bucket of another
+    /// sender's key.
     ///
     /// # Errors
     /// [`Refusal::Rate`]
@@ -85,12 +82,12 @@ impl Rates {
         take(self.subscriptions.as_ref(), || to)
     }
 
-    /// The checks of signatures that an address asks for.
+    /// The signature checks of an address.
     pub fn checks(&self, from: IpAddr) -> Checks<'_> {
         Checks::new(self.failures.as_ref(), from)
     }
 
-    /// Forgets buckets that are full again.
+    /// Drops buckets that are full again.
     pub fn sweep(&self) {
         if let Some(failures) = &self.failures {
             failures.sweep();
@@ -114,7 +111,7 @@ fn take<K: Clone + Eq + Hash>(
     buckets.map_or(Ok(()), |buckets| buckets.take(&key()))
 }
 
-/// The buckets of one kind.
+/// The buckets of one rate limit.
 struct Buckets<K: Clone + Eq + Hash> {
     setting: &'static str,
     clock: Clock,
@@ -122,7 +119,7 @@ struct Buckets<K: Clone + Eq + Hash> {
 }
 
 impl<K: Clone + Eq + Hash> Buckets<K> {
-    /// `None` when `rate`, in requests a second, or `burst` is 0.
+    /// Returns `None` if `rate` (requests per second) or `burst` is 0.
     fn new(
         setting: &'static str,
         rate: u32,
@@ -155,7 +152,7 @@ impl governor::clock::Clock for Clock {
     }
 }
 
-/// When each bucket will be full again, of so many as the cache holds.
+/// When each bucket is full again, for as many buckets as the cache holds.
 struct Recent<K>(Cache<K, Nanos>);
 
 impl<K: Clone + Eq + Hash> StateStore for Recent<K> {
@@ -176,11 +173,11 @@ impl<K: Clone + Eq + Hash> StateStore for Recent<K> {
             EntryResult::Retained(measured) => measured,
             EntryResult::Vacant(place) => {
                 let (outcome, full_at) = measure(None)?;
-                // Another may have come between; its count is lost.
+                // Another task may have inserted meanwhile; its request is not counted.
                 let _ = place.insert(full_at);
                 Ok(outcome)
             }
-            // Neither removed nor replaced above, and waited for without end.
+            // Unreachable: the closure above retains the entry, and the wait has no timeout.
             _ => measure(None).map(|(outcome, _)| outcome),
         }
     }
@@ -219,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_has_room_again_when_it_said() {
+    fn a_bucket_has_room_again_after_the_reported_wait() {
         let clock = clock();
         let buckets = Buckets::new("a", 2, 3, 10, &clock).unwrap();
         for _ in 0..3 {
@@ -236,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_swept() {
+    fn stored_buckets_are_bounded_and_full_ones_are_dropped() {
         let clock = clock();
         let buckets = Buckets::new("a", 1, 5, 100, &clock).unwrap();
         for key in 0..10_000 {

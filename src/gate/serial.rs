@@ -1,4 +1,4 @@
-//! Blocking work that is done whole, one job after the other.
+//! Runs blocking jobs to completion, one after another.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -8,15 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-/// How many jobs may wait. Each belongs to a request, so that more can only be
-/// waiting when clients ask and do not stay for the answer.
+/// Maximum number of waiting jobs. Each belongs to a request, so the queue grows beyond the request
+/// limit only if clients disconnect before their response.
 const WAITING: usize = 256;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs jobs on a thread that may block, one at a time and in the order in which
-/// they were handed over. A job that was handed over runs to its end, whether or
-/// not its caller waits for it.
+/// Runs jobs on a blocking thread, one at a time and in the order of submission. A submitted job
+/// always runs to completion, even if its caller is cancelled.
 #[derive(Default)]
 pub struct SerialExecutor {
     queue: Arc<Mutex<Queue>>,
@@ -25,27 +24,27 @@ pub struct SerialExecutor {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Job>,
-    /// Whether a thread runs what waits.
+    /// Whether a thread is running the queue.
     is_running: bool,
 }
 
 impl SerialExecutor {
-    /// Hands over a job at the first poll, and waits for what it returns. Returns
-    /// `None` if too many jobs wait already, or if the job panics.
+    /// Submits a job at the first poll and waits for its result. Returns `None` if too many jobs
+    /// are waiting, or if the job panics.
     pub async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let job = Box::new(move || {
-            // Nobody may be waiting for it any more.
+            // The caller may have been cancelled.
             let _ = answer.send(job());
         });
         self.hand_over(job)?;
         answered.await.ok()
     }
 
-    /// `None` if too many wait.
+    /// Returns `None` if too many jobs are waiting.
     fn hand_over(&self, job: Job) -> Option<()> {
         let mut queue = lock(&self.queue);
         if queue.waiting.len() >= WAITING {
@@ -60,7 +59,7 @@ impl SerialExecutor {
     }
 }
 
-/// Runs what waits until nothing does.
+/// Runs jobs until the queue is empty.
 fn run_all(queue: &Mutex<Queue>) {
     loop {
         let job = {
@@ -72,12 +71,12 @@ fn run_all(queue: &Mutex<Queue>) {
         let Some(job) = job else {
             return;
         };
-        // Its caller sees that there is no answer; the next job is another's.
+        // A panic ends only this job: its caller gets `None`.
         let _ = catch_unwind(AssertUnwindSafe(job));
     }
 }
 
-/// Nothing that holds this lock can panic half-way.
+/// No code can panic while it holds this lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn jobs_that_wait_are_bounded() {
+    async fn waiting_jobs_are_bounded() {
         let jobs = SerialExecutor::default();
         let (go_on, wait) = mpsc::channel::<()>();
         let mut first = Box::pin(jobs.run(move || wait.recv_timeout(PATIENCE).is_ok()));
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_panics_ends_alone() {
+    async fn a_panicking_job_ends_only_itself() {
         let jobs = SerialExecutor::default();
         assert_eq!(jobs.run(|| panic!("on purpose")).await, None::<()>);
         assert_eq!(jobs.run(|| 7).await, Some(7));

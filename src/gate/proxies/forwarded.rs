@@ -1,4 +1,4 @@
-//! The header fields in which a proxy says where a request comes from.
+//! The header fields in which a proxy names the client of a request.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,13 +8,13 @@ use http::{HeaderMap, HeaderName};
 
 use crate::config::ForwardedHeader;
 
-/// More proxies than stand one behind the other anywhere.
+/// Maximum number of proxies that are followed, more than any real chain has.
 const MOST_HOPS: usize = 32;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 impl ForwardedHeader {
-    /// Its name.
+    /// The header field's name.
     pub const fn name(self) -> HeaderName {
         match self {
             Self::XForwardedFor => X_FORWARDED_FOR,
@@ -22,7 +22,7 @@ impl ForwardedHeader {
         }
     }
 
-    /// Whether a request has one of the fields.
+    /// Returns a forwarding header field of the request, if it has one.
     pub fn any_in(headers: &HeaderMap) -> Option<Self> {
         let fields = [Self::XForwardedFor, Self::Forwarded];
         fields
@@ -30,13 +30,13 @@ impl ForwardedHeader {
             .find(|field| headers.contains_key(field.name()))
     }
 
-    /// Who passed the request on, the nearest first; `None` for what is no
-    /// address. Each proxy adds at the end, so it is split from there: a quote
-    /// that a client has left open cannot hide what comes after it.
+    /// The addresses that passed the request on, nearest first; `None` for an element that is not
+    /// an address. Each proxy appends, so parsing starts at the end: a quote that the client left
+    /// open cannot hide the elements after it.
     pub fn hops(self, headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
         let values = headers.get_all(self.name());
         let elements = values.iter().rev().flat_map(|value| {
-            // What is not ASCII is no address.
+            // A value that is not ASCII is not an address.
             value.to_str().unwrap_or_default().rsplit(',')
         });
         elements
@@ -47,7 +47,7 @@ impl ForwardedHeader {
     fn address(self, element: &str) -> Option<IpAddr> {
         match self {
             Self::XForwardedFor => address(element),
-            // RFC 7239 §4, §6: the address may be hidden.
+            // RFC 7239 §4, §6: the address may be obfuscated.
             Self::Forwarded => {
                 let element = rfc7239::parse(element).next()?.ok()?;
                 element.forwarded_for?.ip().copied()
@@ -56,7 +56,7 @@ impl ForwardedHeader {
     }
 }
 
-/// No standard says how it is written; some proxies add the port.
+/// No standard defines the format; some proxies append the port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text
         .strip_prefix('[')

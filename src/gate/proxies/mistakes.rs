@@ -1,5 +1,4 @@
-//! What shows that a proxy, or what is set for it, is wrong: told to the operator
-//! in one sentence, and counted.
+//! Misconfigured proxies and clients: each sign of one is counted, and logged with its remedy.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,64 +9,63 @@ use crate::config::ForwardedHeader;
 use crate::observe::metrics::Metrics;
 use crate::time::Clock;
 
-/// From one telling of a kind to its next: it is likely to be wrong with every
-/// request.
+/// Interval between two log lines of one kind; a misconfiguration usually shows in every request.
 const SILENCE: Duration = Duration::from_secs(3600);
 
-/// Something that is set wrong. Told as what `peer` did, and what to do.
+/// A sign of a misconfiguration. Its text says what `peer` did and how to fix it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mistake {
-    /// The field of a request from somebody who is not trusted.
+    /// A forwarding header field from an untrusted peer.
     #[error(
         "its {0} is not believed: if it is your proxy, name its address in server.trusted_proxies"
     )]
     NotTrusted(ForwardedHeader),
-    /// The field of a trusted proxy is missing.
+    /// A trusted proxy does not send the field.
     #[error(
         "this trusted proxy sends no {0}, so all its clients count as one: let it write the \
          field, or set server.forwarded_header to the one that it writes"
     )]
     NoAddress(ForwardedHeader),
-    /// The field of a trusted proxy says something else.
+    /// A trusted proxy sends a field that is not a list of addresses.
     #[error("this trusted proxy sends a {0} that is no list of addresses: let it write them")]
     NotAddresses(ForwardedHeader),
-    /// A connection begins with a PROXY header where none is taken.
+    /// An unexpected PROXY header at the start of a connection.
     #[error(
         "its connection began with a PROXY header and was closed: set server.proxy_protocol = \
          true and name the proxy in server.trusted_proxies, or let it send none"
     )]
     UnexpectedHeader,
-    /// A connection of a trusted proxy begins without one where it has to.
+    /// A connection from a trusted proxy lacks the required PROXY header.
     #[error(
         "the connection of this trusted proxy began without a PROXY header and was closed: let \
          it send one, or set server.proxy_protocol = false"
     )]
     NoHeader,
-    /// The PROXY header cannot be read.
+    /// The PROXY header is malformed.
     #[error(
         "the connection of this trusted proxy began with a PROXY header that cannot be read and \
          was closed: let it send version 1 or 2"
     )]
     BadHeader,
-    /// A WebSocket handshake whose hop-by-hop fields the proxy has kept.
+    /// A WebSocket handshake without the hop-by-hop fields: the proxy dropped them.
     #[error(
         "its WebSocket handshake came without Upgrade: websocket: let the proxy pass Upgrade and \
          Connection on, over HTTP/1.1"
     )]
     NoUpgrade,
-    /// The service is reached by another name than it hands out.
+    /// Clients reach the service under another host than `server.public_url`.
     #[error(
         "it asked for another host than server.public_url names, with which endpoints begin: set \
          that to what clients reach, or let the proxy pass Host on"
     )]
     OtherHost,
-    /// A TLS handshake, and no certificate.
+    /// A TLS handshake on a listener without a certificate.
     #[error(
         "it began with TLS, which is not set up: let the proxy speak http:// to this listener, or \
          set tls.cert_file and tls.key_file"
     )]
     UnexpectedTls,
-    /// Plain HTTP, and a certificate.
+    /// Plain HTTP on a listener with a certificate.
     #[error(
         "it began without TLS, and this listener speaks TLS alone: let the proxy speak https:// \
          to it, or leave tls.cert_file and tls.key_file empty"
@@ -92,14 +90,14 @@ impl Mistake {
     }
 }
 
-/// When each kind was told last.
+/// When each kind was last logged.
 pub struct Mistakes {
     told: Mutex<HashMap<&'static str, Duration>>,
     clock: Clock,
 }
 
 impl Mistakes {
-    /// Nothing was told yet.
+    /// Nothing has been logged.
     pub fn new(clock: &Clock) -> Self {
         Self {
             told: Mutex::default(),
@@ -107,9 +105,8 @@ impl Mistakes {
         }
     }
 
-    /// Counts what `peer` did, and tells the operator, once an hour for each
-    /// kind. Strangers of the wide world do all of this too, and are nobody's
-    /// proxy: they are counted alone, unless `is_trusted`.
+    /// Counts the mistake of `peer`, and logs it at most once an hour per kind. Untrusted peers
+    /// with public addresses are only counted: Internet scanners do all of this too.
     pub fn see(&self, mistake: Mistake, peer: IpAddr, is_trusted: bool, metrics: &Metrics) {
         let kind = mistake.label();
         metrics.mistake(kind);
@@ -121,7 +118,7 @@ impl Mistakes {
 
     fn is_time(&self, kind: &'static str) -> bool {
         let now = self.clock.monotonic();
-        // Nothing that holds this lock can panic half-way.
+        // No code can panic while it holds this lock.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let last = told.get(kind);
         let is_time = last.is_none_or(|last| now.saturating_sub(*last) >= SILENCE);
@@ -132,7 +129,7 @@ impl Mistakes {
     }
 }
 
-/// Whether an address is of this machine or a private network.
+/// Whether an address is loopback, link-local or in a private network.
 fn is_near(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
@@ -169,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_told_once_an_hour() {
+    fn each_kind_is_logged_once_an_hour() {
         let clock = Clock::manual(UnixTime::from_secs(1_000_000));
         let mistakes = Mistakes::new(&clock);
         assert!(mistakes.is_time("a") && mistakes.is_time("b"));
@@ -179,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_be_a_proxy_of_ours_is_told_of() {
+    fn only_peers_in_private_networks_count_as_near() {
         for (address, near) in [
             ("127.0.0.1", true),
             ("10.1.2.3", true),

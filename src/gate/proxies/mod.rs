@@ -1,10 +1,8 @@
-//! Proxies in front: who of them is believed when it says where a client is, and
-//! what the operator is told when something there is set wrong.
+//! Reverse proxies: which are trusted to name the client, and reports of misconfigured ones.
 //!
-//! A proxy says it in a header field of each request (`forwarded`), or in a
-//! PROXY header before the first octet of a connection ([`header`]). Whoever is
-//! not trusted could claim to be anybody, so only `server.trusted_proxies` and the
-//! peers of `server.socket` are asked.
+//! A proxy names the client in a header field of each request (`forwarded`), or in a PROXY header
+//! at the start of a connection (`server::proxy_header`). An untrusted peer could claim any
+//! address, so only `server.trusted_proxies` and the peers of `server.socket` are trusted.
 
 mod forwarded;
 mod mistakes;
@@ -17,28 +15,28 @@ use crate::config::{ForwardedHeader, Networks, ServerConfig};
 
 pub use self::mistakes::{Mistake, Mistakes};
 
-/// The address of a peer on a unix socket that does not say where its client is.
+/// The address of a client on a unix socket that sends no forwarding header.
 pub const ON_THIS_MACHINE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// The proxies that are believed.
+/// The trusted proxies.
 pub struct Proxies {
     trusted: Networks,
     field: ForwardedHeader,
 }
 
-/// What a trusted proxy says of a request.
+/// The client that a trusted proxy named for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The client, or the last that is known on the way to it.
+    /// The client, or the nearest hop to it that is known.
     pub address: IpAddr,
-    /// Whether that is another than the proxy.
+    /// Whether that differs from the proxy's own address.
     pub is_forwarded: bool,
-    /// What is wrong with what it says.
+    /// A misconfiguration that the headers show.
     pub mistake: Option<Mistake>,
 }
 
 impl Proxies {
-    /// What `[server]` says.
+    /// Applies `[server]`.
     pub fn new(config: &ServerConfig) -> Self {
         Self {
             trusted: config.trusted_proxies.clone(),
@@ -46,14 +44,13 @@ impl Proxies {
         }
     }
 
-    /// Whether a peer at this address is believed.
+    /// Whether the peer at this address is trusted.
     pub fn trust(&self, address: IpAddr) -> bool {
         self.trusted.contain(address)
     }
 
-    /// Where a request comes from that the trusted proxy at `proxy` has passed
-    /// on: the nearest address that is no trusted proxy. Whatever is beyond it
-    /// anybody can have written.
+    /// Finds the client of a request that the trusted proxy at `proxy` forwarded: the nearest
+    /// address that is not a trusted proxy. Any client can forge the elements before it.
     pub fn origin(&self, proxy: IpAddr, headers: &HeaderMap) -> Origin {
         let mut origin = Origin {
             address: proxy,
@@ -125,11 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_address_that_is_no_proxy_is_the_client() {
+    fn the_nearest_address_that_is_not_a_trusted_proxy_is_the_client() {
         use ForwardedHeader::{Forwarded, XForwardedFor};
         for (values, client, is_right) in [
             (&["192.0.2.7"][..], "192.0.2.7", true),
-            // The client wrote the first itself.
+            // The client forged the first element.
             (&["203.0.113.9, 192.0.2.7"], "192.0.2.7", true),
             (&["203.0.113.9", "192.0.2.7"], "192.0.2.7", true),
             (&["<script>, 192.0.2.7"], "192.0.2.7", true),
@@ -139,7 +136,7 @@ mod tests {
             (&["[2001:db8::7]"], "2001:db8::7", true),
             (&["192.0.2.7:4711"], "192.0.2.7", true),
             (&["::ffff:192.0.2.7"], "192.0.2.7", true),
-            // All of them are ours: the client is the farthest.
+            // All are trusted proxies: the farthest is the client.
             (&["10.0.0.9, 10.0.0.2"], "10.0.0.9", true),
             (&["unknown, 10.0.0.2"], "10.0.0.2", false),
             (&["unknown"], PROXY, false),
@@ -179,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_field_that_is_not_set_is_not_read() {
+    fn only_the_configured_forwarding_field_is_read() {
         let found = origin(
             ForwardedHeader::XForwardedFor,
             "forwarded",
@@ -195,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_proxies_are_gone_through() {
+    fn the_number_of_followed_proxies_is_bounded() {
         let long = ["192.0.2.7", &", 10.0.0.2".repeat(5000)].concat();
         let found = origin(ForwardedHeader::XForwardedFor, "x-forwarded-for", &[&long]);
         assert_is(found, "10.0.0.2", true);
@@ -203,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_is_too_much(
+        fn no_forwarding_field_panics(
             octets in proptest::collection::vec(0x20..=0xffu8, 0..64),
             text in "([0-9a-f:.\\[\\]\";=, ]|for=|unknown|_){0,40}",
         ) {
