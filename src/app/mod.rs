@@ -17,22 +17,22 @@ use crate::service::{Error, PushService};
 use self::readiness::Readiness;
 use self::shutdown::Shutdown;
 
-/// One running service.
+/// One running service, shared by all listeners and connections.
 pub struct App {
     /// The push service itself.
     pub service: PushService,
-    /// What refuses a peer before the service is asked.
+    /// The checks that a request passes before it reaches the service.
     pub gate: Gate,
-    /// How far the shutdown has come.
+    /// The stage of the shutdown.
     pub shutdown: Shutdown,
     /// Whether the service can do its work.
     pub readiness: Readiness,
-    /// Effects that go on when their client hangs up.
+    /// Effects that continue when their client disconnects.
     effects: TaskTracker,
 }
 
 impl App {
-    /// Puts the gate that is configured in front of a service.
+    /// Creates the state of a service, with a gate as configured.
     pub fn new(service: PushService) -> Self {
         let gate = Gate::new(service.config(), service.clock());
         Self {
@@ -44,7 +44,7 @@ impl App {
         }
     }
 
-    /// Whether this address may send a request now.
+    /// Checks whether this address may send a request now.
     ///
     /// # Errors
     /// [`Refusal::BlockedAddress`], [`Refusal::Rate`].
@@ -53,11 +53,11 @@ impl App {
         self.gate.rates.request(address)
     }
 
-    /// Takes a place for one more connected user agent or held GET.
+    /// Takes a slot for a user agent's connection or monitor (held GET).
     ///
     /// # Errors
-    /// [`Refusal::Limit`] when there is none, [`Refusal::Share`] when the address
-    /// holds as many as are free, [`Error::Unavailable`] during shutdown.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the address already has as many as
+    /// are free, [`Error::Unavailable`] during shutdown.
     pub fn admit_user_agent(&self, address: IpAddr) -> Result<Box<Slot>, Error> {
         if self.shutdown.is_closing() {
             return Err(Error::Unavailable);
@@ -66,8 +66,8 @@ impl App {
         Ok(Box::new(place))
     }
 
-    /// Runs an effect to its end, in a task of its own: over HTTP/1.1 a client
-    /// that hangs up ends its request, which must not stop an effect half-way.
+    /// Runs an effect to completion in a task of its own. Over HTTP/1.1 a client that disconnects
+    /// cancels its request handler; that must not stop an effect half-way.
     ///
     /// # Errors
     /// Those of the effect; [`Error::Unavailable`] when it panics.
@@ -84,7 +84,7 @@ impl App {
             .unwrap_or_else(|_| Err(Error::Unavailable.into()))
     }
 
-    /// Waits until all effects have ended.
+    /// Waits until all effects are complete.
     pub async fn finished(&self) {
         self.effects.close();
         self.effects.wait().await;

@@ -1,5 +1,5 @@
-//! Who is at the other end of a connection, and of each request that comes over
-//! it: behind a proxy these are many.
+//! The peer of a connection, and the client of each request on it: behind a proxy, one connection
+//! carries requests of many clients.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -18,36 +18,36 @@ use crate::gate::Refusal;
 use crate::gate::fairness::{Share, ShareHolder};
 use crate::gate::proxies::Mistake;
 
-/// What serves a connection needs to know of it. The connection counts as open
-/// until the last clone is gone.
+/// What the handlers of a connection know about it. The connection counts as open until the last
+/// clone is dropped.
 #[derive(Clone)]
 pub struct Peer {
     /// The service it is connected to.
     pub app: Arc<App>,
-    /// Where it is connected from.
+    /// The address it connects from.
     pub(crate) address: IpAddr,
-    /// Whether it is a proxy that is believed where its clients are.
+    /// Whether it is a trusted proxy, which names its clients.
     pub(crate) is_proxy: bool,
-    /// Who is at the other end of a unix socket.
+    /// The user at the other end of a unix socket.
     pub(crate) user: Option<User>,
     /// Whether it came to the admin listener.
     pub is_admin: bool,
-    /// The times and bounds of a WebSocket session.
+    /// The timeouts and limits of a WebSocket session.
     pub settings: Arc<SessionSettings>,
-    /// The bound over which its address is with this connection: each request
-    /// is refused, and then the connection ends.
+    /// The limit that this connection exceeds for its address: each request is refused, then the
+    /// connection is closed.
     pub(crate) over: Option<Limit>,
-    /// Tells it to end.
+    /// Signals that close the connection.
     pub close: CloseSignals,
     /// Where the tasks of connections run.
     pub tasks: TaskTracker,
     pub admitted: Arc<Admitted>,
 }
 
-/// A user of this system.
+/// A user of this operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct User {
-    /// The number.
+    /// The user id.
     pub uid: u32,
     /// Whether the service runs as this user.
     pub is_own: bool,
@@ -60,8 +60,8 @@ pub enum Remote {
     Address {
         /// The peer of the connection.
         peer: IpAddr,
-        /// Whom that peer, a trusted proxy, says it stands for. Anyone who can
-        /// connect from the proxy's address can say this.
+        /// The client that this peer, a trusted proxy, forwards for. Anyone who can connect from
+        /// the proxy's address can forge it.
         forwarded_for: Option<IpAddr>,
     },
     /// The unix socket, by this user.
@@ -86,18 +86,18 @@ impl fmt::Display for Remote {
     }
 }
 
-/// Who makes a request, and its place among those of its address, for as long as
-/// the request goes on.
+/// The client of a request, and its slot in the share of its address, held while the request is in
+/// progress.
 pub struct Client {
-    /// Where it is.
+    /// The client's address.
     pub address: IpAddr,
-    /// `None` where the connection has one.
+    /// `None` if the connection holds the slot.
     pub place: Option<Box<Share>>,
 }
 
 impl Peer {
-    /// Where a request to the admin API comes from: always the peer of the
-    /// connection, besides whom it says that it stands for.
+    /// The origin of a request to the admin API: always the peer of the connection, and the client
+    /// that it forwards for, if any.
     pub fn remote(&self, parts: &request::Parts) -> Remote {
         if let Some(user) = self.user {
             return Remote::User(user);
@@ -109,13 +109,11 @@ impl Peer {
         }
     }
 
-    /// Lets a request to the public listener in, by the address of whoever makes
-    /// it.
+    /// Admits a request to the public listener by the address of its client.
     ///
     /// # Errors
-    /// [`Refusal::BlockedAddress`], [`Refusal::Rate`]; [`Refusal::Share`] when the
-    /// connection is one more than its address may have, or a client behind a
-    /// proxy has as many requests and WebSockets as that.
+    /// [`Refusal::BlockedAddress`], [`Refusal::Rate`]; [`Refusal::Share`] if the connection exceeds the
+    /// limit of its address, or if a client behind a proxy has that many requests and WebSockets.
     pub fn admit(&self, parts: &request::Parts) -> Result<Client, Refusal> {
         if let Some(limit) = self.over {
             return Err(full(limit));
@@ -134,9 +132,10 @@ impl Peer {
         }
     }
 
-    /// Where a request comes from, and whether that is not this peer itself.
+    /// The client address of a request, and whether a proxy forwarded it.
     fn origin(&self, parts: &request::Parts) -> (IpAddr, bool) {
-        // What only operators and probes ask for needs no address.
+        // Health checks and the admin API need no client address, so a proxy need not send it
+        // there.
         let counts = !self.is_admin && !matches!(parts.uri.path(), "/health" | "/ready");
         if self.is_proxy {
             let origin = self.app.gate.proxies.origin(self.address, &parts.headers);
@@ -151,7 +150,7 @@ impl Peer {
         (self.address, false)
     }
 
-    /// Counts and tells what it shows to be set wrong.
+    /// Counts and logs a sign of a misconfiguration.
     pub fn see(&self, mistake: Mistake) {
         let metrics = self.app.service.metrics();
         self.app
@@ -160,8 +159,8 @@ impl Peer {
             .see(mistake, self.address, self.is_proxy, metrics);
     }
 
-    /// Takes the place of a client behind a trusted proxy, whose requests and
-    /// WebSockets count as connections do elsewhere.
+    /// Takes a slot for a client behind a trusted proxy: its requests and WebSockets count like
+    /// connections of other clients.
     fn forwarded(&self, address: IpAddr) -> Result<Option<Box<Share>>, Refusal> {
         let most = self.most();
         let share = |who| self.app.gate.connections.share_of(who, most);
@@ -170,17 +169,16 @@ impl Peer {
         Ok(share.map(Box::new))
     }
 
-    /// The proxy at the other end says that the connection is that of a client
-    /// there.
+    /// Records that the proxy at the other end forwards this connection for `client`.
     pub(crate) fn stand_for(&mut self, client: IpAddr) {
         self.address = client;
         self.is_proxy = self.app.gate.proxies.trust(client);
         self.enter();
     }
 
-    /// Counts the connection among those of its address; one too many is
-    /// [refused](Self::is_refused). A proxy has as many as it needs: its clients
-    /// are counted one by one.
+    /// Counts the connection in the share of its address; one too many is
+    /// [refused](Self::is_refused). Connections of a trusted proxy are not limited: its clients are
+    /// counted one by one.
     pub(crate) fn enter(&mut self) {
         if self.is_proxy || self.is_admin {
             return;
@@ -189,7 +187,7 @@ impl Peer {
             return;
         };
         match self.share(who) {
-            // It has none yet: a peer stands for one client at most.
+            // The cell is still empty: a peer forwards for one client at most.
             Ok(share) => drop(self.admitted.share.set(share)),
             Err(limit) => self.over = Some(limit),
         }
@@ -209,33 +207,31 @@ impl Peer {
         self.app.service.config().limits.connections_per_address
     }
 
-    /// Whether the connection is one more than its address may have. Each of its
-    /// requests is answered 429, and the answer to the first one over HTTP/1.1
-    /// is the last.
+    /// Whether the connection exceeds the limit of its address. Each of its requests is answered
+    /// 429; over HTTP/1.1 the first response closes the connection.
     pub fn is_refused(&self) -> bool {
         self.over.is_some()
     }
 
-    /// Whether it is closed without an answer: refusals take handles too, and
-    /// must not take those of other addresses.
+    /// Whether to close it without a response: refusals use file descriptors too, and must not take
+    /// those of other addresses.
     pub(crate) fn is_cut(&self) -> bool {
         let connections = &self.app.gate.connections;
         self.is_refused() && connections.free() <= connections.most() / KEPT_FREE
     }
 }
 
-/// The part of all connections that stays free of refusals: as long as more are
-/// free, one that its address may not have is answered before it ends.
+/// A refused connection gets a response only while more than one in `KEPT_FREE` of all slots is
+/// free.
 const KEPT_FREE: usize = 4;
 
-/// What an address is told that has its share of the connections.
+/// The error for an address whose share of the connections is used up.
 fn full(limit: Limit) -> Refusal {
     let holder = Holder::Address;
     Refusal::Share { limit, holder }
 }
 
-/// What an open connection takes; given back when it is dropped, and counted
-/// out last.
+/// What an open connection holds until it is dropped. The connection gauge is decremented last.
 pub struct Admitted {
     _permit: OwnedSemaphorePermit,
     share: OnceLock<Share>,

@@ -1,6 +1,5 @@
-//! Whether the service can do its work, and whether it is near its bounds
-//! (`/ready`). It is looked at once for all who ask: an answer costs a stranger's
-//! request nothing that lasts.
+//! Readiness (`/ready`): whether the service works, and whether it is near its limits. One probe
+//! per second serves all requests, so an attacker cannot cause more work by asking more often.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,27 +10,27 @@ use tokio::time::{Instant, timeout};
 use crate::app::App;
 use crate::observe::memory;
 
-/// For how long what was seen is told to others.
+/// How long a result is reused.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long the disk may take to confirm that it keeps what is written.
+/// Timeout of the flush that probes the disk.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// From which part of a bound on, in percent, the service counts as overloaded.
+/// Percentage of a limit from which the service counts as overloaded.
 const NEAR: u64 = 90;
 
-/// What was seen of a service.
+/// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// When.
+    /// When the probe ended.
     at: Instant,
-    /// Whether the store takes changes and the disk keeps them.
+    /// Whether the store accepts changes and the disk keeps them.
     pub store: bool,
-    /// What is near its bound: settings, and `memory`.
+    /// What is near its limit: names of settings, and `memory`.
     pub overloaded: Vec<&'static str>,
 }
 
-/// What was seen last, and who wants to know.
+/// The last result, and a signal that requests a new one.
 pub struct Readiness {
     asked: Notify,
     seen: watch::Sender<Option<Seen>>,
@@ -47,8 +46,8 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// What was seen within the last second. Returns `None` if nobody looked in
-    /// time, although this asked for it.
+    /// Returns a result at most one second old, probing if there is none. Returns `None` if the
+    /// probe does not finish in time.
     pub async fn seen(&self) -> Option<Seen> {
         let mut seen = self.seen.subscribe();
         if let Some(seen) = &*seen.borrow_and_update()
@@ -57,14 +56,13 @@ impl Readiness {
             return Some(seen.clone());
         }
         self.asked.notify_one();
-        // A little longer than the look itself takes at most.
+        // Slightly longer than a probe can take.
         timeout(PATIENCE + FRESH, seen.changed()).await.ok()?.ok()?;
         seen.borrow().clone()
     }
 }
 
-/// Looks at the service whenever somebody asks, one look at a time, until it is
-/// cancelled.
+/// Probes the service on request, one probe at a time, until cancelled.
 pub async fn run(app: Arc<App>) {
     loop {
         app.readiness.asked.notified().await;
@@ -78,7 +76,7 @@ pub async fn run(app: Arc<App>) {
     }
 }
 
-/// What is near its bound, also told to the metrics.
+/// Returns what is near its limit, and sets the metrics accordingly.
 pub fn overloaded(app: &App) -> Vec<&'static str> {
     let service = &app.service;
     let (limits, metrics) = (&service.config().limits, service.metrics());
@@ -130,7 +128,7 @@ mod tests {
     use crate::server::tests::bound;
 
     #[tokio::test(start_paused = true)]
-    async fn all_who_ask_within_a_second_share_one_look() {
+    async fn requests_within_a_second_share_one_probe() {
         let (server, _folder) = bound().await;
         let app = Arc::clone(server.app());
         let looking = tokio::spawn(run(Arc::clone(&app)));
@@ -147,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_ever_for_a_look() {
+    async fn a_request_gives_up_if_no_probe_finishes() {
         let (server, _folder) = bound().await;
         assert_eq!(server.app().readiness.seen().await, None);
     }

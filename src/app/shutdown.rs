@@ -1,5 +1,5 @@
-//! How far the shutdown has come, for whoever has to behave differently then.
-//! `server::shutdown` goes through its stages.
+//! The stage of the shutdown, read by code that behaves differently then. `server::shutdown`
+//! advances it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,28 +15,28 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Asks the service to stop, as SIGTERM does.
+    /// Requests a shutdown, as SIGTERM does.
     pub fn request(&self) {
         self.requested.notify_one();
     }
 
-    /// Waits until the shutdown is [requested](Self::request). One request ends
-    /// one wait, also a wait that begins later.
+    /// Waits until a shutdown is [requested](Self::request). One request completes one wait, even a
+    /// wait that begins later.
     pub async fn requested(&self) {
         self.requested.notified().await;
     }
 
-    /// From now on [`is_draining`](Self::is_draining).
+    /// Sets [`is_draining`](Self::is_draining).
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether load balancers should send traffic elsewhere: `/ready` fails.
+    /// Whether load balancers should send traffic elsewhere: `/ready` returns 503.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// From now on [`is_closing`](Self::is_closing).
+    /// Sets [`is_closing`](Self::is_closing).
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
@@ -47,12 +47,11 @@ impl Shutdown {
     }
 }
 
-/// Ends the connections of a listener, in two stages.
+/// Closes the connections of a listener, in two stages.
 #[derive(Clone, Debug, Default)]
 pub struct CloseSignals {
-    /// Each response is the last of its connection; WebSockets that wait for
-    /// `hello` are closed.
+    /// Send `Connection: close` on every response; close WebSockets that still wait for `hello`.
     pub graceful: CancellationToken,
-    /// Connections without a request in progress are closed.
+    /// Close connections without a request in progress.
     pub idle: CancellationToken,
 }

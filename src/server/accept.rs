@@ -1,5 +1,5 @@
-//! The way in: connections are accepted within their bounds, and handed to the
-//! protocol they speak.
+//! The acceptor: accepts connections within their limits, detects the protocol and hands them to
+//! it.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use super::listener::{From, Listener};
 use super::shutdown::Listeners;
 use super::tasks::Tasks;
 
-/// Lets connections in.
+/// Accepts and serves connections of one listener.
 #[derive(Clone)]
 pub(super) struct Acceptor {
     pub(super) app: Arc<App>,
@@ -42,8 +42,8 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// The acceptor of the admin listener: without TLS, and under a bound of its
-    /// own alone, so that operators can look whatever the public meets.
+    /// The acceptor of the admin listener: no TLS, and a connection limit of its own, so that
+    /// operators can connect while the public listener is full.
     pub(super) fn for_admin(&self, admin: Arc<dyn AdminRoutes>) -> Self {
         let connections = self.app.service.config().admin.connections;
         Self {
@@ -57,7 +57,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts from now on, in a task for each listener.
+    /// Accepts from now on, in one task per listener.
     pub(super) fn open(self, listeners: impl IntoIterator<Item = Listener>) -> Listeners {
         let stop_accepting = CancellationToken::new();
         let mut accepting = Tasks::default();
@@ -77,8 +77,8 @@ impl Acceptor {
         }
     }
 
-    /// Accepts until it is told to stop. With as many open as there may be, new
-    /// ones wait in the system's backlog.
+    /// Accepts until `stop` is cancelled. At the connection limit, new connections wait in the
+    /// system's backlog.
     async fn accept(self, listener: Listener, stop: CancellationToken) {
         tokio::select! {
             biased;
@@ -88,7 +88,7 @@ impl Acceptor {
         if listener.is_inherited() {
             return;
         }
-        // These would be refused by the system, although they came in time.
+        // Serve the backlog: the system would reset these connections when the listener closes.
         while let (Some(permit), Some(Ok((socket, from)))) = (
             self.connections.try_acquire_permit(),
             unconstrained(listener.accept()).now_or_never(),
@@ -113,8 +113,8 @@ impl Acceptor {
         }
     }
 
-    /// Serves a connection. One that its address has too many of is served too,
-    /// to say so, while room is left for others.
+    /// Serves a connection. One too many of its address gets a 429 response first, while enough
+    /// slots are free for others.
     fn admit(&self, socket: Socket, from: From, permit: OwnedSemaphorePermit) {
         let (address, user) = match from {
             From::Address(address) => (address, None),
@@ -145,8 +145,8 @@ impl Acceptor {
     }
 }
 
-/// Counts a connection that is one more than its address may have and is closed
-/// without an answer, or before it has taken its answer.
+/// Counts a connection beyond the limit of its address that is closed without a response, or before
+/// it has read it.
 fn cut(peer: &Peer) {
     let setting = "limits.connections_per_address";
     peer.app.service.metrics().cut(setting);
@@ -156,7 +156,7 @@ fn cut(peer: &Peer) {
     );
 }
 
-/// Why a connection ended before its first request.
+/// Why a connection ends before its first request.
 #[derive(Debug, thiserror::Error)]
 enum NotOpened {
     #[error(transparent)]
@@ -167,7 +167,7 @@ enum NotOpened {
     Cut,
 }
 
-/// Finds out which protocol a connection speaks, and serves it.
+/// Detects the protocol of a connection and serves it.
 async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer, site: Site) {
     let patience = peer.app.service.config().limits.handshake_timeout;
     let close = peer.close.idle.clone();
@@ -177,7 +177,7 @@ async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer, site: Site
     };
     match opened {
         Ok(Ok((io, is_http2))) if peer.is_refused() => {
-            // It is in no share: it ends soon, whatever its client does.
+            // It counts in no share, so its lifetime is bounded here.
             let told = timeout(2 * patience, speak(io, is_http2, peer.clone(), site)).await;
             if told.is_err() {
                 cut(&peer);
@@ -204,8 +204,8 @@ async fn speak(io: Io, is_http2: bool, peer: Peer, site: Site) {
     }
 }
 
-/// Takes off the PROXY header, where there has to be one, and does the TLS
-/// handshake; says whether the peer speaks HTTP/2, by ALPN or by prior knowledge.
+/// Reads the PROXY header if one is required, and does the TLS handshake. Returns whether the peer
+/// speaks HTTP/2, by ALPN or by prior knowledge.
 async fn open(
     mut socket: Socket,
     tls: Option<Arc<Tls>>,
@@ -241,25 +241,25 @@ async fn open(
     }
 }
 
-/// What the first octets of a connection are those of.
+/// What a connection begins with, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beginning {
-    /// A method.
+    /// An HTTP/1.1 method.
     Http1,
-    /// RFC 9113 §3.4. No method of HTTP/1.1 begins like it.
+    /// The preface of RFC 9113 §3.4. No method of HTTP/1.1 begins like it.
     Http2,
-    /// A handshake record (RFC 8446 §5.1).
+    /// A TLS handshake record (RFC 8446 §5.1).
     Tls,
-    /// Of either version.
+    /// A PROXY header of either version.
     ProxyHeader,
-    /// Nothing of these.
+    /// None of these.
     Unknown,
 }
 
 impl Beginning {
     const PREFACE: &[u8] = b"PRI ";
 
-    /// `None` when only more octets will tell.
+    /// Returns `None` if more bytes are needed.
     fn of(octets: &[u8]) -> Option<Self> {
         match octets {
             _ if octets.starts_with(Self::PREFACE) => Some(Self::Http2),
@@ -280,8 +280,8 @@ async fn beginning(socket: &Socket) -> io::Result<Beginning> {
         if let Some(beginning) = Beginning::of(&seen[..octets]) {
             return Ok(beginning);
         }
-        // Only a sender that splits its first four octets comes here; one that
-        // stops there is looked at ever more seldom.
+        // Only a client that splits its first four bytes gets here. The exponential backoff bounds
+        // the cost of one that stops there.
         sleep(again).await;
         again *= 2;
     }

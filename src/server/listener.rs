@@ -1,5 +1,4 @@
-//! Listeners: our own, at an address or a unix socket, or those that the service
-//! manager holds for us.
+//! Listeners: at an address, at a unix socket, or inherited from the service manager.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -15,30 +14,29 @@ use crate::app::peer::User;
 use crate::config::FileMode;
 use crate::io::Socket;
 
-/// How many connections may wait to be accepted. The system has a lower bound
-/// of its own, `net.core.somaxconn`; user agents that come back all at once
-/// should meet no other.
+/// Length of the accept queue. The system caps it at `net.core.somaxconn`; no lower limit should
+/// stop user agents that all reconnect at once.
 const BACKLOG: u32 = 65_535;
 
-/// Where connections are accepted from.
+/// A listening socket.
 pub(super) enum Listener {
-    /// An address.
+    /// At an address.
     Tcp {
-        /// What is listened at.
+        /// The socket.
         socket: TcpListener,
-        /// Whether somebody else keeps it open: what waits in it when this
-        /// process ends is for the next one.
+        /// Whether the service manager keeps it open: connections in its backlog then wait for the
+        /// next process.
         is_inherited: bool,
     },
-    /// A file.
+    /// At a file.
     Unix(UnixSocket),
 }
 
-/// A unix socket that connections are accepted from. Dropped, its file is gone.
+/// A listening unix socket. Dropping it removes its file.
 pub(super) struct UnixSocket {
     socket: UnixListener,
     path: PathBuf,
-    /// Whose the socket is: the user that the service runs as.
+    /// The owner of the socket: the user that the service runs as.
     owner: u32,
 }
 
@@ -50,8 +48,7 @@ pub(super) enum From {
 }
 
 impl Listener {
-    /// The inherited socket, or one of our own at `address`, which is called
-    /// `setting`.
+    /// Adopts the inherited socket, or listens at `address`. Errors name `setting`.
     ///
     /// # Errors
     /// [`StartError::Listen`].
@@ -72,11 +69,11 @@ impl Listener {
         })
     }
 
-    /// Listens at the unix socket `path`, which is called `setting`. A file that
-    /// an earlier process has left is replaced.
+    /// Listens at the unix socket `path`. Errors name `setting`. Replaces the file of an earlier
+    /// process.
     ///
     /// # Errors
-    /// [`StartError::Socket`], also when another process listens there.
+    /// [`StartError::Socket`], also if another process listens there.
     pub(super) fn open_unix(
         path: &Path,
         mode: FileMode,
@@ -95,10 +92,10 @@ impl Listener {
         }))
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     ///
     /// # Errors
-    /// What the system says: the connection is gone, or there are no handles.
+    /// Those of the system: the connection was reset, or no file descriptors are left.
     pub(super) async fn accept(&self) -> io::Result<(Socket, From)> {
         match self {
             Self::Tcp { socket, .. } => {
@@ -114,7 +111,7 @@ impl Listener {
         }
     }
 
-    /// Where it listens, unless that is a unix socket.
+    /// Its address, unless it is a unix socket.
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Tcp { socket, .. } => socket.local_addr(),
@@ -122,7 +119,7 @@ impl Listener {
         }
     }
 
-    /// Whether the service manager holds it.
+    /// Whether the service manager keeps it open.
     pub(super) fn is_inherited(&self) -> bool {
         matches!(
             self,
@@ -136,7 +133,7 @@ impl Listener {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // It may have been removed already; a next start replaces it.
+        // Another process may have removed it; the next start replaces a stale file.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -151,7 +148,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // A restart need not wait for what is left of the connections before it.
+    // A restart need not wait for connections in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)

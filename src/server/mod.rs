@@ -1,5 +1,5 @@
-//! The process as a server: listeners, connections and their bounds, the tasks
-//! that run beside them, and shutdown.
+//! The server process: listeners, connections and their limits, the supervised background tasks,
+//! and shutdown.
 
 pub mod systemd;
 
@@ -51,7 +51,7 @@ use self::tls::Tls;
 pub use self::start_error::StartError;
 pub use self::tasks::TaskEnded;
 
-/// A service that listens, and serves once it is [`run`](Server::run).
+/// A service with open listeners; [`run`](Server::run) serves them.
 pub struct Server {
     app: Arc<App>,
     admin_api: Arc<Admin>,
@@ -63,24 +63,23 @@ pub struct Server {
     watchdog: Option<Duration>,
 }
 
-/// What the process around a service has of its own.
+/// What the surrounding process provides to a service.
 #[derive(Default)]
 pub struct Process {
-    /// Sockets that it was started with.
+    /// Sockets inherited from the service manager.
     pub inherited: Inherited,
-    /// Its log.
+    /// The log of the process.
     pub log: Log,
-    /// Where it sends its traces.
+    /// Exports its traces.
     pub traces: Traces,
-    /// Within which time the service manager wants to hear that it is alive
-    /// (`WatchdogSec=`); `None` where nobody listens.
+    /// The watchdog timeout of the service manager (`WatchdogSec=`); `None` without a watchdog.
     pub watchdog: Option<Duration>,
 }
 
-/// What the data folder holds, and the configuration it was read by.
+/// The contents of the data folder, and the configuration that they were read with.
 struct Folder {
     config: Config,
-    /// With its listener.
+    /// The store and its event listener.
     store: (Arc<dyn Store>, Arc<Wakes>),
     keyring: Keyring,
     access: Access,
@@ -89,10 +88,10 @@ struct Folder {
 }
 
 impl Folder {
-    /// Reads it, which takes long for a large store. Blocks on the disk.
+    /// Reads the data folder, which takes long for a large store. Blocks on disk I/O.
     ///
     /// # Errors
-    /// The first thing that is in the way.
+    /// The first problem found.
     fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let blocks = config.server.data.join("blocks.json");
         let time = config.server.data.join(clock::FILE);
@@ -102,7 +101,8 @@ impl Folder {
             keyring: keys::load_or_make(&config.endpoint_keys_file())?,
             access: Access::open(&config)?,
             blocks: Blocks::open(blocks, config.admin.blocks)?,
-            // Last: the time that opening took is no step of the clock.
+            // Opened last, so that the time taken by the store does not count as a step of the
+            // clock.
             time: ServiceClock::open(clock, time)?,
             config,
         })
@@ -110,21 +110,21 @@ impl Folder {
 }
 
 impl Server {
-    /// Opens the data folder and the listeners, in the order in which a
-    /// second process over the same data would be noticed.
+    /// Opens the data folder and the listeners, in an order that detects a second process over the
+    /// same data.
     ///
     /// # Errors
-    /// The first thing that is in the way.
+    /// The first problem found.
     pub async fn bind(config: Config, clock: Clock) -> Result<Self, StartError> {
         Self::bind_in(config, clock, Process::default()).await
     }
 
-    /// The same, with what the process around it has. Its sockets stand in for
-    /// `server.listen` and `admin.listen`. Dropped before it is ready, it leaves a
-    /// thread that goes on reading the data folder until it has read it.
+    /// As [`bind`](Self::bind), with what the process provides: inherited sockets replace
+    /// `server.listen` and `admin.listen`. If the future is dropped, a blocking thread continues
+    /// until it has read the data folder.
     ///
     /// # Errors
-    /// The first thing that is in the way.
+    /// The first problem found.
     pub async fn bind_in(
         config: Config,
         clock: Clock,
@@ -165,7 +165,7 @@ impl Server {
         };
         let admin_socket = open_unix(config.admin.socket.as_deref(), mode, "admin.socket")?;
         let started_at = clock.now();
-        // On a thread of its own, so that a signal is heard meanwhile.
+        // On a blocking thread, so that signals are handled meanwhile.
         let opened = spawn_blocking(move || Folder::open(config, clock));
         let Folder {
             config,
@@ -192,40 +192,38 @@ impl Server {
         })
     }
 
-    /// Where the public listener is.
+    /// The address of the public listener.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.public.local_addr()
     }
 
-    /// The token that may do everything over the admin API.
+    /// The file of the admin token with full access.
     pub fn admin_token_file(&self) -> PathBuf {
         self.app.service.config().admin_token_file()
     }
 
-    /// Where the admin listener is, unless there is none.
+    /// The address of the admin listener, if there is one.
     pub fn admin_addr(&self) -> Option<SocketAddr> {
         self.admin.as_ref()?.local_addr().ok()
     }
 
-    /// The origin that endpoints are handed out under.
+    /// The origin of the endpoints that the service issues.
     pub fn public_url(&self) -> &PublicUrl {
         self.app.service.public_url()
     }
 
-    /// Whether connections wait for the next process when this one ends: the
-    /// service manager holds the public listener.
+    /// Whether the service manager keeps the public listener open, so that connections wait in it
+    /// for the next process.
     pub fn is_inherited(&self) -> bool {
         self.public.is_inherited()
     }
 
-    /// Serves until `shutdown` is ready, or the admin API asks for the end, or a
-    /// task ends that the service cannot do without; then shuts down in the order
-    /// of `shutdown.rs`. Dropping the future ends the tasks and closes the listeners at
-    /// once.
+    /// Serves until `shutdown` completes, the admin API requests a shutdown, or a required task
+    /// ends; then shuts down in the order given in `shutdown.rs`. Dropping the future aborts the
+    /// tasks and closes the listeners at once.
     ///
     /// # Errors
-    /// [`TaskEnded`] when that is why it stopped. The service is shut down all the
-    /// same when this returns.
+    /// [`TaskEnded`] if a required task ended. The shutdown is complete when this returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), TaskEnded> {
         let mut tasks = self.start_tasks();
         let Self {
@@ -265,21 +263,21 @@ impl Server {
         ended
     }
 
-    /// Starts what runs beside the connections.
+    /// Starts the background tasks.
     fn start_tasks(&self) -> Tasks {
         let (app, config) = (&self.app, self.app.service.config());
         let mut tasks = Tasks::default();
-        // It never ends by itself; without it nobody would be woken after a failure.
+        // Required: without it, no connection would be woken after a store failure.
         let waking = Arc::clone(app);
         tasks.require("store-wake-up", async move {
             waking.service.wake_everybody().await;
         });
-        // Without it, the service manager would kill a service that works.
+        // Required: without it, the service manager would kill a healthy service.
         if let Some(patience) = self.watchdog {
             tasks.require("watchdog", systemd::watchdog(Arc::clone(app), patience));
         }
-        // What these do next depends on nothing that they keep: on the store, on
-        // files, on the counters.
+        // These keep no state between iterations: they read the store, files and counters, so a
+        // restart loses nothing.
         tasks.restart("expiry", app, |app| async move {
             expiry::run(&app.service, &app.gate.rates).await;
         });
@@ -306,13 +304,13 @@ impl Server {
         tasks
     }
 
-    /// What the routes need.
+    /// The shared state, for tests.
     #[cfg(test)]
     pub(crate) fn app(&self) -> &Arc<App> {
         &self.app
     }
 
-    /// The admin API of a test.
+    /// The admin API, for tests.
     #[cfg(test)]
     pub(crate) fn admin_api(&self) -> &Arc<Admin> {
         &self.admin_api

@@ -1,6 +1,5 @@
-//! The PROXY protocol (HAProxy's proxy-protocol.txt): a header before the first
-//! octet of a connection, in which a proxy that passes TCP through says where it
-//! comes from.
+//! The PROXY protocol (HAProxy's proxy-protocol.txt): a header before the first byte of a
+//! connection, in which a TCP proxy names the client.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,46 +7,46 @@ use std::net::IpAddr;
 use proxy_header::{ParseConfig, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Both versions are told apart by so many octets, and have no fewer.
+/// Minimum length of a header, in bytes; it is enough to tell the versions apart.
 pub const SIGNATURE: usize = 12;
 
-/// How version 2 begins.
+/// The signature of version 2.
 const VERSION_2: &[u8; SIGNATURE] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// How version 1 begins.
+/// The signature of version 1.
 const VERSION_1: &[u8] = b"PROXY ";
 
-/// The longest header of version 1.
+/// Maximum length of a version 1 header, in bytes.
 const LONGEST_VERSION_1: usize = 107;
 
-/// The fixed part of version 2; its last two octets are the length of the rest.
+/// Length of the fixed part of version 2, in bytes; its last two are the length of the rest.
 const FIXED_VERSION_2: usize = 16;
 
-/// The longest rest of version 2 that is read: addresses, and what proxies tell
-/// of TLS, take a few hundred octets.
+/// Maximum length of the variable part of version 2, in bytes. Addresses and TLS details take a few
+/// hundred.
 const LONGEST_REST: usize = 4096;
 
-/// Why there is no header.
+/// Why no client address can be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unread {
     /// The connection begins with something else.
     #[error("no PROXY header")]
     Missing,
-    /// It begins like one and is none, or is too long.
+    /// The header is malformed or too long.
     #[error("the PROXY header cannot be read")]
     Malformed,
-    /// The connection has ended.
+    /// The connection was closed or failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Whether the first octets are those of a PROXY header.
+/// Whether the first bytes are those of a PROXY header.
 pub fn begins(octets: &[u8]) -> bool {
     octets.starts_with(VERSION_2) || octets.starts_with(VERSION_1)
 }
 
-/// Takes the header off a connection, and no octet more: where the client is;
-/// `None` when the proxy speaks for itself or does not know.
+/// Reads the header from a connection, and not one byte more. Returns the client address, or `None`
+/// if the proxy speaks for itself or does not know it.
 ///
 /// # Errors
 /// [`Unread`].
@@ -67,7 +66,7 @@ pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>,
         header.resize(FIXED_VERSION_2 + rest, 0);
         from.read_exact(&mut header[FIXED_VERSION_2..]).await?;
     } else if header.starts_with(VERSION_1) {
-        // One by one, since nothing says where the line ends.
+        // Byte by byte: only the line break ends the header.
         while !header.ends_with(b"\n") && header.len() < LONGEST_VERSION_1 {
             header.push(from.read_u8().await?);
         }
@@ -99,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read, and what is left.
+    /// The result of reading, and the number of bytes left.
     fn read_of(octets: &[u8]) -> (Result<Option<IpAddr>, Unread>, usize) {
         let runtime = Builder::new_current_thread().build().unwrap();
         let mut rest = octets;
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn malformed_proxy_headers_are_refused() {
         let endless = [b"PROXY UNKNOWN ", &[b'x'; 500][..]].concat();
         let (read, left) = read_of(&endless);
         assert!(matches!(read, Err(Unread::Malformed)));
@@ -182,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_octets_are_too_much(
+        fn no_bytes_make_the_proxy_header_parser_panic(
             version in 0..3,
             octets in proptest::collection::vec(any::<u8>(), 0..300),
         ) {

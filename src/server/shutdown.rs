@@ -1,13 +1,11 @@
-//! The way down, in the order in which those outside can follow it.
+//! Graceful shutdown, in stages that clients and load balancers can follow:
 //!
-//! 1. `/ready` fails, and for `server.stop_notice` nothing else changes.
-//! 2. No user agent is taken any more; those that are here are told to go,
-//!    spread over `server.close_window`. Requests are answered as before.
-//! 3. Nothing is accepted any more. What was accepted is answered, each answer
-//!    the last of its connection; after a moment, connections without a request
-//!    end. All of it takes `server.drain` at most.
-//! 4. The store is made durable, and the admin listener, where all of this can
-//!    be watched, ends.
+//! 1. `/ready` returns 503; for `server.stop_notice` nothing else changes.
+//! 2. New user agents are refused, and connected ones are closed, spread over
+//!    `server.close_window`. Requests are answered as before.
+//! 3. Listeners close. Accepted requests get a response with `Connection: close`; after one second,
+//!    idle connections are closed. All of this takes at most `server.drain`.
+//! 4. The store is flushed, and the admin listener, on which the shutdown can be watched, closes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,17 +23,16 @@ use crate::service::clock;
 use super::systemd;
 use super::tasks::Tasks;
 
-/// How long a connection that is told to end may still bring a request: one
-/// that its client sent before it knew.
+/// How long a closing connection may still send a request that its client began before it knew.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// How long requests to the admin listener may take at the end.
 const LAST_LOOKS: Duration = Duration::from_secs(1);
 
-/// Listeners and their connections. Dropped, it closes the listeners and tells
-/// the connections to end.
+/// Listeners and their connections. Dropping it closes the listeners and signals the connections to
+/// close.
 pub(super) struct Listeners {
-    /// The acceptors.
+    /// The acceptor tasks.
     pub(super) accepting: Tasks,
     pub(super) stop_accepting: CancellationToken,
     pub(super) close: CloseSignals,
@@ -43,8 +40,8 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    /// Accepts no more, and answers what is asked; what takes longer than
-    /// `patience` is to be cut, and counted here.
+    /// Stops accepting and completes the requests in progress. Returns how many connections are
+    /// still open after `patience`; the caller cuts them.
     async fn end(mut self, patience: Duration) -> usize {
         self.stop_accepting.cancel();
         self.accepting.join().await;
@@ -56,7 +53,7 @@ impl Listeners {
                 self.tasks.wait().await;
             }
         };
-        // The count is right, whether or not they were in time.
+        // The count below is right in both cases.
         let _ = timeout(patience, ended).await;
         self.tasks.len()
     }
@@ -69,7 +66,7 @@ impl Drop for Listeners {
     }
 }
 
-/// Goes the whole way.
+/// Runs all stages.
 pub(super) async fn shut_down(
     app: &Arc<App>,
     admin_api: &Admin,

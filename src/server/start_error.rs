@@ -1,4 +1,4 @@
-//! Why a service does not start, and what to do about it.
+//! Why a service cannot start, and how to fix it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,10 +12,10 @@ use crate::server::tls::TlsError;
 use crate::service::clock::ClockError;
 use crate::store::OpenError;
 
-/// Why a service does not start.
+/// Why a service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The data folder can neither be found nor made.
+    /// The data folder can be neither found nor created.
     #[error(
         "cannot make the data folder {}: {}; make it a folder of the user that the service runs \
          as, or set server.data (--data)", .0.display(), .1
@@ -27,33 +27,33 @@ pub enum StartError {
     /// The tokens of the admin API cannot be used.
     #[error(transparent)]
     AdminToken(#[from] TokenError),
-    /// The blocks cannot be read.
+    /// The blocklist cannot be read.
     #[error(transparent)]
     Blocks(#[from] BlocksError),
-    /// What is kept of the clock cannot be read.
+    /// The clock file cannot be read.
     #[error(transparent)]
     Clock(#[from] ClockError),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// What reads the data folder panicked.
+    /// The thread that reads the data folder panicked.
     #[error("the data folder could not be read ({0}): report this as a bug")]
     Panicked(#[from] tokio::task::JoinError),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// What the service manager gave cannot be used.
+    /// The inherited sockets cannot be used.
     #[error(transparent)]
     Inherited(#[from] InheritedError),
-    /// The unix socket cannot be listened at.
+    /// The service cannot listen at the unix socket.
     #[error("cannot listen at {} ({}): {}", .0.display(), .2, why_not(.1))]
     Socket(PathBuf, #[source] io::Error, &'static str),
-    /// The address cannot be listened at.
+    /// The service cannot listen at the address.
     #[error("cannot listen at {} ({}): {}", .0, .2, why_not(.1))]
     Listen(SocketAddr, #[source] io::Error, &'static str),
 }
 
-/// Why an address or a socket cannot be listened at, and what to do.
+/// Explains why the service cannot listen, and how to fix it.
 fn why_not(error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -1,5 +1,5 @@
-//! What a service manager like systemd gives and is told: sockets that it
-//! listens at for us, and how we are.
+//! The interface to a service manager such as systemd: inherited sockets, status notifications and
+//! the watchdog.
 
 use std::env;
 use std::io;
@@ -14,27 +14,26 @@ use tokio::time::interval;
 
 use crate::app::App;
 
-/// Listening sockets that this process was started with. Connections wait in
-/// them while there is no process.
+/// Listening sockets inherited from the service manager. Connections wait in their backlog while no
+/// process runs.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// For user agents and application servers: `FileDescriptorName=public`, or
-    /// the only one, whatever its name.
+    /// The public listener: `FileDescriptorName=public`, or a single socket of any name.
     pub public: Option<TcpListener>,
-    /// For operators: `FileDescriptorName=admin`.
+    /// The admin listener: `FileDescriptorName=admin`.
     pub admin: Option<TcpListener>,
 }
 
-/// An inherited socket that is of no use.
+/// An inherited socket that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InheritedError {
-    /// Not a TCP listener.
+    /// It is not a TCP listener.
     #[error(
         "the inherited socket {0} cannot be listened at: {1}; the socket unit needs \
          ListenStream= with an address and a port"
     )]
     Unusable(String, #[source] io::Error),
-    /// There is one more than there are uses.
+    /// There are more sockets than listeners.
     #[error(
         "the inherited socket {0} has no use: give one FileDescriptorName=public and at most one \
          other FileDescriptorName=admin in the socket units"
@@ -43,11 +42,11 @@ pub enum InheritedError {
 }
 
 impl Inherited {
-    /// What `LISTEN_FDS` and `LISTEN_FDNAMES` say (sd_listen_fds(3)); they are
-    /// taken out of the environment. Call it before any thread is started.
+    /// Reads `LISTEN_FDS` and `LISTEN_FDNAMES` (sd_listen_fds(3)) and removes them from the
+    /// environment. Call it before any thread starts.
     ///
     /// # Errors
-    /// When a socket is no TCP listener, or has no use.
+    /// If a socket is not a TCP listener, or there are more sockets than listeners.
     pub fn from_environment() -> Result<Self, InheritedError> {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut sockets = ListenFd::from_env();
@@ -75,45 +74,43 @@ fn called(index: usize, name: &str) -> String {
     format!("{} (\"{name}\")", index + 1)
 }
 
-/// Says that connections are served (`Type=notify`).
+/// Reports that the service accepts connections (`Type=notify`).
 pub fn ready(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Says how things are.
+/// Reports the status line.
 pub fn status(status: &str) {
     tell(&[NotifyState::Status(status)]);
 }
 
-/// Says that the end has begun.
+/// Reports that the shutdown has begun.
 pub fn stopping(status: &str) {
     tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Without a service manager this is nothing.
+/// Does nothing without a service manager.
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager cannot be told (NOTIFY_SOCKET)");
     }
 }
 
-/// Within which time the service manager wants to hear that the service is alive
-/// (`WatchdogSec=`); `None` where it does not.
+/// The watchdog timeout of the service manager (`WatchdogSec=`), if it has one.
 pub fn watchdog_time() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// Says for ever that the service is alive, more often than every `patience`:
-/// each time after the store has answered, so that
-/// the tasks of this process and the thread of the store have to be alive both.
-/// A store that answers that it fails is alive; a restart would not mend a disk.
+/// Feeds the watchdog until cancelled, twice per `patience`. Each time the store is flushed first,
+/// so a hanging runtime and a hanging store thread both stop the watchdog. A flush that fails still
+/// feeds it: a restart would not repair a disk.
 pub async fn watchdog(app: Arc<App>, patience: Duration) {
-    // As sd_watchdog_enabled(3) asks, at half of the time.
+    // sd_watchdog_enabled(3) recommends half of the timeout.
     let mut ticks = interval((patience / 2).max(Duration::from_millis(1)));
     loop {
         ticks.tick().await;
         let _ = app.service.flush().await;
-        // Who does not read may make this wait, and only this.
+        // A service manager that does not read blocks only this thread.
         let _ = spawn_blocking(|| tell(&[NotifyState::Watchdog])).await;
     }
 }

@@ -1,10 +1,8 @@
-//! Supervision of the tasks that run for as long as the service does.
+//! Supervision of the background tasks that run as long as the service.
 //!
-//! Each of them either ends the service or is started again when it ends
-//! unasked, by a panic or by a return. It ends the service where a new start of
-//! the task would not make the service whole, so that whatever started the
-//! process starts it again; it is started again where the task keeps no state of
-//! its own, so that nothing is lost by it.
+//! A required task that ends, by a panic or a return, shuts the service down, so that the service
+//! manager restarts the process: a new start of the task alone would not repair the service. Other
+//! tasks keep no state of their own, so they are restarted.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -22,24 +20,23 @@ use crate::app::App;
 #[cfg(test)]
 use super::tests::Fault;
 
-/// How long a task that ended unasked stays away before it is started again, so
-/// that one that always panics takes no processor time.
+/// Delay before a task is restarted, so that one that always panics does not use up the CPU.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A task that the service cannot do without has ended unasked.
+/// A required task ended unexpectedly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the task {task} ended unasked ({why}), and the service stopped because it cannot do without \
      it: start it again, and report this with the log before it as a bug"
 )]
 pub struct TaskEnded {
-    /// Which task it was.
+    /// The task's name.
     pub task: &'static str,
-    /// Whether it returned, or the text of its panic.
+    /// The text of its panic, or that it returned.
     pub why: String,
 }
 
-/// Tasks that are watched. Dropping it ends them.
+/// Supervised tasks. Dropping it aborts them.
 #[derive(Default)]
 pub(super) struct Tasks {
     running: JoinSet<()>,
@@ -47,7 +44,7 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Starts a task that the service cannot do without.
+    /// Starts a required task.
     pub(super) fn require(
         &mut self,
         name: &'static str,
@@ -57,7 +54,7 @@ impl Tasks {
         self.names.insert(handle.id(), name);
     }
 
-    /// Starts a task that is started again, and counted, whenever it ends.
+    /// Starts a task that is restarted whenever it ends; each restart is counted.
     pub(super) fn restart<F>(
         &mut self,
         name: &'static str,
@@ -86,7 +83,7 @@ impl Tasks {
         self.names.insert(handle.id(), name);
     }
 
-    /// Waits until a task ends that the service cannot do without.
+    /// Waits until a required task ends.
     pub(super) async fn ended(&mut self) -> TaskEnded {
         match self.running.join_next_with_id().await {
             Some(Ok((id, ()))) => self.describe(id, RETURNED.to_owned()),
@@ -95,7 +92,7 @@ impl Tasks {
         }
     }
 
-    /// Waits until all have ended, which they do because they were asked to.
+    /// Waits until all tasks have ended after they were asked to.
     pub(super) async fn join(&mut self) {
         while self.running.join_next().await.is_some() {}
     }
@@ -115,14 +112,14 @@ fn reason(error: JoinError) -> String {
     }
 }
 
-/// What a panic says.
+/// The text of a panic.
 fn text_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
     format!("it panicked: {}", text.unwrap_or("without a text"))
 }
 
-/// Only a test makes a task end.
+/// Only tests inject faults.
 #[cfg(not(test))]
 struct Fault;
 

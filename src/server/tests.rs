@@ -1,5 +1,5 @@
-//! Tests of the supervision: each task of a service is made to end, and the
-//! service is held to what it does then.
+//! Tests of the supervision: each background task is made to end, and the service must react as
+//! specified.
 
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -23,7 +23,7 @@ use crate::time::Clock;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a task is made to end, once.
+/// A fault to inject once into a task.
 #[derive(Clone)]
 struct Plan {
     task: &'static str,
@@ -32,11 +32,11 @@ struct Plan {
 }
 
 tokio::task_local! {
-    /// That of the service whose `run` this task polls.
+    /// The fault of the service whose `run` this task polls.
     static PLAN: Plan;
 }
 
-/// What a test does to a task: nothing, if it plans nothing.
+/// The fault that a test injects into a task, if any.
 pub(super) struct Fault(Option<Plan>);
 
 impl Fault {
@@ -61,7 +61,7 @@ impl Fault {
     }
 }
 
-/// A service over a store in memory, and the folder of its other files.
+/// A service over a memory store, and the folder of its other files.
 pub(crate) async fn bound() -> (Server, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = Config::default();
@@ -89,7 +89,7 @@ fn plan(task: &'static str, panics: bool) -> Plan {
 }
 
 #[tokio::test]
-async fn a_task_that_the_service_needs_ends_it_by_name() {
+async fn a_required_task_that_ends_shuts_the_service_down() {
     for name in ["accept-public", "accept-admin", "store-wake-up", "watchdog"] {
         for (panics, why) in [
             (true, "it panicked: broken by the test"),
@@ -108,7 +108,7 @@ async fn a_task_that_the_service_needs_ends_it_by_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_tasks_are_started_again_and_counted() {
+async fn other_tasks_are_restarted_and_counted() {
     for name in [
         "expiry",
         "clock",
@@ -141,7 +141,7 @@ fn certificate(folder: &Path) -> Tls {
 }
 
 #[tokio::test]
-async fn a_service_whose_future_is_dropped_accepts_nothing_more() {
+async fn a_service_whose_future_is_dropped_closes_its_listeners() {
     let (server, _folder) = bound().await;
     let address = server.local_addr().expect("an address");
     let mut run = Box::pin(server.run(std::future::pending()));

@@ -1,4 +1,4 @@
-//! TLS from certificate files, read anew when they change.
+//! TLS from certificate files, reloaded when they change.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,49 +19,49 @@ use crate::io::Socket;
 use crate::observe::metrics::Metrics;
 use crate::time::Clock;
 
-/// What TLS negotiates; the order is our preference.
+/// Protocols offered by ALPN, in order of preference.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// A certificate with its key, as they are on disk now.
+/// The certificate and its key, as last loaded.
 pub struct Tls {
     cert_file: PathBuf,
     key_file: PathBuf,
     config: ArcSwap<ServerConfig>,
-    /// When the files were changed that were read last.
+    /// Modification times of the files at the last load.
     seen: Mutex<Modified>,
 }
 
-/// When the certificate and the key were changed; `None` where nobody knows.
+/// Modification times of the certificate and the key; `None` if unknown.
 type Modified = [Option<SystemTime>; 2];
 
 /// Why a certificate or its key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file is not there, not readable, or holds no certificate in PEM.
+    /// The file is missing or unreadable, or holds no certificate in PEM.
     #[error(
         "cannot read the certificate {} (tls.cert_file, --tls-cert): {}",
         .0.display(), pem_problem(.1, "certificate")
     )]
     Certificate(PathBuf, #[source] pem::Error),
-    /// The file is not there, not readable, or holds no private key in PEM.
+    /// The file is missing or unreadable, or holds no private key in PEM.
     #[error(
         "cannot read the private key {} (tls.key_file, --tls-key): {}",
         .0.display(), pem_problem(.1, "private key")
     )]
     Key(PathBuf, #[source] pem::Error),
-    /// The two do not belong together.
+    /// The key does not match the certificate.
     #[error(
         "the key {} is not that of the certificate {}: set tls.key_file (--tls-key) to the one \
          that it was made with; the service's own certificate stands first in its file",
         .1.display(), .0.display()
     )]
     OtherKey(PathBuf, PathBuf),
-    /// They are of a kind that TLS cannot use.
+    /// TLS does not support this kind of certificate or key.
     #[error("the certificate {} with the key {} cannot be used: {}", .0.display(), .1.display(), .2)]
     Pair(PathBuf, PathBuf, #[source] rustls::Error),
 }
 
-/// What is wrong with a file that is to hold `what` in PEM.
+/// Explains why a file does not contain `what` in PEM.
 fn pem_problem(error: &pem::Error, what: &str) -> String {
     match error {
         pem::Error::Io(error) => error.to_string(),
@@ -74,9 +74,9 @@ impl Tls {
     /// Reads the files.
     ///
     /// # Errors
-    /// When one cannot be read, or they do not make a pair.
+    /// If a file cannot be read, or the key does not match the certificate.
     pub fn load(cert_file: PathBuf, key_file: PathBuf) -> Result<Self, TlsError> {
-        // First: what changes while it is read is read again.
+        // Read first, so that a change during the load triggers another load.
         let seen = Mutex::new(modified(&cert_file, &key_file));
         let config = ArcSwap::new(read(&cert_file, &key_file)?);
         Ok(Self {
@@ -87,19 +87,18 @@ impl Tls {
         })
     }
 
-    /// Does the handshake.
+    /// Performs the TLS handshake.
     ///
     /// # Errors
-    /// When the peer breaks it off, or wants what is not offered (only TLS 1.2
-    /// and 1.3 are).
+    /// If the peer aborts it, or offers neither TLS 1.2 nor 1.3.
     pub async fn accept(&self, stream: Socket) -> io::Result<TlsStream<Socket>> {
         TlsAcceptor::from(self.config.load_full())
             .accept(stream)
             .await
     }
 
-    /// Looks every `period` whether the files have changed and reads them
-    /// anew, until it is cancelled. Files that cannot be used change nothing.
+    /// Checks every `period` whether the files have changed, and reloads them, until cancelled. If
+    /// the new files are unusable, the old certificate stays in use.
     pub async fn watch(&self, period: Duration, metrics: &Metrics) {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -121,10 +120,10 @@ impl Tls {
         }
     }
 
-    /// Whether the files have changed since this was asked last.
+    /// Whether the files have changed since the last call.
     fn have_changed(&self) -> bool {
         let now = modified(&self.cert_file, &self.key_file);
-        // Nothing that holds this lock can panic half-way.
+        // No code can panic while it holds this lock.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         mem::replace(&mut *seen, now) != now
     }
@@ -154,14 +153,14 @@ fn read(cert_file: &PathBuf, key_file: &PathBuf) -> Result<Arc<ServerConfig>, Tl
         })?;
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     if let Some(own) = own {
-        tell_dates(cert_file, &own, Clock::system().now());
+        warn_about_dates(cert_file, &own, Clock::system().now());
     }
     Ok(Arc::new(config))
 }
 
-/// Says so where nobody will accept a certificate for its dates. It is served
-/// all the same: the new one comes without a restart, and clocks get set.
-fn tell_dates(file: &Path, own: &Certificate, now: UnixTime) {
+/// Logs an error if clients will reject the certificate for its dates. It is served all the same: a
+/// renewed one is loaded without a restart, and a wrong clock may be set.
+fn warn_about_dates(file: &Path, own: &Certificate, now: UnixTime) {
     let file = file.display();
     if own.not_after < now {
         tracing::error!(
