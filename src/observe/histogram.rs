@@ -1,5 +1,5 @@
-//! How long things take: a histogram that Prometheus reads, and whose
-//! percentiles the overview shows. One count for both, so that they agree.
+//! Latency histograms. Prometheus and the overview's percentiles read the same counts, so they
+//! agree.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// Upper bounds of the buckets, in microseconds: three to a decade, from 50 µs
-/// to 100 s. What took longer is in a bucket of its own.
+/// Upper bounds of the buckets, in microseconds: three per decade, from 50 µs to 100 s. Longer
+/// durations go into an extra bucket.
 const BOUNDS: [u64; 20] = [
     50,
     100,
@@ -34,7 +34,7 @@ const BOUNDS: [u64; 20] = [
     100_000_000,
 ];
 
-/// Counts durations; clones count together. Recording takes no lock.
+/// Counts durations; clones share the counts. Recording takes no lock.
 #[derive(Clone, Debug, Default)]
 pub struct Latency(Arc<Counts>);
 
@@ -44,12 +44,12 @@ struct Counts {
     micros: AtomicU64,
 }
 
-/// The buckets of a [`Latency`] at one time.
+/// A snapshot of the buckets of a [`Latency`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Buckets([u64; BOUNDS.len() + 1]);
 
 impl Latency {
-    /// Counts one.
+    /// Records one duration.
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let at = BOUNDS.partition_point(|bound| *bound < micros);
@@ -57,7 +57,7 @@ impl Latency {
         self.0.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// What has been counted so far.
+    /// Returns a snapshot.
     pub fn buckets(&self) -> Buckets {
         Buckets(std::array::from_fn(|at| {
             self.0.buckets[at].load(Ordering::Relaxed)
@@ -66,16 +66,15 @@ impl Latency {
 }
 
 impl Buckets {
-    /// What was counted between `earlier` and this.
+    /// The counts recorded since the snapshot `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         Self(std::array::from_fn(|at| {
             self.0[at].saturating_sub(earlier.0[at])
         }))
     }
 
-    /// How long the given part of them took at most, from 0 to 1: read off the
-    /// buckets as Prometheus does, in a straight line within one. `None` when
-    /// there are none.
+    /// The quantile `part` (0 to 1), interpolated linearly within a bucket as Prometheus does.
+    /// Returns `None` if there are no counts.
     pub fn quantile(&self, part: f64) -> Option<Duration> {
         let count: u64 = self.0.iter().sum();
         if count == 0 {
@@ -86,7 +85,7 @@ impl Buckets {
         for (at, inside) in self.0.iter().enumerate() {
             if (below + inside) as f64 >= wanted && *inside > 0 {
                 let low = at.checked_sub(1).map_or(0, |before| BOUNDS[before]);
-                // Of what took longer than all bounds no more is known.
+                // The extra bucket has no upper bound; report its lower one.
                 let high = BOUNDS.get(at).copied().unwrap_or(low);
                 let share = ((wanted - below as f64) / *inside as f64).clamp(0.0, 1.0);
                 let micros = low as f64 + share * (high - low) as f64;

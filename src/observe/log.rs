@@ -1,5 +1,4 @@
-//! The log: which lines are written to standard error, and how. The filter can
-//! be changed while the service runs.
+//! The log on standard error: its filter, which can be changed at run time, and its format.
 
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,39 +15,39 @@ use tracing_subscriber::{Layer, Registry, fmt};
 use super::repeats::{Limit, Repeats};
 use crate::config::{LogConfig, LogFilter, LogFormat, NotAFilter};
 
-/// What is written whatever the filter says, and never held back: who changed
-/// what, and what became of lines.
+/// Targets that no filter or repeat limit suppresses: the audit trail, and notes about suppressed
+/// lines.
 pub(super) const ABOUT_THE_LOG: [&str; 2] = ["bugle::audit", "bugle::log"];
 
-/// The log of this process; clones are one. By [`Default`] it is nobody's: what
-/// is set is shown, and changes nothing.
+/// The log of this process; clones share it. A default `Log` has no subscriber; setting its filter
+/// has no effect.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// `None`: as it is configured.
+    /// `None` means the configured filter.
     filter: Mutex<Option<LogFilter>>,
     handle: Option<Handle<Targets, Registry>>,
     repeats: Option<Arc<Repeats>>,
 }
 
-/// Why there is no log.
+/// Why the log cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// What is configured is no filter.
+    /// The configured filter is invalid.
     #[error("log.filter: {0}")]
     Filter(#[from] NotAFilter),
-    /// There is one already.
+    /// The process already has a log.
     #[error(transparent)]
     Taken(#[from] TryInitError),
 }
 
 impl Log {
-    /// Begins the log of this process, on standard error.
+    /// Starts the log of this process, on standard error.
     ///
     /// # Errors
-    /// When the filter is none, or the process has a log already.
+    /// If the filter is invalid, or the process already has a log.
     pub fn start(config: &LogConfig) -> Result<Self, StartError> {
         let (subscriber, log) = Self::of(config, io::stderr, io::stderr().is_terminal())?;
         subscriber.try_init()?;
@@ -60,7 +59,7 @@ impl Log {
         writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
         with_ansi: bool,
     ) -> Result<(impl Subscriber + Send + Sync, Self), NotAFilter> {
-        // What libraries log may hold a capability: a URL, a frame, a header.
+        // Log lines of libraries may contain capabilities: a URL, a frame, a header.
         let is_ours = |metadata: &Metadata<'_>| metadata.target().starts_with("bugle");
         let always = |metadata: &Metadata<'_>| ABOUT_THE_LOG.contains(&metadata.target());
         let repeats = Arc::new(Repeats::new(config.repeat_limit));
@@ -83,13 +82,13 @@ impl Log {
         Ok((tracing_subscriber::registry().with(layer), log))
     }
 
-    /// The filter that was set since the start; `None` when none was.
+    /// The filter set since the start; `None` if it is still the configured one.
     pub fn filter(&self) -> Option<String> {
         let filter = self.current();
         filter.as_ref().map(|filter| filter.as_str().to_owned())
     }
 
-    /// Writes by this filter from now on, until the process ends.
+    /// Sets the filter until the process ends.
     pub fn set_filter(&self, filter: LogFilter) {
         if let Some(handle) = &self.0.handle
             && let Err(error) = handle.reload(filter.targets())
@@ -101,11 +100,11 @@ impl Log {
     }
 
     fn current(&self) -> MutexGuard<'_, Option<LogFilter>> {
-        // Nothing that holds this lock can panic half-way.
+        // No code can panic while it holds this lock.
         self.0.filter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says every minute which lines were held back, until it is cancelled.
+    /// Reports suppressed lines every minute, until cancelled.
     pub async fn count(&self) {
         match &self.0.repeats {
             Some(repeats) => repeats.run().await,
@@ -113,7 +112,7 @@ impl Log {
         }
     }
 
-    /// Says it at the end.
+    /// Reports the lines suppressed since the last report, at shutdown.
     pub fn end(&self) {
         if let Some(repeats) = &self.0.repeats {
             repeats.tell();

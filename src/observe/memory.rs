@@ -1,9 +1,9 @@
-//! How much memory this process holds, and how much it may hold.
+//! The memory that this process uses, and its limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What Linux says of this process, in octets (proc_pid_status(5)).
+/// Resident memory in bytes, as Linux reports it (proc_pid_status(5)).
 pub fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -13,8 +13,8 @@ pub fn resident() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The lowest `memory.max` of the control groups (version 2) that the process is
-/// in, in octets. `None` when there is no such bound, as outside of containers.
+/// The lowest `memory.max` of the process's control groups (version 2), in bytes. Returns `None`
+/// without such a limit, as outside of containers.
 pub fn limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     limit_of(Path::new("/sys/fs/cgroup"), &groups)
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lowest_bound_of_all_groups_counts() {
+    fn the_lowest_limit_of_all_control_groups_applies() {
         let root = tempfile::tempdir().unwrap();
         let groups = "12:cpu:/x\n0::/a.slice/b.service\n";
         assert_eq!(limit_of(root.path(), groups), None);

@@ -1,9 +1,8 @@
-//! What became of single messages, for the operator who asks: the newest of
-//! them with what happened to each, in memory alone. Holds nothing that opens a
-//! message: no body, no key of a user agent.
+//! The history of single messages, for operators: the newest messages with their events, in memory
+//! only. It holds nothing that decrypts a message: no body and no user agent key.
 //!
-//! Only what passes by is noted. That a message has expired or was replaced
-//! follows from it, and is found out when somebody asks.
+//! Only events that pass through the service are recorded. Expiry and replacement follow from the
+//! stored times and topics, and are computed on request.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -13,81 +12,81 @@ use bugle_protocol::{ChannelId, MessageId, PublicKey, SubscriptionId, Uaid, Unix
 
 use crate::store::NewMessage;
 
-/// How many events are kept for each message, on average.
+/// Average number of events kept per message.
 const EVENTS: usize = 4;
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The message.
     pub id: MessageId,
-    /// For whom.
+    /// Its user agent.
     pub uaid: Uaid,
-    /// On which channel of theirs.
+    /// Its channel.
     pub channel: ChannelId,
-    /// In which life of it.
+    /// The subscription of that channel at the time.
     pub subscription: SubscriptionId,
     /// When its POST was read.
     pub accepted_at: UnixTime,
-    /// When the store had it; `None` for TTL 0.
+    /// When it was on disk; `None` for TTL 0.
     pub stored_at: Option<UnixTime>,
-    /// From when on it is not delivered.
+    /// When it expires.
     pub expires_at: UnixTime,
-    /// How urgent it is.
+    /// Its urgency.
     pub urgency: Urgency,
-    /// Octets of its body.
+    /// Size of its body, in bytes.
     pub size: usize,
-    /// A digest of the key that signed it.
+    /// Digest of the VAPID key that signed it.
     signed_by: Option<u64>,
-    /// A digest of its topic.
+    /// Digest of its topic.
     topic: Option<u64>,
 }
 
 impl Accepted {
-    /// Whether it was signed by VAPID.
+    /// Whether it was signed with VAPID.
     pub fn is_signed(&self) -> bool {
         self.signed_by.is_some()
     }
 }
 
-/// What happened to a message.
+/// An event in the life of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It was sent to its user agent.
+    /// The service sent it to its user agent.
     Delivered,
-    /// Its user agent acknowledged it, with this code (WS-N-8).
+    /// Its user agent acknowledged it with this code (WS-N-8).
     Acknowledged(u16),
-    /// Its URL was deleted, which both sides can do.
+    /// Its URL was deleted; both sides can do this.
     Withdrawn,
-    /// Its TTL was 0, and its user agent was not there or did not want it.
+    /// Its TTL was 0, and its user agent was not connected or filtered it out.
     Dropped,
 }
 
-/// All that is known of a message.
+/// The history of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Journey {
-    /// How it began.
+    /// The message.
     pub accepted: Accepted,
-    /// What happened, in order.
+    /// Its events, oldest first.
     pub events: Vec<(UnixTime, Event)>,
-    /// When another message with its topic was accepted (RFC 8030 §5.4).
+    /// When a message with the same topic replaced it (RFC 8030 §5.4).
     pub replaced_at: Option<UnixTime>,
 }
 
-/// Which messages are asked for.
+/// The messages to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Those to one subscription.
+    /// The messages of one subscription.
     Subscription(SubscriptionId),
-    /// This one.
+    /// One message.
     Message(MessageId),
-    /// Those that this key signed.
+    /// The messages signed by one key.
     Key(PublicKey),
 }
 
-/// The newest messages.
+/// The history of the newest messages.
 pub struct Trace {
-    /// `None`: it is off.
+    /// `None` if the trace is off.
     rings: Option<Mutex<Rings>>,
     messages: usize,
     digests: RandomState,
@@ -100,7 +99,7 @@ struct Rings {
 }
 
 impl Trace {
-    /// Remembers so many messages; 0 for none.
+    /// Keeps `messages` messages; 0 turns the trace off.
     pub fn new(messages: usize, now: UnixTime) -> Self {
         let rings = Rings {
             accepted: VecDeque::new(),
@@ -114,13 +113,13 @@ impl Trace {
         }
     }
 
-    /// Whether anything is remembered.
+    /// Whether the trace is on.
     pub fn is_on(&self) -> bool {
         self.rings.is_some()
     }
 
-    /// A message on its way into the store, before that takes it; `None` when
-    /// the trace is off.
+    /// Creates the entry of a message that is about to be stored. Returns `None` if the trace is
+    /// off.
     pub fn begin(
         &self,
         uaid: Uaid,
@@ -148,7 +147,7 @@ impl Trace {
         })
     }
 
-    /// The message is accepted, under the id that the store gave it.
+    /// Records a message that was accepted, with the id that the store assigned.
     pub fn accepted(&self, mut accepted: Accepted, id: MessageId, now: UnixTime) {
         let Some(mut rings) = self.rings() else {
             return;
@@ -165,7 +164,7 @@ impl Trace {
         rings.accepted.push_back(accepted);
     }
 
-    /// Something happened to a message.
+    /// Records an event of a message.
     pub fn note(&self, id: MessageId, event: Event, now: UnixTime) {
         let Some(mut rings) = self.rings() else {
             return;
@@ -178,8 +177,8 @@ impl Trace {
         rings.events.push_back((id, now, event));
     }
 
-    /// The newest messages of those that are wanted, `most` of them, the newest
-    /// first; and since when nothing is missing. `None` when the trace is off.
+    /// Returns at most `most` matching messages, newest first, and the time since which the history
+    /// is complete. Returns `None` if the trace is off.
     pub fn find(&self, wanted: Wanted, most: usize) -> Option<(Vec<Journey>, UnixTime)> {
         let key = match wanted {
             Wanted::Key(key) => Some(self.digest_of(&key)),
@@ -210,7 +209,7 @@ impl Trace {
     }
 
     fn rings(&self) -> Option<MutexGuard<'_, Rings>> {
-        // Nothing that holds this lock can panic half-way.
+        // No code can panic while it holds this lock.
         let rings = self.rings.as_ref()?.lock();
         Some(rings.unwrap_or_else(PoisonError::into_inner))
     }
@@ -225,7 +224,8 @@ impl Rings {
         let mut successors = HashMap::new();
         let mut journeys = Vec::new();
         for accepted in self.accepted.iter().rev() {
-            // From the newest on, so the last one noted is the next in time.
+            // The iteration goes from newest to oldest, so the entry seen last is the successor in
+            // time.
             let replaced_at = accepted.topic.and_then(|topic| {
                 successors.insert((accepted.subscription, topic), accepted.accepted_at)
             });
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn off_it_keeps_and_tells_nothing() {
+    fn a_trace_that_is_off_keeps_nothing() {
         let trace = Trace::new(0, at(0));
         accept(&trace, 1, 1, None);
         trace.note(MessageId::new(1), Event::Delivered, at(1));
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_kept_and_told_first() {
+    fn the_newest_messages_are_kept_and_listed_first() {
         let trace = Trace::new(3, at(0));
         for id in 1..=5 {
             accept(&trace, id, u8::try_from(id % 2).unwrap(), None);

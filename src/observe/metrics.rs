@@ -1,4 +1,4 @@
-//! What is counted, and its text for Prometheus.
+//! The metrics, and their text for Prometheus.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,13 +20,13 @@ use crate::observe::histogram::Latency;
 use crate::observe::memory;
 use crate::store::Usage;
 
-/// Why something was refused or ended.
+/// The reason of a refusal or a close.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reason {
     reason: &'static str,
 }
 
-/// Which switch of `[compat]` was needed.
+/// The switch of `[compat]` that a request needed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Tolerance {
     what: &'static str,
@@ -38,25 +38,25 @@ pub struct Setting {
     setting: &'static str,
 }
 
-/// A bound by its setting, or `memory`.
+/// A limit by its setting, or `memory`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Bound {
     bound: &'static str,
 }
 
-/// A task of the service by its name.
+/// The name of a background task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct TaskName {
     task: &'static str,
 }
 
-/// With which code a user agent acknowledged.
+/// The code of an acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct AckCode {
     code: &'static str,
 }
 
-/// With which code a WebSocket was closed.
+/// The close code of a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CloseCode {
     code: u32,
@@ -186,7 +186,7 @@ metrics! {
 }
 
 impl Metrics {
-    /// Nothing counted yet, under these bounds.
+    /// All metrics at zero, with the configured limits.
     pub fn new(limits: &Limits) -> Self {
         let metrics = Self::default();
         for (setting, most) in [
@@ -213,7 +213,7 @@ impl Metrics {
         }
     }
 
-    /// How many were refused, by reason.
+    /// The number of refusals, by reason.
     pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
         let counted = |reason| self.refused.get_or_create(&Reason { reason }).get();
         let reasons = self.reasons();
@@ -221,47 +221,46 @@ impl Metrics {
     }
 
     fn reasons(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
-        // Nothing that holds this lock can panic half-way.
+        // No code can panic while it holds this lock.
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many were acknowledged, with whatever code.
+    /// The number of acknowledgements with any code.
     pub fn acknowledgements(&self) -> u64 {
         let codes = ["100", "101", "102"].map(|code| AckCode { code });
         let counted = |code| self.acknowledged.get(code).map_or(0, |count| count.get());
         codes.iter().map(counted).sum()
     }
 
-    /// Counts the end of a connection or a stream whose peer went over the
-    /// bound that `setting` names.
+    /// Counts a connection or stream that was closed because its peer exceeded the limit `setting`.
     pub fn cut(&self, setting: &'static str) {
         let reason = Reason { reason: setting };
         self.cut.get_or_create(&reason).inc();
     }
 
-    /// Says whether something is near its bound.
+    /// Sets whether a limit is nearly reached.
     pub fn overload(&self, bound: &'static str, is_near: bool) {
         let gauge = self.overloaded.get_or_create(&Bound { bound });
         gauge.set(i64::from(is_near));
     }
 
-    /// Counts a background task that ended unasked and is started again.
+    /// Counts the restart of a background task.
     pub fn restart(&self, task: &'static str) {
         self.task_restarts.get_or_create(&TaskName { task }).inc();
     }
 
-    /// Counts what shows that something about a proxy is set wrong.
+    /// Counts a sign of a misconfigured proxy.
     pub fn mistake(&self, kind: &'static str) {
         self.mistakes.get_or_create(&Reason { reason: kind }).inc();
     }
 
-    /// Counts an accepted push message that needed a switch of `[compat]`.
+    /// Counts an accepted message that needed a switch of `[compat]`.
     pub fn tolerate(&self, switch: &'static str) {
         let what = Tolerance { what: switch };
         self.tolerated.get_or_create(&what).inc();
     }
 
-    /// Counts the end of a WebSocket.
+    /// Counts a closed WebSocket.
     pub fn close(&self, close: &Close) {
         match close {
             Close::HelloTimeout => self.cut("user_agent.hello_timeout"),
@@ -286,7 +285,7 @@ impl Metrics {
         self.acknowledged.get_or_create(&AckCode { code }).inc();
     }
 
-    /// All metrics as text.
+    /// All metrics, in the OpenMetrics text format.
     pub fn text(&self, usage: Usage, format: Format) -> String {
         set(&self.subscriptions, usage.subscriptions);
         set(&self.stored_messages, usage.messages);
@@ -299,7 +298,7 @@ impl Metrics {
         set(&self.tasks, tasks().unwrap_or(0));
         set(&self.disk_free_bytes, usage.free_bytes);
         set(&self.store_failing, usage.failing.into());
-        // The store counts it, and never back.
+        // The store counts these itself, and only upwards.
         self.store_reopened
             .inner()
             .store(usage.reopened, Ordering::Relaxed);
@@ -310,8 +309,7 @@ impl Metrics {
     }
 }
 
-/// A metric that is described before there is anything to count: what has not
-/// happened yet has a name already.
+/// Describes a metric family even while it has no samples, so that each name exists from the start.
 #[derive(Debug)]
 struct Described<M>(M);
 
@@ -325,7 +323,7 @@ impl<M: EncodeMetric> EncodeMetric for Described<M> {
     }
 }
 
-/// With its unit, where the name ends with one.
+/// Registers a metric, with a unit if its name ends with one.
 fn register(registry: &mut Registry, name: &str, help: &str, metric: impl Metric) {
     let (help, metric) = (help.trim(), Described(metric));
     for unit in [Unit::Seconds, Unit::Bytes] {
@@ -341,7 +339,7 @@ fn set(gauge: &Gauge, value: u64) {
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
 }
 
-/// Of the runtime that asks; there is none outside one.
+/// The tasks of the current runtime, if there is one.
 fn tasks() -> Option<u64> {
     let runtime = Handle::try_current().ok()?;
     u64::try_from(runtime.metrics().num_alive_tasks()).ok()
@@ -366,7 +364,7 @@ mod tests {
         waiting.abort();
     }
     #[test]
-    fn the_metrics_that_operators_are_told_of_exist() {
+    fn the_metrics_named_in_operations_md_exist() {
         let page = include_str!("../../docs/operations.md");
         for name in page
             .split('`')

@@ -1,5 +1,4 @@
-//! What the operator sees of the service: metrics, logs, traces, and the log of
-//! what became of each message.
+//! What operators see of the service: metrics, logs, traces, and the history of single messages.
 
 pub mod exposition;
 pub mod histogram;

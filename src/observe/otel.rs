@@ -1,9 +1,8 @@
-//! Traces of OpenTelemetry: one from the POST of a push to its acknowledgement,
-//! with a span for each stage. Off unless the environment names a collector;
-//! then a push costs one look at an `Option`.
+//! OpenTelemetry traces: one per push, from its POST to its acknowledgement, with a span for each
+//! stage. Off unless the environment names a collector; then a push costs one check of an `Option`.
 //!
-//! What follows a message stays in memory, and holds neither capability nor
-//! key. docs/decisions/0007-traces.md says what a restart does to a trace.
+//! The trace of a message is kept in memory, and holds neither capabilities nor keys.
+//! docs/decisions/0007-traces.md describes the effect of a restart.
 
 mod collector;
 mod environment;
@@ -25,18 +24,18 @@ use tokio::time::Instant;
 use self::collector::Collector;
 use self::environment::{Environment, NotSent};
 
-/// How many messages are followed at one time. Of those that have to go for
-/// newer ones, the rest is not traced.
+/// Maximum number of messages traced at one time. Beyond it, the cache evicts messages, and the
+/// rest of their traces is not recorded.
 const FOLLOWED: usize = 16_384;
 
-/// A longer `tracestate` is not passed on; a shorter one must be (W3C Trace
-/// Context §3.3.1.5).
+/// Maximum length of `tracestate` that is passed on; up to 512 must be (W3C Trace Context
+/// §3.3.1.5).
 const LONGEST_STATE: usize = 512;
 
-/// At the end, how long the collector may take for the last spans.
+/// How long the collector may take for the last spans at shutdown.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
 
-/// The traces of a service; clones are one. By [`Default`] they are off.
+/// Exports the traces of a service; clones share it. By [`Default`] it is off.
 #[derive(Clone, Default)]
 pub struct Traces(Option<Arc<Sent>>);
 
@@ -46,7 +45,7 @@ struct Sent {
     followed: Cache<MessageId, Followed>,
 }
 
-/// A message whose push is traced.
+/// A traced message.
 #[derive(Clone)]
 struct Followed {
     parent: Parent,
@@ -54,8 +53,8 @@ struct Followed {
     written: Option<Instant>,
 }
 
-/// What the spans of a trace hang from, and how it tells the time: by the
-/// monotonic clock, since the beginning.
+/// The parent span of a trace, and the times from which span times are computed with the monotonic
+/// clock.
 #[derive(Clone)]
 struct Parent {
     context: Context,
@@ -69,7 +68,7 @@ impl Parent {
     }
 }
 
-/// A push that is being accepted, in a trace.
+/// The trace of a push that is being accepted.
 pub struct Accept {
     sent: Arc<Sent>,
     span: SdkSpan,
@@ -77,9 +76,8 @@ pub struct Accept {
 }
 
 impl Traces {
-    /// As the variables `OTEL_*` say: off where they name no collector, and
-    /// where they ask for what is not there, which the log then says. Call it
-    /// within the runtime that the spans are to be sent in.
+    /// Reads the variables `OTEL_*`. Traces are off if they name no collector, or if they ask for
+    /// something unsupported, which is logged. Call it within the runtime that exports the spans.
     pub fn from_environment() -> Self {
         let sent = Environment::of_process().and_then(|wanted| match wanted {
             Some(environment) => Sent::to(environment).map(Some),
@@ -94,8 +92,8 @@ impl Traces {
         }
     }
 
-    /// A push begins, which its sender may have begun to trace (W3C Trace
-    /// Context). `None` when it is not to be traced.
+    /// Starts the trace of a push, continuing the sender's if it sent one (W3C Trace Context).
+    /// Returns `None` if it is not sampled.
     pub fn accept(
         &self,
         headers: &HeaderMap,
@@ -129,8 +127,8 @@ impl Traces {
         })
     }
 
-    /// A message was handed to its connection at `handed`, and written to its
-    /// socket by `written`.
+    /// Records that a message was handed to its connection at `handed`, and written to its socket
+    /// by `written`.
     pub fn delivered(&self, id: MessageId, handed: Instant, written: Instant) {
         let Some(sent) = &self.0 else { return };
         let Some(mut followed) = sent.followed.get(&id) else {
@@ -143,32 +141,31 @@ impl Traces {
         sent.followed.insert(id, followed);
     }
 
-    /// Its user agent has acknowledged a message, with a code where it was by
-    /// the WebSocket.
+    /// Records the acknowledgement of a message, with its code if it came over a WebSocket.
     pub fn acknowledged(&self, id: MessageId, code: Option<u16>) {
         let Some(sent) = &self.0 else { return };
         let Some((_, followed)) = sent.followed.remove(&id) else {
             return;
         };
-        // One that was not sent has been withdrawn by its sender.
+        // A message that was never sent has been withdrawn by its sender.
         if let Some(since) = followed.written {
             let code = code.map(|code| KeyValue::new("bugle.ack.code", i64::from(code)));
             sent.span(&followed.parent, "ack", (since, Instant::now()), code);
         }
     }
 
-    /// A message goes without an acknowledgement.
+    /// Ends the trace of a message that is removed without an acknowledgement.
     pub fn forget(&self, id: MessageId) {
         if let Some(sent) = &self.0 {
             sent.followed.remove(&id);
         }
     }
 
-    /// Sends the last spans, as far as the collector takes them now.
+    /// Exports the last spans, if the collector takes them in time.
     pub async fn end(self) {
         let Some(sent) = self.0 else { return };
         let ended = move || sent.provider.shutdown_with_timeout(LAST_EXPORT);
-        // What does not get there is lost, as all that is not sent in time.
+        // Spans that fail to arrive are lost, like all that are not exported in time.
         let _ = tokio::task::spawn_blocking(ended).await;
     }
 }
@@ -192,7 +189,7 @@ impl Sent {
         })
     }
 
-    /// A stage that is over.
+    /// Records a completed stage.
     fn span(
         &self,
         parent: &Parent,
@@ -211,13 +208,13 @@ impl Sent {
 }
 
 impl Accept {
-    /// The store had the message from `handed` to `stored`.
+    /// Records that the store had the message from `handed` to `stored`.
     pub fn stored(&self, handed: Instant, stored: Instant) {
         self.sent.span(&self.parent, "store", (handed, stored), []);
     }
 
-    /// What is to be called when the message is accepted, and before its
-    /// connection is woken: what becomes of it belongs to the trace.
+    /// Returns a callback for the moment when the message is accepted, before its connection is
+    /// woken: it adds the later stages to the trace.
     pub fn follower(&self) -> impl FnOnce(MessageId, Instant) + Send + use<> {
         let (sent, parent) = (Arc::clone(&self.sent), self.parent.clone());
         move |id, accepted| {
@@ -230,7 +227,7 @@ impl Accept {
         }
     }
 
-    /// The push is answered; a refusal has a label.
+    /// Ends the span of the push with the response's status, and the label of a refusal.
     pub fn end(mut self, status: StatusCode, refusal: Option<&'static str>) {
         let code = i64::from(status.as_u16());
         self.span
@@ -246,7 +243,7 @@ impl Accept {
     }
 }
 
-/// The header fields of a request.
+/// The header fields of a request, for the propagator.
 struct Fields<'h>(&'h HeaderMap);
 
 impl Extractor for Fields<'_> {

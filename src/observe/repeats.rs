@@ -1,5 +1,5 @@
-//! Lines that repeat: of each place in the program so many are written in a
-//! minute. A disk that fails, or a peer that provokes, fills no disk with them.
+//! Limits repeated log lines: each call site may write a fixed number per minute, so neither a
+//! failing disk nor a hostile peer fills the disk with logs.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use tracing_subscriber::layer::{Context, Filter};
 
 use super::log::ABOUT_THE_LOG;
 
-/// How long a count lasts.
+/// The period of a count.
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Of a message, as much as says which one it is.
+/// Maximum length of the quoted message, in characters.
 const LONGEST: usize = 100;
 
-/// How often each place has written since the minute began.
+/// The number of lines per call site in this period.
 #[derive(Debug)]
 pub(super) struct Repeats {
-    /// 0: there is no limit.
+    /// 0 means no limit.
     limit: u32,
-    /// As many as there are places in the program.
+    /// At most one entry per call site in the program.
     places: DashMap<Identifier, Place>,
 }
 
@@ -34,12 +34,12 @@ pub(super) struct Repeats {
 struct Place {
     lines: u64,
     metadata: &'static Metadata<'static>,
-    /// Of the first line that was held back.
+    /// The message of the first suppressed line.
     message: String,
 }
 
 impl Repeats {
-    /// So many lines a minute; 0 for no limit.
+    /// Allows `limit` lines per minute and call site; 0 means no limit.
     pub(super) fn new(limit: u32) -> Self {
         let places = DashMap::new();
         Self { limit, places }
@@ -63,10 +63,10 @@ impl Repeats {
         place.lines <= u64::from(self.limit)
     }
 
-    /// Says what was held back, and begins to count anew.
+    /// Reports the suppressed lines and starts a new period.
     pub(super) fn tell(&self) {
         let mut held = Vec::new();
-        // No guard is held while a line is written: that looks in here.
+        // Writing a line enters this map again, so no guard may be held then.
         self.places.retain(|_, place| {
             let lines = place.lines.saturating_sub(self.limit.into());
             if lines > 0 {
@@ -86,7 +86,7 @@ impl Repeats {
         }
     }
 
-    /// Does so every minute, until it is cancelled.
+    /// Reports every minute, until cancelled.
     pub(super) async fn run(&self) {
         let mut minutes = interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
         minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -97,7 +97,7 @@ impl Repeats {
     }
 }
 
-/// Keeps the message of a line, cut short.
+/// Records the message of a line, truncated.
 struct Message<'m>(&'m mut String);
 
 impl Visit for Message<'_> {
@@ -108,7 +108,7 @@ impl Visit for Message<'_> {
     }
 }
 
-/// As a part of a subscriber's filter.
+/// The limit as a filter of the subscriber.
 #[derive(Clone)]
 pub(super) struct Limit(pub(super) Arc<Repeats>);
 
@@ -118,8 +118,7 @@ impl<S: Subscriber> Filter<S> for Limit {
     }
 
     fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        // Not always: only a filter that is asked each time forgets that it let
-        // the line before not pass.
+        // Not `always`: the subscriber caches that result, and would skip the check of later lines.
         Interest::sometimes()
     }
 

@@ -1,5 +1,5 @@
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
-//! A log that is written to memory.
+//! Tests of the log, written to memory.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn disk_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_that_repeat_are_capped_and_counted() {
+async fn repeated_lines_are_capped_and_counted() {
     let (memory, log, _guard) = begin(3, LogFormat::Text);
     let counting = tokio::spawn({
         let log = log.clone();
@@ -96,7 +96,7 @@ async fn lines_that_repeat_are_capped_and_counted() {
 }
 
 #[test]
-fn zero_caps_nothing() {
+fn a_repeat_limit_of_zero_caps_nothing() {
     let (memory, log, _guard) = begin(0, LogFormat::Text);
     for _ in 0..1000 {
         disk_fails();

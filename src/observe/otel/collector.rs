@@ -1,5 +1,5 @@
-//! The way to the collector: HTTP/1.1, with or without TLS, by the same client
-//! as the commands have.
+//! Exports traces to the collector over HTTP/1.1, with or without TLS, with the HTTP client of the
+//! commands.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,20 +16,19 @@ use tokio::time::timeout;
 
 use super::environment::NotSent;
 
-/// For how long one attempt is waited for.
+/// Timeout of one export attempt.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Sends requests to the collector, and says when it takes none and when it
-/// does again.
+/// Sends requests to the collector, and logs when it starts and stops failing.
 pub(super) struct Collector {
     dialer: Dialer,
-    /// The SDK asks from a thread of its own.
+    /// The SDK exports from a thread of its own, outside the runtime.
     runtime: Handle,
     fails: AtomicBool,
 }
 
 impl Collector {
-    /// Trusts what the system trusts, and `ca`.
+    /// Trusts the system's certificates and those in `ca`.
     pub(super) fn new(ca: Option<&Path>) -> Result<Self, NotSent> {
         let not_sent = |error: String| NotSent::Exporter(error);
         Ok(Self {
@@ -39,7 +38,7 @@ impl Collector {
         })
     }
 
-    /// Each change is told once: a dead collector writes no line for each batch.
+    /// Logs only changes, so that a dead collector does not cause a line per batch.
     fn tell(&self, problem: Option<&str>) {
         let failed = self.fails.swap(problem.is_some(), Ordering::Relaxed);
         match problem {
@@ -62,7 +61,7 @@ impl std::fmt::Debug for Collector {
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let exchange = exchange(self.dialer.clone(), request);
-        // The timer is the runtime's too.
+        // The timeout needs the runtime too.
         let sent = async { timeout(PATIENCE, exchange).await };
         let sent = self.runtime.spawn(sent).await;
         let answer: Result<Response<Bytes>, HttpError> = match sent {

@@ -1,7 +1,6 @@
-//! What the environment asks for: the standard variables of OpenTelemetry that
-//! say whether traces are sent at all. The others (`OTEL_EXPORTER_OTLP_*`,
-//! `OTEL_TRACES_SAMPLER`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_*`) are read by
-//! the SDK itself.
+//! The standard OpenTelemetry variables that decide whether traces are exported at all. The SDK
+//! reads the others itself (`OTEL_EXPORTER_OTLP_*`, `OTEL_TRACES_SAMPLER`,
+//! `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_BSP_*`).
 
 use std::env;
 use std::path::PathBuf;
@@ -9,26 +8,26 @@ use std::path::PathBuf;
 use opentelemetry::{Key, KeyValue};
 use opentelemetry_sdk::Resource;
 
-/// The one protocol that is spoken.
+/// The only supported protocol.
 const PROTOCOL: &str = "http/protobuf";
 
-/// What is wanted beside what the SDK reads.
+/// Settings that the SDK does not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Environment {
-    /// Certificates that are trusted too, in PEM.
+    /// A PEM file of additional trusted certificates.
     pub(super) ca: Option<PathBuf>,
 }
 
-/// Why no traces are sent, though the environment asks for them.
+/// Why no traces are exported although the environment asks for them.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotSent {
-    /// Another protocol.
+    /// An unsupported protocol.
     #[error("{0}={1} is not spoken here: set it to http/protobuf")]
     Protocol(&'static str, String),
-    /// Another exporter.
+    /// An unsupported exporter.
     #[error("OTEL_TRACES_EXPORTER={0} is not there: set it to otlp or none")]
     Kind(String),
-    /// The SDK refuses, or the certificates cannot be read.
+    /// The SDK rejects the settings, or the certificates cannot be read.
     #[error("{0}")]
     Exporter(String),
 }
@@ -55,7 +54,7 @@ impl Environment {
         ]);
         match set("OTEL_TRACES_EXPORTER").as_deref() {
             Some("none") => return Ok(None),
-            // By the specification this is the default; here, off is.
+            // The specification's default is `otlp`; here it is off.
             None if endpoint.is_none() => return Ok(None),
             None | Some("otlp") => {}
             Some(other) => return Err(NotSent::Kind(other.to_owned())),
@@ -76,7 +75,7 @@ impl Environment {
     }
 }
 
-/// Who sends: `service.name` is bugle unless the environment says otherwise.
+/// Identifies this service: `service.name` is bugle unless the environment sets it.
 pub(super) fn resource() -> Resource {
     const NAME: &str = "service.name";
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn traces_are_sent_where_a_collector_is_named() {
+    fn traces_are_sent_if_a_collector_is_named() {
         const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
         let on = |variables: &[_]| of(variables).map(|wanted| wanted.is_some());
         assert_eq!(on(&[]), Ok(false));
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_said() {
+    fn unsupported_variables_are_named_in_the_error() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
         let said = |variable| of(&[endpoint, variable]).map_err(|error| error.to_string());
         assert_eq!(
