@@ -1,10 +1,9 @@
 //! Bugle, a self-hosted Web Push service.
 //!
-//! A push goes through four functions: `http::push::post` reads and checks it,
-//! `service::PushService::push` stores it, upon which the store's listener
-//! wakes the user agent's connection, `user_agent::websocket` sends it, and
-//! `service::PushService::acknowledge` removes it. `docs/architecture.md`
-//! says more.
+//! A push passes four functions: `http::push::post` reads and checks the request,
+//! `service::PushService::push` stores the message, after which the store's listener wakes the user
+//! agent's connection, `user_agent::websocket` sends it, and `service::PushService::acknowledge`
+//! removes it. See `docs/architecture.md`.
 
 pub mod cli;
 pub mod config;
@@ -24,10 +23,10 @@ mod service;
 mod store;
 mod user_agent;
 
-// The client draws its random octets from the same source.
+// Shared with the client crate: one source of random bytes.
 use bugle_client::random;
 
-/// What `cargo bench` times.
+/// The parts that `cargo bench` measures.
 #[doc(hidden)]
 pub mod bench {
     pub use crate::observe::metrics::Metrics;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use bugle::cli::{Cli, Failure, Told};
 use clap::Parser;
 
-/// Gives memory back when user agents have left, and packs what they take while
-/// they are here more closely than the system's.
+/// Returns memory after user agents disconnect, and wastes less per connection than the system's
+/// allocator.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -15,11 +15,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough, as `| head` has.
+        // The reader of our output has closed it, as `| head` does.
         Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
         Err(failure) if failure.is::<Told>() => ExitCode::FAILURE,
         Err(failure) => {
-            // Where there is no standard error, the exit code has to do.
+            // Standard error may be closed; the exit code remains.
             let _ = writeln!(io::stderr(), "bugle: {failure}");
             ExitCode::FAILURE
         }

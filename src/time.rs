@@ -1,4 +1,4 @@
-//! The one place that reads the clocks.
+//! The only place that reads clocks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use bugle_protocol::UnixTime;
 
-/// The time: the system's, or one that a test moves by hand.
+/// The time: the system's, or one that a test sets.
 ///
-/// Timers (time-outs, intervals) are tokio's and do not follow a manual clock.
+/// Tokio's timers (timeouts, intervals) do not follow a manual clock.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     manual: Option<Arc<Manual>>,
 }
 
-/// Both in milliseconds since the epoch.
+/// Both in milliseconds since the Unix epoch.
 #[derive(Debug)]
 struct Manual {
     wall: AtomicU64,
@@ -27,7 +27,7 @@ impl Clock {
         Self::default()
     }
 
-    /// A clock that stands at `start` until it is moved.
+    /// A clock that stands at `start` until a test moves it.
     pub fn manual(start: UnixTime) -> Self {
         let start = || AtomicU64::new(start.as_millis());
         Self {
@@ -38,7 +38,7 @@ impl Clock {
         }
     }
 
-    /// What the wall clock shows. It jumps when somebody sets it.
+    /// The wall clock time. It jumps when the system clock is set.
     pub fn now(&self) -> UnixTime {
         match &self.manual {
             Some(manual) => UnixTime::from_millis(manual.wall.load(Ordering::SeqCst)),
@@ -47,9 +47,8 @@ impl Clock {
         }
     }
 
-    /// The time since some moment, the same for all; it never goes back, not
-    /// even when somebody sets the wall clock, and goes on while the machine
-    /// sleeps.
+    /// The time since a fixed but arbitrary moment. It never goes back, even if the wall clock is
+    /// set, and it includes the time the machine is suspended.
     pub fn monotonic(&self) -> Duration {
         match &self.manual {
             Some(manual) => Duration::from_millis(manual.elapsed.load(Ordering::SeqCst)),
@@ -57,7 +56,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward, for all its clones; the system's stays.
+    /// Moves a manual clock and all its clones forward; has no effect on the system clock.
     pub fn advance(&self, by: Duration) {
         if let Some(manual) = &self.manual {
             let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
@@ -66,8 +65,7 @@ impl Clock {
         }
     }
 
-    /// Sets the wall clock of a manual clock, as a time service does; no time
-    /// passes by it.
+    /// Sets the wall clock of a manual clock, as NTP does; the monotonic time stays.
     pub fn set(&self, time: UnixTime) {
         if let Some(manual) = &self.manual {
             manual.wall.store(time.as_millis(), Ordering::SeqCst);
@@ -75,7 +73,7 @@ impl Clock {
     }
 }
 
-/// Unlike `Instant`, `CLOCK_BOOTTIME` counts the time of a suspended machine.
+/// Unlike `Instant`, `CLOCK_BOOTTIME` includes the time the machine is suspended.
 #[cfg(target_os = "linux")]
 fn system_monotonic() -> Duration {
     use rustix::time::{ClockId, clock_gettime};

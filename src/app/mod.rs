@@ -56,8 +56,8 @@ impl App {
     /// Takes a slot for a user agent's connection or monitor (held GET).
     ///
     /// # Errors
-    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the address already has as many as
-    /// are free, [`Error::Unavailable`] during shutdown.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the address already has as many
+    /// as are free, [`Error::Unavailable`] during shutdown.
     pub fn admit_user_agent(&self, address: IpAddr) -> Result<Box<Slot>, Error> {
         if self.shutdown.is_closing() {
             return Err(Error::Unavailable);

@@ -112,8 +112,9 @@ impl Peer {
     /// Admits a request to the public listener by the address of its client.
     ///
     /// # Errors
-    /// [`Refusal::BlockedAddress`], [`Refusal::Rate`]; [`Refusal::Share`] if the connection exceeds the
-    /// limit of its address, or if a client behind a proxy has that many requests and WebSockets.
+    /// [`Refusal::BlockedAddress`], [`Refusal::Rate`]; [`Refusal::Share`] if the connection exceeds
+    /// the limit of its address, or if a client behind a proxy has that many requests and
+    /// WebSockets.
     pub fn admit(&self, parts: &request::Parts) -> Result<Client, Refusal> {
         if let Some(limit) = self.over {
             return Err(full(limit));

@@ -1,4 +1,4 @@
-//! `[admission]`: what is asked of user agents. Its secrets are shown nowhere.
+//! `[admission]`: restricts which user agents may connect. Its secrets are never shown.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use super::values::{Text, text};
 
-/// `[admission]`: what a user agent must show to come in. All of what is set;
-/// nothing by default.
+/// `[admission]`: what a user agent must present to connect. All that is set is required; nothing
+/// by default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdmissionConfig {
     /// The first segment of the path of the WebSocket and of `/subscribe`.
     #[serde(with = "text")]
     pub path: Option<Secret<UrlText>>,
-    /// The value of `token` in the query.
+    /// The value of the query parameter `token`.
     #[serde(with = "text")]
     pub token: Option<Secret<UrlText>>,
-    /// `user:password` of HTTP Basic.
+    /// `user:password` for HTTP Basic.
     #[serde(with = "text")]
     pub basic: Option<Secret<Credentials>>,
-    /// Where user agents come from.
+    /// The addresses that user agents may connect from.
     #[serde(with = "text")]
     pub addresses: Networks,
 }
@@ -33,7 +33,7 @@ impl AdmissionConfig {
         self.path.is_some() || self.token.is_some() || self.basic.is_some()
     }
 
-    /// The same with a word in the place of each secret, for people to read.
+    /// A copy with a placeholder for each secret, for display.
     #[must_use]
     pub fn concealed(&self) -> Self {
         Self {
@@ -45,25 +45,24 @@ impl AdmissionConfig {
     }
 }
 
-/// A secret of a form. `Debug` does not show it; printing the configuration
-/// does, so that it reads back as the same.
+/// A secret of the form `F`. `Debug` hides it; serialising the configuration reveals it, so that
+/// the result reads back as the same.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<F> {
     text: String,
     form: std::marker::PhantomData<F>,
 }
 
-/// What a secret may look like.
+/// The format of a secret.
 pub trait Form {
-    /// In words, for who has written another.
+    /// A description for error messages.
     const EXPECTED: &str;
 
-    /// Whether a text has the form.
+    /// Whether `text` has this format.
     fn fits(text: &str) -> bool;
 }
 
-/// A text that stands in URLs as it is (RFC 3986 §2.3), long enough not to be
-/// guessed.
+/// A text of unreserved URL characters (RFC 3986 §2.3), long enough to resist guessing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UrlText;
 
@@ -93,7 +92,7 @@ impl Form for Credentials {
 }
 
 impl<F> Secret<F> {
-    /// The secret itself: for comparing, and nothing else.
+    /// Returns the secret, only for comparisons.
     pub fn reveal(&self) -> &str {
         &self.text
     }
@@ -136,19 +135,18 @@ impl<F: Form> Text for Secret<F> {
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Whether an address is in one of the ranges, or there is none: where
-    /// none of them stands for all addresses.
+    /// Whether `address` is in a range. An empty list admits all addresses.
     pub fn admit(&self, address: IpAddr) -> bool {
         self.is_empty() || self.contain(address)
     }
 
-    /// Whether an address is in one of the ranges.
+    /// Whether `address` is in a range.
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether there is no range.
+    /// Whether there are no ranges.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_by_default() {
+    fn every_user_agent_is_admitted_by_default() {
         let admission = Config::default().admission;
         assert!(!admission.has_secret());
         assert!(admission.addresses.admit([192, 0, 2, 1].into()));

@@ -1,4 +1,4 @@
-//! `[compat]`: what is taken of senders beyond the standards.
+//! `[compat]`: what is accepted from senders beyond the standards.
 
 use bugle_protocol::Ttl;
 use http::StatusCode;
@@ -6,37 +6,35 @@ use serde::{Deserialize, Serialize};
 
 use super::values::text;
 
-/// `[compat]`: what is taken of senders that stray from the standards, and
-/// answers for them. What counts is [`in_effect`](Self::in_effect).
+/// `[compat]`: which deviations from the standards are accepted, and how removed subscriptions are
+/// answered. The values that apply are [`in_effect`](Self::in_effect).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CompatConfig {
-    /// Whether the switches count.
+    /// Whether the switches apply.
     pub profile: Profile,
     /// The status for the endpoint of a removed subscription.
     pub gone_status: GoneStatus,
     /// Whether the `aud` of a VAPID token may lack the port (V-16).
     pub aud_without_port: bool,
-    /// Whether VAPID is read in the forms of its drafts (VLEG-a).
+    /// Whether VAPID is accepted in the forms of its drafts (VLEG-a).
     pub legacy_vapid: bool,
-    /// Whether VAPID may be written beside its grammar (RFC 9110 §11.4).
+    /// Whether VAPID may deviate from its grammar (RFC 9110 §11.4).
     pub loose_vapid: bool,
-    /// The TTL of a push without one, up to 24855 days; `None` refuses it
-    /// (RFC 8030 §5.2).
+    /// The TTL of a push without one, up to 24855 days; `None` rejects the push (RFC 8030 §5.2).
     #[serde(with = "text")]
     pub missing_ttl: Option<Ttl>,
-    /// Whether bodies encrypted by the draft before RFC 8291 are relayed.
+    /// Whether bodies in the coding of the draft before RFC 8291 are accepted.
     pub aesgcm: bool,
-    /// Whether aes128gcm bodies are relayed whose record size does not fit
-    /// their record (E-2).
+    /// Whether aes128gcm bodies are accepted if the record size does not fit the record (E-2).
     pub wrong_record_size: bool,
-    /// Whether bodies that are not encrypted are relayed, whatever coding they
-    /// name (RFC 8291 asks for encryption).
+    /// Whether unencrypted bodies are accepted, with any content coding (RFC 8291 requires
+    /// encryption).
     pub allow_unencrypted: bool,
 }
 
 impl CompatConfig {
-    /// The section as it counts: the strict profile wins over every switch.
+    /// The values that apply: the strict profile overrides every switch.
     #[must_use]
     pub fn in_effect(&self) -> Self {
         match self.profile {
@@ -56,13 +54,13 @@ impl CompatConfig {
     }
 }
 
-/// How far senders may stray from the standards.
+/// Whether senders may deviate from the standards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// As far as each switch says.
+    /// As each switch allows.
     Lenient,
-    /// Not at all, whatever the switches say.
+    /// Never, whatever the switches say.
     Strict,
 }
 
@@ -77,7 +75,7 @@ pub enum GoneStatus {
 }
 
 impl GoneStatus {
-    /// As an HTTP status.
+    /// The HTTP status.
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Gone => StatusCode::GONE,

@@ -1,4 +1,4 @@
-//! `[expiry]`: when expired messages are removed, and unused subscriptions end.
+//! `[expiry]`: when expired messages are removed and unused subscriptions end.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::values::duration;
 
-/// What ends by itself.
+/// What expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpiryConfig {
-    /// From one sweep to the next.
+    /// Interval between two sweeps.
     #[serde(with = "duration")]
     pub every: Duration,
-    /// After this time without use all subscriptions of a user agent end, up to
-    /// 10 years; 0 ends none. It counts days on which the service runs.
+    /// All subscriptions of a user agent end after this time without use, up to 10 years; 0
+    /// disables this. Only days on which the service runs count.
     #[serde(
         serialize_with = "duration::serialize",
         deserialize_with = "duration::range::<0, { 10 * duration::YEAR }, _>"

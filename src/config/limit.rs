@@ -1,10 +1,9 @@
-//! The bounds over which something is refused. `docs/limits.md` lists them with
-//! all others.
+//! The limits that cause refusals. `docs/limits.md` lists them with all others.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A bound that is reached.
+/// A limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// `limits.connections`
@@ -67,8 +66,7 @@ impl Limit {
         }
     }
 
-    /// When there may be room again: what is in progress ends in a moment, what
-    /// is stored stays for longer.
+    /// When to try again: requests in progress end soon, stored data stays longer.
     pub const fn retry_after(self) -> Duration {
         Duration::from_secs(match self {
             Self::Bodies | Self::Requests | Self::PushesAtOnce | Self::WaitingForDisk => 1,
@@ -78,7 +76,7 @@ impl Limit {
     }
 }
 
-/// Who holds a share of a bound, in the words of a refusal.
+/// The kind of holder whose share is used up, in the words of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// The address of the client, or the IPv6 /64 that it is in.
@@ -88,7 +86,7 @@ pub enum Holder {
 }
 
 impl Holder {
-    /// In one word, as a refusal's `share` says it.
+    /// One word, for `share` in an error body.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Address => "address",

@@ -11,36 +11,35 @@ use super::values::count_or_zero;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {
-    /// A level, or levels of modules; a [`LogFilter`].
+    /// A [`LogFilter`]: a level, or levels per module.
     #[serde(deserialize_with = "filter")]
     pub filter: String,
-    /// How a line is written.
+    /// The format of a line.
     pub format: LogFormat,
-    /// How many lines a minute one place in the program may write; 0 for no
-    /// limit.
+    /// Maximum number of lines per minute from one call site; 0 means no limit.
     #[serde(deserialize_with = "count_or_zero")]
     pub repeat_limit: u32,
 }
 
-/// How a log line is written.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text, for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Which lines are written: a level for all, or levels of modules of Bugle,
-/// separated by commas, the later over the earlier.
+/// Which lines are written: a level, or levels of Bugle's modules, separated by commas; later ones
+/// override earlier ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogFilter {
     text: String,
     targets: Targets,
 }
 
-/// What is no [`LogFilter`].
+/// The text is not a [`LogFilter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a log filter is a level (error, warn, info, debug, trace, off) or a list of at most {longest} \
@@ -50,15 +49,15 @@ pub struct LogFilter {
 pub struct NotAFilter;
 
 impl LogFilter {
-    /// The most characters it may have.
+    /// Maximum length, in characters.
     pub const LONGEST: usize = 256;
 
-    /// As it was written.
+    /// The text as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// As the subscriber takes it.
+    /// The filter in the form that the subscriber takes.
     pub fn targets(&self) -> Targets {
         self.targets.clone()
     }
@@ -96,7 +95,7 @@ fn level(name: &str) -> Result<LevelFilter, NotAFilter> {
     })
 }
 
-/// Nothing else is ever written: what libraries log may hold a capability.
+/// Only Bugle's own modules are ever logged: lines of libraries may contain capabilities.
 fn is_ours(module: &str) -> bool {
     let mut names = module.split("::");
     let is_name = |name: &str| {

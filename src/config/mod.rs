@@ -1,8 +1,8 @@
 //! The configuration: one valid value for each key of `config.default.toml`.
 //!
-//! That file is compiled in and read as the defaults. A configuration file, the
-//! environment (`BUGLE_SECTION__KEY`) and flags each say what differs. An
-//! unknown key or a value that cannot be is refused, never guessed at.
+//! That file is compiled in and provides the defaults. A configuration file, the environment
+//! (`BUGLE_SECTION__KEY`) and flags override them. An unknown key or an invalid value is an error,
+//! never guessed at.
 
 mod admission;
 mod compat;
@@ -41,50 +41,49 @@ pub use sections::{
 pub use server::{FileMode, ForwardedHeader, ServerConfig};
 pub use sources::{ConfigError, Setting};
 
-/// The default file, comments and all.
+/// The default file, with its comments.
 pub const DEFAULTS: &str = include_str!("../../config.default.toml");
 
-/// Everything that can be set. Of secrets it holds those of `admission`, which
-/// `Debug` does not show.
+/// All settings. It holds the secrets of `admission`, which `Debug` hides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where the service listens, is reached and keeps its data.
+    /// Addresses, the data folder and the shutdown.
     pub server: ServerConfig,
     /// The listener for metrics and health.
     pub admin: AdminConfig,
-    /// Certificate and key of the service.
+    /// The certificate and key of the service.
     pub tls: TlsConfig,
-    /// Where subscriptions and messages are kept.
+    /// The storage of subscriptions and messages.
     pub store: StoreConfig,
-    /// What endpoints are sealed with.
+    /// The keys that seal endpoints.
     pub keys: KeysConfig,
-    /// What is taken from application servers.
+    /// What is accepted from application servers.
     pub push: PushConfig,
-    /// Answers for particular senders and deployments.
+    /// Deviations from the standards that are accepted.
     pub compat: CompatConfig,
-    /// What is asked of user agents.
+    /// Restricts which user agents may connect.
     pub admission: AdmissionConfig,
-    /// How WebSocket connections are kept.
+    /// The handling of WebSocket connections.
     pub user_agent: UserAgentConfig,
-    /// What one peer, and all together, may take.
+    /// Limits per peer and in total.
     pub limits: Limits,
-    /// What is remembered of single messages.
+    /// The history of single messages.
     pub trace: TraceConfig,
-    /// When expired messages are removed, and unused subscriptions end.
+    /// When expired messages are removed and unused subscriptions end.
     pub expiry: ExpiryConfig,
-    /// What is written to standard error.
+    /// The log on standard error.
     pub log: LogConfig,
 }
 
 impl Config {
-    /// The defaults, then `file`, then the variables of `environment` that
-    /// have the form `BUGLE_SECTION__KEY` or `BUGLE_SECTION__KEY_FILE`, then
-    /// `flags`; each over what came before.
+    /// Loads the defaults, then `file`, then the variables of `environment` named
+    /// `BUGLE_SECTION__KEY` or `BUGLE_SECTION__KEY_FILE`, then `flags`; each overrides those before
+    /// it.
     ///
     /// # Errors
-    /// When a file cannot be read, a key does not exist, a value cannot be, or
-    /// values do not go together. The text of the error says where.
+    /// If a file cannot be read, a key does not exist, a value is invalid, or values contradict
+    /// each other. The error names the place.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -97,9 +96,8 @@ impl Config {
         Ok(config)
     }
 
-    /// The origin that endpoints begin with: `server.public_url`, or that of
-    /// the address where the service was found to listen (its port may have
-    /// been 0).
+    /// The origin of endpoints: `server.public_url`, or else that of `listening_at`, the actual
+    /// address of the listener (its configured port may be 0).
     pub fn public_url(&self, listening_at: SocketAddr) -> PublicUrl {
         let of_listener = || PublicUrl::of_listener(listening_at, self.tls.files().is_some());
         self.server.public_url.clone().unwrap_or_else(of_listener)
@@ -111,14 +109,14 @@ impl Config {
         self.or_in_data(self.keys.endpoint_keys_file.as_ref(), "endpoint-keys")
     }
 
-    /// The file of the token that may do everything over the admin API:
-    /// `admin.token_file`, or `admin-token` in the data folder.
+    /// The file of the admin token with full access: `admin.token_file`, or `admin-token` in the
+    /// data folder.
     pub fn admin_token_file(&self) -> PathBuf {
         self.or_in_data(self.admin.token_file.as_ref(), "admin-token")
     }
 
-    /// The file of the token that may only look: `admin.read_token_file`, or
-    /// `admin-read-token` in the data folder.
+    /// The file of the read-only admin token: `admin.read_token_file`, or `admin-read-token` in the
+    /// data folder.
     pub fn admin_read_token_file(&self) -> PathBuf {
         self.or_in_data(self.admin.read_token_file.as_ref(), "admin-read-token")
     }
@@ -127,8 +125,7 @@ impl Config {
         named.map_or_else(|| self.server.data.join(file), PathBuf::clone)
     }
 
-    /// The configuration as a file that says everything. Reads back as the
-    /// same.
+    /// The configuration as a complete file. It reads back as the same.
     #[expect(
         clippy::expect_used,
         reason = "sections hold texts, numbers and booleans alone"
@@ -178,7 +175,7 @@ impl Config {
 }
 
 impl Default for Config {
-    /// What `config.default.toml` says.
+    /// The values of `config.default.toml`.
     #[expect(clippy::expect_used, reason = "the text is compiled in; tests read it")]
     fn default() -> Self {
         toml::from_str(DEFAULTS).expect("the default configuration is valid")

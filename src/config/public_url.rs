@@ -1,4 +1,4 @@
-//! The origin that the service is reached at.
+//! The origin under which clients reach the service.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,16 +7,16 @@ use std::str::FromStr;
 use bugle_protocol::vapid::Audience;
 use url::Url;
 
-/// The origin of the push service: what endpoint URLs begin with and what VAPID
-/// tokens name as their audience (RFC 8292 §2). A scheme (http or https), a host
-/// and a port; never a path, a query or a user name.
+/// The origin of the push service: a scheme (http or https), a host and a port; no path, query or
+/// user name. Endpoint URLs begin with it, and VAPID tokens name it as their audience (RFC 8292
+/// §2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicUrl {
-    /// Without a trailing slash, default ports left out.
+    /// Without a trailing slash or a default port.
     origin: String,
 }
 
-/// The text is not the origin of a service.
+/// The text is not an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not {}", Self::EXPECTED)]
 pub struct NotAnOrigin;
@@ -29,9 +29,9 @@ impl NotAnOrigin {
 }
 
 impl PublicUrl {
-    /// The origin of a service that listens at `address` with nothing in front.
-    /// Of an unspecified address (0.0.0.0 or ::), the loopback address of its
-    /// family: nobody can send to the unspecified one.
+    /// The origin of a service that listens at `address` without a proxy. An unspecified address
+    /// (0.0.0.0 or ::) becomes the loopback address of its family, because clients cannot connect
+    /// to it.
     pub fn of_listener(address: SocketAddr, is_tls: bool) -> Self {
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -52,8 +52,8 @@ impl PublicUrl {
         Self { origin }
     }
 
-    /// `https://push.example.org`, as RFC 6454 §6.2 spells it: no trailing slash,
-    /// no default port.
+    /// The origin in the form of RFC 6454 §6.2, such as `https://push.example.org`: no trailing
+    /// slash, no default port.
     pub fn origin(&self) -> &str {
         &self.origin
     }
@@ -68,7 +68,7 @@ impl PublicUrl {
         format!("{}{path}", self.origin)
     }
 
-    /// What VAPID tokens for this service are made out to.
+    /// The audience that VAPID tokens for this service must name.
     pub fn audience(&self) -> Audience {
         let (scheme, host, port) = parts(&self.origin);
         let audience = Audience::new(scheme, host, port);
@@ -80,12 +80,12 @@ impl PublicUrl {
         audience.or_in_unicode(scheme, host, port)
     }
 
-    /// Whether peers speak TLS, here or to a proxy.
+    /// Whether clients use TLS, to this service or to a proxy.
     pub fn is_tls(&self) -> bool {
         self.origin.starts_with("https:")
     }
 
-    /// What a user agent is pointed at: `wss://push.example.org/`.
+    /// The URL for user agents, such as `wss://push.example.org/`.
     pub fn websocket_url(&self) -> String {
         // http becomes ws, https becomes wss.
         self.origin.replacen("http", "ws", 1) + "/"

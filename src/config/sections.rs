@@ -1,5 +1,5 @@
-//! The sections of the configuration. What each key is for, and why it has its
-//! default, stands in `config.default.toml`; the ranges stand here.
+//! The sections of the configuration. `config.default.toml` documents each key and why it has its
+//! default; this file defines the ranges.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use super::values::{MAX_TTL, count, count_or_zero, duration, size, text};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminConfig {
-    /// `None`: there is none.
+    /// `None`: no admin listener.
     #[serde(with = "text")]
     pub listen: Option<SocketAddr>,
-    /// A unix socket for the same; `None`: there is none.
+    /// A unix socket for the same API; `None`: no socket.
     #[serde(with = "text")]
     pub socket: Option<PathBuf>,
-    /// What its other users may do.
+    /// What other users may do over the socket.
     pub socket_others: SocketOthers,
     /// `None`: in the data folder; see
     /// [`Config::admin_token_file`](super::Config::admin_token_file).
@@ -29,28 +29,27 @@ pub struct AdminConfig {
     /// [`Config::admin_read_token_file`](super::Config::admin_read_token_file).
     #[serde(with = "text")]
     pub read_token_file: Option<PathBuf>,
-    /// Under which names the admin API may be reached.
+    /// The host names under which the admin API may be reached.
     #[serde(with = "text")]
     pub hosts: HostNames,
-    /// From one sample of the overview to the next.
+    /// Interval between two samples of the overview.
     #[serde(with = "duration")]
     pub sample_every: Duration,
-    /// Connections at one time, on the listener and the socket together.
+    /// Maximum open connections to the listener and the socket together.
     #[serde(deserialize_with = "count")]
     pub connections: usize,
-    /// Blocks in all.
+    /// Maximum number of blocks.
     #[serde(deserialize_with = "count")]
     pub blocks: usize,
 }
 
-/// What users that are neither the service's own nor root may do over
-/// `admin.socket` without a token.
+/// What users other than root and the service's own may do over `admin.socket` without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SocketOthers {
     /// Nothing.
     Refuse,
-    /// Look.
+    /// Only read.
     ReadOnly,
 }
 
@@ -58,7 +57,7 @@ pub enum SocketOthers {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostNames(pub Vec<String>);
 
-/// `[tls]`: certificate and key of the service. Read them by [`files`](Self::files).
+/// `[tls]`: certificate and key of the service. Use [`files`](Self::files) to read them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
@@ -68,7 +67,7 @@ pub struct TlsConfig {
     /// The private key, PEM. Set exactly when `cert_file` is.
     #[serde(with = "text")]
     pub key_file: Option<PathBuf>,
-    /// How often the files are looked at for a change.
+    /// Interval between two checks of the files for changes.
     #[serde(with = "duration")]
     pub check_every: Duration,
 }
@@ -80,27 +79,26 @@ impl TlsConfig {
     }
 }
 
-/// `[store]`: where subscriptions and messages are kept.
+/// `[store]`: the storage of subscriptions and messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// Which engine keeps them.
+    /// The storage engine.
     pub engine: StoreEngine,
-    /// Octets of memory for pages of the store, from 1 MiB.
+    /// Size of the page cache in bytes, from 1 MiB.
     #[serde(
         serialize_with = "size::serialize",
         deserialize_with = "size::deserialize::<{ 1 << 20 }, _, _>"
     )]
     pub cache: u64,
-    /// Octets that are kept free on the disk; may be 0.
+    /// Free disk space to keep, in bytes; may be 0.
     #[serde(
         serialize_with = "size::serialize",
         deserialize_with = "size::deserialize::<0, _, _>"
     )]
     pub min_free: u64,
-    /// Whether the disk is never asked to keep what was written, so that a test
-    /// that cuts the power can show that it would notice. No setting: only the
-    /// hidden flag `--test-without-sync` sets it.
+    /// Never sync writes to disk, so that a power-loss test can show that it detects the loss. Not
+    /// a setting: only the hidden flag `--test-without-sync` sets it.
     #[serde(skip)]
     pub without_sync: bool,
 }
@@ -111,11 +109,11 @@ pub struct StoreConfig {
 pub enum StoreEngine {
     /// On disk, in the data folder.
     Sled,
-    /// In memory alone, for trials.
+    /// In memory only, for trials.
     Memory,
 }
 
-/// `[keys]`: what endpoints are sealed with.
+/// `[keys]`: the keys that seal endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeysConfig {
@@ -125,26 +123,25 @@ pub struct KeysConfig {
     pub endpoint_keys_file: Option<PathBuf>,
 }
 
-/// `[push]`: what is taken from application servers.
+/// `[push]`: what is accepted from application servers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PushConfig {
-    /// The longest TTL granted (RFC 8030 §5.2), from a second to 24855 days.
+    /// Maximum TTL (RFC 8030 §5.2), from one second to 24855 days.
     #[serde(
         serialize_with = "duration::serialize",
         deserialize_with = "duration::range::<1000, MAX_TTL, _>"
     )]
     pub max_ttl: Duration,
-    /// Whether pushes without VAPID are refused (RFC 8292 §4).
+    /// Whether pushes without VAPID are rejected (RFC 8292 §4).
     pub require_vapid: bool,
-    /// How far a sender's clock may be off, up to an hour.
+    /// Tolerated deviation of a sender's clock, up to one hour.
     #[serde(
         serialize_with = "duration::serialize",
         deserialize_with = "duration::range::<0, 3600, _>"
     )]
     pub vapid_leeway: Duration,
-    /// How long a receipt is kept for its application server, from a day to a
-    /// year.
+    /// How long a receipt is kept for its application server, from one day to one year.
     #[serde(
         serialize_with = "duration::serialize",
         deserialize_with = "duration::range::<{ 24 * 3600 * 1000 }, { duration::YEAR }, _>"
@@ -152,145 +149,139 @@ pub struct PushConfig {
     pub receipt_lifetime: Duration,
 }
 
-/// `[user_agent]`: how WebSocket connections are kept.
+/// `[user_agent]`: the handling of WebSocket connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserAgentConfig {
-    /// From the handshake to the end of the hello.
+    /// From the handshake until `hello` has arrived.
     #[serde(with = "duration")]
     pub hello_timeout: Duration,
-    /// From the last frame to a WebSocket ping.
+    /// From the last received frame to a WebSocket ping.
     #[serde(with = "duration")]
     pub ping_interval: Duration,
     /// From a ping to its pong.
     #[serde(with = "duration")]
     pub pong_timeout: Duration,
-    /// From the beginning of a write to its end.
+    /// Timeout of one write.
     #[serde(with = "duration")]
     pub write_timeout: Duration,
-    /// Messages that may be unacknowledged on one connection.
+    /// Maximum number of unacknowledged messages on one connection.
     #[serde(deserialize_with = "count")]
     pub window_messages: usize,
-    /// Octets of them. One message may always be on its way.
+    /// Their maximum total size in bytes. One message is always allowed.
     #[serde(
         serialize_with = "size::serialize",
         deserialize_with = "size::deserialize::<1, _, _>"
     )]
     pub window_bytes: usize,
-    /// How long a full window waits for an acknowledgement.
+    /// How long a full window waits for an acknowledgement before it is emptied.
     #[serde(with = "duration")]
     pub window_patience: Duration,
-    /// How long a message counts as sent without an acknowledgement.
+    /// How long an unacknowledged message counts as sent.
     #[serde(with = "duration")]
     pub ack_patience: Duration,
-    /// The least time between two application pings; may be zero.
+    /// Minimum interval between two application pings; may be zero.
     #[serde(
         serialize_with = "duration::serialize",
         deserialize_with = "duration::range::<0, { duration::YEAR }, _>"
     )]
     pub min_ping_interval: Duration,
-    /// How long a held GET goes on.
+    /// Maximum duration of a monitor (held GET).
     #[serde(with = "duration")]
     pub monitor_lifetime: Duration,
 }
 
-/// `[limits]`: what one peer, and all together, may take. Counts go from 1 to
-/// 2^32 − 1.
+/// `[limits]`: limits per peer and in total. Counts range from 1 to 2^32 − 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Open connections.
     #[serde(deserialize_with = "count")]
     pub connections: usize,
-    /// User agents that are connected by WebSocket at one time.
+    /// Connected user agents: WebSockets and monitors.
     #[serde(deserialize_with = "count")]
     pub user_agents: usize,
-    /// Open connections from one address; 0 for no limit and no share by
-    /// address.
+    /// Open connections from one address; 0 disables this limit and all shares by address.
     #[serde(deserialize_with = "count_or_zero")]
     pub connections_per_address: usize,
-    /// From accept to the end of the TLS handshake and the first octets; of
-    /// HTTP/2, to the end of the client's preface.
+    /// From accept to the end of the TLS handshake and the first bytes; for HTTP/2, to the end of
+    /// the client's preface.
     #[serde(with = "duration")]
     pub handshake_timeout: Duration,
     /// From the end of a request's header to the end of its body.
     #[serde(with = "duration")]
     pub body_timeout: Duration,
-    /// From the first octets, or a response, to the end of the next request's
-    /// header.
+    /// From the first bytes, or from a response, to the end of the next request's header.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// Octets of a request's header, from 8 KiB.
+    /// Size of a request's header in bytes, from 8 KiB.
     #[serde(
         serialize_with = "size::serialize",
         deserialize_with = "size::deserialize::<{ 8 << 10 }, _, _>"
     )]
     pub header_bytes: usize,
-    /// Octets of a push message's body, from 4096 (RFC 8030 §7.2).
+    /// Size of a push message's body in bytes, from 4096 (RFC 8030 §7.2).
     #[serde(
         serialize_with = "size::serialize",
         deserialize_with = "size::deserialize::<4096, _, _>"
     )]
     pub body_bytes: usize,
-    /// Bytes that are read and dropped after the last answer of an HTTP/1.1
-    /// connection, from 4 KiB.
+    /// Bytes that are read and discarded after the last response of an HTTP/1.1 connection, from 4
+    /// KiB.
     #[serde(
         serialize_with = "size::serialize",
         deserialize_with = "size::deserialize::<{ 4 << 10 }, _, _>"
     )]
     pub discard_bytes: usize,
-    /// Octets of a WebSocket message from a user agent, from 4 KiB.
+    /// Size of a WebSocket message from a user agent in bytes, from 4 KiB.
     #[serde(
         serialize_with = "size::serialize",
         deserialize_with = "size::deserialize::<{ 4 << 10 }, _, _>"
     )]
     pub frame_bytes: usize,
-    /// Frames per second from one user agent; 0 for no limit.
+    /// Frames per second from one user agent; 0 means no limit.
     #[serde(deserialize_with = "count_or_zero")]
     pub frame_rate: u32,
-    /// Frames from one user agent that may come at once.
+    /// Burst of frames from one user agent.
     #[serde(deserialize_with = "count")]
     pub frame_burst: u32,
-    /// Requests in progress on one HTTP/2 connection.
+    /// Concurrent requests on one HTTP/2 connection.
     #[serde(deserialize_with = "count")]
     pub http2_streams: u32,
-    /// Requests in progress on all connections.
+    /// Concurrent requests on all connections.
     #[serde(deserialize_with = "count")]
     pub requests: usize,
-    /// Requests on all connections whose body is still arriving.
+    /// Concurrent requests on all connections whose body is still arriving.
     #[serde(deserialize_with = "count")]
     pub bodies: usize,
-    /// Pushes of one sender that are stored at one time.
+    /// Pushes of one sender that are stored concurrently.
     #[serde(deserialize_with = "count")]
     pub pushes_at_once: usize,
-    /// Pushes a second signed by one key; 0 for no limit. Its bucket holds
-    /// `key_burst`.
+    /// Pushes per second signed by one key; 0 means no limit.
     #[serde(deserialize_with = "count_or_zero")]
     pub key_rate: u32,
-    /// Pushes signed by one key that may come at once.
+    /// Burst of pushes signed by one key.
     #[serde(deserialize_with = "count")]
     pub key_burst: u32,
-    /// Pushes a second to one subscription; 0 for no limit.
+    /// Pushes per second to one subscription; 0 means no limit.
     #[serde(deserialize_with = "count_or_zero")]
     pub subscription_rate: u32,
-    /// Pushes to one subscription that may come at once.
+    /// Burst of pushes to one subscription.
     #[serde(deserialize_with = "count")]
     pub subscription_burst: u32,
-    /// Requests a second from one address; 0 for no limit.
+    /// Requests per second from one address; 0 means no limit.
     #[serde(deserialize_with = "count_or_zero")]
     pub address_rate: u32,
-    /// Requests from one address that may come at once.
+    /// Burst of requests from one address.
     #[serde(deserialize_with = "count")]
     pub address_burst: u32,
-    /// Failed checks of VAPID signatures a second from one address; 0 for no
-    /// limit.
+    /// Failed VAPID signature checks per second from one address; 0 means no limit.
     #[serde(deserialize_with = "count_or_zero")]
     pub failed_signature_rate: u32,
-    /// Failed checks from one address that may come at once.
+    /// Burst of failed checks from one address.
     #[serde(deserialize_with = "count")]
     pub failed_signature_burst: u32,
-    /// Keys, subscriptions and addresses, each so many, whose rate is
-    /// remembered.
+    /// Number of token buckets kept for each of keys, subscriptions and addresses.
     #[serde(deserialize_with = "count")]
     pub rate_buckets: usize,
     /// Subscriptions of one user agent.
@@ -302,13 +293,13 @@ pub struct Limits {
     /// Stored messages of one user agent.
     #[serde(deserialize_with = "count")]
     pub messages_per_user_agent: u32,
-    /// Octets of the stored messages of one user agent, from 64 KiB.
+    /// Total size of one user agent's stored messages in bytes, from 64 KiB.
     #[serde(
         serialize_with = "size::serialize",
         deserialize_with = "size::deserialize::<{ 64 << 10 }, _, _>"
     )]
     pub bytes_per_user_agent: u64,
-    /// Octets of all stored messages, from 1 MiB.
+    /// Total size of all stored messages in bytes, from 1 MiB.
     #[serde(
         serialize_with = "size::serialize",
         deserialize_with = "size::deserialize::<{ 1 << 20 }, _, _>"
@@ -320,35 +311,34 @@ pub struct Limits {
     /// Receipts of one receipt subscription.
     #[serde(deserialize_with = "count")]
     pub receipts_per_subscription: u32,
-    /// Receipts of all receipt subscriptions, with those still to come.
+    /// Receipts of all receipt subscriptions, including those still expected.
     #[serde(deserialize_with = "count")]
     pub receipts: u64,
-    /// Messages with TTL 0 that wait for the acknowledgement of which their
-    /// sender wants a receipt.
+    /// Messages with TTL 0 that await an acknowledgement because their sender wants a receipt.
     #[serde(deserialize_with = "count")]
     pub live_receipts: usize,
-    /// Changes that wait for the disk at one time.
+    /// Changes that wait for the disk concurrently.
     #[serde(deserialize_with = "count")]
     pub waiting_for_disk: usize,
-    /// Broadcasts.
+    /// Stored broadcasts.
     #[serde(deserialize_with = "count")]
     pub broadcasts: usize,
-    /// VAPID tokens remembered as verified.
+    /// Verified VAPID tokens that are cached.
     #[serde(deserialize_with = "count")]
     pub verified_tokens: usize,
-    /// Messages with TTL 0 that wait for one socket.
+    /// Messages with TTL 0 that wait for one connection.
     #[serde(deserialize_with = "count")]
     pub live_queue: usize,
-    /// Expired messages removed in one step.
+    /// Expired messages removed per step.
     #[serde(deserialize_with = "count")]
     pub expire_batch: usize,
 }
 
-/// `[trace]`: what is remembered of single messages.
+/// `[trace]`: the history of single messages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TraceConfig {
-    /// How many; 0 for none.
+    /// Number of messages kept; 0 turns it off.
     #[serde(deserialize_with = "count_or_zero")]
     pub messages: usize,
 }

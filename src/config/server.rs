@@ -1,5 +1,4 @@
-//! `[server]`: where the service listens, and whom it believes who its clients
-//! are.
+//! `[server]`: addresses, trusted proxies, the data folder and the shutdown.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,47 +10,46 @@ use super::PublicUrl;
 use super::admission::Networks;
 use super::values::{Text, duration, text};
 
-/// `[server]`: where the service listens, is reached and keeps its data.
+/// `[server]`: addresses, trusted proxies, the data folder and the shutdown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Where user agents and application servers connect. Port 0 takes a free one.
+    /// The public listener, for user agents and application servers. Port 0 picks a free port.
     #[serde(with = "text")]
     pub listen: SocketAddr,
-    /// A unix socket beside it; `None`: there is none.
+    /// An additional unix socket; `None`: no socket.
     #[serde(with = "text")]
     pub socket: Option<PathBuf>,
-    /// Who may connect to that.
+    /// The permissions of that socket.
     #[serde(with = "text")]
     pub socket_mode: FileMode,
-    /// Whose word on where a client is counts; nobody's by default. A peer on
-    /// the unix socket is always one of them.
+    /// Proxies that are trusted to name the client; none by default. Peers on the unix socket are
+    /// always trusted.
     #[serde(with = "text")]
     pub trusted_proxies: Networks,
-    /// Where they say it.
+    /// The header field in which they name it.
     pub forwarded_header: ForwardedHeader,
     /// Whether their connections begin with a PROXY header.
     pub proxy_protocol: bool,
-    /// What endpoints begin with; see [`Config::public_url`](super::Config::public_url).
+    /// The origin of endpoints; see [`Config::public_url`](super::Config::public_url).
     #[serde(with = "text")]
     pub public_url: Option<PublicUrl>,
-    /// The folder of the store and of the endpoint keys.
+    /// The folder of the store and the keys.
     #[serde(with = "text")]
     pub data: PathBuf,
-    /// How long only `/ready` tells of a stop, up to an hour.
+    /// How long `/ready` returns 503 before the shutdown begins, up to one hour.
     #[serde(
         serialize_with = "duration::serialize",
         deserialize_with = "duration::range::<0, 3600, _>"
     )]
     pub stop_notice: Duration,
-    /// Over how long a stop spreads the ends of user agents' connections, up to
-    /// an hour.
+    /// Period over which a shutdown closes user agent connections, up to one hour.
     #[serde(
         serialize_with = "duration::serialize",
         deserialize_with = "duration::range::<0, 3600, _>"
     )]
     pub close_window: Duration,
-    /// The longest that the last requests of a stop may take; may be zero.
+    /// Maximum time for the last requests of a shutdown; may be zero.
     #[serde(
         serialize_with = "duration::serialize",
         deserialize_with = "duration::range::<0, { duration::YEAR }, _>"
@@ -59,7 +57,7 @@ pub struct ServerConfig {
     pub drain: Duration,
 }
 
-/// The header field in which proxies say where a client is.
+/// The header field in which proxies name the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardedHeader {

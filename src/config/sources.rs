@@ -1,5 +1,5 @@
-//! Where settings come from: the default file, the configuration file, the
-//! environment, flags. Each source is read into valid values before the next.
+//! The sources of settings: the default file, the configuration file, the environment, flags. Each
+//! source is validated before the next is read.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -15,24 +15,23 @@ use toml::{Spanned, Table, Value};
 use super::values::UNFIT_SECRET;
 use super::{Config, unknown};
 
-/// No configuration file and no file with a value is larger, in octets.
+/// Maximum size of a configuration file or a file with a value, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What is wrong with the configuration: where, and what would be right.
+/// What is wrong with the configuration: the place, and what would be valid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file that holds settings, or one of them, cannot be read.
+    /// A configuration file, or a file with a value, cannot be read.
     #[error("{name}: cannot read {}: {error}", path.display())]
     File {
-        /// Where the file was named.
+        /// The flag or variable that names the file.
         name: String,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Why it cannot be read.
         error: io::Error,
     },
-    /// The configuration file is not TOML, has a key that does not exist, or a
-    /// value that cannot be.
+    /// The configuration file is not TOML, has an unknown key, or an invalid value.
     #[error("{}:{line}:{column}: {message}\n  {text}", path.display())]
     Text {
         /// The configuration file.
@@ -41,25 +40,24 @@ pub enum ConfigError {
         line: usize,
         /// In characters, counted from 1.
         column: usize,
-        /// The line itself, cut short where it is long.
+        /// The line, truncated if it is long.
         text: String,
-        /// What would be right.
+        /// What would be valid.
         message: String,
     },
-    /// A variable of the environment or a flag has no meaning or a value that
-    /// cannot be.
+    /// An environment variable or a flag is unknown or has an invalid value.
     #[error("{name}: {message}")]
     Setting {
         /// The variable or the flag.
         name: String,
-        /// What would be right.
+        /// What would be valid.
         message: String,
     },
-    /// Settings that are each valid do not go together.
+    /// Valid settings that contradict each other.
     #[error("{0}")]
     Conflict(&'static str),
-    /// A user agent may collect the acknowledgements of a whole window, and
-    /// could not send them.
+    /// A user agent that collects the acknowledgements of a whole window could not send them in one
+    /// frame.
     #[error(
         "user_agent.window_messages is {window}, but one ack frame of limits.frame_bytes holds {fit} \
          acknowledgements: set limits.frame_bytes to {needed} or more, or lower the window"
@@ -67,9 +65,9 @@ pub enum ConfigError {
     TooManyToAcknowledge {
         /// `user_agent.window_messages`
         window: usize,
-        /// How many can be acknowledged in one frame.
+        /// How many acknowledgements fit in one frame.
         fit: usize,
-        /// `limits.frame_bytes` that would do, in bytes.
+        /// The `limits.frame_bytes` that would suffice, in bytes.
         needed: usize,
     },
 }
@@ -77,17 +75,17 @@ pub enum ConfigError {
 /// One setting from outside the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// What it is called where it comes from: `BUGLE_SERVER__LISTEN`, `--listen`.
+    /// Its name in its source, such as `BUGLE_SERVER__LISTEN` or `--listen`.
     pub name: String,
-    /// `server`
+    /// Its section, such as `server`.
     pub section: String,
-    /// `listen`
+    /// Its key, such as `listen`.
     pub key: String,
-    /// As text, whatever the type of the key.
+    /// The value as text, whatever the type of the key.
     pub value: String,
 }
 
-/// Reads the default file, with what `file` says instead.
+/// Reads the default file, overridden by `file`.
 pub(super) fn read_file(file: Option<&Path>) -> Result<Config, ConfigError> {
     let Some(path) = file else {
         return Ok(Config::default());
@@ -100,10 +98,10 @@ pub(super) fn read_file(file: Option<&Path>) -> Result<Config, ConfigError> {
     parse(&text).map_err(|refused| text_error(path, &text, refused))
 }
 
-/// Why a configuration file is refused.
+/// Why a configuration file is rejected.
 #[derive(Debug)]
 pub(super) struct Refused {
-    /// Where in its text.
+    /// The place in its text.
     span: Option<Range<usize>>,
     message: String,
 }
@@ -117,7 +115,7 @@ impl From<toml::de::Error> for Refused {
     }
 }
 
-/// Reads a configuration file; what it does not say is as in the default file.
+/// Reads a configuration file, with the defaults for missing keys.
 pub(super) fn parse(text: &str) -> Result<Config, Refused> {
     let defaults = DeTable::parse(super::DEFAULTS)?;
     let mut given = DeTable::parse(text)?;
@@ -137,7 +135,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Refused> {
             .get_mut()
             .entry(name)
             .or_insert_with(|| Spanned::new(span, DeValue::Table(DeTable::new())));
-        // A section that is no table is left for the deserializer to refuse.
+        // The deserializer rejects a section that is not a table.
         if let DeValue::Table(given) = given.get_mut() {
             for (key, value) in keys {
                 given.entry(key.clone()).or_insert_with(|| value.clone());
@@ -147,7 +145,7 @@ pub(super) fn parse(text: &str) -> Result<Config, Refused> {
     Ok(Config::deserialize(given.into_deserializer())?)
 }
 
-/// Applies settings, the later over the earlier.
+/// Applies settings; later ones override earlier ones.
 pub(super) fn apply(config: Config, settings: &[Setting]) -> Result<Config, ConfigError> {
     settings.iter().try_fold(config, |config, setting| {
         let refuse = |message: String| ConfigError::Setting {
@@ -170,9 +168,8 @@ pub(super) fn apply(config: Config, settings: &[Setting]) -> Result<Config, Conf
     })
 }
 
-/// The settings among the variables of an environment, in the order of their
-/// names: `BUGLE_SECTION__KEY` is the value itself, `BUGLE_SECTION__KEY_FILE`
-/// the file whose trimmed content it is.
+/// Returns the settings among environment variables, ordered by name: `BUGLE_SECTION__KEY` holds
+/// the value, `BUGLE_SECTION__KEY_FILE` names a file with the value, which is trimmed.
 pub(super) fn environment(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<Setting>, ConfigError> {
@@ -216,7 +213,7 @@ pub(super) fn environment(
     Ok(settings)
 }
 
-/// Splits `BUGLE_SECTION__KEY`; `None` for every other variable.
+/// Splits `BUGLE_SECTION__KEY`; returns `None` for other variables.
 fn setting_name(name: &OsStr) -> Option<(String, String, String)> {
     let name = name.to_str()?;
     let (section, key) = name.strip_prefix("BUGLE_")?.split_once("__")?;
@@ -265,12 +262,12 @@ fn value_of<'t>(table: &'t mut Table, section: &str, key: &str) -> Option<&'t mu
 
 fn text_error(path: &Path, text: &str, refused: Refused) -> ConfigError {
     let Range { start, .. } = refused.span.unwrap_or_default();
-    // The span is of this text, on character boundaries; should it ever not be, show the start.
+    // The span lies on character boundaries of this text; if it ever does not, show the start.
     let before = text.get(..start).unwrap_or_default();
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
     let message = refused.message;
-    // Also beside a name that is written wrongly.
+    // A misspelled key of this section may hold a secret too.
     let is_secret = message.contains(UNFIT_SECRET) || message.contains("`admission.");
     let shown = if is_secret { "" } else { line.trim() };
     ConfigError::Text {

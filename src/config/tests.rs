@@ -59,7 +59,7 @@ fn the_defaults_are_the_default_file() {
 }
 
 #[test]
-fn a_file_says_what_differs() {
+fn a_file_overrides_the_defaults() {
     let config = from_file(
         "[server]\npublic_url = \"https://push.example.org\"\n[admin]\nlisten = \"\"\n\
          [limits]\nbody_bytes = \"8KiB\"\nconnections_per_address = 0\n\
@@ -78,7 +78,7 @@ fn a_file_says_what_differs() {
 }
 
 #[test]
-fn what_is_wrong_in_a_file_is_said_with_its_place() {
+fn an_error_in_a_file_names_its_place() {
     for (text, place, part) in [
         (
             "[server]\nlisen = \"\"",
@@ -208,7 +208,7 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn the_environment_goes_over_the_file_and_flags_over_both() {
+fn the_environment_overrides_the_file_and_flags_override_both() {
     let (_folder, path) = file("[server]\nlisten = \"127.0.0.1:1\"\ndata = \"from-file\"\n");
     let environment = [
         ("BUGLE_SERVER__LISTEN", "127.0.0.1:2"),
@@ -249,7 +249,7 @@ fn a_variable_is_read_as_the_type_of_its_key() {
 }
 
 #[test]
-fn what_is_wrong_in_the_environment_is_said_with_the_name() {
+fn an_error_in_the_environment_names_the_variable() {
     for (name, value, part) in [
         (
             "BUGLE_SERVER__LISEN",
@@ -353,7 +353,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_unused_outlives_every_message() {
+fn unused_must_not_be_shorter_than_max_ttl() {
     let days = |text: &str| from_file(text).map(|config| config.expiry.unused_days());
     assert_eq!(days("[expiry]\nunused = \"30d\"").unwrap(), Some(30));
     assert_eq!(days("[expiry]\nunused = \"0s\"").unwrap(), None);
@@ -367,7 +367,7 @@ fn what_is_unused_outlives_every_message() {
 }
 
 #[test]
-fn a_window_that_one_ack_frame_cannot_answer_is_refused() {
+fn a_window_larger_than_one_ack_frame_is_refused() {
     let window = |messages: &str, bytes: &str| {
         from_environment(&[
             ("BUGLE_USER_AGENT__WINDOW_MESSAGES", messages),

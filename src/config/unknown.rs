@@ -1,16 +1,14 @@
-//! Settings that do not exist, and those that were probably meant.
+//! Unknown settings, with suggestions.
 
 use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-/// From which likeness on, of at most 1, one name is taken for another that is
-/// written wrongly.
+/// Minimum similarity (0 to 1) for a "did you mean" suggestion.
 const LIKENESS: f64 = 0.8;
 
-/// The first key of a file that is no setting: where it stands, and what is
-/// wrong. `known` has every setting.
+/// Returns the place of the first unknown key in a file, and the error. `known` has every setting.
 pub(super) fn first(given: &DeTable<'_>, known: &Table) -> Option<(Range<usize>, String)> {
     let mut found = Vec::new();
     for (name, value) in given {
@@ -27,14 +25,14 @@ pub(super) fn first(given: &DeTable<'_>, known: &Table) -> Option<(Range<usize>,
                     .map(|key| (key.span(), missing_key(known, section, key.get_ref())));
                 found.extend(unknown);
             }
-            // What is no table is refused as such.
+            // The deserializer rejects a section that is not a table.
             (Some(_), _) => {}
         }
     }
     found.into_iter().min_by_key(|(span, _)| span.start)
 }
 
-/// What is wrong with a name that is no section.
+/// The error for an unknown section, or a key outside of a section.
 fn missing_name(known: &Table, name: &str, is_section: bool) -> String {
     if is_section {
         return with_advice(
@@ -49,7 +47,7 @@ fn missing_name(known: &Table, name: &str, is_section: bool) -> String {
     )
 }
 
-/// What is wrong with `section.key`, of which one or the other does not exist.
+/// The error for `section.key`, if either does not exist.
 pub(super) fn missing_key(known: &Table, section: &str, key: &str) -> String {
     let section_is_known = sections(known).any(|name| name == section);
     let meant = match section_is_known {
@@ -87,7 +85,7 @@ fn keys<'t>(known: &'t Table, section: &str) -> impl Iterator<Item = &'t str> {
         .map(String::as_str)
 }
 
-/// The name that is most like another one, if any is.
+/// The most similar name, if one is similar enough.
 fn nearest<'t>(name: &str, all: impl Iterator<Item = &'t str>) -> Option<String> {
     let likeness = |other: &str| strsim::jaro_winkler(name, other);
     let near = all.filter(|other| likeness(other) >= LIKENESS);
@@ -102,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_wrong_name_is_told_with_what_was_meant() {
+    fn the_error_suggests_a_setting_for_the_first_unknown_name() {
         let known = crate::Config::default().to_table();
         for (text, at, said) in [
             (

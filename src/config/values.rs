@@ -1,5 +1,5 @@
-//! How values are written: durations, sizes, counts, and texts that may be
-//! empty. For `#[serde(with = …)]`; every refusal says what a value may be.
+//! The text forms of values: durations, sizes, counts, and optional texts. For `#[serde(with =
+//! …)]`; every error says what is valid.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,12 +14,11 @@ use serde::ser::{self, Serializer};
 use super::public_url::{NotAnOrigin, PublicUrl};
 use super::sections::HostNames;
 
-/// No count may be greater: timers, semaphores and queues take it without
-/// overflow.
+/// Maximum of a count: timers, semaphores and queues accept it without overflow.
 const MAX_COUNT: u64 = u32::MAX as u64;
 
-/// The largest TTL that can be set, in seconds: what any larger one counts as
-/// (RFC 8030 §5.2), in whole days.
+/// Maximum TTL in seconds: 2^31 rounded down to whole days; RFC 8030 §5.2 treats larger values as
+/// 2^31.
 pub(super) const MAX_TTL: u64 = 24_855 * 24 * 3600;
 
 /// A whole number from 1.
@@ -27,7 +26,7 @@ pub(super) fn count<'de, D: Deserializer<'de>, T: TryFrom<u64>>(from: D) -> Resu
     from.deserialize_any(Count::<1, T>(PhantomData))
 }
 
-/// A whole number from 0, where 0 means something.
+/// A whole number from 0.
 pub(super) fn count_or_zero<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
     from: D,
 ) -> Result<T, D::Error> {
@@ -59,11 +58,11 @@ impl<const MIN: u64, T: TryFrom<u64>> Visitor<'_> for Count<MIN, T> {
     }
 }
 
-/// A number of octets from `MIN`, as a number or with a unit.
+/// A size in bytes from `MIN`, as a number or with a unit.
 pub(super) mod size {
     use super::*;
 
-    /// A pebibyte: more than any disk, and sums of sizes cannot overflow.
+    /// One pebibyte: larger than any disk, and small enough that sums cannot overflow.
     const MAX: u64 = 1 << 50;
 
     pub(in super::super) fn deserialize<'de, const MIN: u64, D, T>(from: D) -> Result<T, D::Error>
@@ -74,7 +73,7 @@ pub(super) mod size {
         from.deserialize_any(Size::<MIN, T>(PhantomData))
     }
 
-    /// Exactly, in the largest unit that divides it.
+    /// Exact, in the largest unit that divides it.
     pub(in super::super) fn serialize<S, T>(octets: &T, to: S) -> Result<S::Ok, S::Error>
     where
         S: Serializer,
@@ -143,7 +142,7 @@ pub(super) mod size {
 pub(super) mod duration {
     use super::*;
 
-    /// A year: long enough for a timer, and no clock overflows.
+    /// One year: long enough for any timeout, and short enough that clocks cannot overflow.
     pub(in super::super) const YEAR: u64 = 365 * 24 * 3600;
 
     /// From 1 ms to a year.
@@ -163,7 +162,7 @@ pub(super) mod duration {
         from.deserialize_str(Range::<MIN, MAX>)
     }
 
-    /// Exactly, in the largest unit that divides it.
+    /// Exact, in the largest unit that divides it.
     pub(in super::super) fn serialize<S: Serializer>(
         duration: &Duration,
         to: S,
@@ -219,15 +218,15 @@ pub(super) mod duration {
     }
 }
 
-/// What a refused secret is called, since it is not to be shown.
+/// The description of a rejected secret, which is not shown.
 pub(super) const UNFIT_SECRET: &str = "another text as the secret";
 
-/// A value that is written as one text.
+/// A value that is written as text.
 pub(super) trait Text: Sized {
-    /// Whether what is refused is not to be repeated.
+    /// Whether errors must not repeat the value.
     const IS_SECRET: bool = false;
 
-    /// What the text may be.
+    /// A description of valid texts.
     fn expected() -> String;
 
     fn parse(text: &str) -> Option<Self>;
@@ -276,7 +275,7 @@ impl Text for PathBuf {
     }
 
     fn print(&self) -> String {
-        // Paths come from text here, so nothing is lost.
+        // The path was read from text, so the conversion is lossless.
         self.display().to_string()
     }
 }
@@ -315,7 +314,7 @@ impl Text for HostNames {
     }
 }
 
-/// The empty text is for none.
+/// The empty text means `None`.
 impl<T: Text> Text for Option<T> {
     const IS_SECRET: bool = T::IS_SECRET;
 

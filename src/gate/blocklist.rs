@@ -154,7 +154,8 @@ impl Blocks {
     /// after its first poll does not cancel the change.
     ///
     /// # Errors
-    /// [`ChangeError::Full`] if the list is full, [`ChangeError::Unavailable`] if the file cannot be written.
+    /// [`ChangeError::Full`] if the list is full, [`ChangeError::Unavailable`] if the file cannot
+    /// be written.
     pub async fn block(&self, who: Blocked, note: &str, now: UnixTime) -> Result<(), ChangeError> {
         self.block_then(who, note, now, || ()).await
     }
@@ -219,8 +220,8 @@ impl Kept {
     /// Writes the changed list to disk, then puts it in force. Blocks on disk I/O.
     ///
     /// # Errors
-    /// Those of `change`, and [`ChangeError::Unavailable`] if the file cannot be written; nothing has
-    /// changed then.
+    /// Those of `change`, and [`ChangeError::Unavailable`] if the file cannot be written; nothing
+    /// has changed then.
     fn change(
         &self,
         change: impl FnOnce(&mut Index, usize) -> Result<(), ChangeError>,

@@ -81,8 +81,8 @@ impl Pool {
     /// Takes a slot that counts against the share of each of `holders`.
     ///
     /// # Errors
-    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if a holder already has as many as are
-    /// free. Nothing is taken then.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if a holder already has as many as
+    /// are free. Nothing is taken then.
     pub fn acquire(self: &Arc<Self>, holders: [Option<ShareHolder>; 2]) -> Result<Slot, Refusal> {
         let permit = Arc::clone(&self.places).try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::Limit(self.limit))?;

@@ -81,8 +81,8 @@ impl Gate {
     /// Takes a slot for a request whose sender is not yet known.
     ///
     /// # Errors
-    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the address already has as many as
-    /// are free.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the address already has as many
+    /// as are free.
     pub fn admit_request(&self, address: IpAddr) -> Result<Slot, Refusal> {
         self.requests.acquire([self.peer(address), None])
     }
@@ -90,8 +90,8 @@ impl Gate {
     /// Takes a slot for a push whose body has arrived.
     ///
     /// # Errors
-    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the sender or the address already
-    /// has as many as are free.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the sender or the address
+    /// already has as many as are free.
     pub fn admit_push(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Refusal> {
         self.requests.acquire(self.holders(key, address))
     }
@@ -100,8 +100,8 @@ impl Gate {
     /// slot, because its client determines how long it takes.
     ///
     /// # Errors
-    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the sender or the address already
-    /// has as many as are free.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the sender or the address
+    /// already has as many as are free.
     pub fn admit_body(&self, key: Option<&PublicKey>, address: IpAddr) -> Result<Slot, Refusal> {
         self.bodies.acquire(self.holders(key, address))
     }
@@ -109,8 +109,8 @@ impl Gate {
     /// Takes a slot for a user agent's connection or monitor (held GET).
     ///
     /// # Errors
-    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the address already has as many as
-    /// are free.
+    /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if the address already has as many
+    /// as are free.
     pub fn admit_user_agent(&self, address: IpAddr) -> Result<Slot, Refusal> {
         self.user_agents.acquire([self.peer(address), None])
     }

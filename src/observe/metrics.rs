@@ -149,7 +149,8 @@ metrics! {
     /// Connections and streams ended because their peer took too long or sent
     /// too much, by the setting that says how much
     cut: Family<Reason, Counter> = "connections_cut",
-    /// Requests and connections that show a proxy in front, or what is set for it, to be wrong, by kind
+    /// Requests and connections that show a proxy in front, or what is set for it, to be wrong, by
+    /// kind
     mistakes: Family<Reason, Counter> = "proxy_mistakes",
     /// Requests to a store that failed
     store_failures: Counter = "store_failures",
