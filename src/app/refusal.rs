@@ -1,8 +1,7 @@
-//! The table from what the gate and the service refuse to what is answered.
-//! Every transport reads it: HTTP the whole row, a WebSocket the status.
+//! The table of error responses: maps each refusal of the gate and each error of the service to a
+//! row. HTTP uses the whole row, a WebSocket only the status.
 //!
-//! `http::refusal` has the rows of what HTTP itself refuses, `admin::error`
-//! those of the admin API.
+//! `http::refusal` has the rows of errors in HTTP itself, `admin::error` those of the admin API.
 
 use std::time::Duration;
 
@@ -14,32 +13,30 @@ use crate::gate::Refusal;
 use crate::gate::refusal::whole_secs;
 use crate::service::Error;
 
-/// What a refusal is answered with, beside its words.
+/// The parts of an error response besides its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The number that sender libraries know a refusal by.
+    /// The number by which sender libraries recognise the error.
     pub errno: u16,
-    /// A short name for metrics and logs; that of the setting, if there is one.
+    /// A short name for metrics and logs; the name of the setting, if there is one.
     pub label: &'static str,
-    /// A fixed word for what was wrong, where the label covers several things.
+    /// A fixed detail for logs, if the label covers several errors.
     ///
-    /// The words of the answer are for the client alone: they may repeat what it
-    /// wrote, such as an `aud` that is the URL of a message, which is a
-    /// capability. A `&'static str` cannot.
+    /// The message of the response is for the client alone. It may repeat the client's input, such
+    /// as an `aud` that is the URL of a message, which is a capability; a `&'static str` cannot.
     pub detail: Option<&'static str>,
-    /// The setting that drew the line, where it was one.
+    /// The setting whose limit was reached.
     pub setting: Option<&'static str>,
-    /// Whose share of the setting is full, where it was that.
+    /// The kind of holder whose share of that limit is used up.
     pub share: Option<&'static str>,
-    /// When it makes sense to try again, in whole seconds: senders back off by
-    /// it (RFC 8030 §8.4).
+    /// When to try again, in whole seconds; senders back off by it (RFC 8030 §8.4).
     pub retry_after: Option<Duration>,
 }
 
 impl Row {
-    /// With the errno of what has none of its own.
+    /// A row with the errno of errors that have none of their own.
     pub const fn new(status: StatusCode, label: &'static str) -> Self {
         Self {
             status,
@@ -52,28 +49,28 @@ impl Row {
         }
     }
 
-    /// By a setting.
+    /// A row for a limit or another setting.
     pub const fn by(status: StatusCode, setting: &'static str) -> Self {
         let mut row = Self::new(status, setting);
         row.setting = Some(setting);
         row
     }
 
-    /// With another errno.
+    /// Sets the errno.
     #[must_use]
     pub const fn errno(mut self, errno: u16) -> Self {
         self.errno = errno;
         self
     }
 
-    /// With a detail.
+    /// Sets the detail.
     #[must_use]
     pub const fn detail(mut self, detail: &'static str) -> Self {
         self.detail = Some(detail);
         self
     }
 
-    /// Because of a bound that has no room until `wait` is over.
+    /// A row for a limit that is reached until `wait` is over.
     fn full(setting: &'static str, wait: Duration) -> Self {
         Self {
             retry_after: Some(Duration::from_secs(whole_secs(wait))),
@@ -103,15 +100,15 @@ impl From<&Refusal> for Row {
 }
 
 impl App {
-    /// The row of what the service has refused.
+    /// The row of an error of the service.
     pub fn row(&self, error: &Error) -> Row {
         Row::of(error, self.service.compat().gone_status.status())
     }
 }
 
 impl Row {
-    /// The row of what the service has refused, where a subscription that is gone
-    /// is answered `gone` (`compat.gone_status`).
+    /// The row of an error of the service. A removed subscription gets the status `gone`
+    /// (`compat.gone_status`).
     pub fn of(error: &Error, gone: StatusCode) -> Self {
         const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
         const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;

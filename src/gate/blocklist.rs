@@ -33,13 +33,13 @@ pub enum BlocksError {
     Text(PathBuf, String),
 }
 
-/// Why the blocks are not changed.
+/// Why the blocklist cannot be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
-    /// There are as many as `admin.blocks` allows.
+    /// The list already has `admin.blocks` entries.
     #[error("there are as many blocks as admin.blocks allows")]
     Full,
-    /// Somebody who is not blocked.
+    /// There is no such block.
     #[error("not blocked")]
     NotBlocked,
     /// The file cannot be written.
