@@ -286,7 +286,7 @@ impl Metrics {
         self.acknowledged.get_or_create(&AckCode { code }).inc();
     }
 
-    /// All metrics, in the OpenMetrics text format.
+    /// All metrics as text in this format.
     pub fn text(&self, usage: Usage, format: Format) -> String {
         set(&self.subscriptions, usage.subscriptions);
         set(&self.stored_messages, usage.messages);
