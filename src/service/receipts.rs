@@ -5,7 +5,7 @@ use bugle_protocol::{MessageId, ReceiptSubscriptionId, ReceiptSubscriptionUrl, U
 
 use super::{Error, PushService};
 use crate::random::random;
-use crate::store::{Grant, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget};
+use crate::store::{Grant, Page, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget};
 
 /// What a request says about receipts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +101,10 @@ impl PushService {
         id: ReceiptSubscriptionId,
         after: Option<ReceiptId>,
         limit: usize,
-    ) -> Result<Vec<Receipt>, Error> {
+    ) -> Result<Page<Receipt>, Error> {
         let now = self.now();
         let receipts = self.stored(self.store.receipts(id, after, limit, now).await)?;
-        if receipts.is_empty() {
+        if receipts.items.is_empty() {
             let known = self.store.knows_receipt_subscription(id, now).await;
             if !self.stored(known)? {
                 return Err(Error::NotFound);

@@ -11,7 +11,7 @@ use crate::gate::Refusal;
 use crate::observe::message_log::Event;
 use crate::random::random;
 use crate::service::registry::{Reader, Registration};
-use crate::store::{Batch, Filter, ReceiptStatus, Removal};
+use crate::store::{Batch, Filter, Page, ReceiptStatus, Removal};
 
 /// How messages came to the connection of their user agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +70,10 @@ impl PushService {
         after: Option<MessageId>,
         filter: Filter,
         batch: Batch,
-    ) -> Result<Vec<PushMessage>, Error> {
+    ) -> Result<Page<PushMessage>, Error> {
         let pending = self.store.pending(uaid, after, filter, batch, self.now());
         let pending = self.stored(pending.await)?;
-        for message in pending.iter().filter(|it| it.receipt.is_some()) {
+        for message in pending.items.iter().filter(|it| it.receipt.is_some()) {
             self.store.give_out(message.id);
         }
         Ok(pending)
@@ -93,11 +93,11 @@ impl PushService {
             Reader::UserAgent(uaid) | Reader::Channel(uaid, _) => {
                 let now = self.now();
                 let pending = self.store.pending(uaid, None, filter, ONE, now).await;
-                self.stored(pending).map(|pending| pending.is_empty())
+                self.stored(pending).map(|pending| pending.items.is_empty())
             }
             Reader::Receipts(id) => {
                 let receipts = self.receipts(id, None, 1).await;
-                receipts.map(|receipts| receipts.is_empty())
+                receipts.map(|receipts| receipts.items.is_empty())
             }
         }
     }

@@ -295,6 +295,7 @@ async fn pending(store: &Arc<dyn Store>, ua: u8) -> Vec<PushMessage> {
         .pending(uaid(ua), None, Filter::NONE, ALL, NOW)
         .await
         .unwrap()
+        .items
 }
 
 /// Hands out all that is pending.

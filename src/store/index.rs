@@ -18,7 +18,7 @@ pub(super) use self::largest::Oldest;
 use super::holders::{Amount, Holder, Holders};
 use super::log::{Entry, Log, TopicKey};
 use super::receipt_logs::Settled;
-use super::{Backlog, Batch, ExpiryCursor, NewMessage, Removal, Usage};
+use super::{Backlog, Batch, ExpiryCursor, NewMessage, Page, Removal, Usage};
 
 /// A receipt that a message will leave.
 #[derive(Debug)]
@@ -115,7 +115,8 @@ impl Index {
 
     /// The entries of a log above `after` that are live at `now`, at least as
     /// urgent as `min`, and of the one subscription where one is given; as many
-    /// as the batch takes and at least one.
+    /// as the batch takes and at least one. Looks on until it has seen one more
+    /// than those.
     pub(super) fn after(
         &self,
         uaid: Uaid,
@@ -123,25 +124,28 @@ impl Index {
         (min, subscription): (Urgency, Option<SubscriptionId>),
         batch: Batch,
         now: UnixTime,
-    ) -> impl Iterator<Item = &Entry> {
-        let log = self.logs.get(&uaid).into_iter();
-        let mut taken = Batch {
-            messages: 0,
-            bytes: 0,
+    ) -> Page<&Entry> {
+        let mut page = Page::EMPTY;
+        let Some(log) = self.logs.get(&uaid) else {
+            return page;
         };
-        log.flat_map(move |log| {
-            let entries = log.entries();
-            let start = entries.partition_point(|e| after.is_some_and(|after| e.id <= after));
-            entries.range(start..)
-        })
-        .filter(move |entry| entry.is_live(now) && entry.urgency >= min)
-        .filter(move |entry| subscription.is_none_or(|only| entry.subscription == only))
-        .take_while(move |entry| {
-            let first = taken.messages == 0;
-            taken.messages += 1;
-            taken.bytes = taken.bytes.saturating_add(entry.size as usize);
-            first || (taken.messages <= batch.messages && taken.bytes <= batch.bytes)
-        })
+        let entries = log.entries();
+        let start = entries.partition_point(|e| after.is_some_and(|after| e.id <= after));
+        let wanted = entries
+            .range(start..)
+            .filter(|entry| entry.is_live(now) && entry.urgency >= min)
+            .filter(|entry| subscription.is_none_or(|only| entry.subscription == only));
+        let mut bytes = 0_usize;
+        for entry in wanted {
+            bytes = bytes.saturating_add(entry.size as usize);
+            let fits = page.items.len() < batch.messages && bytes <= batch.bytes;
+            if !fits && !page.items.is_empty() {
+                page.more = true;
+                break;
+            }
+            page.items.push(entry);
+        }
+        page
     }
 
     /// Notes that a message is given out.

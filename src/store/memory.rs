@@ -14,7 +14,9 @@ use super::event::{Listener, News, Notifier, Readers};
 use super::index::{Index, Leaving};
 use super::receipt::Removed;
 use super::receipt_logs::ReceiptLogs;
-use super::{Batch, Expired, Filter, Limit, NewMessage, StoreError, StoreLimits, Subscription};
+use super::{
+    Batch, Expired, Filter, Limit, NewMessage, Page, StoreError, StoreLimits, Subscription,
+};
 #[cfg(test)]
 use super::{Origin, ReceiptTarget};
 use crate::store::broadcasts::{Broadcasts, Label};
@@ -184,16 +186,20 @@ impl MemoryStore {
         filter: Filter,
         batch: Batch,
         now: UnixTime,
-    ) -> Vec<PushMessage> {
+    ) -> Page<PushMessage> {
         let state = self.state();
         let only = match filter.channel.map(|c| state.subscription(uaid, c)) {
-            Some(None) => return Vec::new(),
+            Some(None) => return Page::EMPTY,
             only => only.flatten().map(|subscription| subscription.id),
         };
         let filter = (filter.min_urgency, only);
-        let entries = state.index.after(uaid, after, filter, batch, now);
+        let page = state.index.after(uaid, after, filter, batch, now);
+        let entries = page.items.into_iter();
         let messages = entries.filter_map(|entry| state.messages.get(&entry.id));
-        messages.cloned().collect()
+        Page {
+            items: messages.cloned().collect(),
+            more: page.more,
+        }
     }
 
     /// Removes messages that are there, and leaves their receipts.

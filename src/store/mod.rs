@@ -19,6 +19,7 @@ pub(crate) mod holders;
 mod index;
 mod largest;
 mod log;
+mod page;
 mod receipt_logs;
 pub(crate) mod room;
 
@@ -44,6 +45,7 @@ pub use self::largest::{Held, HeldReceipts, Largest};
 pub use self::limits::StoreLimits;
 use self::memory::MemoryStore;
 pub use self::message::{Batch, Filter, Grant, NewMessage, ReceiptTarget};
+pub use self::page::Page;
 pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal};
 use self::sled::SledStore;
 pub use self::sled::{Found, InsertError, Offline, OpenError, fuzz_record, guarded, replace};
@@ -195,8 +197,11 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<MessageId, StoreError>>;
 
     /// The messages of a log with ids above `after` that pass the filter, in the
-    /// order of ids, none of them expired at `now`. A read alone does not count
-    /// as [given out](Store::give_out).
+    /// order of ids, none of them expired at `now`, and whether there are more
+    /// of that kind after the last of them: the reader reads on only then, or
+    /// when it is woken. There may be none left when it does; none may be there
+    /// unsaid. A read changes nothing, and alone does not count as [given
+    /// out](Store::give_out).
     fn pending(
         &self,
         uaid: Uaid,
@@ -204,7 +209,7 @@ pub trait Store: Send + Sync + 'static {
         filter: Filter,
         batch: Batch,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Page<PushMessage>, StoreError>>;
 
     /// Notes that a message is handed to a connection of its user agent, which
     /// decides two of its receipts ([`Removal`]). Kept in memory alone; of a
@@ -284,14 +289,15 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Up to `limit` receipts with ids above `after`, in the order of ids, none
-    /// expired at `now`. Empty when there is no such receipt subscription.
+    /// expired at `now`, and whether there are more after them. Empty when there
+    /// is no such receipt subscription.
     fn receipts(
         &self,
         id: ReceiptSubscriptionId,
         after: Option<ReceiptId>,
         limit: usize,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Vec<Receipt>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Page<Receipt>, StoreError>>;
 
     /// Removes a receipt that its application server has, and says whether it
     /// was there. Durable like [`remove`](Store::remove): a lost removal is a

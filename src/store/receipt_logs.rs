@@ -12,7 +12,7 @@ use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use super::holders::{Amount, Charged, Holders};
 use super::largest::{HeldReceipts, Largest, Top};
-use super::{Origin, Receipt, ReceiptId, ReceiptStatus, StoreLimits, Usage};
+use super::{Origin, Page, Receipt, ReceiptId, ReceiptStatus, StoreLimits, Usage};
 
 /// The end of a message whose sender wants to know.
 #[derive(Clone, Copy, Debug)]
@@ -257,25 +257,26 @@ impl ReceiptLogs {
     }
 
     /// Up to `limit` receipts of a log above `after`, none expired at `now`,
-    /// nor their subscription.
+    /// nor their subscription, and whether there are more.
     pub(super) fn after(
         &self,
         subscription: ReceiptSubscriptionId,
         after: Option<ReceiptId>,
         limit: usize,
         now: UnixTime,
-    ) -> Vec<Receipt> {
+    ) -> Page<Receipt> {
         let live = self.logs.get(&subscription);
         let Some(log) = live.filter(|log| now < log.ends_at) else {
-            return Vec::new();
+            return Page::EMPTY;
         };
         let behind = |kept: &Kept| after.is_some_and(|after| kept.receipt.id <= after);
         let start = log.receipts.partition_point(behind);
-        let live = log.receipts.range(start..);
-        live.filter(|kept| now < kept.expires_at)
-            .take(limit)
-            .map(|kept| kept.receipt)
-            .collect()
+        let behind = log.receipts.range(start..);
+        let mut live = behind.filter(|kept| now < kept.expires_at);
+        Page {
+            items: live.by_ref().take(limit).map(|kept| kept.receipt).collect(),
+            more: live.next().is_some(),
+        }
     }
 
     /// Up to `limit` receipts that have expired at `now`, the oldest expiry

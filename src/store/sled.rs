@@ -54,7 +54,7 @@ use super::days::{Sweep, Unused};
 use super::event::{Listener, News, Notifier, OnAccepted, Readers};
 use super::receipt_logs::Settled;
 use super::{
-    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Largest, NewMessage, Receipt,
+    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Largest, NewMessage, Page, Receipt,
     ReceiptId, ReceiptStatus, Removal, Store, StoreError, StoreLimits, Subscription, Usage,
 };
 use crate::config::StoreConfig;
@@ -233,7 +233,7 @@ impl Store for SledStore {
         filter: Filter,
         batch: Batch,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Page<PushMessage>, StoreError>> {
         Box::pin(async move { self.engine()?.read_pending(uaid, after, filter, batch, now) })
     }
 
@@ -297,7 +297,7 @@ impl Store for SledStore {
         after: Option<ReceiptId>,
         limit: usize,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Vec<Receipt>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Page<Receipt>, StoreError>> {
         Box::pin(async move {
             Ok(self
                 .engine()?

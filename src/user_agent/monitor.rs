@@ -175,21 +175,24 @@ impl Monitor {
         match self.reader {
             Reader::UserAgent(uaid) | Reader::Channel(uaid, _) => {
                 let after = self.messages_after;
-                let messages = service.pending(uaid, after, self.filter, BATCH).await?;
+                let page = service.pending(uaid, after, self.filter, BATCH).await?;
+                let messages = page.items;
                 self.messages_after = messages.last().map_or(after, |message| Some(message.id));
                 let items = messages
                     .into_iter()
                     .map(|message| Item::Message(uaid, message));
                 self.ready.extend(items);
+                self.behind = page.more;
             }
             Reader::Receipts(id) => {
                 let after = self.receipts_after;
-                let receipts = service.receipts(id, after, BATCH.messages).await?;
+                let page = service.receipts(id, after, BATCH.messages).await?;
+                let receipts = page.items;
                 self.receipts_after = receipts.last().map_or(after, |receipt| Some(receipt.id));
                 self.ready.extend(receipts.into_iter().map(Item::Receipt));
+                self.behind = page.more;
             }
         }
-        self.behind = !self.ready.is_empty();
         self.handover = Handover::now(self.accepted.take());
         Ok(())
     }

@@ -11,7 +11,18 @@ const URGENCIES: [Urgency; 4] = [
 
 async fn read(store: &Arc<dyn Store>, filter: Filter, batch: Batch) -> Vec<String> {
     let read = store.pending(uaid(1), None, filter, batch, NOW).await;
-    bodies(&read.unwrap())
+    bodies(&read.unwrap().items)
+}
+
+/// What one read of one message gives, and whether it says that there is more.
+async fn first(store: &Arc<dyn Store>, filter: Filter, now: UnixTime) -> (Vec<String>, bool) {
+    let one = Batch {
+        messages: 1,
+        bytes: 0,
+    };
+    let read = store.pending(uaid(1), None, filter, one, now).await;
+    let read = read.unwrap();
+    (bodies(&read.items), read.more)
 }
 
 /// One message of every urgency for each of two channels.
@@ -44,6 +55,38 @@ async fn what_is_less_urgent_is_held_back_and_stays() {
         }
         assert_eq!(store.usage().messages, 8);
         assert_eq!(read(store, Filter::NONE, ALL).await.len(), 8);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_says_whether_the_filter_lets_more_pass() {
+    each(ROOMY, async |store| {
+        let subscription = subscribed(store, 1, 1).await;
+        let other = subscribed(store, 1, 2).await;
+        let high = Filter {
+            min_urgency: Urgency::High,
+            channel: Some(channel(1)),
+        };
+        let push = async |to: &Subscription, urgency: Urgency, millis| {
+            let mut message = with_ttl(message_for(to, urgency.as_str()), millis);
+            message.urgency = urgency;
+            store.append(uaid(1), message).await.unwrap()
+        };
+        assert_eq!(first(store, high, NOW).await, (vec![], false));
+        push(&subscription, Urgency::High, 9).await;
+        push(&subscription, Urgency::Normal, 9).await;
+        push(&other, Urgency::High, 9).await;
+        // Neither what is less urgent nor another channel is more of this.
+        let one = vec!["high".to_owned()];
+        assert_eq!(first(store, high, NOW).await, (one.clone(), false));
+        assert_eq!(first(store, Filter::NONE, NOW).await, (one.clone(), true));
+        let brief = push(&subscription, Urgency::High, 5).await;
+        assert_eq!(first(store, high, NOW).await, (one.clone(), true));
+        assert_eq!(first(store, high, at(5)).await, (one.clone(), false));
+        assert!(acked(store, 1, brief).await);
+        assert_eq!(first(store, high, NOW).await, (one, false));
+        assert_eq!(first(store, high, at(9)).await, (vec![], false));
     })
     .await;
 }

@@ -81,10 +81,12 @@ async fn two_hundred_messages_come_once_and_in_order() {
                 .pending(uaid(1), after, Filter::NONE, batch, NOW)
                 .await
                 .unwrap();
-            let Some(last) = some.last() else { break };
-            after = Some(last.id);
-            assert!(some.len() <= 7);
-            read.extend(some);
+            after = some.items.last().map(|last| last.id);
+            assert!((1..=7).contains(&some.items.len()));
+            read.extend(some.items);
+            if !some.more {
+                break;
+            }
         }
         let expected: Vec<_> = (0..200).map(|n| n.to_string()).collect();
         assert_eq!(bodies(&read), expected);
@@ -110,6 +112,8 @@ async fn a_batch_is_bounded_but_never_stuck() {
             (3, 2 * size - 1, 1),
             (3, 2 * size, 2),
             (2, usize::MAX, 2),
+            (3, 3 * size - 1, 2),
+            (3, 3 * size, 3),
             (9, usize::MAX, 3),
         ] {
             let batch = Batch { messages, bytes };
@@ -117,7 +121,11 @@ async fn a_batch_is_bounded_but_never_stuck() {
                 .pending(uaid(1), None, Filter::NONE, batch, NOW)
                 .await
                 .unwrap();
-            assert_eq!(read.len(), expected, "{batch:?}");
+            assert_eq!(read.items.len(), expected, "{batch:?}");
+            assert_eq!(read.more, expected < 3, "{batch:?}");
+            let last = read.items.last().map(|it| it.id);
+            let rest = store.pending(uaid(1), last, Filter::NONE, ALL, NOW).await;
+            assert_eq!(rest.unwrap().items.len(), 3 - expected, "{batch:?}");
         }
     })
     .await;
@@ -146,7 +154,11 @@ async fn pending_begins_behind_the_cursor() {
                 .pending(uaid(1), Some(after), Filter::NONE, ALL, NOW)
                 .await
                 .unwrap();
-            assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), expected);
+            assert_eq!(
+                read.items.iter().map(|m| m.id).collect::<Vec<_>>(),
+                expected
+            );
+            assert!(!read.more);
         }
         assert_eq!(pending_ids(store, 2).await, []);
     })
@@ -278,12 +290,12 @@ async fn no_smaller_id_appears_behind_a_cursor() {
                 .pending(uaid(1), after, Filter::NONE, ALL, NOW)
                 .await
                 .unwrap();
-            for message in &some {
+            for message in &some.items {
                 assert!(after < Some(message.id));
                 after = Some(message.id);
                 assert!(acked(store, 1, message.id).await);
             }
-            read += some.len();
+            read += some.items.len();
             tokio::task::yield_now().await;
         }
         futures_util::future::join_all(writers).await;
@@ -309,9 +321,9 @@ async fn what_has_expired_is_not_seen() {
                 .unwrap();
             assert_eq!(
                 store.message(uaid(1), short, now).await.unwrap().is_some(),
-                read.iter().any(|m| m.id == short)
+                read.items.iter().any(|m| m.id == short)
             );
-            bodies(&read)
+            bodies(&read.items)
         };
         assert_eq!(seen(at(999)).await, ["short", "long"]);
         assert_eq!(seen(at(1000)).await, ["long"]);
@@ -323,7 +335,8 @@ async fn what_has_expired_is_not_seen() {
             .pending(uaid(1), None, Filter::NONE, one, at(1000))
             .await
             .unwrap();
-        assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), [long]);
+        assert_eq!(read.items.iter().map(|m| m.id).collect::<Vec<_>>(), [long]);
+        assert!(!read.more);
         // Not seen, but there until it is swept.
         assert_eq!(store.usage().messages, 2);
     })

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::ReceiptStatus::{self, Delivered, Failed};
-use crate::store::{Full, Limit, Receipt, ReceiptId, Whose};
+use crate::store::{Full, Limit, Page, Receipt, ReceiptId, Whose};
 
 /// What is told of a message.
 pub(super) type Told = (MessageId, ReceiptStatus);
@@ -13,7 +13,9 @@ pub(super) async fn append(store: &Arc<dyn Store>, message: NewMessage) -> Messa
 
 async fn receipts(store: &Arc<dyn Store>, n: u8) -> Vec<Receipt> {
     let read = store.receipts(receipt_subscription(n), None, usize::MAX, NOW);
-    read.await.unwrap()
+    let read = read.await.unwrap();
+    assert!(!read.more, "all were asked for");
+    read.items
 }
 
 /// What the application server of a receipt subscription is told.
@@ -127,7 +129,7 @@ async fn a_message_that_is_held_back_or_read_by_its_url_is_not_given_out() {
             ..Filter::NONE
         };
         let read = store.pending(uaid(1), None, urgent, ALL, NOW).await;
-        assert_eq!(read, Ok(Vec::new()));
+        assert_eq!(read, Ok(Page::EMPTY));
         assert!(removed(store, 1, id, Removal::Withdrawn, NOW).await);
         assert_eq!(told(store, 1).await, []);
     })
@@ -237,20 +239,24 @@ async fn receipts_are_read_behind_a_cursor_and_taken_one_by_one() {
             acked(store, 1, id).await;
         }
         let (log, all) = (receipt_subscription(1), receipts(store, 1).await);
-        let read = async |after, limit| store.receipts(log, after, limit, NOW).await.unwrap();
-        assert_eq!(read(None, 2).await, all[..2]);
-        assert_eq!(read(Some(all[1].id), 2).await, all[2..4]);
-        assert_eq!(read(Some(all[4].id), 2).await, []);
+        let read = async |after, limit| {
+            let page = store.receipts(log, after, limit, NOW).await.unwrap();
+            (page.items, page.more)
+        };
+        assert_eq!(read(None, 2).await, (all[..2].to_vec(), true));
+        assert_eq!(read(Some(all[1].id), 2).await, (all[2..4].to_vec(), true));
+        assert_eq!(read(Some(all[1].id), 3).await, (all[2..].to_vec(), false));
+        assert_eq!(read(Some(all[4].id), 2).await, (vec![], false));
         let other = receipt_subscription(2);
         let take = async |log, id| store.remove_receipt(log, id).await.unwrap();
         assert!(!take(other, all[2].id).await);
         assert!(take(log, all[2].id).await);
         assert!(!take(log, all[2].id).await);
         assert!(!take(log, ReceiptId::new(u64::MAX)).await);
-        assert_eq!(read(Some(all[1].id), 9).await, all[3..]);
+        assert_eq!(read(Some(all[1].id), 9).await, (all[3..].to_vec(), false));
         assert_eq!(store.usage().receipts, 4);
         assert_eq!(store.remove_receipt_subscription(log).await, Ok(true));
-        assert_eq!(read(None, 9).await, []);
+        assert_eq!(read(None, 9).await, (vec![], false));
         assert_eq!(store.usage().receipts, 0);
     })
     .await;
@@ -288,7 +294,14 @@ async fn receipts_and_their_subscriptions_expire() {
             let id = append(store, awaited(message_for(&subscription, "x"), 1)).await;
             assert!(removed(store, 1, id, Removal::Delivered, at(now)).await);
         }
-        let seen = async |now| store.receipts(log, None, 9, at(now)).await.unwrap().len();
+        let seen = async |now| {
+            store
+                .receipts(log, None, 9, at(now))
+                .await
+                .unwrap()
+                .items
+                .len()
+        };
         let seen = [
             seen(49).await,
             seen(50).await,

@@ -81,7 +81,7 @@ async fn receipts_are_there_and_those_to_come_still_come() {
     store.remove_receipt_subscription(gone).await.unwrap();
     assert!(acked(store, 1, one).await && acked(store, 1, of_another).await);
     let read = store.receipts(receipt_subscription(2), None, 9, NOW).await;
-    let taken = store.remove_receipt(receipt_subscription(2), read.unwrap()[0].id);
+    let taken = store.remove_receipt(receipt_subscription(2), read.unwrap().items[0].id);
     assert_eq!(taken.await, Ok(true));
 
     let mut expected = vec![(one, Delivered)];
@@ -96,7 +96,12 @@ async fn receipts_are_there_and_those_to_come_still_come() {
     }
     let engine = reopened(engine);
     let log = receipt_subscription(1);
-    let read = engine.store.receipts(log, None, 9, NOW).await.unwrap();
+    let read = engine
+        .store
+        .receipts(log, None, 9, NOW)
+        .await
+        .unwrap()
+        .items;
     let told: Vec<_> = read.iter().map(|r| (r.message, r.status)).collect();
     assert_eq!(told, expected);
     let usage = engine.store.usage();

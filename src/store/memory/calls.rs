@@ -12,8 +12,9 @@ use crate::store::broadcasts::{Broadcasts, Label};
 use crate::store::event::{Event, News, OnAccepted, Readers};
 use crate::store::receipt_logs::Settled;
 use crate::store::{
-    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Holder, Largest, NewMessage, Receipt,
-    ReceiptId, ReceiptStatus, Removal, Store, StoreError, Subscription, Sweep, Unused, Usage,
+    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Holder, Largest, NewMessage, Page,
+    Receipt, ReceiptId, ReceiptStatus, Removal, Store, StoreError, Subscription, Sweep, Unused,
+    Usage,
 };
 
 impl Store for MemoryStore {
@@ -110,7 +111,7 @@ impl Store for MemoryStore {
         filter: Filter,
         batch: Batch,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Vec<PushMessage>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Page<PushMessage>, StoreError>> {
         Box::pin(async move { Ok(self.read(uaid, after, filter, batch, now)) })
     }
 
@@ -204,7 +205,7 @@ impl Store for MemoryStore {
         after: Option<ReceiptId>,
         limit: usize,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Vec<Receipt>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Page<Receipt>, StoreError>> {
         Box::pin(async move { Ok(self.state().receipts.after(id, after, limit, now)) })
     }
 

@@ -65,7 +65,7 @@ async fn told(store: &SledStore) -> Option<Told> {
         let (uaid, channel) = (Uaid::from_bytes([ua; 16]), ChannelId::from_bytes([ua; 16]));
         let subscribed = store.subscription(uaid, channel).await.ok()?.is_some();
         let log = store.pending(uaid, None, Filter::NONE, ALL, NOW).await;
-        told.insert(ua, (subscribed, log.ok()?.len()));
+        told.insert(ua, (subscribed, log.ok()?.items.len()));
     }
     told.insert(u8::MAX, (false, store.broadcasts().len()));
     Some(told)

@@ -9,7 +9,7 @@ use super::keys::{IDS_KEY, message_key, part_keys, receipt_subscription_key};
 use super::record::{PART, decode_message, encode, encode_message, read_message};
 use crate::store::event::{Event, News, OnAccepted};
 use crate::store::index::Oldest;
-use crate::store::{Batch, Filter, Largest, NewMessage, StoreError};
+use crate::store::{Batch, Filter, Largest, NewMessage, Page, StoreError};
 
 impl Engine {
     pub(super) async fn append_message(
@@ -147,19 +147,20 @@ impl Engine {
         filter: Filter,
         batch: Batch,
         now: UnixTime,
-    ) -> Result<Vec<PushMessage>, StoreError> {
+    ) -> Result<Page<PushMessage>, StoreError> {
         loop {
-            let entries = self.next_entries(uaid, after, filter, batch, now)?;
-            let mut messages = Vec::with_capacity(entries.len());
-            for (id, parts) in &entries {
-                messages.extend(self.read_one(uaid, *id, *parts)?);
+            let page = self.next_entries(uaid, after, filter, batch, now)?;
+            let mut items = Vec::with_capacity(page.items.len());
+            for (id, parts) in &page.items {
+                items.extend(self.read_one(uaid, *id, *parts)?);
             }
             // All of them may have been removed meanwhile: that is not the end
             // of the log.
-            if !messages.is_empty() || entries.is_empty() {
-                return Ok(messages);
+            if !items.is_empty() || !page.more {
+                let more = page.more;
+                return Ok(Page { items, more });
             }
-            after = entries.last().map(|(id, _)| *id);
+            after = page.items.last().map(|(id, _)| *id);
         }
     }
 
@@ -171,7 +172,7 @@ impl Engine {
         filter: Filter,
         batch: Batch,
         now: UnixTime,
-    ) -> Result<Vec<(MessageId, u16)>, StoreError> {
+    ) -> Result<Page<(MessageId, u16)>, StoreError> {
         let (state, only) = self.state_with(uaid, |engine| {
             let channel = filter.channel;
             channel
@@ -179,12 +180,16 @@ impl Engine {
                 .transpose()
         })?;
         let only = match only {
-            Some(None) => return Ok(Vec::new()),
+            Some(None) => return Ok(Page::EMPTY),
             only => only.flatten().map(|subscription| subscription.id),
         };
         let filter = (filter.min_urgency, only);
-        let entries = state.index.after(uaid, after, filter, batch, now);
-        Ok(entries.map(|entry| (entry.id, entry.parts)).collect())
+        let page = state.index.after(uaid, after, filter, batch, now);
+        let entries = page.items.iter();
+        Ok(Page {
+            items: entries.map(|entry| (entry.id, entry.parts)).collect(),
+            more: page.more,
+        })
     }
 
     /// `None` when the message was removed meanwhile, or is set aside now.

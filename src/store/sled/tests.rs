@@ -104,7 +104,10 @@ async fn a_message_that_cannot_be_read_is_set_aside_and_the_log_goes_on() {
         .pending(UAID, None, Filter::NONE, one, NOW)
         .await
         .unwrap();
-    assert_eq!(read.iter().map(|m| m.id).collect::<Vec<_>>(), [second]);
+    assert_eq!(
+        read.items.iter().map(|m| m.id).collect::<Vec<_>>(),
+        [second]
+    );
     assert_eq!(store.message(UAID, first, NOW).await, Ok(None));
     let usage = store.usage();
     assert_eq!((usage.messages, usage.damaged), (1, 1));
@@ -171,7 +174,7 @@ async fn a_caller_that_gives_up_loses_nothing() {
         .pending(UAID, None, Filter::NONE, ALL, NOW)
         .await
         .unwrap();
-    assert_eq!(read.len() as u64, store.usage().messages);
+    assert_eq!(read.items.len() as u64, store.usage().messages);
     store.append(UAID, message(1)).await.unwrap();
 }
 

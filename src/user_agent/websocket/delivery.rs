@@ -79,14 +79,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             ..Filter::NONE
         };
         let after = self.cursor.after();
-        let messages = match self.app.service.pending(uaid, after, filter, batch).await {
+        let page = match self.app.service.pending(uaid, after, filter, batch).await {
             // All are woken when the store returns.
-            Err(_) if !self.app.service.store_is_well() => Vec::new(),
+            Err(_) if !self.app.service.store_is_well() => {
+                self.cursor.behind = false;
+                return Ok(());
+            }
             read => read?,
         };
-        self.cursor.behind = !messages.is_empty();
+        self.cursor.behind = page.more;
         let handover = Handover::now(self.accepted.take());
-        for message in &messages {
+        for message in &page.items {
             if self.cursor.pass(message.id, message.urgency) {
                 self.notify(uaid, message, handover).await?;
             }

@@ -7,7 +7,7 @@ use bugle_protocol::PublicKey;
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::store::Event;
+use crate::store::{Event, Page};
 
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,7 +46,7 @@ async fn run(store: &SledStore, call: Call, nth: usize) {
                 ..Filter::NONE
             };
             let read = store.pending(UAID, None, filter, ALL, NOW).await;
-            assert_eq!(read, Ok(Vec::new()));
+            assert_eq!(read, Ok(Page::EMPTY));
         }
         Call::Replace => drop(store.subscribe(life(100 + nth), NOW).await.unwrap()),
         Call::End => {
