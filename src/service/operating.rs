@@ -162,9 +162,7 @@ impl PushService {
                 clients.close_addresses(&range, &Close::Blocked);
             }
         };
-        self.blocks
-            .block_then(who, note, self.wall_clock(), end)
-            .await
+        self.blocks.block(who, note, self.wall_clock(), end).await
     }
 
     /// Whether a message waits for its user agent.
