@@ -43,6 +43,7 @@ const OTHERS: &[&str] = &[
     "systemd-analyze",
     "tar",
     "tee",
+    "test",
     "tr",
     "ulimit",
     "./packaging/build-deb",
