@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use bugle::cli::{Cli, Failure, Told};
+use bugle::cli::{AlreadyReported, Cli, Failure};
 use clap::Parser;
 
 /// Returns memory after user agents disconnect, and wastes less per connection than the system's
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of our output has closed it, as `| head` does.
         Err(failure) if is_broken_pipe(&failure) => ExitCode::SUCCESS,
-        Err(failure) if failure.is::<Told>() => ExitCode::FAILURE,
+        Err(failure) if failure.is::<AlreadyReported>() => ExitCode::FAILURE,
         Err(failure) => {
             // Standard error may be closed; the exit code remains.
             let _ = writeln!(io::stderr(), "bugle: {failure}");

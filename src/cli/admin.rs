@@ -16,8 +16,8 @@ use super::config_args::ConfigArgs;
 use super::{Failure, files, print};
 
 pub(super) const EXAMPLE: &str = "\
-It takes the address and the token from the configuration that the service was started with: give
-it the same --config or --data. docs/admin.md says more.
+It reads the address and the token from the configuration of the service: use the same --config or
+--data. See docs/admin.md.
 
 Examples:
   bugle admin --data ./bugle-data overview
@@ -25,7 +25,7 @@ Examples:
   bugle admin block add 192.0.2.0/24 --note \"a loop\"
   bugle admin --json audit";
 
-/// What a path segment cannot hold.
+/// Characters to percent-encode in a path segment.
 const IN_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -41,7 +41,7 @@ const IN_PATH: &AsciiSet = &CONTROLS
     .add(b'^')
     .add(b'|');
 
-/// What `bugle admin` takes.
+/// The arguments of `bugle admin`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The service's configuration file
@@ -50,16 +50,16 @@ pub(super) struct Args {
     /// The service's data folder [default: ./bugle-data]
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<String>,
-    /// Where the admin listener is, such as http://127.0.0.1:8081 [default: admin.listen]
+    /// URL of the admin listener, such as http://127.0.0.1:8081 [default: admin.listen]
     #[arg(long, value_name = "URL", global = true)]
     url: Option<String>,
-    /// A file with the token; admin-read-token may only look [default: admin.token_file]
+    /// File with the admin token; admin-read-token is read-only [default: admin.token_file]
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
-    /// Trust the certificates in this file too, in PEM
+    /// Also trust the certificates in this file (PEM)
     #[arg(long, value_name = "FILE", global = true)]
     ca: Option<PathBuf>,
-    /// Print what the API answers
+    /// Print the JSON response of the API
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -68,59 +68,59 @@ pub(super) struct Args {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// The service now
+    /// Show the state of the service
     Overview,
-    /// Who holds most
+    /// Show the largest holders of stored data and connections
     Top {
-        /// At most so many of each kind
+        /// Maximum number of entries of each kind
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
         limit: u16,
     },
-    /// What became of messages
+    /// Show the history of messages
     Trace {
         /// An endpoint, a message URL or a VAPID public key; - reads it from standard input
         subject: String,
-        /// At most so many messages, the newest
+        /// Maximum number of messages, newest first
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
         limit: u16,
     },
-    /// Look at a user agent, or end all its subscriptions
+    /// Show a user agent, or end all its subscriptions
     #[command(subcommand)]
     UserAgent(UserAgent),
     /// End one subscription
     #[command(subcommand)]
     Subscription(Subscription),
-    /// Remove the messages that an application server has waiting
+    /// Remove the waiting messages of an application server
     #[command(subcommand)]
     Sender(Sender),
     /// End one receipt subscription
     #[command(subcommand)]
     Receipts(Receipts),
-    /// VAPID keys and addresses that are refused
+    /// Manage blocked VAPID keys and addresses
     #[command(subcommand)]
     Block(Block),
-    /// Versions that user agents ask for
+    /// Manage broadcasts: versions that user agents ask for
     #[command(subcommand)]
     Broadcast(Broadcast),
-    /// Stop the service as SIGTERM does
+    /// Shut the service down gracefully, as SIGTERM does
     Drain,
-    /// Show which log lines are written, or change it until the service ends
+    /// Show the log filter, or change it until the service ends
     Log {
         /// A level, or a list such as info,bugle::store=debug
         filter: Option<String>,
     },
-    /// Who changed what since the start
+    /// Show the changes made over the admin API since the start
     Audit,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 enum UserAgent {
-    /// Whether it is connected, what waits for it, its subscriptions
+    /// Show its connection, its waiting messages and its subscriptions
     Show {
         /// A uaid, an endpoint, subscription or message URL, or a handle; - reads it from standard input
         subject: String,
     },
-    /// End all its subscriptions, with their messages
+    /// End all its subscriptions and remove their messages
     Drop {
         /// As for show
         subject: String,
@@ -129,12 +129,12 @@ enum UserAgent {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Subscription {
-    /// End it, with its messages
+    /// End it and remove its messages
     Drop {
         /// An endpoint, a subscription URL or a handle, or a uaid with --channel; - reads it from
         /// standard input
         subject: String,
-        /// Which channel of the uaid
+        /// The channel, if the subject is a uaid
         #[arg(long)]
         channel: Option<String>,
     },
@@ -151,7 +151,7 @@ enum Sender {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Receipts {
-    /// End it, with its receipts
+    /// End it and remove its receipts
     Drop {
         /// Its URL or its handle; - reads it from standard input
         subject: String,
@@ -160,17 +160,17 @@ enum Receipts {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Block {
-    /// All blocks
+    /// List all blocks
     List,
-    /// Refuse from now on
+    /// Block from now on
     Add {
         /// A VAPID public key, an IP address, or a range such as 192.0.2.0/24
         value: String,
-        /// Why
+        /// The reason
         #[arg(long, default_value = "")]
         note: String,
     },
-    /// Take again
+    /// Remove a block
     Remove {
         /// As for add
         value: String,
@@ -179,23 +179,23 @@ enum Block {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Broadcast {
-    /// The version of each
+    /// List the version of each broadcast
     List,
-    /// Set one to a version
+    /// Set the version of a broadcast
     Set {
-        /// Its id
+        /// The id of the broadcast
         id: String,
         /// The version
         version: String,
     },
-    /// Remove one
+    /// Remove a broadcast
     Remove {
-        /// Its id
+        /// The id of the broadcast
         id: String,
     },
 }
 
-/// Asks the service, and prints what it answers.
+/// Sends the request and prints the response.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let config = ConfigArgs::of_service(args.config, args.data).load()?;
     let api = Api::new(&config, args.url, args.token_file, args.ca.as_deref())?;
@@ -210,7 +210,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 impl Command {
-    /// Which request it is.
+    /// The request: method, path below `/admin/v1/`, and body.
     fn request(&self) -> Result<(Method, String, Option<Value>), Failure> {
         let get = |path: &str| (Method::GET, path.to_owned(), None);
         let post = |path: &str, body| (Method::POST, path.to_owned(), Some(body));
@@ -264,7 +264,7 @@ impl Command {
         })
     }
 
-    /// The answer for people.
+    /// The response as text for people.
     fn show(&self, answer: &Value) -> String {
         match self {
             Self::Overview => show::overview(answer),
@@ -286,7 +286,7 @@ impl Command {
             Self::Receipts(_) => format!("{} is ended", show::text(&answer["handle"])),
             Self::Block(Block::List) => show::blocks(answer),
             Self::Block(Block::Add { value, .. }) => format!("{value} is blocked"),
-            Self::Block(Block::Remove { value }) => format!("{value} is blocked no more"),
+            Self::Block(Block::Remove { value }) => format!("{value} is no longer blocked"),
             Self::Broadcast(Broadcast::List) => show::broadcasts(answer),
             Self::Broadcast(Broadcast::Set { id, version }) => format!("{id} is at {version}"),
             Self::Broadcast(Broadcast::Remove { id }) => format!("{id} is removed"),
@@ -295,13 +295,13 @@ impl Command {
                 let filter = filter.as_deref().unwrap_or_default();
                 format!("The log filter is {filter} until the service ends")
             }
-            Self::Drain => "The service goes down".to_owned(),
+            Self::Drain => "The service is shutting down".to_owned(),
             Self::Audit => show::audit(answer),
         }
     }
 }
 
-/// A capability, which may come from standard input: other users see the
+/// Reads a capability from standard input if it is `-`: other users of the machine can see the
 /// arguments of a command.
 fn read(subject: &str) -> Result<String, Failure> {
     if subject == "-" {
@@ -311,7 +311,7 @@ fn read(subject: &str) -> Result<String, Failure> {
 }
 
 fn block_path(value: &str) -> String {
-    // Every address has a dot or a colon, and no key has.
+    // Every address has a dot or a colon; no key has.
     let kind = if value.contains(['.', ':']) {
         "addresses"
     } else {

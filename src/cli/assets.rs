@@ -1,5 +1,5 @@
-//! `bugle assets`: what a package has beside the program, made from the same
-//! definition as `--help`.
+//! `bugle assets`: man pages and shell completions for packages, generated from the same definition
+//! as `--help`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,15 +10,15 @@ use clap_complete::aot::generate_to;
 
 use super::{Failure, print};
 
-/// What `bugle assets` takes.
+/// The arguments of `bugle assets`.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub(super) struct Args {
-    /// Where to write `man/*.1` and `completions/*`; made when it is not there
+    /// Folder for `man/*.1` and `completions/*`; created if missing
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 
-/// Writes one man page for each command, and one completion for each shell.
+/// Writes a man page for each command, and completions for each shell.
 pub(super) fn run(args: &Args, command: Command) -> Result<(), Failure> {
     let (pages, completions) = (args.folder.join("man"), args.folder.join("completions"));
     fs::create_dir_all(&pages)?;

@@ -7,8 +7,7 @@ pub(super) const EXAMPLE: &str = "\
 Example:
   bugle check-config --config bugle.toml";
 
-/// Prints the configuration in effect as a file that would say the same, but
-/// for secrets.
+/// Prints the configuration in effect as a configuration file, with secrets hidden.
 pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let mut config = args.load()?;
     config.compat = config.compat.in_effect();

@@ -1,4 +1,4 @@
-//! The flags that say what the configuration is.
+//! The flags that select the configuration.
 
 use std::path::PathBuf;
 
@@ -12,10 +12,10 @@ pub(super) struct ConfigArgs {
     /// Configuration file (TOML); every key is in docs/configuration.md
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen [default: 127.0.0.1:8080]
+    /// Address to listen at [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Where to serve metrics and health, "" for nowhere [default: 127.0.0.1:8081]
+    /// Address of the metrics, health and admin API, "" for none [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
     /// Folder of the store and the keys [default: ./bugle-data]
@@ -30,13 +30,13 @@ pub(super) struct ConfigArgs {
     /// Private key of the certificate (PEM); with --tls-cert
     #[arg(long, value_name = "FILE")]
     tls_key: Option<String>,
-    /// What to log: error, warn, info, debug, trace [default: info]
+    /// Log filter: error, warn, info, debug, trace [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
 }
 
 impl ConfigArgs {
-    /// For a command that looks for a service: what was configured for that.
+    /// For commands that address a service: the configuration of that service.
     pub(super) fn of_service(config: Option<PathBuf>, data: Option<String>) -> Self {
         Self {
             config,
@@ -45,10 +45,10 @@ impl ConfigArgs {
         }
     }
 
-    /// The configuration that file, environment and flags make together.
+    /// Loads the configuration from file, environment and flags.
     ///
     /// # Errors
-    /// When one of them is wrong.
+    /// If one of them is invalid.
     pub(super) fn load(&self) -> Result<Config, ConfigError> {
         Config::load(
             self.config.as_deref(),

@@ -1,5 +1,5 @@
-//! `bugle doctor`: looks at an installation from the outside, through its
-//! public URL, and at the machine it runs on.
+//! `bugle doctor`: checks an installation from outside through its public URL, and the machine of
+//! the service.
 
 mod certificate;
 mod http;
@@ -31,23 +31,23 @@ use crate::Config;
 use crate::time::Clock;
 
 pub(super) const EXAMPLE: &str = "\
-Without a URL it looks at the service of the configuration, through its public URL and on this
-machine; with one, through that URL alone. Exit status 0 when nothing is wrong, 1 when something
-is. docs/doctor.md explains each line.
+Without a URL it checks the service of the configuration, through its public URL and on this
+machine; with a URL, only through that URL. The exit status is 0 if no check fails, else 1.
+docs/doctor.md explains each check.
 
 Examples:
   bugle doctor --config /etc/bugle/config.toml
   bugle doctor https://push.example.org --idle 6m
   bugle doctor --json @url-with-password";
 
-/// How long a service that is left may take to say so.
+/// Timeout of the cleanup at the end.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// What `bugle doctor` takes.
+/// The arguments of `bugle doctor`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where user agents connect, secrets and all: https, wss, http or ws; @FILE reads it from a
-    /// file, - from standard input, which keeps a secret in it from `ps` [default: that of the
+    /// URL for user agents, with its secrets: https, wss, http or ws; @FILE reads it from a file, -
+    /// from standard input, which hides a secret in it from `ps` [default: that of the
     /// configuration]
     #[arg(value_name = "URL", value_parser = url, conflicts_with_all = [
         "config", "listen", "admin_listen", "data", "public_url", "tls_cert", "tls_key", "log",
@@ -55,13 +55,13 @@ pub(super) struct Args {
     url: Option<UrlArg>,
     #[command(flatten)]
     config: ConfigArgs,
-    /// Trust these certificates too (PEM)
+    /// Also trust these certificates (PEM)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// For how long an idle connection is held, to find proxies that cut it; 0s for not at all
+    /// How long to hold an idle connection, to find proxies that cut it; 0s skips this check
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = idle)]
     idle: Duration,
-    /// How long each step may take, up to 20s
+    /// Timeout of each step, up to 20s
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = limit)]
     timeout: Duration,
     /// Print one JSON object
@@ -101,7 +101,7 @@ fn duration(text: &str, least: Duration, most: Duration, range: &str) -> Result<
     }
 }
 
-/// Looks at everything, and says what was found.
+/// Runs all checks and reports the findings.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let stopped = stop_signal()?;
     let (site, config) = match &args.url {
@@ -131,15 +131,15 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     report.end(visit.site.origin.origin())
 }
 
-/// One look at a service.
+/// One run of the checks.
 struct Visit {
     site: Site,
     dialer: Dialer,
-    /// Of the service, when it is on this machine.
+    /// The service's configuration, if it is on this machine.
     config: Option<Config>,
     limit: Duration,
     idle: Duration,
-    /// What is open at the service.
+    /// The open subscription at the service.
     session: Option<Session>,
 }
 
@@ -166,7 +166,7 @@ impl Visit {
         }
     }
 
-    /// Through the public URL, until something is wrong that all else needs.
+    /// Checks through the public URL, until a failure that the other checks depend on.
     async fn outside(&mut self, report: &mut Report) -> Option<()> {
         let (site, dialer, limit) = (&self.site, &self.dialer, self.limit);
         let addresses = report.take(Check::Dns, network::resolve(site, limit).await)?;
@@ -215,11 +215,10 @@ impl Visit {
         Some(())
     }
 
-    /// Leaves nothing behind, however far it came.
+    /// Removes the subscription and closes the connection, however far the checks came.
     async fn leave(&mut self) {
         if let Some(mut session) = self.session.take() {
-            // Who cannot be told any more has nothing of a connection that is gone but one
-            // subscription, which nobody pushes to.
+            // On failure only one unused subscription remains at the service.
             let _ = session.unsubscribe(GOODBYE).await;
             let _ = within(GOODBYE, async { Ok(session.agent.close().await) }).await;
         }

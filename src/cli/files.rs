@@ -1,5 +1,4 @@
-//! Small files of the client commands. What they hold is secret, so only their
-//! owner may read them.
+//! Small files of the client commands. They hold secrets, so only their owner may read them.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,13 +6,13 @@ use std::path::Path;
 
 use crate::keys;
 
-/// No file that is read here is larger, in octets.
+/// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The text of a file, or of standard input for `-`.
+/// Reads a text file, or standard input for `-`.
 ///
 /// # Errors
-/// When it cannot be read, is not UTF-8 or has more than 1 MiB.
+/// If it cannot be read, is not UTF-8, or is larger than 1 MiB.
 pub(super) fn read(path: &Path) -> io::Result<String> {
     let text = if path == Path::new("-") {
         read_bounded(io::stdin().lock())
@@ -32,18 +31,18 @@ fn read_bounded(from: impl Read) -> io::Result<String> {
     Ok(text)
 }
 
-/// Writes a file that is not there yet.
+/// Creates a file.
 ///
 /// # Errors
-/// When there is one, or it cannot be written.
+/// If it exists, or cannot be written.
 pub(super) fn create_private(path: &Path, text: &str) -> io::Result<()> {
     keys::create_private(path, text).map_err(|error| with_path("cannot write", path, &error))
 }
 
-/// Writes a file in one step: whoever reads it sees the old text or the new.
+/// Replaces a file atomically: readers see the old text or the new.
 ///
 /// # Errors
-/// When it cannot be written.
+/// If it cannot be written.
 pub(super) fn replace_private(path: &Path, text: &str) -> io::Result<()> {
     keys::replace_private(path, text).map_err(|error| with_path("cannot write", path, &error))
 }
@@ -52,7 +51,7 @@ fn with_path(what: &str, path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what} {}: {error}", name(path)))
 }
 
-/// What a message calls the file.
+/// The name of the file in messages.
 pub(super) fn name(path: &Path) -> String {
     if path == Path::new("-") {
         "standard input".to_owned()

@@ -15,25 +15,25 @@ use super::{Failure, print};
 use crate::Config;
 
 pub(super) const EXAMPLE: &str = "\
-It asks the admin listener of the configuration, or without one the public listener. For the health
-check of a container.
+It asks the admin listener of the configuration, or the public listener if there is none. Use it
+as the health check of a container.
 
 Example:
   bugle health --ready";
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What `bugle health` takes.
+/// The arguments of `bugle health`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Ask whether it takes new work (/ready), not whether it is alive (/health)
+    /// Ask whether it accepts new work (/ready), not whether it is alive (/health)
     #[arg(long)]
     ready: bool,
 }
 
-/// Asks; anything but 200 is a failure.
+/// Sends the request; any status but 200 is a failure.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let address = address(&args.config.load()?)?;
     let path = if args.ready { "/ready" } else { "/health" };
@@ -47,7 +47,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-/// Where the service can be asked from this machine.
+/// The address of the service as reached from this machine.
 fn address(config: &Config) -> Result<SocketAddr, Failure> {
     let mut address = match config.admin.listen {
         Some(admin) => admin,

@@ -1,4 +1,4 @@
-//! Who `bugle listen` is, kept in a file so that it can come back.
+//! The identity of `bugle listen`, kept in a file across restarts.
 
 use std::path::Path;
 
@@ -10,29 +10,28 @@ use url::Url;
 
 use super::{Failure, files};
 
-/// A user agent with one subscription. Whoever has this receives its pushes.
+/// A user agent with one subscription. Anyone who has this file receives its pushes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
-    /// The URL of its service, in the scheme of the protocol it speaks.
+    /// The URL of its service, with the scheme of the protocol in use.
     pub server: String,
-    /// What the service calls it over the WebSocket; `None` before the first
-    /// registration.
+    /// Its id at the service over the WebSocket; `None` before the first registration.
     pub uaid: Option<String>,
-    /// Its one channel there.
+    /// Its only channel at the service.
     pub channel: ChannelId,
-    /// Its one subscription over HTTP (RFC 8030); `None` before there is one.
+    /// Its only subscription over HTTP (RFC 8030); `None` before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<Subscription>,
-    /// The key that the subscription is restricted to, in base64url.
+    /// The key to which the subscription is restricted, in base64url.
     pub vapid_key: Option<String>,
-    /// Where its pushes are sent to; `None` before the first registration.
+    /// The endpoint for its pushes; `None` before the first registration.
     pub endpoint: Option<String>,
-    /// What its pushes are encrypted for.
+    /// The keys that its pushes are encrypted with.
     pub keys: UserAgentKeys,
 }
 
 impl Identity {
-    /// A user agent that no service knows yet.
+    /// Creates a user agent that no service knows yet.
     pub(super) fn new(server: &Url, vapid_key: Option<String>) -> Self {
         Self {
             server: server.to_string(),
@@ -45,17 +44,17 @@ impl Identity {
         }
     }
 
-    /// What an application server is given; `None` before the registration.
+    /// The subscription for application servers; `None` before the registration.
     pub(super) fn subscription(&self) -> Option<PushSubscription> {
         let endpoint = self.endpoint.clone()?;
         let keys = self.keys.subscription_keys();
         Some(PushSubscription { endpoint, keys })
     }
 
-    /// The identity in `path`; `None` when there is no file.
+    /// Reads the identity in `path`; returns `None` if there is no file.
     ///
     /// # Errors
-    /// When it cannot be read, or holds something else.
+    /// If the file cannot be read or is not an identity.
     pub(super) fn load(path: &Path) -> Result<Option<Self>, Failure> {
         if !path.try_exists()? {
             return Ok(None);
@@ -67,10 +66,10 @@ impl Identity {
         Ok(Some(identity))
     }
 
-    /// Keeps it for the next start.
+    /// Writes the identity for the next start.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub(super) fn save(&self, path: &Path) -> Result<(), Failure> {
         Ok(files::replace_private(
             path,
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_comes_back_from_its_file() {
+    fn an_identity_reads_back_from_its_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("identity.json");
         assert!(Identity::load(&path).unwrap().is_none());

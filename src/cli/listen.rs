@@ -21,46 +21,46 @@ Example:
   bugle listen --subscription subscription.json
   bugle send subscription.json \"Hello\"";
 
-/// How many pushes are known again when they come twice; as many as Firefox
-/// knows.
+/// How many versions are remembered to detect duplicates; as many as Firefox remembers.
 const REMEMBERED: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where the service is: ws, wss, http or https; @FILE reads it from a file, - from standard
-    /// input, which keeps a secret in it from `ps` [default: that of the identity, or 127.0.0.1:8080]
+    /// URL of the service: ws, wss, http or https; @FILE reads it from a file, - from standard
+    /// input, which hides a secret in it from `ps` [default: that of the identity, or
+    /// 127.0.0.1:8080]
     #[arg(long, value_name = "URL")]
     server: Option<UrlArg>,
     /// Receive over HTTP/2 server push (RFC 8030) instead of a WebSocket
     #[arg(long)]
     rfc8030: bool,
-    /// Receive what is at least very-low, low, normal or high; the service keeps the rest
+    /// Minimum urgency: very-low, low, normal or high; the service keeps the rest
     #[arg(long, requires = "rfc8030")]
     urgency: Option<Urgency>,
-    /// Take pushes signed by this key alone: the public key that `bugle vapid` shows
+    /// Accept only pushes signed by this key: the public key that `bugle vapid` prints
     #[arg(long, value_name = "KEY", value_parser = PublicKey::from_base64url)]
     vapid_key: Option<PublicKey>,
-    /// Who this user agent is, kept for the next start (secret, mode 0600)
-    /// [default: bugle-user-agent.json, or bugle-rfc8030.json with --rfc8030]
+    /// File of the identity of this user agent, kept across restarts (secret, mode 0600) [default:
+    /// bugle-user-agent.json, or bugle-rfc8030.json with --rfc8030]
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
-    /// Write the PushSubscription JSON to this file too
+    /// Also write the PushSubscription JSON to this file
     #[arg(long, value_name = "FILE")]
     subscription: Option<PathBuf>,
-    /// Print one JSON object a line: type "subscription", then type "push" for each push
+    /// Print one JSON object per line: type "subscription", then type "push" for each push
     #[arg(long)]
     json: bool,
-    /// Exit after so many pushes
+    /// Exit after this number of pushes
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    /// Trust these certificates too (PEM)
+    /// Also trust these certificates (PEM)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
 
 impl Args {
-    /// The file of the identity. A user agent is of one kind, so that each has
-    /// a file of its own.
+    /// The file of the identity. The two protocols have separate identities, so each has a default
+    /// of its own.
     fn identity(&self) -> &Path {
         let default = match self.rfc8030 {
             true => "bugle-rfc8030.json",
@@ -69,7 +69,7 @@ impl Args {
         self.identity.as_deref().unwrap_or(Path::new(default))
     }
 
-    /// Where the service is, in the schemes of the protocol that is spoken.
+    /// The URL of the service, with a scheme of the protocol in use.
     fn server(&self, kept: Option<&Identity>) -> Result<Url, Failure> {
         let mut url = match (&self.server, kept) {
             (Some(server), _) => server.read()?,
@@ -93,7 +93,7 @@ impl Args {
     }
 }
 
-/// Listens until Ctrl-C, or until `--count` pushes have come.
+/// Listens until Ctrl-C, or until `--count` pushes have arrived.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let stopped = stop_signal()?;
     let mut listener = Listener::new(args)?;
@@ -117,11 +117,11 @@ struct Listener {
     dialer: Dialer,
     server: Url,
     identity: Identity,
-    /// Pushes that have come.
+    /// Number of pushes received.
     received: u64,
-    /// The versions of the last of them.
+    /// The versions of the latest pushes.
     seen: VecDeque<String>,
-    /// What was printed last.
+    /// The subscription that was printed last.
     told: Option<PushSubscription>,
     retry: Retry,
 }
@@ -167,7 +167,7 @@ impl Listener {
         })
     }
 
-    /// One connection, to its end. `Ok` when enough pushes have come.
+    /// Serves one connection to its end. Returns `Ok` when `--count` is reached.
     async fn session(&mut self) -> Result<(), Failure> {
         match self.args.rfc8030 {
             true => http::session(self).await,
@@ -179,7 +179,7 @@ impl Listener {
         self.args.count.is_none_or(|count| self.received < count)
     }
 
-    /// Becomes another user agent, where the service has forgotten this one.
+    /// Starts with a new identity after the service has forgotten the old one.
     fn start_over(&mut self, why: &str) {
         note(format!(
             "{why}. The old subscription is dead; the application server needs the new one:"
@@ -188,8 +188,7 @@ impl Listener {
         self.identity = Identity::new(&self.server, vapid_key);
     }
 
-    /// Keeps the identity that the service knows now, and prints its
-    /// subscription, unless it is the one that was printed last.
+    /// Saves the current identity, and prints its subscription if it has changed.
     fn is_connected(&mut self) -> Result<(), Failure> {
         self.identity.save(self.args.identity())?;
         let subscription = self.identity.subscription();
@@ -211,12 +210,12 @@ impl Listener {
         Ok(())
     }
 
-    /// Shows a push, unless it came before. Returns how it ends, in the codes
-    /// of the WebSocket protocol (WS-N-8). The delivery is to be ended only
-    /// then: whoever is killed in between sees it again rather than never.
+    /// Prints a push unless it is a duplicate. Returns its acknowledgement code (WS-N-8).
+    /// Acknowledge only afterwards: if the process is killed in between, the push is printed twice
+    /// rather than never.
     fn take(&mut self, push: &Notification) -> Result<u16, Failure> {
         if self.seen.contains(&push.version) {
-            // Its acknowledgement was lost.
+            // A duplicate: the earlier acknowledgement was lost.
             return Ok(102);
         }
         self.received += 1;

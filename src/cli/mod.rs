@@ -29,10 +29,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Why a command failed, in one sentence.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// A command failed, and has said why where it was asked to.
+/// The error was already reported; only the exit code remains.
 #[derive(Debug, thiserror::Error)]
-#[error("it is said above")]
-pub struct Told;
+#[error("the error was already reported")]
+pub struct AlreadyReported;
 
 /// A self-hosted Web Push service
 #[derive(Debug, Parser)]
@@ -55,33 +55,33 @@ enum Command {
     /// Run the service (the default command)
     #[command(after_help = serve::EXAMPLE)]
     Serve(serve::Args),
-    /// Print the configuration in effect, or what is wrong with it
+    /// Print the configuration in effect, or the error in it
     #[command(after_help = check_config::EXAMPLE)]
     CheckConfig(ConfigArgs),
-    /// Ask the service on this machine whether it is alive: exit status 0, or 1
+    /// Check whether the service on this machine is alive (exit status 0 or 1)
     #[command(after_help = health::EXAMPLE)]
     Health(health::Args),
-    /// Look at an installation from the outside: what is fine, what is wrong, what mends it
+    /// Check an installation from the outside, and explain how to fix what is wrong
     #[command(after_help = doctor::EXAMPLE)]
     Doctor(doctor::Args),
-    /// Write the man pages and shell completions, for packagers
+    /// Write man pages and shell completions, for packagers
     #[command(hide = true)]
     Assets(assets::Args),
-    /// Make a VAPID key pair, or show the one that is there
+    /// Create a VAPID key pair, or show an existing one
     #[command(after_help = vapid::EXAMPLE)]
     Vapid(vapid::Args),
-    /// Make certificates of a private authority, and the policy for Firefox
+    /// Create certificates of a private authority, and the policy for Firefox
     Tls(tls::Args),
-    /// Check, export, import or compact the store of a service that does not run
+    /// Check, export, import or compact the store of a stopped service
     #[command(after_help = store::EXAMPLE)]
     Store(store::Args),
-    /// Be a user agent: subscribe, and print each push as it arrives
+    /// Act as a user agent: subscribe, and print each push as it arrives
     #[command(after_help = listen::EXAMPLE)]
     Listen(listen::Args),
-    /// Be an application server: encrypt, sign and send one push
+    /// Act as an application server: encrypt, sign and send one push
     #[command(after_help = send::EXAMPLE)]
     Send(send::Args),
-    /// Look at a running service, and change what it holds
+    /// Inspect a running service, and change what it holds
     #[command(after_help = admin::EXAMPLE)]
     Admin(admin::Args),
 }
@@ -108,16 +108,16 @@ impl Cli {
     }
 }
 
-/// Runs a client on this thread.
+/// Runs a client command on the current thread.
 fn as_client(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(command);
-    // The system may still be looking for a name that nobody waits for any more.
+    // A blocking DNS lookup may still be running; do not wait for it.
     runtime.shutdown_background();
     ended
 }
 
-/// Ctrl-C and SIGTERM, from now on.
+/// Handlers of SIGINT (Ctrl-C) and SIGTERM.
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
@@ -125,7 +125,7 @@ struct StopSignals {
 
 impl StopSignals {
     /// # Errors
-    /// When the system lets no handler be set.
+    /// If the system refuses a signal handler.
     fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -133,7 +133,7 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -142,23 +142,23 @@ impl StopSignals {
     }
 }
 
-/// The first of them, from now on.
+/// Installs the handlers, and returns a future that waits for the first signal.
 ///
 /// # Errors
-/// When the system lets no handler be set.
+/// If the system refuses a signal handler.
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut signals = StopSignals::new()?;
     Ok(async move { signals.next().await })
 }
 
-/// Writes a line to standard output: what was asked for.
+/// Writes a line of the requested output to standard output.
 fn print(line: impl AsRef<str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", line.as_ref())?;
     out.flush()
 }
 
-/// Writes a remark for people to standard error, where it may get lost.
+/// Writes a remark for people to standard error; errors are ignored.
 fn note(line: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
 }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_loses_messages_is_for_tests_and_shown_to_nobody() {
+    fn test_without_sync_is_hidden_from_help() {
         assert!(parse("bugle serve --test-without-sync").is_ok());
         let help = parse("bugle serve --help")
             .map(drop)

@@ -1,4 +1,4 @@
-//! Another attempt after a failure that may pass.
+//! Retries after transient failures, with exponential backoff.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use tokio::time::sleep;
 
 use super::{Failure, note};
 
-/// Times between attempts: doubled from the first to the last.
+/// Delay before the first retry; it doubles up to the last.
 pub(super) const FIRST: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(60);
 
-/// When to try again.
+/// The backoff state.
 pub(super) struct Retry {
     next: Duration,
 }
 
 impl Retry {
-    /// No attempt has failed yet.
+    /// The state before any failure.
     pub(super) fn new() -> Self {
         Self { next: FIRST }
     }
 
-    /// Says what went wrong, and waits until it is time for another attempt.
+    /// Reports the error, and waits before the next attempt.
     ///
     /// # Errors
-    /// Gives back what would be the same next time.
+    /// Returns errors that a retry cannot fix.
     pub(super) async fn pause(&mut self, error: Failure) -> Result<(), Failure> {
         let error = passing(error)?;
         let wait = self.wait();
@@ -34,7 +34,7 @@ impl Retry {
         Ok(())
     }
 
-    /// An attempt was successful.
+    /// Resets the delay after a success.
     pub(super) fn reset(&mut self) {
         self.next = FIRST;
     }
@@ -46,10 +46,10 @@ impl Retry {
     }
 }
 
-/// Passes on what another connection may mend.
+/// Separates errors that another connection may fix from those it cannot.
 fn passing(error: Failure) -> Result<ClientError, Failure> {
     match *error.downcast::<ClientError>()? {
-        // A refusal of the request itself would be the same next time.
+        // A refusal of the request itself would recur.
         error @ (ClientError::Refused {
             status: 400..=499, ..
         }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_become_rare() {
+    fn delays_double_up_to_the_last() {
         let mut retry = Retry::new();
         let waits: Vec<_> = (0..8).map(|_| retry.wait().as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);

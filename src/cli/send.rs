@@ -26,31 +26,32 @@ Example:
 pub(super) struct Args {
     /// File with the PushSubscription JSON; - for standard input
     subscription: PathBuf,
-    /// What to say, at most 3993 octets; without it, a push without data
+    /// The message, at most 3993 bytes; without it, a push without data
     text: Option<String>,
-    /// How long the service may keep the message; 0: deliver now or never
+    /// How long the service may keep the message, in seconds; 0: deliver now or never
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     ttl: Ttl,
-    /// very-low, low, normal or high
+    /// The urgency: very-low, low, normal or high
     #[arg(long)]
     urgency: Option<Urgency>,
-    /// Replaces the waiting message with the same topic; up to 32 of A-Z a-z 0-9 - _
+    /// Replaces a waiting message with the same topic; 1 to 32 of A-Z a-z 0-9 - _
     #[arg(long)]
     topic: Option<Topic>,
-    /// Wait for the receipt: whether the user agent took the message [default: as long as the TTL]
+    /// Wait for the receipt, which confirms the acknowledgement [default: as long as the TTL]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true)]
     receipt: Option<Option<u64>>,
-    /// Have the receipt at this receipt subscription, known from an earlier push; @FILE reads it from
-    /// a file, - from standard input, which keeps it from `ps`: whoever knows it can take the receipts
+    /// Receive the receipt at this receipt subscription of an earlier push; @FILE reads it from a
+    /// file, - from standard input, which hides it from `ps`: anyone who knows it can take the
+    /// receipts
     #[arg(long, value_name = "URL", requires = "receipt")]
     receipt_subscription: Option<UrlArg>,
-    /// VAPID key file; made when it is not there
+    /// VAPID key file; created if missing
     #[arg(long, value_name = "FILE", default_value = vapid::DEFAULT_FILE)]
     vapid: PathBuf,
     /// Contact for the operator of the service: mailto:… or https://…
     #[arg(long, value_name = "URI")]
     subject: Option<String>,
-    /// Trust these certificates too (PEM)
+    /// Also trust these certificates (PEM)
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Print one JSON object: status, location, ttl; another for a receipt: type, message, status
@@ -59,10 +60,10 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Where the receipt is wanted, if one is.
+    /// How to request the receipt, if one is wanted.
     ///
     /// # Errors
-    /// When the receipt subscription cannot be read.
+    /// If the receipt subscription cannot be read.
     fn receipt_request(&self) -> Result<Option<ReceiptRequest>, Failure> {
         if self.receipt.is_none() {
             return Ok(None);
@@ -79,7 +80,7 @@ impl Args {
     }
 }
 
-/// Sends one push and says what came of it.
+/// Sends one push and reports the response.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let receipt = args.receipt_request()?;
     let text = files::read(&args.subscription)?;

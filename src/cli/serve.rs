@@ -19,34 +19,33 @@ use crate::server::systemd::{self, Inherited};
 use crate::{Clock, Config, Server};
 
 pub(super) const EXAMPLE: &str = "\
-Every setting of docs/configuration.md can come from a file (--config), over that from the
-environment (BUGLE_LIMITS__BODY_BYTES=8192), and over both, as above, from a flag.
+Every setting of docs/configuration.md can come from a file (--config), from the environment
+(BUGLE_LIMITS__BODY_BYTES=8192), which overrides the file, or from a flag, which overrides both.
 
 Example:
   bugle --listen 127.0.0.1:8080 --data ./bugle-data";
 
-/// At the end, how long what is left may take to see that it is over.
+/// How long remaining tasks may take after the shutdown.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-/// File handles for the store, the listeners and the log, besides those of the
-/// connections.
+/// File descriptors for the store, the listeners and the log, in addition to those of connections.
 pub(super) const OTHER_HANDLES: u64 = 64;
 
-/// What `bugle serve` takes.
+/// The arguments of `bugle serve`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Never ask the disk to keep what was written: a loss of power then loses
-    /// what was accepted, which a test of that must notice
+    /// Never sync writes to disk: a power loss then loses accepted messages, which a test of that
+    /// must detect
     #[arg(long, hide = true)]
     test_without_sync: bool,
 }
 
-/// Serves until Ctrl-C or SIGTERM; a second one ends it at once.
+/// Serves until Ctrl-C or SIGTERM; a second signal ends the process at once.
 ///
 /// # Errors
-/// When the service cannot start, or when a task ends that it cannot do without.
+/// If the service cannot start, or a required task ends.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut config = args.config.load()?;
     config.store.without_sync = args.test_without_sync;
@@ -56,11 +55,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             "--test-without-sync: a loss of power loses what was accepted; this is for tests alone"
         );
     }
-    // Whatever the shell allows, and whichever library makes the file: the keys
-    // and the data are for this user alone.
+    // Keys and data are for this user only, whatever the shell's umask and whichever library
+    // creates the file.
     umask(Mode::RWXG | Mode::RWXO);
     raise_file_handles(config.limits.connections + config.admin.connections);
-    // Before there is a thread: this changes the environment.
+    // Before any thread starts: this changes the environment.
     let inherited = Inherited::from_environment()?;
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let process = Process {
@@ -75,8 +74,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     served
 }
 
-/// Takes as many file handles as the system grants this user; the shell's
-/// default is often far under it.
+/// Raises the limit of file descriptors to the hard limit; the shell's default is often far lower.
 fn raise_file_handles(connections: usize) {
     let most = getrlimit(Resource::Nofile).maximum;
     let all = Rlimit {
@@ -100,7 +98,7 @@ fn raise_file_handles(connections: usize) {
 async fn serve(config: Config, mut process: Process) -> Result<(), Failure> {
     let mut signals = StopSignals::new()?;
     let (log_format, data) = (config.log.format, config.server.data.clone());
-    // Within the runtime, which sends them.
+    // Within the runtime, which exports them.
     process.traces = Traces::from_environment();
     let traces = process.traces.clone();
     systemd::status("Opening the data folder");
@@ -114,7 +112,7 @@ async fn serve(config: Config, mut process: Process) -> Result<(), Failure> {
     };
     let address = server.local_addr()?;
     match log_format {
-        // Whoever closed standard output does not want to know.
+        // Standard output may be closed; that is not an error.
         LogFormat::Text => drop(print(greeting(&server, &data)?)),
         LogFormat::Json => tracing::info!(
             listen = %address,
@@ -126,7 +124,7 @@ async fn serve(config: Config, mut process: Process) -> Result<(), Failure> {
     systemd::ready(&format!("Serving at {address}"));
     let (stop, stopped) = oneshot::channel::<()>();
     let stopped = async {
-        // The sender is only gone when this is over too.
+        // The sender is dropped only when this future is.
         let _ = stopped.await;
     };
     let signalled = async {
@@ -145,7 +143,7 @@ async fn serve(config: Config, mut process: Process) -> Result<(), Failure> {
     Ok(ended?)
 }
 
-/// Where it listens, and what to do next.
+/// Reports the addresses, and the next steps.
 fn greeting(server: &Server, data: &Path) -> io::Result<String> {
     let version = env!("CARGO_PKG_VERSION");
     let (listen, data) = (server.local_addr()?, data.display());
@@ -166,7 +164,7 @@ fn next_steps(url: &PublicUrl, bugle: &str) -> String {
     let websocket = url.websocket_url();
     let mut text = "\nFirefox, in about:config:\n".to_owned();
     if !url.is_tls() {
-        // First: Firefox reads it only when the other changes.
+        // Firefox reads this preference only when the URL changes, so it comes first.
         text += "  dom.push.testing.allowInsecureServerURL = true (add it first, as a boolean)\n";
     }
     text + &format!(
@@ -177,7 +175,7 @@ fn next_steps(url: &PublicUrl, bugle: &str) -> String {
     )
 }
 
-/// What this program was started as, so that the lines that name it can be run.
+/// The name this program was started as, so that the printed commands can be copied.
 fn program_name() -> String {
     let name = std::env::args_os().next();
     name.map_or("bugle".into(), |name| name.to_string_lossy().into_owned())

@@ -1,5 +1,5 @@
-//! `bugle store`: looks into the store, writes it out, reads it back, makes it
-//! small. The service must not run meanwhile.
+//! `bugle store`: checks, exports, imports and compacts the store. The service must not run
+//! meanwhile.
 
 mod progress;
 
@@ -21,7 +21,7 @@ use crate::store::{Found, InsertError, Offline, OpenError, folder_of, guarded, r
 use crate::time::Clock;
 
 pub(super) const EXAMPLE: &str = "\
-The service must not run on the same data folder meanwhile; the commands refuse it then.
+The service must not run on the same data folder meanwhile; the commands refuse to run then.
 
 Example:
   bugle store export backup.bugle --data ./bugle-data
@@ -35,30 +35,30 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Read every record, and say how many there are and what is damaged
+    /// Read every record, and count the records and the damaged ones
     Check(ConfigArgs),
-    /// Write all there is to a file (docs/export-format.md)
+    /// Write all data to a file (docs/export-format.md)
     Export {
-        /// A file that is not there yet, or - for standard output. It holds secrets: keep it private
+        /// File to create, or - for standard output. It holds secrets: keep it private
         file: PathBuf,
-        /// Leave out what endpoints are sealed with: without it, no endpoint works after an import
+        /// Leave out the keys that seal endpoints: without them, no endpoint works after an import
         #[arg(long)]
         without_keys: bool,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Read an export into a store that is empty or not there yet
+    /// Read an export into a store that is empty or missing
     Import {
-        /// The file that export has written, or - for standard input
+        /// File written by export, or - for standard input
         file: PathBuf,
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Make the store as small as what it holds
+    /// Shrink the store to the size of its contents
     Compact(ConfigArgs),
 }
 
-/// Runs the command.
+/// Runs the subcommand.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Check(config) => check(&config.load()?),
@@ -72,7 +72,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// How many records of each kind, and how many that cannot be read.
+/// Number of records by kind, and of damaged records.
 #[derive(Default)]
 struct Count {
     subscriptions: u64,
@@ -132,7 +132,7 @@ fn check(config: &Config) -> Result<(), Failure> {
     }
 }
 
-/// Hands each record that can be read to `take`, and counts all.
+/// Passes each readable record to `take`, and counts all records.
 fn each<E: From<OpenError>>(
     store: &Offline,
     take: &mut dyn FnMut(&Record) -> Result<(), E>,
@@ -158,7 +158,7 @@ fn each<E: From<OpenError>>(
 
 fn export(config: &Config, file: &Path, with_keys: bool) -> Result<(), Failure> {
     let path = folder_of(config);
-    // First, so that a failure leaves no file.
+    // Checked first, so that a failure leaves no file.
     Offline::must_exist(&path)?;
     let to: Box<dyn Write> = if file == Path::new("-") {
         Box::new(io::stdout().lock())
@@ -167,7 +167,7 @@ fn export(config: &Config, file: &Path, with_keys: bool) -> Result<(), Failure> 
     };
     let written = write_export(config, &path, to, with_keys);
     if written.is_err() && file != Path::new("-") {
-        // Half an export is none.
+        // Remove an incomplete export.
         let _ = fs::remove_file(file);
     }
     let count = written?;
@@ -185,7 +185,7 @@ fn write_export(
     with_keys: bool,
 ) -> Result<Count, Failure> {
     let mut writer = ExportWriter::begin(BufWriter::new(to), Clock::system().now())?;
-    // The times of an export are those of the wall clock.
+    // Times in an export are wall clock times.
     let offset = offset_of(config)?;
     if with_keys {
         let keys = keys::lines(&config.endpoint_keys_file())?;
@@ -205,13 +205,13 @@ fn write_export(
     Ok(count)
 }
 
-/// Service time minus wall clock in the data folder, in milliseconds.
+/// The offset of the service time from the wall clock in the data folder, in milliseconds.
 fn offset_of(config: &Config) -> Result<i64, Failure> {
     let kept = Kept::read(&config.server.data.join(clock::FILE))?;
     Ok(kept.map_or(0, |kept| kept.offset_ms))
 }
 
-/// A file for its owner alone, synced when it is written.
+/// Creates a file for its owner only, which is synced at the end.
 fn create_private(file: &Path) -> Result<Synced, Failure> {
     let mut options = OpenOptions::new();
     let created = options.write(true).create_new(true).mode(0o600).open(file);
@@ -226,7 +226,7 @@ impl Write for Synced {
         self.0.write(octets)
     }
 
-    /// Done once, at the end: a buffer stands before this.
+    /// Called once at the end: a buffer is in front of this.
     fn flush(&mut self) -> io::Result<()> {
         self.0.sync_all()
     }
@@ -240,7 +240,7 @@ fn import(config: &Config, file: &Path) -> Result<(), Failure> {
         let (size, from) = opened.map_err(|error| format!("{}: {error}", file.display()))?;
         (Box::new(from), Some(size))
     };
-    let progress = Progress::octets(size);
+    let progress = Progress::bytes(size);
     let mut reader = ExportReader::begin(BufReader::new(progress.reading(from)))
         .map_err(|error| format!("{}: {error}", files::name(file)))?;
     keys::make_private_folder(&config.server.data)?;
@@ -278,7 +278,7 @@ fn read_export<R: io::BufRead>(
             keys = lines;
         }
     }
-    // Last, and before the store: endpoints are known as soon as it is there.
+    // Written last but before the store replaces the old one, so that its endpoints work at once.
     if !keys.is_empty() {
         keys::install(&config.endpoint_keys_file(), &keys)?;
     }
@@ -298,6 +298,6 @@ fn compact(config: &Config) -> Result<(), Failure> {
     let after = guarded(&path, || {
         Offline::open(&path, config.store.cache)?.disk_bytes()
     })?;
-    print(format!("{before} octets before, {after} after"))?;
+    print(format!("{before} bytes before, {after} after"))?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `bugle tls init`: a private certificate authority and a certificate by it,
-//! in the way Firefox accepts them, and the policy that rolls them out.
+//! `bugle tls init`: a private certificate authority, a certificate that Firefox accepts, and the
+//! Firefox policy that deploys both.
 
 use std::fs;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ const CA_KEY: &str = "ca-key.pem";
 const CERTIFICATE: &str = "cert.pem";
 const KEY: &str = "key.pem";
 
-/// Ten years: the authority is installed on every machine.
+/// Ten years: the authority's certificate is installed on every machine.
 const CA_DAYS: u32 = 3650;
 
 #[derive(Debug, clap::Args)]
@@ -44,36 +44,36 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a private certificate authority and a certificate for the service
+    /// Create a private certificate authority and a certificate for the service
     ///
-    /// Writes ca.pem, ca-key.pem, cert.pem and key.pem. An authority that is there is used again, so
-    /// that running it once more renews the certificate. Prints the policies.json that makes
-    /// Firefox trust the authority and use the service.
+    /// Writes ca.pem, ca-key.pem, cert.pem and key.pem. An existing authority is used again: run
+    /// the command again to renew the certificate. Prints the policies.json that makes Firefox
+    /// trust the authority and use the service.
     #[command(after_help = EXAMPLE)]
     Init(Init),
 }
 
 #[derive(Debug, clap::Args)]
 struct Init {
-    /// A host name or IP address that clients use; the first one goes into the policy
+    /// Host name or IP address that clients use; the first one goes into the policy
     #[arg(long = "host", value_name = "NAME", required = true, value_parser = host)]
     hosts: Vec<Host>,
-    /// The port that clients use
+    /// Port that clients use
     #[arg(long, default_value_t = 443)]
     port: u16,
-    /// The folder of the four files; made when it is not there
+    /// Folder of the four files; created if missing
     #[arg(long, default_value = ".")]
     folder: PathBuf,
-    /// How long the certificate is valid, in days
+    /// Validity of the certificate, in days
     #[arg(long, default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
-    /// Where ca.pem will be on the machines with Firefox [default: where it is now]
+    /// Path of ca.pem on the machines with Firefox [default: its path here]
     #[arg(long, value_name = "PATH")]
     ca_path: Option<PathBuf>,
 }
 
 fn host(text: &str) -> Result<Host, String> {
-    // An IPv6 address as people write it, or in the brackets of a URL.
+    // Accepts an IPv6 address with or without the brackets of a URL.
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     match bare.parse() {
         Ok(IpAddr::V4(address)) => Ok(Host::Ipv4(address)),
@@ -109,7 +109,7 @@ impl Init {
         Ok(())
     }
 
-    /// The authority that is in the folder, or a new one.
+    /// Loads the authority in the folder, or creates one.
     fn authority(&self) -> Result<Issuer<'static, KeyPair>, Failure> {
         let (ca, ca_key) = (self.file(CA), self.file(CA_KEY));
         match (ca.try_exists()?, ca_key.try_exists()?) {
@@ -143,7 +143,7 @@ impl Init {
         Ok(Issuer::new(params, key))
     }
 
-    /// Fails where `ca.pem` is another's than that of the key beside it.
+    /// Fails if `ca.pem` does not belong to the key beside it.
     fn check(&self, certificate: &Certificate) -> Result<(), Failure> {
         let ca = CertificateDer::from_pem_file(self.file(CA))?;
         let mut roots = RootCertStore::empty();
@@ -164,7 +164,7 @@ impl Init {
         })
     }
 
-    /// What Firefox takes: a leaf, for serving TLS, with every name in
+    /// The form that Firefox requires: a leaf certificate for TLS servers, with every name in
     /// `subjectAltName`.
     fn certificate(&self) -> Result<CertificateParams, Failure> {
         let mut params = params(self.names(), self.days)?;
@@ -196,7 +196,7 @@ impl Init {
         } }))
     }
 
-    /// The hosts as certificates write them: IPv6 without brackets.
+    /// The hosts as in certificates: IPv6 without brackets.
     fn names(&self) -> Vec<String> {
         let name = |host: &Host| match host {
             Host::Domain(name) => name.clone(),
@@ -211,7 +211,7 @@ impl Init {
     }
 }
 
-/// The same each time, so that its key is enough to sign under it again.
+/// Deterministic, so that the key alone suffices to sign under the same authority again.
 fn authority_params() -> Result<CertificateParams, Failure> {
     let mut params = params(Vec::new(), CA_DAYS)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -222,7 +222,7 @@ fn authority_params() -> Result<CertificateParams, Failure> {
     Ok(params)
 }
 
-/// Valid from an hour ago, for clocks that are behind, for so many days.
+/// Valid for `days` from one hour ago, which tolerates clocks that are behind.
 fn params(names: Vec<String>, days: u32) -> Result<CertificateParams, Failure> {
     const HOUR: Duration = Duration::from_secs(3600);
     let begin = SystemTime::UNIX_EPOCH + now().saturating_sub(HOUR);
@@ -233,7 +233,7 @@ fn params(names: Vec<String>, days: u32) -> Result<CertificateParams, Failure> {
     Ok(params)
 }
 
-/// Since the beginning of 1970.
+/// Time since the Unix epoch.
 fn now() -> Duration {
     Duration::from_millis(Clock::system().now().as_millis())
 }

@@ -1,6 +1,6 @@
-//! A URL on the command line, which may hold a secret: a password, a token, a
-//! secret path. Every user of a machine can read the arguments of its processes
-//! (`ps`), so it may be read from a file or from standard input instead.
+//! A URL argument that may contain a secret: a password, a token, a secret path. All users of a
+//! machine can read the arguments of its processes (`ps`), so it can come from a file or standard
+//! input.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,12 +9,12 @@ use url::Url;
 
 use super::{Failure, files, note};
 
-/// A URL, or where it is to be read from.
+/// A URL, or the file that contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum UrlArg {
-    /// The URL itself.
+    /// The URL.
     Here(Url),
-    /// `@FILE`, or `-` for standard input: the URL is the text of the file.
+    /// `@FILE`, or `-` for standard input: the file contains the URL.
     File(PathBuf),
 }
 
@@ -31,16 +31,15 @@ impl FromStr for UrlArg {
 }
 
 impl UrlArg {
-    /// Whether it is to be read from standard input.
+    /// Whether it is read from standard input.
     pub(super) fn is_standard_input(&self) -> bool {
         matches!(self, Self::File(path) if path == Path::new("-"))
     }
 
-    /// The URL. Warns where one with a secret stands on the command line.
+    /// Reads the URL. Warns if the URL itself is an argument and contains a secret.
     ///
     /// # Errors
-    /// When the file cannot be read, or holds no URL. The message does not show
-    /// what it holds.
+    /// If the file cannot be read or is not a URL. The error does not show its contents.
     pub(super) fn read(&self) -> Result<Url, Failure> {
         match self {
             Self::Here(url) => {
@@ -66,10 +65,10 @@ fn has_secret(url: &Url) -> bool {
     url.password().is_some() || url.query().is_some() || !is_short
 }
 
-/// The part of a URL that may be shown: without user, password, path and query.
+/// A URL without its secrets: without user, password, path, query and fragment.
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
-    // A URL without a host cannot have the first two, and so has none to hide.
+    // These fail only for a URL without a host, which has neither.
     let _ = (url.set_username(""), url.set_password(None));
     url.set_path("/");
     url.set_query(None);
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_url_is_shown_that_may_be_secret() {
+    fn a_shown_url_has_no_secrets() {
         for (text, secret) in [
             ("wss://user:secret@a.example:1/", true),
             ("wss://a.example:1/secret", true),

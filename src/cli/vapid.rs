@@ -13,12 +13,12 @@ Example:
   bugle vapid
   bugle listen --vapid-key \"$(bugle vapid --json | jq -r .publicKey)\"";
 
-/// Where the key pair is unless another file is named.
+/// The default file of the key pair.
 pub(super) const DEFAULT_FILE: &str = "vapid.pem";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Private key: PEM, JWK or raw base64url. Made when it is not there (PEM, mode 0600), never
+    /// Private key file: PEM, JWK or raw base64url. Created if missing (PEM, mode 0600), never
     /// overwritten
     #[arg(default_value = DEFAULT_FILE)]
     file: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Shows the key pair in the forms that libraries take.
+/// Prints the key pair in the formats that libraries take.
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let pair = load_or_make(&args.file)?;
     let public_key = pair.public_key().to_base64url();
@@ -49,10 +49,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The key pair in `path`; makes one when the file is not there, and says so.
+/// Loads the key pair in `path`; creates and reports one if the file is missing.
 ///
 /// # Errors
-/// When the file holds no key pair, or cannot be read or written.
+/// If the file is not a key pair, or cannot be read or written.
 pub(super) fn load_or_make(path: &Path) -> Result<KeyPair, Failure> {
     if path.try_exists()? {
         let text = files::read(path)?;
@@ -67,11 +67,11 @@ pub(super) fn load_or_make(path: &Path) -> Result<KeyPair, Failure> {
     Ok(pair)
 }
 
-/// Reads a private key in any of the forms that are in use.
+/// Reads a private key in any common format.
 fn parse(text: &str) -> Result<KeyPair, Failure> {
     let text = text.trim();
     if text.starts_with('{') {
-        // What `bugle vapid --json` and `web-push generate-vapid-keys --json` print, or a JWK.
+        // The output of `bugle vapid --json` or `web-push generate-vapid-keys --json`, or a JWK.
         let json: Value = serde_json::from_str(text)?;
         return match json["privateKey"].as_str() {
             Some(raw) => Ok(KeyPair::from_base64url(raw)?),

@@ -190,10 +190,7 @@ async fn doctor_says_a_line_for_each_check_and_a_summary() {
     // Not faked from elsewhere.
     let skipped = "skip  file-handles, disk, data, space, wall-clock: `bugle doctor` without a URL";
     assert!(said.lines().any(|line| line.starts_with(skipped)), "{said}");
-    assert_eq!(
-        said.lines().last(),
-        Some("10 fine, 0 to look at, 0 wrong, 6 not looked at")
-    );
+    assert_eq!(said.lines().last(), Some("10 ok, 0 warn, 0 fail, 6 skip"));
 }
 
 #[tokio::test]

@@ -228,7 +228,7 @@ async fn compact_gives_room_back_and_survives_its_end_at_any_step() {
     fs::create_dir(&left).unwrap();
     fs::write(left.join("db"), "half").unwrap();
     let said = succeeds(&["compact"], &stored.data());
-    assert!(said.contains("octets before") && !left.exists(), "{said}");
+    assert!(said.contains("bytes before") && !left.exists(), "{said}");
 
     let disk = FaultyDisk::new();
     for (from, to) in [

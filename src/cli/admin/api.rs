@@ -1,4 +1,4 @@
-//! The client of the admin API.
+//! A client of the admin API.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use url::{Position, Url};
 use crate::Config;
 use crate::cli::{Failure, files};
 
-/// Where the API is, and what opens it.
+/// The address of the API and the token for it.
 pub(super) struct Api {
     place: Place,
-    /// `None`: the unix socket needs none.
+    /// `None` on the unix socket, which needs no token.
     token: Option<String>,
 }
 
@@ -29,11 +29,10 @@ enum Place {
 }
 
 impl Api {
-    /// The API of the service that is configured so; `url` and `token_file`
-    /// stand over what the configuration says.
+    /// The API of the service with this configuration; `url` and `token_file` override it.
     ///
     /// # Errors
-    /// When it has no admin listener, or there is no token.
+    /// If the service has no admin listener, or the token cannot be read.
     pub(super) fn new(
         config: &Config,
         url: Option<String>,
@@ -64,11 +63,11 @@ impl Api {
         })
     }
 
-    /// Asks, and gives the answer; `null` when there is nothing to say. `path`
-    /// is what follows `/admin/v1/`.
+    /// Sends a request and returns the response; `null` if it has no body. `path` is relative to
+    /// `/admin/v1/`.
     ///
     /// # Errors
-    /// When nothing answers, or it refuses.
+    /// If nothing answers, or the service refuses.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -132,7 +131,7 @@ fn token(file: &Path) -> Result<String, Failure> {
     Ok(text.trim().to_owned())
 }
 
-/// Where a listener of all addresses is reached from here.
+/// The address of a listener as reached from this machine: loopback for an unspecified address.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! Answers of the admin API, for people.
+//! Responses of the admin API as text for people.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytesize::ByteSize;
 use serde_json::Value;
 
-/// How many limits and reasons are shown.
+/// Maximum number of limits and of refusal reasons shown.
 const SHOWN: usize = 5;
 
-/// A text of an answer, empty where there is none.
+/// A string of a response; empty if it is missing.
 pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
@@ -22,7 +22,7 @@ pub(super) fn size(value: &Value) -> ByteSize {
     ByteSize::b(value.as_u64().unwrap_or(0))
 }
 
-/// A time of an answer, in UTC.
+/// A time of a response, in UTC.
 pub(super) fn time(value: &Value) -> String {
     let since = Duration::from_millis(value.as_u64().unwrap_or(0));
     let time: SystemTime = UNIX_EPOCH + since;
@@ -31,7 +31,7 @@ pub(super) fn time(value: &Value) -> String {
 
 fn percentiles(value: &Value) -> String {
     match value {
-        Value::Null => "none in the last moments".to_owned(),
+        Value::Null => "none recently".to_owned(),
         it => format!(
             "half within {} ms, 99 of 100 within {} ms",
             it["p50"], it["p99"]
@@ -39,7 +39,7 @@ fn percentiles(value: &Value) -> String {
     }
 }
 
-/// Pads the left column.
+/// Writes a row with a padded left column.
 fn row(page: &mut String, name: &str, value: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(page, "{name:<16}{value}");
@@ -56,7 +56,7 @@ pub(super) fn log(answer: &Value) -> String {
 pub(super) fn overview(answer: &Value) -> String {
     let (now, totals) = (&answer["now"], &answer["totals"]);
     let leaving = answer["draining"] == true;
-    let state = if leaving { ", on its way down" } else { "" };
+    let state = if leaving { ", draining" } else { "" };
     let mut page = format!(
         "Bugle {} at {}, since {}{state}\n\n",
         text(&answer["version"]),
@@ -67,12 +67,12 @@ pub(super) fn overview(answer: &Value) -> String {
         (
             "Connected",
             format!(
-                "{} user agents, {} held GETs, {} connections in all",
+                "{} user agents, {} monitors, {} connections in all",
                 now["user_agents"], now["monitors"], now["connections"]
             ),
         ),
         (
-            "A second",
+            "Per second",
             format!(
                 "{} pushes accepted, {} delivered, {} acknowledged, {} refusals",
                 now["accepted_per_second"],
@@ -94,7 +94,7 @@ pub(super) fn overview(answer: &Value) -> String {
             ),
         ),
         (
-            "Since then",
+            "Since the start",
             format!(
                 "{} accepted, {} delivered, {} acknowledged, {} expired, {} dropped",
                 totals["accepted"],
@@ -135,7 +135,7 @@ pub(super) fn trace(answer: &Value) -> String {
     for message in list(&answer["messages"]) {
         let _ = writeln!(
             page,
-            "message {} to {} ({} octets, urgency {}): {}",
+            "message {} to {} ({} bytes, urgency {}): {}",
             text(&message["message"]),
             text(&message["user_agent"]),
             message["size"],
@@ -154,7 +154,7 @@ pub(super) fn trace(answer: &Value) -> String {
         }
     }
     page + &format!(
-        "What was before {} may be forgotten.\n",
+        "The history before {} may be incomplete.\n",
         time(&answer["since"])
     )
 }

@@ -1,4 +1,4 @@
-//! The list of the largest holders, for people.
+//! The lists of the largest holders as text for people.
 
 use std::fmt::Write;
 
@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::show::{list, size, text, time};
 
-/// The lists of the answer, by their titles.
+/// The lists of the response, with their titles.
 const LISTS: [(&str, &str); 8] = [
     (
         "user_agents",
-        "User agents, by the size of what waits for them",
+        "User agents, by the size of their waiting messages",
     ),
     (
         "subscriptions",
-        "Subscriptions, by the size of what waits for them",
+        "Subscriptions, by the size of their waiting messages",
     ),
     (
         "senders",
@@ -26,20 +26,20 @@ const LISTS: [(&str, &str); 8] = [
     ),
     (
         "receipt_subscriptions",
-        "Receipt subscriptions, by the receipts that wait",
+        "Receipt subscriptions, by their waiting receipts",
     ),
     (
         "receipt_holders",
-        "Who asked for receipts, by receipt subscriptions and receipts",
+        "Holders of receipts, by receipt subscriptions and receipts",
     ),
     ("connections", "Addresses, by their connections"),
     (
         "connected",
-        "Addresses, by their connected user agents and held GETs",
+        "Addresses, by their connected user agents and monitors",
     ),
 ];
 
-/// Each list with its title; the empty ones are left out.
+/// Formats each list with its title, leaving out empty ones.
 pub(super) fn top(answer: &Value) -> String {
     let mut page = String::new();
     for (name, title) in LISTS {
@@ -110,9 +110,9 @@ mod tests {
             }],
             "connections": [{ "address": "2001:db8:1:2::/64", "connections": 12 }],
         }));
-        let expected = "User agents, by the size of what waits for them\n  \
+        let expected = "User agents, by the size of their waiting messages\n  \
             60b420bb3851d9d4    3 messages  2.0 KiB  since 2026-01-01T00:00:00.000Z\n\n\
-            Who asked for receipts, by receipt subscriptions and receipts\n  \
+            Holders of receipts, by receipt subscriptions and receipts\n  \
             192.0.2.7           2 receipt subscriptions  9 receipts  since 2026-01-01T00:00:00.000Z\n\n\
             Addresses, by their connections\n  \
             2001:db8:1:2::/64   12 connections\n";

@@ -1,4 +1,4 @@
-//! The certificate: who it is for, who made it, how long it lasts.
+//! Certificate checks: names, issuer and validity.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::time::Clock;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long before its end a certificate should be renewed; of one that is
-/// short-lived, the last third.
+/// How long before its expiry a certificate should be renewed; for a short-lived one, the last
+/// third of its validity.
 const RENEW: Duration = DAY.saturating_mul(14);
 
-/// Looks at TLS, or says that there is none.
+/// Checks the TLS certificate, or reports plain HTTP.
 pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<()> {
     if !site.origin.is_tls() {
         let finding = match site.is_loopback() {
@@ -52,7 +52,7 @@ fn good(chain: &[Certificate], now: UnixTime) -> Finding {
     let Some(own) = chain.first() else {
         return Finding::ok("it is trusted, and says nothing else that can be read");
     };
-    // The chain lasts as long as what of it ends first.
+    // The chain expires with the first of its certificates.
     let ends = chain
         .iter()
         .map(|one| one.not_after)
@@ -78,7 +78,7 @@ fn good(chain: &[Certificate], now: UnixTime) -> Finding {
         .with("chain", chain.len())
 }
 
-/// How the certificate is made anew.
+/// How to renew the certificate.
 fn renewal(own: &Certificate) -> &'static str {
     match own.issuer.as_str() {
         "Bugle private authority" => {
@@ -170,7 +170,7 @@ fn unknown_issuer(chain: &[Certificate]) -> Finding {
     }
 }
 
-/// Why TLS did not begin.
+/// Explains why TLS failed.
 fn no_tls(site: &Site, trouble: &Trouble) -> Finding {
     let tls = match trouble {
         Trouble::Client(ClientError::Connect { error, .. }) => error

@@ -1,4 +1,4 @@
-//! HTTP: its versions, who answers, and what time it is there.
+//! HTTP checks: the supported versions, the server's version, and its clock.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ use super::report::{Finding, Looked};
 use super::site::Site;
 use crate::time::Clock;
 
-/// A clock that differs by more should be set.
+/// The clock difference that causes a warning.
 const NOTICEABLE: Duration = Duration::from_secs(5);
 
-/// An answer, with the time here before and after.
+/// A response, and the local time before and after.
 pub(super) struct Seen {
     answer: Response<Bytes>,
     before: UnixTime,
     after: UnixTime,
 }
 
-/// Asks for `/version` over both versions of HTTP.
+/// Requests `/version` over both versions of HTTP.
 pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<Seen> {
     let before = Clock::system().now();
     let answer = within(limit, get_version(dialer, site.origin.origin())).await;
@@ -63,7 +63,7 @@ pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Look
     Ok((finding, seen))
 }
 
-/// `GET /version` at an origin, over HTTP/1.1.
+/// Requests `GET /version` from an origin, over HTTP/1.1.
 pub(super) async fn get_version(
     dialer: &Dialer,
     origin: &str,
@@ -106,7 +106,7 @@ fn no_http(site: &Site, trouble: &Trouble) -> Finding {
     Finding::fail(format!("no HTTP is answered: {trouble}"), mend)
 }
 
-/// Whether it is Bugle that answers, of the version of this program.
+/// Checks that the server is Bugle, in the version of this program.
 pub(super) fn version(seen: &Seen) -> Finding {
     #[derive(Deserialize)]
     struct Version {
@@ -134,7 +134,7 @@ pub(super) fn version(seen: &Seen) -> Finding {
     }
 }
 
-/// How far the two clocks differ; `leeway` is what senders are allowed.
+/// Compares the two clocks; `leeway` is what the service tolerates from senders.
 pub(super) fn clock(seen: &Seen, leeway: Duration) -> Finding {
     let date = seen.answer.headers().get(DATE);
     let date = date.and_then(|date| parse_http_date(date.to_str().ok()?).ok());
@@ -144,7 +144,7 @@ pub(super) fn clock(seen: &Seen, leeway: Duration) -> Finding {
             "let the proxy pass the Date header on",
         );
     };
-    // It was written between the two moments, and counts whole seconds.
+    // The Date was written between the two moments, in whole seconds.
     let behind = seen.before.since(date + Duration::from_secs(1));
     let ahead = date.since(seen.after);
     let offset = behind.max(ahead);

@@ -1,5 +1,5 @@
-//! The machine of the service: file handles, disk, data folder. Nothing is
-//! opened that a running service holds.
+//! Checks on the machine of the service: file descriptors, disk, data folder. They open nothing
+//! that a running service has locked.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
@@ -20,25 +20,25 @@ use crate::keys;
 use crate::store::folder_of;
 use crate::time::Clock;
 
-/// How often the disk is asked to keep what was written, at most.
+/// Maximum number of test syncs.
 const SYNCS: usize = 20;
 
-/// For how long it is asked.
+/// Maximum duration of the test syncs.
 const SYNC_TIME: Duration = Duration::from_secs(2);
 
-/// A disk that takes longer, half of the time, makes every push wait.
+/// A median sync slower than this delays every push.
 const SLOW_SYNC: Duration = Duration::from_millis(50);
 
-/// What is asked of the system about a running service.
+/// The limit's name in /proc/PID/limits.
 const OPEN_FILES: &str = "Max open files";
 
-/// Whether there are enough for `limits.connections`.
+/// Checks that the limit of file descriptors suffices for `limits.connections`.
 pub(super) fn file_handles(config: &Config) -> Finding {
     let needed = config.limits.connections as u64 + OTHER_HANDLES;
     let service = service_of(config);
     let (handles, whose) = match service.and_then(|id| Some((handles_of(id)?, id))) {
         Some((handles, id)) => (handles, format!("the running service (process {id})")),
-        // It raises its own limit as far as it may.
+        // The service raises its own soft limit to the hard limit.
         None => (
             getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
             "no service runs here; one that is started in this shell".to_owned(),
@@ -56,13 +56,13 @@ pub(super) fn file_handles(config: &Config) -> Finding {
     finding.with("handles", handles).with("needed", needed)
 }
 
-/// The process that holds the store.
+/// The process that holds the lock on the store.
 fn service_of(config: &Config) -> Option<u32> {
     let inode = fs::metadata(folder_of(config).join("db")).ok()?.ino();
     holder(&fs::read_to_string("/proc/locks").ok()?, inode)
 }
 
-/// Who holds a lock on the file with this inode (proc_locks(5)).
+/// The process that locks the file with this inode (proc_locks(5)).
 fn holder(locks: &str, inode: u64) -> Option<u32> {
     let suffix = format!(":{inode}");
     locks.lines().find_map(|line| {
@@ -87,7 +87,7 @@ fn handles_of(process: u32) -> Option<u64> {
     }
 }
 
-/// How long the disk takes to keep what is written to it.
+/// Measures how long the disk takes to sync a write.
 pub(super) async fn disk(config: &Config, limit: Duration) -> Finding {
     if config.store.engine == StoreEngine::Memory {
         return Finding::skip("store.engine is \"memory\": nothing is kept on a disk");
@@ -137,7 +137,7 @@ fn unwritable(folder: &str, error: &io::Error) -> Finding {
     }
 }
 
-/// How long each of some syncs took, the shortest first.
+/// Durations of the test syncs, shortest first.
 fn syncs(folder: &Path) -> io::Result<Vec<Duration>> {
     let mut file = nameless(folder)?;
     let clock = Clock::system();
@@ -153,7 +153,7 @@ fn syncs(folder: &Path) -> io::Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// A file that goes with this process, however that ends.
+/// A nameless file, which vanishes with this process.
 fn nameless(folder: &Path) -> io::Result<File> {
     let path = folder.join(format!(".doctor-{}", std::process::id()));
     let mut options = OpenOptions::new();
@@ -166,7 +166,7 @@ fn nameless(folder: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whose the data folder is, and who may look into it.
+/// Checks the owner and the permissions of the data folder.
 pub(super) fn data(config: &Config) -> Finding {
     let (folder, keys_file) = (&config.server.data, config.endpoint_keys_file());
     let shown = folder.display();
@@ -205,7 +205,7 @@ pub(super) fn data(config: &Config) -> Finding {
     secrets(folder, &found, &keys_file)
 }
 
-/// The files that must not get lost, and that nobody else may read.
+/// Checks that the endpoint keys exist, are valid, and are readable by their owner only.
 fn secrets(folder: &Path, found: &Metadata, keys_file: &Path) -> Finding {
     let shown = folder.display();
     let keys = match fs::metadata(keys_file) {
@@ -260,7 +260,7 @@ fn open_to_others(path: &Path, found: &Metadata, mode: &str) -> Option<Finding> 
     })
 }
 
-/// How much room the disk has.
+/// Checks the free disk space.
 pub(super) fn space(config: &Config) -> Finding {
     let (folder, least) = (&config.server.data, config.store.min_free);
     let shown = folder.display();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_see_and_a_full_disk_are_told() {
+    fn an_open_folder_and_a_full_disk_are_reported() {
         use std::os::unix::fs::PermissionsExt;
 
         let folder = tempfile::tempdir().unwrap();

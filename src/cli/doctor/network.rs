@@ -1,4 +1,4 @@
-//! From the name to a connection: DNS and TCP.
+//! DNS and TCP checks.
 
 use std::fmt;
 use std::future::Future;
@@ -14,15 +14,15 @@ use tokio::time::{Instant, timeout};
 use super::report::{Finding, Looked};
 use super::site::Site;
 
-/// No more addresses of a name are tried.
+/// Maximum number of addresses tried.
 const MOST_ADDRESSES: usize = 16;
 
-/// Why a step of a client did not come to its end.
+/// Why a step failed.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// It took longer than `--timeout`.
+    /// It exceeded `--timeout`.
     Late(Duration),
-    /// It failed.
+    /// The client failed.
     Client(ClientError),
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// A step of a client, bounded in time.
+/// Runs a step with a timeout.
 pub(super) async fn within<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, ClientError>>,
@@ -46,12 +46,12 @@ pub(super) async fn within<T>(
         .map_err(Trouble::Client)
 }
 
-/// Milliseconds, to a tenth.
+/// Milliseconds, rounded to one decimal.
 pub(super) fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
-/// Which addresses the host has.
+/// Resolves the addresses of the host.
 pub(super) async fn resolve(site: &Site, limit: Duration) -> Looked<Vec<SocketAddr>> {
     let (host, port) = (site.host(), site.port());
     if let Ok(address) = host.parse::<IpAddr>() {
@@ -79,7 +79,7 @@ pub(super) async fn resolve(site: &Site, limit: Duration) -> Looked<Vec<SocketAd
     Ok((finding.with("addresses", listed), addresses))
 }
 
-/// Whether each address takes connections.
+/// Checks that each address accepts connections.
 pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Looked<()> {
     let tried = join_all(addresses.iter().map(|address| reach(*address, limit))).await;
     let pairs = || addresses.iter().zip(&tried);

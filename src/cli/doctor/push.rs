@@ -1,5 +1,5 @@
-//! A user agent and an application server in one: a subscription for the
-//! length of the visit, and real pushes to it.
+//! Push checks: a user agent and an application server in one, with a subscription for this run and
+//! real pushes to it.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use super::site::{Site, is_loopback};
 use crate::random::random;
 use crate::time::Clock;
 
-/// Slower than this, somebody should look at it.
+/// A slower push causes a warning.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// A subscription that is there for as long as the visit.
+/// A subscription for the duration of the run.
 pub(super) struct Session {
     pub(super) agent: UserAgent,
     channel: ChannelId,
@@ -35,10 +35,10 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects, and subscribes with a key that nobody else has.
+    /// Connects, and subscribes with a new key.
     ///
     /// # Errors
-    /// With what is in the way.
+    /// The finding that describes the failure.
     pub(super) async fn open(
         site: &Site,
         dialer: &Dialer,
@@ -76,7 +76,7 @@ impl Session {
         })
     }
 
-    /// Whether senders reach the endpoint that was handed out.
+    /// Checks that senders can reach the endpoint.
     pub(super) async fn endpoint(&self, site: &Site, dialer: &Dialer, limit: Duration) -> Finding {
         let asked = site.origin.origin();
         let Ok(url) = Url::parse(&self.endpoint) else {
@@ -107,7 +107,7 @@ impl Session {
         }
     }
 
-    /// Sends a push to itself and waits for it; a TTL of 0 is never stored.
+    /// Sends a push to itself and waits for it; with a TTL of 0 it is never stored.
     pub(super) async fn push(&mut self, ttl: Ttl, dialer: &Dialer, limit: Duration) -> Finding {
         let pushed = self.pushed(ttl, dialer, limit).await;
         pushed.unwrap_or_else(|finding| finding)
@@ -177,10 +177,10 @@ impl Session {
         }
     }
 
-    /// Leaves nothing behind at the service.
+    /// Removes the subscription from the service.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// If the connection has failed.
     pub(super) async fn unsubscribe(&mut self, limit: Duration) -> Result<(), Trouble> {
         if self.is_subscribed {
             within(limit, self.agent.unregister(self.channel)).await?;

@@ -1,5 +1,5 @@
-//! What an answer means that is not the one hoped for: of the service itself,
-//! which says so in its own words, or of what stands before it.
+//! Explains an error response: from the service, which names the cause itself, or from a proxy in
+//! front of it.
 
 use bytes::Bytes;
 use http::header::{LOCATION, SERVER};
@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::report::Finding;
 
-/// No word of a peer is repeated beyond so many characters.
+/// Maximum length of a quotation from the peer, in characters.
 const LONGEST_WORD: usize = 240;
 
-/// What was asked for.
+/// The kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// `GET /version`.
@@ -32,7 +32,7 @@ impl Asked {
     }
 }
 
-/// The body of a refusal (docs/errors.md).
+/// The body of an error response (docs/errors.md).
 #[derive(Deserialize)]
 struct Words {
     #[serde(rename = "errno")]
@@ -41,7 +41,7 @@ struct Words {
     setting: Option<String>,
 }
 
-/// Says what went wrong, and what mends it.
+/// Explains the error and how to fix it.
 pub(super) fn explain(asked: Asked, answer: &Response<Bytes>) -> Finding {
     let finding = match serde_json::from_slice(answer.body()) {
         Ok(words) => by_service(asked, answer.status(), &words),
@@ -120,7 +120,7 @@ fn by_another(asked: Asked, answer: &Response<Bytes>) -> Finding {
     }
 }
 
-/// What a proxy lacks that answers a handshake with a page.
+/// The advice for a proxy that does not pass the upgrade on.
 pub(super) fn upgrade_advice() -> String {
     "let the proxy pass the upgrade on: in nginx `proxy_http_version 1.1`, `proxy_set_header \
      Upgrade $http_upgrade` and `proxy_set_header Connection \"upgrade\"` (docs/proxies.md)"

@@ -1,16 +1,16 @@
-//! What was found, for people line by line, for scripts as one JSON object.
+//! The findings: line by line for people, or as one JSON object.
 
 use std::env;
 use std::io::{self, IsTerminal};
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::{Failure, Told, print};
+use crate::cli::{AlreadyReported, Failure, print};
 
-/// No text of a peer makes a line longer, in characters.
+/// Maximum length of a line in characters: parts of it come from the peer.
 const LONGEST_LINE: usize = 400;
 
-/// What is looked at, in the order of the report.
+/// The checks, in the order of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
     Dns,
@@ -32,7 +32,7 @@ pub(super) enum Check {
 }
 
 impl Check {
-    /// Through the public URL.
+    /// Checks through the public URL.
     pub(super) const OUTSIDE: [Self; 11] = [
         Self::Dns,
         Self::Connect,
@@ -47,7 +47,7 @@ impl Check {
         Self::Idle,
     ];
 
-    /// On the machine of the service.
+    /// Checks on the machine of the service.
     pub(super) const HERE: [Self; 5] = [
         Self::FileHandles,
         Self::Disk,
@@ -56,7 +56,7 @@ impl Check {
         Self::WallClock,
     ];
 
-    /// Its name in both forms of the report; never changes.
+    /// The name in both forms of the report. It is stable.
     fn name(self) -> &'static str {
         match self {
             Self::Dns => "dns",
@@ -97,7 +97,7 @@ impl Status {
         }
     }
 
-    /// SGR of a terminal: green, yellow, red, faint.
+    /// The ANSI colour: green, yellow, red, faint.
     fn colour(self) -> &'static str {
         match self {
             Self::Ok => "32",
@@ -108,7 +108,7 @@ impl Status {
     }
 }
 
-/// What came of a check.
+/// The result of a check.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     status: Status,
@@ -118,27 +118,27 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    /// All is well.
+    /// The check passed.
     pub(super) fn ok(says: impl AsRef<str>) -> Self {
         Self::new(Status::Ok, says.as_ref(), None)
     }
 
-    /// It works, and somebody should look at it.
+    /// It works but needs attention; `mend` says how to fix it.
     pub(super) fn warn(says: impl AsRef<str>, mend: impl AsRef<str>) -> Self {
         Self::new(Status::Warn, says.as_ref(), Some(mend.as_ref()))
     }
 
-    /// It does not work; what mends it.
+    /// It does not work; `mend` says how to fix it.
     pub(super) fn fail(says: impl AsRef<str>, mend: impl AsRef<str>) -> Self {
         Self::new(Status::Fail, says.as_ref(), Some(mend.as_ref()))
     }
 
-    /// It was not looked at.
+    /// The check was skipped.
     pub(super) fn skip(why: impl AsRef<str>) -> Self {
         Self::new(Status::Skip, why.as_ref(), None)
     }
 
-    /// Adds a figure for scripts.
+    /// Adds a value to the JSON report.
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.values.insert(name.to_owned(), value.into());
         self
@@ -158,22 +158,21 @@ impl Finding {
     }
 }
 
-/// What a check found, with what the next ones need of it; or why there is no
-/// next one.
+/// The result of a check with the input of the next ones, or a failure that skips them.
 pub(super) type Looked<T> = Result<(Finding, T), Finding>;
 
-/// A text as one line without control characters: parts of it are a peer's.
+/// Replaces control characters and truncates: parts of the text come from the peer.
 fn one_line(text: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().take(LONGEST_LINE).map(shown).collect()
 }
 
-/// What was found so far.
+/// The findings so far.
 pub(super) struct Report {
     findings: Vec<(Check, Finding)>,
     is_json: bool,
     is_coloured: bool,
-    /// Why standard output cannot be written.
+    /// The error of writing to standard output, if any.
     written: io::Result<()>,
 }
 
@@ -189,7 +188,7 @@ impl Report {
         }
     }
 
-    /// Adds a finding, and what the next checks need.
+    /// Adds the finding, and returns the input of the next checks.
     pub(super) fn take<T>(&mut self, check: Check, looked: Looked<T>) -> Option<T> {
         match looked {
             Ok((finding, more)) => {
@@ -210,8 +209,7 @@ impl Report {
         self.findings.push((check, finding));
     }
 
-    /// Says of those of `checks` that were not made why; for people, in one
-    /// line.
+    /// Skips those of `checks` that have not run, in one line for people.
     pub(super) fn skip(&mut self, checks: &[Check], why: &str) {
         let is_made = |check: &Check| self.findings.iter().any(|(made, _)| *made == *check);
         let left: Vec<_> = checks.iter().filter(|check| !is_made(check)).collect();
@@ -227,17 +225,17 @@ impl Report {
         self.findings.extend(skipped.collect::<Vec<_>>());
     }
 
-    /// What it is about, or a remark; not for scripts.
+    /// Prints a heading or a remark in the text report.
     pub(super) fn head(&mut self, line: &str) {
         if !self.is_json {
             self.say(line);
         }
     }
 
-    /// The end of the report.
+    /// Ends the report.
     ///
     /// # Errors
-    /// [`Told`] when something is wrong.
+    /// [`AlreadyReported`] if a check failed.
     pub(super) fn end(mut self, url: &str) -> Result<(), Failure> {
         let count = |status| {
             let findings = self.findings.iter();
@@ -252,11 +250,15 @@ impl Report {
         let text = if self.is_json {
             self.json(url)
         } else {
-            format!("\n{ok} fine, {warn} to look at, {fail} wrong, {skip} not looked at")
+            format!("\n{ok} ok, {warn} warn, {fail} fail, {skip} skip")
         };
         self.say(&text);
         self.written?;
-        if fail > 0 { Err(Told.into()) } else { Ok(()) }
+        if fail > 0 {
+            Err(AlreadyReported.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn json(&self, url: &str) -> String {
@@ -310,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_the_status_and_what_mends_it() {
+    fn a_line_has_the_status_and_the_remedy() {
         let report = Report::new(true);
         let found = Finding::fail("bad\u{1b}[2J\nthing", "set server.public_url");
         let line = report.line(Check::Dns, &found);
@@ -323,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_json_tells_the_worst() {
+    fn the_json_names_the_worst_status() {
         let mut report = Report::new(true);
         report.add(Check::Dns, Finding::ok("a").with("n", 1));
         report.add(Check::Connect, Finding::warn("b", "c"));
@@ -340,6 +342,10 @@ mod tests {
         assert!(report.end("u").is_ok());
         let mut report = Report::new(true);
         report.add(Check::Dns, Finding::fail("a", "b"));
-        assert!(report.end("u").is_err_and(|failure| failure.is::<Told>()));
+        assert!(
+            report
+                .end("u")
+                .is_err_and(|failure| failure.is::<AlreadyReported>())
+        );
     }
 }

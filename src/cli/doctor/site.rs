@@ -1,4 +1,4 @@
-//! Which service is looked at.
+//! The service to check.
 
 use std::net::IpAddr;
 
@@ -10,20 +10,20 @@ use crate::config::{Config, PublicUrl};
 /// A service, by its public URL.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
-    /// Where a user agent connects, secrets and all; `ws` or `wss`.
+    /// The URL for user agents, with its secrets; `ws` or `wss`.
     pub(super) websocket: Url,
-    /// The same place, as a URL that may be shown.
+    /// The origin of that URL, without secrets.
     pub(super) origin: PublicUrl,
-    /// Whether it is but the loopback address, since nothing says under which
-    /// of its addresses a service that listens at others too is known.
+    /// Whether the origin is a guess: the loopback address, because the service listens at all
+    /// addresses and nothing tells its public one.
     pub(super) is_guessed: bool,
 }
 
 impl Site {
-    /// The service that a user agent is pointed at by `url`.
+    /// The service with this URL for user agents.
     ///
     /// # Errors
-    /// When it is no `https`, `wss`, `http` or `ws` URL.
+    /// If it is not an `https`, `wss`, `http` or `ws` URL.
     pub(super) fn of_url(url: &Url) -> Result<Self, Failure> {
         let (http, websocket) = match url.scheme() {
             "https" | "wss" => ("https", "wss"),
@@ -44,10 +44,10 @@ impl Site {
         })
     }
 
-    /// The service of a configuration, with what it asks of user agents.
+    /// The service of a configuration, with the secrets that it requires from user agents.
     ///
     /// # Errors
-    /// When nobody can know where it listens.
+    /// If the port of the listener is unknown.
     pub(super) fn of_config(config: &Config) -> Result<Self, Failure> {
         let listen = config.server.listen;
         if config.server.public_url.is_none() && listen.port() == 0 {
@@ -73,7 +73,7 @@ impl Site {
             .as_ref()
             .and_then(|basic| basic.reveal().split_once(':'))
         {
-            // A URL of an origin has a host, so it takes them.
+            // A URL with an origin has a host, so this cannot fail.
             let _ = websocket.set_username(user);
             let _ = websocket.set_password(Some(password));
         }
@@ -84,24 +84,24 @@ impl Site {
         })
     }
 
-    /// The host as it is resolved, without the brackets of IPv6.
+    /// The host for name resolution, without the brackets of IPv6.
     pub(super) fn host(&self) -> &str {
         let host = self.websocket.host_str().unwrap_or_default();
         host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// The port, which every URL of these schemes has.
+    /// The port; every URL of these schemes has one.
     pub(super) fn port(&self) -> u16 {
         self.websocket.port_or_known_default().unwrap_or_default()
     }
 
-    /// Whether only this machine is meant.
+    /// Whether it is reachable only from this machine.
     pub(super) fn is_loopback(&self) -> bool {
         is_loopback(&self.websocket)
     }
 }
 
-/// Whether a URL leads no further than this machine.
+/// Whether a URL points to this machine only.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),

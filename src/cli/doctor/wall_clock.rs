@@ -1,4 +1,4 @@
-//! Whether the wall clock of this machine is one to count on.
+//! Checks the wall clock of this machine.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::service::clock::{FILE, Kept, STEP, Step};
 use crate::time::Clock;
 
-/// For how long a step is worth a word.
+/// How long a step of the clock is reported.
 const RECENT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 const SET_IT: &str = "set the clock, and keep it set (timedatectl set-ntp true)";
@@ -17,8 +17,8 @@ const SET_IT: &str = "set the clock, and keep it set (timedatectl set-ntp true)"
 const WAIT_FOR_IT: &str = "let services start when the clock is set: systemctl enable \
                            systemd-time-wait-sync.service, or chrony-wait.service with chrony";
 
-/// By what the service has kept: whether the clock was set under it, and whether
-/// it shows a time before that of the last run.
+/// Checks the service's clock file: whether the clock was set while the service ran, and whether it
+/// is behind the last run.
 pub(super) fn check(config: &Config, clock: &Clock) -> Finding {
     match Kept::read(&config.server.data.join(FILE)) {
         Ok(Some(kept)) => judge(&kept, clock.now()),
@@ -61,7 +61,7 @@ mod tests {
     const NOW: UnixTime = UnixTime::from_secs(1_767_225_600);
 
     #[test]
-    fn steps_and_a_clock_that_is_behind_are_told() {
+    fn steps_and_a_clock_that_is_behind_are_reported() {
         let text = |kept: &Kept, now| format!("{:?}", judge(kept, now));
         let mut kept = Kept {
             offset_ms: 0,

@@ -1,5 +1,4 @@
-//! The way of a user agent: the upgrade to a WebSocket, and how long it lasts
-//! without a word.
+//! WebSocket checks: the upgrade, and how long an idle connection lasts.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use super::refusal::{Asked, explain, upgrade_advice};
 use super::report::{Finding, Looked};
 use super::site::Site;
 
-/// Asks for the upgrade as Firefox does.
+/// Requests the upgrade as Firefox does.
 pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<()> {
     let answer = within(limit, ask_for_websocket(dialer, &site.websocket)).await;
     let answer = answer.map_err(|trouble| {
@@ -35,8 +34,7 @@ pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Look
     Ok((finding, ()))
 }
 
-/// Holds a connection without a word for as long as `idle`. `pings` is how
-/// often the service sends one, where that is known.
+/// Holds an idle connection for `idle`. `pings` is the service's ping interval, if known.
 pub(super) async fn hold(
     agent: &mut UserAgent,
     idle: Duration,
@@ -130,7 +128,7 @@ fn dead(trouble: &Trouble, held: Duration) -> Finding {
     )
 }
 
-/// Whole seconds, where there are any.
+/// Formats as whole seconds, or as milliseconds below half a second.
 fn shown(time: Duration) -> String {
     match time.as_secs_f64().round() {
         0.0 => format!("{} ms", time.as_millis()),
@@ -138,7 +136,7 @@ fn shown(time: Duration) -> String {
     }
 }
 
-/// Something to look at meanwhile; nothing where standard error is no terminal.
+/// Shows the progress if standard error is a terminal.
 fn progress(idle: Duration) -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     let template = format!(
@@ -168,7 +166,7 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(75);
     const LIMIT: Duration = Duration::from_secs(10);
 
-    /// What is found of a service that does this with a connection.
+    /// The finding for a service that treats the connection this way.
     async fn found<F: Future<Output = ()>>(
         pings: Option<Duration>,
         service: impl FnOnce(WebSocketStream<DuplexStream>) -> F,
@@ -185,7 +183,7 @@ mod tests {
         format!("{finding:?}")
     }
 
-    /// Answers pings of the protocol until the end.
+    /// Answers WebSocket pings until the end.
     async fn answer(mut socket: WebSocketStream<DuplexStream>) {
         while let Some(Ok(message)) = socket.next().await {
             if message == Message::text("{}") {
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_ends_says_whose_doing_it_is() {
+    async fn a_lost_connection_is_blamed_on_the_right_side() {
         let said = found(Some(Duration::from_secs(300)), |socket| async {
             sleep(Duration::from_millis(59_900)).await;
             drop(socket);
@@ -247,7 +245,7 @@ mod tests {
             said.contains("the service itself ended") && said.contains("1001"),
             "{said}"
         );
-        // What a NAT forgets it tells nobody.
+        // A NAT that drops a mapping sends nothing.
         let said = found(None, |socket| async {
             sleep(IDLE + LIMIT + LIMIT).await;
             drop(socket);

@@ -1,4 +1,4 @@
-//! Listening over HTTP/2 server push (RFC 8030 §6).
+//! Receives over HTTP/2 server push (RFC 8030 §6).
 
 use bugle_client::{ClientError, HttpUserAgent};
 use bugle_protocol::PublicKey;
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::Listener;
 use crate::cli::{Failure, retry};
 
-/// One connection, to its end. `Ok` when enough pushes have come.
+/// Serves one connection to its end. Returns `Ok` when `--count` is reached.
 pub(super) async fn session(listener: &mut Listener) -> Result<(), Failure> {
     let mut agent = HttpUserAgent::connect(&listener.dialer, listener.server.as_str()).await?;
     monitor(listener, &mut agent).await?;
@@ -20,7 +20,7 @@ pub(super) async fn session(listener: &mut Listener) -> Result<(), Failure> {
             }
             Err(ClientError::Gone) => {
                 listener.start_over("The service no longer has this subscription");
-                // A service that forgets at once is not asked at full speed.
+                // Do not retry at full speed if the service forgets subscriptions at once.
                 sleep(retry::FIRST).await;
                 monitor(listener, &mut agent).await?;
             }
@@ -30,7 +30,7 @@ pub(super) async fn session(listener: &mut Listener) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Monitors the subscription from before, or a new one.
+/// Monitors the existing subscription, or creates one.
 async fn monitor(listener: &mut Listener, agent: &mut HttpUserAgent) -> Result<(), Failure> {
     let subscription = match &listener.identity.subscription {
         Some(subscription) => subscription.clone(),

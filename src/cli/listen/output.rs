@@ -1,4 +1,4 @@
-//! How pushes are shown.
+//! Prints pushes.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::cli::{Failure, note, print};
 
-/// What the data of a push turned out to be; `None` for a push without data.
+/// The decrypted data of a push; `None` for a push without data.
 pub(super) type Data = Result<Option<Vec<u8>>, OpenError>;
 
-/// Prints a push: for people, or as one line of JSON for scripts.
+/// Prints a push: as text for people, or as one line of JSON.
 ///
 /// # Errors
-/// When standard output takes nothing more.
+/// If standard output cannot be written.
 pub(super) fn show(push: &Notification, data: Data, as_json: bool) -> Result<(), Failure> {
     if as_json {
         return Ok(print(push_json(push, data).to_string())?);
@@ -26,8 +26,7 @@ pub(super) fn show(push: &Notification, data: Data, as_json: bool) -> Result<(),
     Ok(())
 }
 
-/// A push for scripts: `text` where it is text, else `data` in base64url, or
-/// `error`.
+/// Formats a push as JSON: `text` if it is UTF-8, else `data` in base64url, or `error`.
 fn push_json(push: &Notification, data: Data) -> Value {
     let mut json = json!({ "type": "push", "version": push.version, "encoding": push.encoding() });
     match data.map(|data| data.map(String::from_utf8)) {
@@ -39,7 +38,7 @@ fn push_json(push: &Notification, data: Data) -> Value {
     json
 }
 
-/// What others wrote, harmless for a terminal: control characters are escaped.
+/// Escapes control characters, so that a push cannot control the terminal.
 fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

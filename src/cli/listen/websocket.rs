@@ -1,4 +1,4 @@
-//! Listening over the push WebSocket protocol.
+//! Receives over the push WebSocket protocol.
 
 use bugle_client::{QUIET, UserAgent};
 use bugle_protocol::PublicKey;
@@ -7,10 +7,10 @@ use tokio::time::timeout;
 use super::Listener;
 use crate::cli::Failure;
 
-/// The acknowledgement of a message that is not delivered (WS-N-8).
+/// The acknowledgement code of a message that is not delivered (WS-N-8).
 const NOT_DELIVERED: u16 = 102;
 
-/// One connection, to its end. `Ok` when enough pushes have come.
+/// Serves one connection to its end. Returns `Ok` when `--count` is reached.
 pub(super) async fn session(listener: &mut Listener) -> Result<(), Failure> {
     let mut agent = UserAgent::connect(&listener.dialer, &listener.server).await?;
     introduce(listener, &mut agent).await?;
@@ -32,8 +32,7 @@ pub(super) async fn session(listener: &mut Listener) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says hello and registers, as who it was before where the service still knows
-/// it.
+/// Sends hello and register, with the stored identity if the service still knows it.
 async fn introduce(listener: &mut Listener, agent: &mut UserAgent) -> Result<(), Failure> {
     let before = listener.identity.uaid.clone();
     let known = before.as_ref().and_then(|uaid| uaid.parse().ok());

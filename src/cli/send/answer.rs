@@ -1,21 +1,21 @@
-//! What a push service says to a push.
+//! The response of a push service to a push.
 
 use bugle_protocol::link;
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
 
-/// What a push service says to a push.
+/// The response of a push service to a push.
 pub(super) struct Answer {
     status: http::StatusCode,
     /// The URL of the message.
     pub(super) location: Option<String>,
-    /// Granted, in seconds.
+    /// The TTL that the service granted, in seconds.
     pub(super) ttl: Option<u64>,
-    /// Where its receipt will be.
+    /// The URL of its receipt subscription.
     pub(super) receipts: Option<String>,
     retry_after: Option<String>,
-    /// The JSON of a refusal; null when there is none.
+    /// The JSON body of an error; null if there is none.
     error: Value,
 }
 
@@ -39,7 +39,7 @@ impl Answer {
         }
     }
 
-    /// One object, without the members that have no value.
+    /// Formats it as one JSON object, without members that have no value.
     pub(super) fn json(&self) -> String {
         let mut json = json!({
             "status": self.status.as_u16(),
@@ -69,7 +69,7 @@ impl Answer {
         text
     }
 
-    /// Says why, when the push was not taken.
+    /// Returns the error if the push was not accepted.
     pub(super) fn accepted(&self) -> Result<(), String> {
         if self.status.is_success() {
             return Ok(());

@@ -11,25 +11,24 @@ use super::answer::Answer;
 use crate::cli::retry::Retry;
 use crate::cli::{Failure, note, print, stop_signal};
 
-/// How long after the end of its TTL a message may be given up: services look
-/// for what has expired from time to time.
+/// How long to wait beyond the TTL: services sweep expired messages only from time to time.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A receipt that is waited for.
+/// A message whose receipt is awaited.
 pub(super) struct Awaited {
     /// The receipt subscription.
     receipts: String,
     /// The URL of the message.
     message: String,
-    /// How long the service may take.
+    /// The TTL of the message.
     ttl: Duration,
 }
 
 impl Awaited {
-    /// Takes the URLs from the service's answer to the push to `endpoint`.
+    /// Takes the URLs from the response to the push to `endpoint`.
     ///
     /// # Errors
-    /// When the service gives no receipt.
+    /// If the service offers no receipt.
     pub(super) fn new(endpoint: &str, answer: &Answer) -> Result<Self, Failure> {
         let (Some(receipts), Some(message)) = (&answer.receipts, &answer.location) else {
             return Err("the service took the message, but gives no receipt".into());
@@ -42,11 +41,10 @@ impl Awaited {
         })
     }
 
-    /// Waits for so many seconds, else for as long as the message lives, and
-    /// says what became of it.
+    /// Waits for `seconds`, or by default until the message has expired, and reports the receipt.
     ///
     /// # Errors
-    /// When it was not delivered, or nothing is known of it.
+    /// If the message was not delivered, or no receipt arrived.
     pub(super) async fn wait(
         &self,
         dialer: &Dialer,
@@ -85,7 +83,7 @@ impl Awaited {
         }
     }
 
-    /// One connection, until it brings the receipt.
+    /// Receives on one connection until the receipt arrives.
     async fn attempt(&self, dialer: &Dialer, retry: &mut Retry) -> Result<Receipt, Failure> {
         let mut receipts = Receipts::open(dialer, &self.receipts).await?;
         loop {
@@ -94,7 +92,7 @@ impl Awaited {
             if receipt.message == self.message {
                 return Ok(receipt);
             }
-            // Whoever shares this receipt subscription will not be told again.
+            // Other readers of this receipt subscription will not get this receipt, so print it.
             let (message, status) = (receipt.message, receipt.status.as_u16());
             note(format!(
                 "The receipt of another message, {message}: {status}"

@@ -1,15 +1,14 @@
-//! How far a command is, for people: nothing where standard error is no
-//! terminal.
+//! Progress bars, shown only if standard error is a terminal.
 
 use std::io::Read;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar that goes when the command is done.
+/// A bar that disappears when the command is done.
 pub(super) struct Progress(ProgressBar);
 
 impl Progress {
-    /// So many records.
+    /// Progress in records, of `all`.
     pub(super) fn records(all: u64) -> Self {
         Self::styled(
             ProgressBar::new(all),
@@ -17,8 +16,8 @@ impl Progress {
         )
     }
 
-    /// So many octets, or nobody knows how many.
-    pub(super) fn octets(all: Option<u64>) -> Self {
+    /// Progress in bytes, of `all` if the total is known.
+    pub(super) fn bytes(all: Option<u64>) -> Self {
         match all {
             Some(all) => Self::styled(
                 ProgressBar::new(all),
@@ -32,7 +31,7 @@ impl Progress {
     }
 
     fn styled(bar: ProgressBar, style: &str) -> Self {
-        // A style that cannot be read leaves the bar as it is.
+        // An invalid style leaves the default bar.
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
@@ -43,7 +42,7 @@ impl Progress {
         self.0.inc(done);
     }
 
-    /// Counts what is read.
+    /// Counts the bytes read from `from`.
     pub(super) fn reading(&self, from: impl Read) -> impl Read {
         self.0.wrap_read(from)
     }
