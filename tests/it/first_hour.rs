@@ -118,7 +118,11 @@ async fn serve_without_rights(folder: &Path, flags: &[&str]) -> Output {
     let open = Permissions::from_mode(0o755);
     fs::set_permissions(folder, open.clone()).unwrap();
     let program = folder.join("bugle");
-    fs::copy(env!("CARGO_BIN_EXE_bugle"), &program).unwrap();
+    // Not by `fs::copy`: a process that another test forks meanwhile would keep the copy open for
+    // writing, and a program that is being written cannot be run (ETXTBSY).
+    let copy = [env!("CARGO_BIN_EXE_bugle").as_ref(), program.as_os_str()];
+    let copied = Command::new("cp").args(copy).status().await.unwrap();
+    assert!(copied.success());
     fs::set_permissions(&program, open).unwrap();
     let probe = folder.join("probe");
     fs::write(&probe, "").unwrap();

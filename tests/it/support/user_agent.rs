@@ -122,6 +122,11 @@ impl UserAgent {
         code
     }
 
+    /// Waits for the Close frame, whatever comes before it.
+    pub async fn closed_at_last(&mut self) {
+        while !matches!(self.frame().await, Message::Close(_)) {}
+    }
+
     /// Fails if anything but the answer to a question comes next: whatever the
     /// service had to say before is here by then. Not a ping, which may be
     /// answered only so often.
