@@ -1,4 +1,4 @@
-//! An application server: makes a push request, and posts it.
+//! An application server: makes push requests and posts them.
 
 use std::time::Duration;
 
@@ -18,37 +18,36 @@ use url::{Position, Url};
 use crate::random::random;
 use crate::{ClientError, Dialer, MAX_ANSWER, PATIENCE, PushSubscription, Stream, new_key_pair};
 
-/// For how long a VAPID token is signed. At most 24 hours (RFC 8292 §2), less
-/// so that clocks may differ.
+/// How long a VAPID token is valid. RFC 8292 §2 allows at most 24 hours; half of that
+/// leaves room for clock skew.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// A message for a user agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
-    /// What it says, at most 3993 octets; `None` wakes the user agent without
-    /// data.
+    /// The plaintext, at most 3993 bytes; `None` sends a push without a body.
     pub text: Option<Vec<u8>>,
-    /// For how long the service is to keep it.
+    /// How long the service should keep the message.
     pub ttl: Ttl,
-    /// `None`: the header is left out, which means normal.
+    /// `None` omits the header, which means normal urgency (RFC 8030 §5.3).
     pub urgency: Option<Urgency>,
-    /// Which message it replaces.
+    /// Replaces the stored message with the same topic (RFC 8030 §5.4).
     pub topic: Option<Topic>,
-    /// Whether the service is to tell what became of it.
+    /// Whether, and where, the application server wants a receipt.
     pub receipt: Option<ReceiptRequest>,
 }
 
-/// Where a receipt is wanted (RFC 8030 §5.1).
+/// Which receipt subscription to use (RFC 8030 §5.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReceiptRequest {
-    /// At a receipt subscription that the service makes.
+    /// The service creates a new one.
     New,
-    /// At this one, which an earlier push to the same service was given.
+    /// The URL of one that an earlier push to the same service returned.
     At(String),
 }
 
 impl Push {
-    /// Adds the header fields that say how it is to be delivered.
+    /// Adds the header fields that control delivery.
     fn describe(&self, request: Builder) -> Builder {
         let mut request = request.header(TTL, self.ttl.as_secs());
         if let Some(urgency) = self.urgency {
@@ -70,7 +69,7 @@ impl Push {
 /// An application server.
 #[derive(Clone, Debug, Default)]
 pub struct ApplicationServer {
-    /// Who it is; `None` signs nothing.
+    /// The VAPID key pair; `None` sends requests without a signature.
     pub vapid: Option<KeyPair>,
     /// Contact for the service's operator, a `mailto:` or `https:` URI (RFC
     /// 8292 §2.1).
@@ -78,10 +77,11 @@ pub struct ApplicationServer {
 }
 
 impl ApplicationServer {
-    /// Encrypts and signs: the request to post to the subscription's endpoint.
+    /// Encrypts and signs `push`. Returns the request to post to the subscription's
+    /// endpoint.
     ///
     /// # Errors
-    /// When the endpoint is no `http` or `https` URL, or the text is too long.
+    /// When the endpoint is not an `http` or `https` URL, or the text is too long.
     pub fn request(
         &self,
         subscription: &PushSubscription,
@@ -116,36 +116,36 @@ impl ApplicationServer {
     }
 }
 
-/// An HTTP/1.1 connection, for any number of requests one after the other.
+/// An HTTP/1.1 connection that sends any number of requests, one after the other.
 #[derive(Debug)]
 pub struct HttpConnection {
     sender: SendRequest<Full<Bytes>>,
 }
 
 impl HttpConnection {
-    /// Connects to the host of `url`, which is `http` or `https`.
+    /// Connects to the host of `url` (`http` or `https`).
     ///
     /// # Errors
-    /// When there is no connection.
+    /// When the connection fails.
     pub async fn open(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
         Self::on_stream(dialer.dial(&http_url(url)?).await?).await
     }
 
-    /// Speaks HTTP/1.1 on a connection that is there already.
+    /// Starts HTTP/1.1 on an open connection.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When the connection is closed.
     pub async fn on_stream(stream: Stream) -> Result<Self, ClientError> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Its errors come out of `send` as well, where they are told.
+        // `send` returns the errors of the connection too.
         tokio::spawn(connection);
         Ok(Self { sender })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// When the connection fails, or no answer comes within [`PATIENCE`].
+    /// When the connection fails, or no response arrives within [`PATIENCE`].
     pub async fn send(
         &mut self,
         request: Request<Full<Bytes>>,

@@ -1,4 +1,4 @@
-//! What stands in a certificate.
+//! Reads X.509 certificates.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -8,25 +8,25 @@ use humantime::format_rfc3339_seconds;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// What a certificate says of itself.
+/// The fields of a certificate that messages to people show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The host names and addresses that it is for.
+    /// The host names and addresses for which it is valid.
     pub names: Vec<String>,
-    /// From when on it is valid.
+    /// The start of its validity.
     pub not_before: UnixTime,
-    /// Until when.
+    /// The end of its validity.
     pub not_after: UnixTime,
-    /// Who made it: the common name, or all of the name.
+    /// The issuer's common name, or its whole name if it has no common name.
     pub issuer: String,
-    /// Whether it names itself as the one who made it.
+    /// Whether issuer and subject are the same.
     pub is_self_issued: bool,
-    /// Whether it is of an authority, not of a service.
+    /// Whether it is a CA certificate.
     pub is_authority: bool,
 }
 
 impl Certificate {
-    /// Reads a certificate; `None` when it is none.
+    /// Parses a certificate in DER; `None` if it is malformed.
     pub fn of(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let names = certificate.subject_alternative_name().ok().flatten();
@@ -62,14 +62,14 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// `2026-01-31`
+/// A date such as `2026-01-31`.
 pub fn day(time: UnixTime) -> String {
     moment(time).chars().take(10).collect()
 }
 
-/// `2026-01-31T12:00:00Z`
+/// A time such as `2026-01-31T12:00:00Z`.
 pub fn moment(time: UnixTime) -> String {
-    /// The end of the year 9999, the last that can be written.
+    /// The end of the year 9999, the last that RFC 3339 can express.
     const LAST: Duration = Duration::from_secs(253_402_300_799);
     let time = UnixTime::from_secs(time.as_secs().min(LAST.as_secs()));
     format_rfc3339_seconds(time.into()).to_string()

@@ -24,12 +24,12 @@ const HTTP2: &[u8] = b"h2";
 /// A byte stream, plain or encrypted.
 pub type Stream = Box<dyn ReadWrite>;
 
-/// What a [`Stream`] does.
+/// The traits of a [`Stream`].
 pub trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 
-/// Opens connections, and knows which certificates to trust.
+/// Opens connections and holds the certificates to trust.
 #[derive(Clone)]
 pub struct Dialer {
     http1: TlsConnector,
@@ -38,20 +38,20 @@ pub struct Dialer {
     sources: Option<Arc<Sources>>,
 }
 
-/// Addresses of this machine to connect from, one after the other.
+/// Local addresses to connect from, used in turn.
 struct Sources {
     addresses: Vec<IpAddr>,
     next: AtomicUsize,
 }
 
 impl Dialer {
-    /// Trusts what the system trusts, and the certificates in `ca` (PEM).
+    /// Trusts the system's certificates and those in `ca` (PEM).
     ///
     /// # Errors
     /// When `ca` cannot be read or holds no certificate.
     pub fn new(ca: Option<&Path>) -> Result<Self, ClientError> {
         let mut roots = RootCertStore::empty();
-        // A system without certificates is no fault as long as `ca` has the one that counts.
+        // A system without certificates is no error: `ca` may hold the only one needed.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(path) = ca {
             add_certificates(&mut roots, path).map_err(|problem| ClientError::Certificates {
@@ -78,30 +78,28 @@ impl Dialer {
         })
     }
 
-    /// Connects from these addresses in turn, so that more connections fit than
-    /// one address has ports, or may have at a service. None: the system
-    /// chooses.
+    /// Connects from these addresses in turn. More connections fit than one address has
+    /// ports, or than a service allows for one address. With an empty list, the system chooses.
     pub fn connect_from(mut self, addresses: Vec<IpAddr>) -> Self {
         let next = AtomicUsize::new(0);
         self.sources = (!addresses.is_empty()).then(|| Arc::new(Sources { addresses, next }));
         self
     }
 
-    /// Connects to the host of `url`, by TLS for `https` and `wss`, to speak
-    /// HTTP/1.1.
+    /// Connects to the host of `url` for HTTP/1.1; `https` and `wss` use TLS.
     ///
     /// # Errors
-    /// When the URL has no host or another scheme, or nothing there answers
-    /// within [`PATIENCE`].
+    /// When the URL has no host or an unsupported scheme, or the connection takes longer
+    /// than [`PATIENCE`].
     pub async fn dial(&self, url: &Url) -> Result<Stream, ClientError> {
         Ok(self.connect(url, &self.http1).await?.0)
     }
 
-    /// The same, to speak HTTP/2; over plain TCP that is not negotiated (RFC
+    /// Connects for HTTP/2. Over plain TCP, the client assumes it without negotiation (RFC
     /// 9113 §3.3).
     ///
     /// # Errors
-    /// Also when a service with TLS does not choose HTTP/2.
+    /// Those of [`Dialer::dial`], and when a TLS service does not choose HTTP/2.
     pub async fn dial_http2(&self, url: &Url) -> Result<Stream, ClientError> {
         let (stream, protocol) = self.connect(url, &self.http2).await?;
         match protocol {
@@ -171,11 +169,11 @@ impl Sources {
     }
 }
 
-/// What is spoken on a new connection.
+/// The application protocol of a new connection.
 pub(crate) enum Protocol {
-    /// Without TLS, what the client begins with.
+    /// Plain TCP: the client decides.
     Assumed,
-    /// What the service chose (RFC 7301), if anything.
+    /// The protocol that the service chose by ALPN (RFC 7301), if any.
     Chosen(Option<Vec<u8>>),
 }
 

@@ -1,5 +1,5 @@
-//! What a service shows of itself when TLS begins, whether it is trusted or
-//! not.
+//! Inspects a TLS handshake: the certificate chain and the outcome, whether the chain is
+//! trusted or not.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,27 +14,27 @@ use url::Url;
 use crate::certificate::Certificate;
 use crate::{ClientError, Dialer};
 
-/// No chain that a service sends is looked at further.
+/// Maximum number of certificates of a chain that are parsed.
 const LONGEST_CHAIN: usize = 16;
 
-/// How a TLS handshake went.
+/// The result of a TLS handshake.
 #[derive(Debug)]
 pub struct Greeting {
-    /// What the service sent, its own certificate first. What cannot be read is
-    /// left out.
+    /// The chain that the service sent, its own certificate first, without malformed
+    /// certificates.
     pub chain: Vec<Certificate>,
-    /// What is wrong with the chain; `None` too when it was never looked at.
+    /// Why the chain is not trusted; `None` also if the handshake failed before
+    /// verification.
     pub objection: Option<CertificateError>,
-    /// Why there is no TLS, where there is none.
+    /// Whether the handshake succeeded.
     pub outcome: Result<(), ClientError>,
 }
 
 impl Dialer {
-    /// Does a TLS handshake with the host of `url`, and no more.
+    /// Performs a TLS handshake with the host of `url` and closes the connection.
     ///
     /// # Errors
-    /// When nothing at all can be trusted: neither the system nor this dialer
-    /// knows a certificate.
+    /// When neither the system nor this dialer has a trusted certificate.
     pub async fn greet(&self, url: &Url) -> Result<Greeting, ClientError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let roots = Arc::clone(&self.roots);
@@ -49,7 +49,7 @@ impl Dialer {
             .with_safe_default_protocol_versions()
             .map_err(|error| ClientError::Protocol(error.to_string()))?
             .dangerous()
-            // It objects to all that the verifier within objects to.
+            // The recorder rejects everything that the inner verifier rejects.
             .with_custom_certificate_verifier(Arc::<Recorder>::clone(&recorder))
             .with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(config));
@@ -69,7 +69,7 @@ struct Seen {
     objection: Option<CertificateError>,
 }
 
-/// Keeps what is verified.
+/// Delegates to `verifier` and records the chain and its objection.
 #[derive(Debug)]
 struct Recorder {
     verifier: Arc<WebPkiServerVerifier>,

@@ -1,5 +1,4 @@
-//! HTTP/2 with server push: requests, and resources that are monitored (RFC
-//! 8030 §6).
+//! HTTP/2 with server push: requests, and monitored resources (RFC 8030 §6).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,23 +18,23 @@ use url::Url;
 use crate::application_server::http_url;
 use crate::{ClientError, Dialer, PATIENCE, QUIET, Stream};
 
-/// No body is larger, in octets; the same as over the WebSocket.
+/// Maximum size of a body, in bytes; the same as over the WebSocket.
 const MAX_BODY: usize = 1 << 20;
 
-/// No header list is larger, in octets.
+/// Maximum size of a header list, in bytes.
 const MAX_HEADERS: u32 = 16 << 10;
 
-/// How many pushes may wait to be read. The service keeps what is refused.
+/// Maximum number of unread pushes. The service keeps the messages of refused pushes.
 const MAX_PUSHES: u32 = 1024;
 
-/// What may wait of all bodies together, in octets.
+/// Flow-control window of the connection: the unread bytes of all bodies together.
 const CONNECTION_WINDOW: u32 = 2 << 20;
 
-/// A resource is not asked for more often, whatever the service answers.
+/// Minimum interval between two GETs for a monitored resource.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// An HTTP/2 connection to a service, for any number of requests at a time.
-/// While it is quiet, the service is asked whether it is still there.
+/// An HTTP/2 connection that sends any number of concurrent requests. After [`QUIET`]
+/// without traffic, it pings the service.
 #[derive(Clone)]
 pub struct Http2Connection {
     sender: SendRequest<Bytes>,
@@ -43,27 +42,26 @@ pub struct Http2Connection {
 }
 
 impl Http2Connection {
-    /// Connects to the host of `url`, which is `http` or `https`.
+    /// Connects to the host of `url` (`http` or `https`).
     ///
     /// # Errors
-    /// When there is no connection, or no HTTP/2 on it.
+    /// When the connection or its HTTP/2 handshake fails.
     pub async fn open(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
         let url = http_url(url)?;
         let mut origin = url.join("/").map_err(|error| ClientError::Url {
             url: url.to_string(),
             problem: error.to_string(),
         })?;
-        // They are for one request, and would be part of `:authority`. A URL with
-        // a host can have them taken away.
+        // User and password belong to one request and must not enter `:authority`. Removing
+        // them cannot fail for a URL with a host.
         let _ = (origin.set_username(""), origin.set_password(None));
         Self::on_stream(dialer.dial_http2(&origin).await?, origin).await
     }
 
-    /// Speaks HTTP/2 on a connection that is there already, which leads to
-    /// `origin`.
+    /// Starts HTTP/2 on an open connection to `origin`.
     ///
     /// # Errors
-    /// When nothing there speaks HTTP/2.
+    /// When the HTTP/2 handshake fails.
     pub async fn on_stream(stream: Stream, origin: Url) -> Result<Self, ClientError> {
         let mut settings = Builder::new();
         settings
@@ -80,10 +78,11 @@ impl Http2Connection {
         Ok(Self { sender, origin })
     }
 
-    /// The URL that `text` stands for in an answer of this service.
+    /// Resolves a URL reference in a response of this service.
     ///
     /// # Errors
-    /// When it is none, or leads elsewhere: a service speaks for its own origin.
+    /// When it is malformed or has another origin: a service speaks for its own origin
+    /// only.
     pub(crate) fn resolve(&self, text: &str) -> Result<String, ClientError> {
         let url = self.origin.join(text).ok();
         let url = url.filter(|url| url.origin() == self.origin.origin());
@@ -94,11 +93,11 @@ impl Http2Connection {
         })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// When the connection fails, or no answer comes within [`PATIENCE`]; then
-    /// the error says that it was `what` that nothing answered.
+    /// When the connection fails, or no response arrives within [`PATIENCE`]; the error
+    /// then names `what`.
     pub async fn send(
         &self,
         what: &'static str,
@@ -118,7 +117,7 @@ impl Http2Connection {
         answer.unwrap_or(Err(ClientError::Silence(what)))
     }
 
-    /// Begins to monitor a resource; with an `urgency`, for what is at least
+    /// Starts to monitor a resource; with an `urgency`, only for messages that are at least
     /// as urgent (RFC 8030 §5.3).
     pub(crate) fn monitor(&self, url: &str, urgency: Option<Urgency>) -> Monitor {
         Monitor {
@@ -131,8 +130,7 @@ impl Http2Connection {
     }
 }
 
-/// Moves the octets of a connection until it ends. Whoever waits on one of its
-/// streams is told the end there.
+/// Drives a connection until it ends; its streams then return the error to their readers.
 async fn drive(connection: Connection<Stream, Bytes>, mut ping: PingPong) {
     let alive = async {
         loop {
@@ -149,8 +147,8 @@ async fn drive(connection: Connection<Stream, Bytes>, mut ping: PingPong) {
     }
 }
 
-/// A resource that is monitored: its GET is sent again whenever the service
-/// ends it, as it may at any time.
+/// A monitored resource. Sends its GET again whenever the service ends it, which it may do
+/// at any time.
 pub(crate) struct Monitor {
     connection: Http2Connection,
     url: String,
@@ -159,20 +157,20 @@ pub(crate) struct Monitor {
     ask_at: Instant,
 }
 
-/// The GET that the service holds.
+/// The GET that the service keeps open.
 struct Held {
     pushes: PushPromises,
     answer: Pin<Box<dyn Future<Output = Result<StatusCode, ClientError>> + Send>>,
-    /// Of the answer, once it is there.
+    /// The status of the response, once it has arrived.
     status: Option<StatusCode>,
 }
 
 impl Held {
-    /// The next promise; `None` when the service has ended the GET and nothing
-    /// more was promised before.
+    /// Returns the next promise; `None` when the service has ended the GET and all promises
+    /// are read.
     async fn next(&mut self) -> Result<Option<PushPromise>, ClientError> {
         loop {
-            // The end of the answer alone does not wake who waits for promises.
+            // The end of the response does not wake a task that waits for promises.
             tokio::select! {
                 biased;
                 Some(promise) = self.pushes.push_promise() => return Ok(Some(promise?)),
@@ -184,12 +182,11 @@ impl Held {
 }
 
 impl Monitor {
-    /// Waits for the next server push, for as long as it takes. May be dropped
-    /// at any await without losing one.
+    /// Waits without a limit for the next server push. Cancellation-safe.
     ///
     /// # Errors
-    /// [`ClientError::Gone`] when there is no such resource; others when
-    /// the connection ends.
+    /// [`ClientError::Gone`] if the resource does not exist; other errors when the
+    /// connection ends.
     pub(crate) async fn next(&mut self) -> Result<Promise, ClientError> {
         loop {
             let held = match &mut self.held {
@@ -251,9 +248,9 @@ impl Monitor {
     }
 }
 
-/// A server push that has been promised.
+/// A promised server push.
 pub(crate) struct Promise {
-    /// The URL of the message that it is about.
+    /// The URL of its message.
     pub(crate) url: String,
     response: PushedResponseFuture,
 }
@@ -262,7 +259,7 @@ impl Promise {
     /// Reads the pushed response.
     ///
     /// # Errors
-    /// When the connection fails, or it does not come within [`PATIENCE`].
+    /// When the connection fails, or the response does not arrive within [`PATIENCE`].
     pub(crate) async fn response(self) -> Result<Response<Bytes>, ClientError> {
         let response = async { read(self.response.await?).await };
         let response = timeout(PATIENCE, response).await;

@@ -1,4 +1,4 @@
-//! Tests of the HTTP/2 clients against a service that follows a script.
+//! Tests of the HTTP/2 clients against a scripted service.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
@@ -23,13 +23,13 @@ impl Service {
         self.connection.accept().await.unwrap().unwrap()
     }
 
-    /// Serves until the client leaves.
+    /// Serves until the client disconnects.
     async fn finish(mut self) {
         while let Some(Ok(_)) = self.connection.accept().await {}
     }
 }
 
-/// Runs a client and the script of its service.
+/// Runs a client against a scripted service.
 async fn play<T>(
     client: impl AsyncFnOnce(String) -> T,
     script: impl AsyncFnOnce(&mut Service),
@@ -52,7 +52,7 @@ fn answer(mut respond: SendResponse<Bytes>, status: u16) {
     respond.send_response(response, true).unwrap();
 }
 
-/// Pushes an answer to a GET for `url`.
+/// Pushes a response to a GET for `url`.
 fn push(held: &mut SendResponse<Bytes>, url: &str, reply: Response<&'static str>) {
     let promised = Request::get(url).body(()).unwrap();
     let mut pushed = held.push_request(promised).unwrap();
@@ -86,7 +86,7 @@ async fn agent(origin: &str) -> HttpUserAgent {
 }
 
 #[tokio::test]
-async fn a_subscription_is_asked_for() {
+async fn subscribe_returns_urls_of_its_origin_only() {
     let client = async |origin: String| {
         let key = new_key_pair().public_key();
         let agent = agent(&origin).await;
@@ -125,7 +125,7 @@ async fn a_subscription_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_held_get_is_asked_for_again_until_the_subscription_is_gone() {
+async fn monitor_repeats_its_get_until_the_subscription_is_gone() {
     let client = async |origin: String| {
         let mut agent = agent(&origin).await;
         agent.monitor(&subscription(&origin), Some(bugle_protocol::Urgency::High));
@@ -157,7 +157,7 @@ async fn a_held_get_is_asked_for_again_until_the_subscription_is_gone() {
                 (&Method::DELETE, url)
             );
             answer(respond, ended);
-            // The end comes behind the head, as where there is a body.
+            // The response ends in a later frame than its head, as one with a body does.
             let response = Response::builder().status(status).body(()).unwrap();
             let mut end = held.send_response(response, false).unwrap();
             end.send_data("{}".into(), true).unwrap();
@@ -167,7 +167,7 @@ async fn a_held_get_is_asked_for_again_until_the_subscription_is_gone() {
 }
 
 #[tokio::test]
-async fn pushes_for_other_origins_are_refused() {
+async fn pushes_for_other_origins_are_rejected() {
     let client = async |origin: String| {
         let mut agent = agent(&origin).await;
         agent.monitor(&subscription(&origin), None);
@@ -186,7 +186,7 @@ async fn pushes_for_other_origins_are_refused() {
 }
 
 #[tokio::test]
-async fn receipts_tell_what_became_of_messages() {
+async fn receipts_report_delivered_and_failed_messages() {
     let client = async |origin: String| {
         let dialer = Dialer::new(None).unwrap();
         let url = format!("{origin}/receipts/a");
@@ -212,7 +212,7 @@ async fn receipts_tell_what_became_of_messages() {
 }
 
 #[tokio::test]
-async fn what_does_not_speak_http2_is_named() {
+async fn a_peer_without_http2_gives_an_http2_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let service = async {

@@ -1,4 +1,4 @@
-//! A user agent over HTTP/2, as RFC 8030 describes it.
+//! A user agent over HTTP/2 (RFC 8030).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,26 +17,26 @@ use crate::application_server::http_url;
 use crate::http2::{Http2Connection, Monitor};
 use crate::{ClientError, Dialer, Notification, credentials};
 
-/// The push service resource of Bugle.
+/// The path of Bugle's push service resource.
 const SUBSCRIBE: &str = "subscribe";
 
-/// The media type of a restricted subscription (RFC 8292 §4.1).
+/// The media type of a request for a restricted subscription (RFC 8292 §4.1).
 const OPTIONS: &str = "application/webpush-options+json";
 
-/// A push message subscription (RFC 8030 §4), by its URLs.
+/// The URLs of a push message subscription (RFC 8030 §4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
-    /// The subscription. Whoever knows it receives its messages.
+    /// The subscription resource. It is a secret: it gives access to the messages.
     pub url: String,
-    /// The push resource: what an application server is given.
+    /// The push resource, for the application server.
     pub push: String,
-    /// The subscription set, if the service has such (RFC 8030 §4.1).
+    /// The subscription set, if the service supports sets (RFC 8030 §4.1).
     pub set: Option<String>,
 }
 
 impl Subscription {
-    /// What is monitored for its messages: the set, which brings those of all
-    /// its subscriptions, or the subscription alone.
+    /// The resource to monitor: the set, which covers all of its subscriptions, or else the
+    /// subscription.
     pub fn monitored(&self) -> &str {
         self.set.as_ref().unwrap_or(&self.url)
     }
@@ -45,44 +45,45 @@ impl Subscription {
 /// A connection of a user agent to its push service.
 pub struct HttpUserAgent {
     connection: Http2Connection,
-    /// The push service resource, with what the service asks of user agents.
-    entrance: Url,
+    /// The push service resource, with the path, query and credentials that the service
+    /// requires.
+    push_service: Url,
     monitor: Option<Monitor>,
 }
 
 impl HttpUserAgent {
-    /// Connects to the service at `url` (`http` or `https`), which may carry what
-    /// the service asks of user agents: a path, a query, user and password.
+    /// Connects to the service at `url` (`http` or `https`). The path, query, user and
+    /// password of the URL are sent with each request to subscribe.
     ///
     /// # Errors
-    /// When there is no connection, or no HTTP/2 on it.
+    /// When the connection or its HTTP/2 handshake fails.
     pub async fn connect(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
-        let mut entrance = http_url(url)?;
-        let path = format!("{}/{SUBSCRIBE}", entrance.path().trim_end_matches('/'));
-        entrance.set_path(&path);
+        let mut push_service = http_url(url)?;
+        let path = format!("{}/{SUBSCRIBE}", push_service.path().trim_end_matches('/'));
+        push_service.set_path(&path);
         Ok(Self {
             connection: Http2Connection::open(dialer, url).await?,
-            entrance,
+            push_service,
             monitor: None,
         })
     }
 
-    /// Asks for a subscription; with a `key`, one that takes pushes signed by it
-    /// alone, with a `set`, one that belongs to it.
+    /// Requests a subscription. With a `key`, the service accepts only pushes signed by it;
+    /// with a `set`, the subscription joins that set.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] when the service will not.
+    /// [`ClientError::Refused`] when the service refuses.
     pub async fn subscribe(
         &self,
         key: Option<&PublicKey>,
         set: Option<&str>,
     ) -> Result<Subscription, ClientError> {
         let (scheme, rest) = (
-            &self.entrance[..Position::BeforeUsername],
-            &self.entrance[Position::BeforeHost..],
+            &self.push_service[..Position::BeforeUsername],
+            &self.push_service[Position::BeforeHost..],
         );
         let mut request = Request::post(format!("{scheme}{rest}"));
-        if let Some(credentials) = credentials(&self.entrance) {
+        if let Some(credentials) = credentials(&self.push_service) {
             request = request.header(AUTHORIZATION, credentials);
         }
         if let Some(set) = set {
@@ -116,19 +117,19 @@ impl HttpUserAgent {
         })
     }
 
-    /// From now on, receives what comes for `subscription`; with an `urgency`,
-    /// what is at least as urgent. The service keeps the rest.
+    /// Starts to monitor `subscription`; with an `urgency`, only for messages that are at
+    /// least as urgent. The service keeps the others.
     pub fn monitor(&mut self, subscription: &Subscription, urgency: Option<Urgency>) {
         let url = subscription.monitored();
         self.monitor = Some(self.connection.monitor(url, urgency));
     }
 
-    /// Waits for the next push message, for as long as it takes. One that is
-    /// not acknowledged comes again, on another connection.
+    /// Waits without a limit for the next push message. The service sends an unacknowledged
+    /// message again on the next connection.
     ///
     /// # Errors
-    /// [`ClientError::Gone`] when the subscription is; others
-    /// when the connection ends, or nothing is monitored.
+    /// [`ClientError::Gone`] when the subscription no longer exists; other errors when the
+    /// connection ends or no subscription is monitored.
     pub async fn receive(&mut self) -> Result<Notification, ClientError> {
         let Some(monitor) = &mut self.monitor else {
             return Err(ClientError::Protocol("nothing is monitored".to_owned()));
@@ -143,7 +144,7 @@ impl HttpUserAgent {
     /// Acknowledges a message, which ends its delivery (RFC 8030 §6.2).
     ///
     /// # Errors
-    /// [`ClientError::Refused`] when the service will not.
+    /// [`ClientError::Refused`] when the service refuses.
     pub async fn acknowledge(&self, notification: &Notification) -> Result<(), ClientError> {
         let request = Request::delete(&notification.version).body(Bytes::new());
         let request = request.map_err(|error| ClientError::Url {
@@ -151,7 +152,7 @@ impl HttpUserAgent {
             problem: error.to_string(),
         })?;
         let answer = self.connection.send("an acknowledgement", request).await?;
-        // Gone already: it expired, or its sender withdrew or replaced it.
+        // 404 and 410: the message expired, or its sender withdrew or replaced it.
         let ended = [
             StatusCode::OK,
             StatusCode::NO_CONTENT,

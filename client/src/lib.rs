@@ -1,17 +1,16 @@
-//! The two peers of a push service, as clients.
+//! Clients for both peers of a push service.
 //!
 //! A user agent receives pushes: [`UserAgent`] over the push WebSocket protocol
 //! of Firefox, [`HttpUserAgent`] over HTTP/2 as RFC 8030 describes it. An
 //! [`ApplicationServer`] makes the requests that push, encrypted by RFC 8291 and
 //! signed by RFC 8292; [`HttpConnection`] and [`Http2Connection`] post them, and
-//! [`Receipts`] says what became of the messages. A [`Dialer`] opens their
-//! connections and knows which certificates to trust.
+//! [`Receipts`] reports the fate of the messages. A [`Dialer`] opens the connections and
+//! verifies certificates.
 //!
-//! The commands of `bugle`, the load tester and the tests use this crate. It
-//! knows nothing of the service but the wire.
+//! The commands of `bugle`, the load tester and the tests use this crate. It depends on the
+//! wire protocols only, not on the service.
 //!
-//! Every wait has an end ([`PATIENCE`]), and nothing that a service sends grows
-//! without a bound.
+//! Every wait for a response ends after [`PATIENCE`], and every buffer has a limit.
 
 pub mod certificate;
 pub mod random;
@@ -55,34 +54,32 @@ pub use receipts::{Receipt, Receipts};
 pub use upgrade::{ask_for_websocket, open_websocket};
 pub use user_agent::{Notification, UserAgent};
 
-/// How long a connection attempt or an answer may take.
+/// Timeout of a connection attempt and of a response.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// No answer over HTTP/1.1 is larger, in bytes: there is room for the largest of
-/// the admin API.
+/// Maximum size of a response over HTTP/1.1, in bytes; the largest of the admin API fits.
 const MAX_ANSWER: usize = 4 << 20;
 
-/// After so long without a push, a user agent asks whether the service is still
-/// there.
+/// A user agent pings the service after this time without a push.
 pub const QUIET: Duration = Duration::from_secs(4 * 60);
 
-/// What a page gives to its application server: `JSON.stringify` of a
-/// PushSubscription. Other members, such as `expirationTime`, are ignored.
+/// What a web page sends to its application server: `JSON.stringify` of a PushSubscription.
+/// Other members, such as `expirationTime`, are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushSubscription {
     /// The push resource.
     pub endpoint: String,
-    /// What messages are encrypted with.
+    /// The public key and secret for the encryption of messages.
     pub keys: SubscriptionKeys,
 }
 
-/// Why a client did not get what it wanted.
+/// Why a client operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The text is no URL, or of a scheme that is not spoken here.
+    /// The text is not a URL, or its scheme is not supported.
     #[error("cannot use the URL {url:?}: {problem}")]
     Url {
-        /// As given.
+        /// The URL as given.
         url: String,
         /// What is wrong with it.
         problem: String,
@@ -95,12 +92,12 @@ pub enum ClientError {
         /// What is wrong with it.
         problem: String,
     },
-    /// No connection, or no TLS on it.
+    /// The TCP connection or its TLS handshake failed.
     #[error("cannot connect to {host}: {error}")]
     Connect {
         /// Host and port.
         host: String,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
     /// The certificate of the service is not trusted.
@@ -114,7 +111,7 @@ pub enum ClientError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The WebSocket broke, or never came to be.
+    /// The WebSocket failed, or the service did not accept it.
     #[error("the WebSocket connection failed: {0}")]
     WebSocket(#[from] Box<tungstenite::Error>),
     /// The service closed the WebSocket.
@@ -122,30 +119,30 @@ pub enum ClientError {
     Closed {
         /// The close code, if there was a Close frame with one.
         code: Option<u16>,
-        /// What it says beside it.
+        /// The reason of the Close frame.
         reason: String,
     },
-    /// HTTP failed below the level of statuses.
+    /// HTTP/1.1 failed before a response was complete.
     #[error("the HTTP request failed: {0}")]
     Http(#[from] hyper::Error),
-    /// HTTP/2 failed in the same way.
+    /// HTTP/2 failed before a response was complete.
     #[error("the HTTP/2 connection failed: {0}")]
     Http2(#[from] h2::Error),
-    /// The answer to a request is larger than any that makes sense.
+    /// The response cannot be read, or is larger than the limit.
     #[error("the answer cannot be read, or has more than {most} MiB: {0}", most = MAX_ANSWER >> 20)]
     Answer(String),
-    /// No answer within [`PATIENCE`].
+    /// No response within [`PATIENCE`].
     #[error("no answer to {0} within {wait} s", wait = PATIENCE.as_secs())]
     Silence(&'static str),
-    /// The service answered that it will not.
+    /// The service responded with an error status.
     #[error("the service refused to {what}: status {status}")]
     Refused {
-        /// What was asked.
+        /// The operation.
         what: &'static str,
-        /// What it answered.
+        /// The status.
         status: u16,
     },
-    /// What is monitored is not there, or no longer (RFC 8030 §7.3).
+    /// The monitored resource does not exist, or no longer (RFC 8030 §7.3).
     #[error("the service no longer has the subscription")]
     Gone,
     /// The service breaks the protocol.
@@ -157,7 +154,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What the service answered instead of a WebSocket, if it did.
+    /// The HTTP response with which the service rejected a WebSocket, if it sent one.
     pub fn refused(&self) -> Option<&Response<Option<Vec<u8>>>> {
         match self {
             Self::WebSocket(error) => match &**error {
@@ -169,8 +166,8 @@ impl ClientError {
     }
 }
 
-/// What a service may ask of user agents, from a URL such as
-/// `wss://user:password@push.example.org/` (RFC 7617 §2).
+/// The Basic credentials in a URL such as `wss://user:password@push.example.org/` (RFC 7617
+/// §2).
 fn credentials(url: &Url) -> Option<HeaderValue> {
     let password = url.password()?;
     let given = [url.username(), ":", password].into_iter();
@@ -189,19 +186,19 @@ fn closing(code: Option<u16>, reason: &str) -> String {
     }
 }
 
-/// Why the data of a notification cannot be read.
+/// Why the data of a notification cannot be decrypted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// `data` is not base64url (WS-N-4).
     #[error("its data is not base64url")]
     Encoding,
-    /// Data without a coding could come from anyone (RFC 8188 §4.1).
+    /// Data without a content coding could come from anyone (RFC 8188 §4.1).
     #[error("its data is not encrypted, so nothing says who sent it")]
     NotEncrypted,
-    /// A coding other than aes128gcm and aesgcm.
+    /// A content coding other than aes128gcm and aesgcm.
     #[error("its content coding is not known")]
     UnknownCoding,
-    /// The message is not for these keys, or is broken.
+    /// The message is encrypted for other keys, or corrupted.
     #[error(transparent)]
     Decrypt(#[from] DecryptError),
 }
@@ -209,7 +206,7 @@ pub enum OpenError {
 /// A new key pair for VAPID, or for the encryption of one message.
 pub fn new_key_pair() -> KeyPair {
     loop {
-        // One draw in 2^32 is no key; then draw again.
+        // One draw in 2^32 is not a valid key.
         if let Ok(pair) = KeyPair::from_bytes(&random()) {
             return pair;
         }
@@ -225,7 +222,7 @@ pub fn new_user_agent_keys() -> UserAgentKeys {
     }
 }
 
-/// A new channel: a random UUID (RFC 9562 §5.4).
+/// A new channel id: a random UUID (RFC 9562 §5.4).
 pub fn new_channel_id() -> ChannelId {
     let mut octets: [u8; 16] = random();
     octets[6] = octets[6] & 0x0f | 0x40;

@@ -1,9 +1,9 @@
-//! Random octets for whatever must not be guessed.
+//! Random bytes for secrets.
 
-/// `N` octets of the system's cryptographic random source.
+/// Returns `N` bytes from the system's cryptographic random source.
 ///
 /// # Panics
-/// When the system has none: nothing could be made safely then.
+/// When the system has no random source: no secret would be safe then.
 #[expect(
     clippy::expect_used,
     reason = "a system without randomness cannot run a push service"

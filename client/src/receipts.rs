@@ -1,4 +1,4 @@
-//! Receipts: what became of the messages of an application server (RFC 8030
+//! Receipts, which report to an application server the fate of its messages (RFC 8030
 //! §6.3).
 
 use http::StatusCode;
@@ -6,13 +6,12 @@ use http::StatusCode;
 use crate::http2::{Http2Connection, Monitor};
 use crate::{ClientError, Dialer};
 
-/// What became of a message.
+/// The fate of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The URL of the message, as its push was given it.
+    /// The URL of the message, as the response to its push gave it.
     pub message: String,
-    /// 204 when its user agent has acknowledged it, 410 when the service has
-    /// given up.
+    /// 204 if the user agent has acknowledged the message, 410 if the service has given up.
     pub status: StatusCode,
 }
 
@@ -23,7 +22,7 @@ impl Receipt {
     }
 }
 
-/// A receipt subscription that is monitored.
+/// A monitored receipt subscription.
 pub struct Receipts {
     monitor: Monitor,
 }
@@ -32,18 +31,18 @@ impl Receipts {
     /// Connects to the service of the receipt subscription `url`.
     ///
     /// # Errors
-    /// When there is no connection, or no HTTP/2 on it.
+    /// When the connection or its HTTP/2 handshake fails.
     pub async fn open(dialer: &Dialer, url: &str) -> Result<Self, ClientError> {
         let connection = Http2Connection::open(dialer, url).await?;
         let monitor = connection.monitor(url, None);
         Ok(Self { monitor })
     }
 
-    /// Waits for the next receipt, for as long as it takes.
+    /// Waits without a limit for the next receipt.
     ///
     /// # Errors
-    /// [`ClientError::Gone`] when the receipt subscription is;
-    /// others when the connection ends.
+    /// [`ClientError::Gone`] when the receipt subscription no longer exists; other errors
+    /// when the connection ends.
     pub async fn receive(&mut self) -> Result<Receipt, ClientError> {
         let promise = self.monitor.next().await?;
         let message = promise.url.clone();

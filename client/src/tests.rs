@@ -1,4 +1,4 @@
-//! Tests of the clients against a service that follows a script.
+//! Tests of the clients against a scripted service.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
@@ -40,7 +40,7 @@ async fn heard(service: &mut WebSocketStream<DuplexStream>) -> serde_json::Value
 }
 
 #[tokio::test]
-async fn a_life_of_a_user_agent() {
+async fn a_user_agent_registers_receives_and_acknowledges() {
     let (mut agent, mut service) = connected().await;
     let channel = new_channel_id();
     let script = async {
@@ -51,7 +51,7 @@ async fn a_life_of_a_user_agent() {
         )
         .await;
         assert_eq!(heard(&mut service).await["channelID"], channel.to_string());
-        // What comes before the answer is neither lost nor taken for it.
+        // Messages before the response are neither lost nor taken for the response.
         say(
             &mut service,
             r#"{"messageType":"broadcast","broadcasts":{}}"#,
@@ -95,7 +95,7 @@ async fn a_life_of_a_user_agent() {
 }
 
 #[tokio::test]
-async fn a_refused_registration() {
+async fn a_refused_registration_returns_its_status() {
     let (mut agent, mut service) = connected().await;
     let channel = new_channel_id();
     let answer = ServerMessage::Register {
@@ -112,7 +112,7 @@ async fn a_refused_registration() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_does_not_answer_is_given_up() {
+async fn a_request_without_a_response_times_out() {
     let (mut agent, _service) = connected().await;
     let error = agent.ping().await.unwrap_err().to_string();
     assert_eq!(error, "no answer to ping within 20 s");
@@ -208,7 +208,7 @@ fn a_push_without_text_has_neither_body_nor_coding() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_refused() {
+fn a_long_text_and_an_unusable_endpoint_are_rejected() {
     let keys = new_user_agent_keys();
     let (mut to, server) = (subscription(&keys), ApplicationServer::default());
     let long = push(Some(&"x".repeat(3994)));
@@ -226,7 +226,7 @@ fn what_cannot_be_sent_is_refused() {
 }
 
 #[test]
-fn notifications_are_decrypted_or_refused() {
+fn decrypt_rejects_other_keys_and_unknown_codings() {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE;
     let keys = new_user_agent_keys();
@@ -256,7 +256,7 @@ fn notifications_are_decrypted_or_refused() {
 }
 
 #[tokio::test]
-async fn a_connection_is_used_again() {
+async fn one_connection_sends_two_requests() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/push/a", listener.local_addr().unwrap());
     let service = async {
@@ -294,7 +294,7 @@ async fn a_connection_is_used_again() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_reached_is_named() {
+async fn a_failed_connection_names_the_host() {
     let dialer = Dialer::new(None).unwrap();
     let unused = TcpListener::bind("127.0.0.1:0")
         .await
@@ -329,7 +329,7 @@ fn a_file_without_certificates_is_refused() {
 }
 
 #[test]
-fn a_subscription_is_what_a_browser_prints() {
+fn a_push_subscription_parses_the_json_of_browsers() {
     let keys = new_user_agent_keys();
     let mut json = serde_json::to_value(subscription(&keys)).unwrap();
     json["expirationTime"] = serde_json::Value::Null;

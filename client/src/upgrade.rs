@@ -1,5 +1,5 @@
-//! The handshake of a WebSocket (RFC 6455 §4): to open one, or to see whatever is
-//! answered.
+//! The WebSocket handshake (RFC 6455 §4): opens a WebSocket, or returns the response to the
+//! request for one.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,25 +20,24 @@ use url::{Position, Url};
 use crate::random::random;
 use crate::{ClientError, Dialer, HttpConnection, PATIENCE, credentials};
 
-/// What Firefox offers (WS-T-2).
+/// The subprotocol that Firefox offers (WS-T-2).
 const SUBPROTOCOL: &str = "push-notification";
 
-/// No message of a service is larger, in bytes.
+/// Maximum size of a message from the service, in bytes.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Opens a WebSocket to the service at `url` (`ws` or `wss`) on a connection that
-/// is there already. For peers that choose each frame themselves; others take a
-/// [`UserAgent`](crate::UserAgent).
+/// Opens a WebSocket to the service at `url` (`ws` or `wss`) on an open connection. For
+/// peers that choose each frame themselves; others use a [`UserAgent`](crate::UserAgent).
 ///
 /// # Errors
-/// When the service does not take it.
+/// When the service does not accept the WebSocket.
 pub async fn open_websocket<S>(stream: S, url: &Url) -> Result<WebSocketStream<S>, ClientError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // Small buffers, so that a process can hold very many of these. The sub-protocol
-    // `push-notification` is not offered: a service need not take it (WS-T-2), and
-    // tungstenite would then refuse the connection.
+    // Small buffers let a process hold many thousands of these. Do not offer the subprotocol
+    // `push-notification`: a service need not select it (WS-T-2), and tungstenite would then
+    // fail the connection.
     let config = WebSocketConfig::default()
         .read_buffer_size(1024)
         .write_buffer_size(0)
@@ -56,14 +55,14 @@ where
     Ok(socket)
 }
 
-/// Asks the service at `url` (`ws` or `wss`) for a WebSocket as Firefox does,
-/// and ends the connection with the answer: 101, or what says why not.
+/// Requests a WebSocket from the service at `url` (`ws` or `wss`) as Firefox does, and
+/// closes the connection. Returns the response: 101, or one that says why not.
 ///
 /// # Errors
-/// When there is no answer at all.
+/// When no response arrives.
 pub async fn ask_for_websocket(dialer: &Dialer, url: &Url) -> Result<Response<Bytes>, ClientError> {
     let origin = &url[..Position::BeforePath];
-    // ws becomes http, wss becomes https.
+    // Turns ws into http and wss into https.
     let mut connection = HttpConnection::open(dialer, &origin.replacen("ws", "http", 1)).await?;
     let mut request = Request::get(&url[Position::BeforePath..Position::AfterQuery])
         .header(HOST, &url[Position::BeforeHost..Position::AfterPort])

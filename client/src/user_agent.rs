@@ -20,30 +20,29 @@ use url::Url;
 
 use crate::{ClientError, Dialer, OpenError, PATIENCE, Stream, open_websocket};
 
-/// How long the answer to a Close frame is waited for.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long to wait for the peer's Close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many notifications may come before the answer that is waited for.
+/// Maximum number of notifications that may arrive before an awaited response.
 const MAX_EARLY: usize = 1024;
 
 /// A connection of a user agent to its push service.
 pub struct UserAgent {
     socket: WebSocketStream<Stream>,
-    /// Came while an answer was waited for.
+    /// Notifications that arrived before an awaited response.
     early: VecDeque<Notification>,
 }
 
-/// A push message, as it arrived.
+/// A push message as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// The channel it is for; over HTTP, the push resource if it is told.
+    /// The channel id; over HTTP, the push resource if the service sends it.
     pub channel: String,
-    /// Names the message, for its acknowledgement; over HTTP, the URL of the
-    /// message.
+    /// Identifies the message in its acknowledgement; over HTTP, the URL of the message.
     pub version: String,
-    /// The body in base64url; `None` for a message without one.
+    /// The body in base64url; `None` if the message has none.
     pub data: Option<String>,
-    /// How the body is encrypted.
+    /// The encryption parameters of the body.
     pub headers: NotificationHeaders,
 }
 
@@ -51,15 +50,15 @@ impl UserAgent {
     /// Connects to the service at `url` (`ws` or `wss`).
     ///
     /// # Errors
-    /// When there is no connection, or no WebSocket on it.
+    /// When the connection or its WebSocket handshake fails.
     pub async fn connect(dialer: &Dialer, url: &Url) -> Result<Self, ClientError> {
         Self::on_stream(dialer.dial(url).await?, url).await
     }
 
-    /// Opens the WebSocket on a connection that is there already.
+    /// Opens the WebSocket on an open connection.
     ///
     /// # Errors
-    /// When the service does not take it.
+    /// When the service does not accept the WebSocket.
     pub async fn on_stream(stream: Stream, url: &Url) -> Result<Self, ClientError> {
         Ok(Self {
             socket: open_websocket(stream, url).await?,
@@ -67,12 +66,12 @@ impl UserAgent {
         })
     }
 
-    /// Says hello, with the name from an earlier connection if there is one.
-    /// Returns the name that counts from now on: another one than `uaid` means
-    /// that the service has forgotten this user agent and its subscriptions.
+    /// Sends `hello`, with the uaid of an earlier connection if there is one. Returns the
+    /// uaid to use from now on: if it differs from `uaid`, the service has lost this user agent
+    /// and its subscriptions.
     ///
     /// # Errors
-    /// When the service answers otherwise, or not at all.
+    /// When the response is an error, or none arrives.
     pub async fn hello(&mut self, uaid: Option<WireUaid>) -> Result<WireUaid, ClientError> {
         let broadcasts = BTreeMap::new();
         let hello = Hello { uaid, broadcasts };
@@ -87,11 +86,11 @@ impl UserAgent {
             .map_err(|_| ClientError::Protocol("its uaid is not 32 hex digits".to_owned()))
     }
 
-    /// Asks for a subscription; with a `key`, one that takes pushes signed by it
-    /// alone. Returns the endpoint. Asking again for the same gives the same.
+    /// Requests a subscription and returns its endpoint. With a `key`, the service accepts
+    /// only pushes signed by it. Repeating the request returns the same endpoint.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] when the service will not.
+    /// [`ClientError::Refused`] when the service refuses.
     pub async fn register(
         &mut self,
         channel: ChannelId,
@@ -115,10 +114,10 @@ impl UserAgent {
         endpoint.ok_or_else(|| ClientError::Protocol("register without pushEndpoint".to_owned()))
     }
 
-    /// Gives a subscription back.
+    /// Removes a subscription.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] when the service will not.
+    /// [`ClientError::Refused`] when the service refuses.
     pub async fn unregister(&mut self, channel: ChannelId) -> Result<(), ClientError> {
         let channel_id = channel.to_string();
         let unregister = Unregister {
@@ -136,8 +135,7 @@ impl UserAgent {
         check(answer.await?, "unregister")
     }
 
-    /// Waits for the next push message, for as long as it takes. May be
-    /// dropped at any await without losing one.
+    /// Waits without a limit for the next push message. Cancellation-safe.
     ///
     /// # Errors
     /// When the connection ends.
@@ -152,11 +150,11 @@ impl UserAgent {
         }
     }
 
-    /// Ends the delivery of a message: 100 delivered, 101 not decrypted, 102
-    /// not delivered (WS-N-8).
+    /// Ends the delivery of a message with code 100 (delivered), 101 (not decrypted) or 102
+    /// (not delivered) (WS-N-8).
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection is closed.
     pub async fn acknowledge(
         &mut self,
         notification: &Notification,
@@ -171,10 +169,10 @@ impl UserAgent {
         self.send(&ClientMessage::Ack(Ack { updates })).await
     }
 
-    /// Asks whether the service is still there, and waits for its answer.
+    /// Sends a ping of the push protocol and waits for its response.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When no response arrives.
     pub async fn ping(&mut self) -> Result<(), ClientError> {
         self.send(&ClientMessage::Ping).await?;
         self.answer("ping", |message| {
@@ -183,9 +181,8 @@ impl UserAgent {
         .await
     }
 
-    /// Waits for the next ping of the service itself, for as long as it takes.
-    /// The answer to it goes out when something is waited for again. What else
-    /// comes is read later. May be dropped at any await.
+    /// Waits without a limit for the next WebSocket ping of the service. The next read
+    /// sends the pong. Keeps notifications that arrive meanwhile. Cancellation-safe.
     ///
     /// # Errors
     /// When the connection ends.
@@ -204,28 +201,28 @@ impl UserAgent {
         }
     }
 
-    /// Leaves with a Close frame, and waits a moment for the answer to it.
-    /// Whether it came: then all that was said before has arrived.
+    /// Sends a Close frame and waits for the peer's. Returns true if it arrived: the
+    /// service has then read everything that was sent before.
     pub async fn close(mut self) -> bool {
-        let goodbye = async {
+        let closing = async {
             let mut is_answered = self.socket.close(None).await.is_ok();
             while is_answered {
                 match self.socket.next().await {
                     Some(Ok(Message::Close(_))) => break,
-                    // It stays with the service: nobody has acknowledged it.
+                    // An unacknowledged message stays with the service.
                     Some(Ok(_)) => {}
                     _ => is_answered = false,
                 }
             }
             is_answered
         };
-        timeout(GOODBYE, goodbye).await.unwrap_or(false)
+        timeout(CLOSE_TIMEOUT, closing).await.unwrap_or(false)
     }
 
     /// Sends one message.
     ///
     /// # Errors
-    /// When the connection is gone or stuck.
+    /// When the connection is closed, or the message cannot be sent within [`PATIENCE`].
     pub async fn send(&mut self, message: &ClientMessage) -> Result<(), ClientError> {
         let sent = self.socket.send(Message::text(message.print()));
         timeout(PATIENCE, sent)
@@ -234,8 +231,8 @@ impl UserAgent {
             .map_err(failed)
     }
 
-    /// Waits for the answer that `pick` recognises; keeps notifications that
-    /// come before it.
+    /// Waits for the response that `pick` recognises and keeps notifications that arrive
+    /// before it.
     async fn answer<T>(
         &mut self,
         to: &'static str,
@@ -256,7 +253,7 @@ impl UserAgent {
         answer.unwrap_or(Err(ClientError::Silence(to)))
     }
 
-    /// Keeps what came before it was waited for.
+    /// Stores a notification for a later `receive`.
     fn keep(&mut self, notification: Notification) -> Result<(), ClientError> {
         if self.early.len() >= MAX_EARLY {
             let problem = format!("{MAX_EARLY} notifications before an answer");
@@ -266,7 +263,7 @@ impl UserAgent {
         Ok(())
     }
 
-    /// The next frame, unless it ends the connection.
+    /// Returns the next frame; a Close frame is an error.
     async fn next_frame(&mut self) -> Result<Message, ClientError> {
         match self.socket.next().await {
             Some(Ok(Message::Close(frame))) => {
@@ -283,16 +280,16 @@ impl UserAgent {
         }
     }
 
-    /// The next message of a known kind.
+    /// Returns the next message of a known type.
     async fn next_message(&mut self) -> Result<ServerMessage, ClientError> {
         loop {
-            // The library answers pings by itself; binary frames mean nothing here.
+            // The library answers pings itself; binary frames have no meaning here.
             let Message::Text(text) = self.next_frame().await? else {
                 continue;
             };
             match ServerMessage::parse(&text) {
                 Ok(message) => return Ok(message),
-                // Such as broadcasts, which other services send.
+                // For example broadcasts, which other services send.
                 Err(MessageError::UnknownType) => {}
                 Err(error) => return Err(ClientError::Protocol(error.to_string())),
             }
@@ -301,7 +298,7 @@ impl UserAgent {
 }
 
 impl Notification {
-    /// Gives any other message back.
+    /// Returns any other message as the error.
     fn of(message: ServerMessage) -> Result<Self, Box<ServerMessage>> {
         match message {
             ServerMessage::Notification {
@@ -319,12 +316,12 @@ impl Notification {
         }
     }
 
-    /// The content coding, by its name on the wire.
+    /// The content coding as on the wire.
     pub fn encoding(&self) -> Option<&str> {
         self.headers.encoding.as_deref()
     }
 
-    /// Decrypts the message; `None` for one without data.
+    /// Decrypts the message; `None` if it has no data.
     ///
     /// # Errors
     /// When it is not encrypted for these keys.

@@ -22,8 +22,8 @@ use crate::soak::Soak;
 use crate::subscription::{Letter, Signing};
 use crate::target::Guard;
 
-/// User agents that share one source address: a service may limit connections
-/// by address, and an address has few ports.
+/// User agents per source address: a service may limit connections per address, and an
+/// address has a limited number of ports.
 const PER_SOURCE: u32 = 500;
 
 /// Loads a Web Push service, and accounts for every message.
@@ -44,20 +44,20 @@ pub enum Command {
     /// Plays a scenario.
     #[command(flatten)]
     Scenario(Scenario),
-    /// Kills a service again and again, and sees that it loses nothing
+    /// Kills a service repeatedly and checks that it loses no accepted message
     #[command(subcommand)]
     Faults(FaultCommand),
-    /// An hour of coming and going, after which a service must hold what it
-    /// held before
+    /// Lets user agents connect and disconnect for an hour, then checks that the service
+    /// has released its resources
     Soak(Soak),
-    /// Pushes while strangers take what all share, and says what honest clients
+    /// Pushes while hostile clients exhaust shared limits, and reports what honest clients
     /// were refused
     Siege(Siege),
-    /// Makes a page with plots of one or several results
+    /// Renders one or several results as an HTML page with plots
     Report(Report),
 }
 
-/// What all scenarios have in common.
+/// Settings that all scenarios share.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Common {
     /// Where user agents connect: ws://HOST:PORT/ or wss://HOST:PORT/
@@ -65,35 +65,35 @@ pub struct Common {
     /// User agents, 1 to 1000000
     #[arg(long, short = 'n', default_value = "100", value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub user_agents: u32,
-    /// Certificates to trust beside the system's, in PEM
+    /// Certificates to trust in addition to the system's, in PEM
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Source addresses 127.1.x.y to connect from; 0 lets the system choose
     /// [default: as many as the user agents need, on loopback]
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(0..=60_000))]
     pub sources: Option<u32>,
-    /// User agents that connect at one time, 1 to 100000
+    /// User agents that connect concurrently, 1 to 100000
     #[arg(long, default_value = "64", value_parser = value_parser!(u32).range(1..=100_000))]
     pub opening: u32,
-    /// How long to wait at the end for what has not arrived, up to 1h
+    /// How long to wait at the end for outstanding messages, up to 1h
     #[arg(long, default_value = "10s", value_parser = seconds::<3600>)]
     #[serde(serialize_with = "duration")]
     pub settle: Duration,
-    /// When to give up, whatever has happened, up to 12h
+    /// When to abort the run, up to 12h
     #[arg(long, default_value = "10m", value_parser = seconds::<43_200>)]
     #[serde(serialize_with = "duration")]
     pub time_limit: Duration,
     /// Threads of the load tester, 1 to 64
     #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=64))]
     pub threads: u32,
-    /// Names the run in its messages, and makes its choices [default: the time]
+    /// Identifies the run in its messages and seeds its random choices [default: the time]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// A process of the service, to measure its CPU time and memory; may be
-    /// given several times
+    /// A process of the service whose CPU time and memory to measure; may be given several
+    /// times
     #[arg(long, value_name = "PID")]
     pub pid: Vec<u32>,
-    /// Loads a host that is not this machine, because you own it
+    /// Allows a target that is not this machine, because you own it
     #[arg(long, value_name = "NAME")]
     pub i_own_this_host: Option<String>,
     /// Where to write the result, as JSON
@@ -107,42 +107,42 @@ pub struct Common {
 /// How application servers push.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Pushing {
-    /// Octets of the body as it is posted, 123 to 4096
+    /// Bytes of the body as posted, 123 to 4096
     #[arg(long, default_value = "200", value_parser = value_parser!(u32).range(123..=4096))]
     pub size: u32,
-    /// TTL in seconds; 0 is for those who are there
+    /// TTL in seconds; with 0, only connected user agents receive the message
     #[arg(long, default_value = "86400", value_parser = value_parser!(u32).range(0..=2_147_483_648))]
     pub ttl: u32,
     /// Urgency: very-low, low, normal or high [default: no header]
     #[arg(long, value_parser = urgency)]
     #[serde(serialize_with = "word")]
     pub urgency: Option<Urgency>,
-    /// Bodies that have the form of encrypted ones and are not: spares the load
-    /// tester most of its work
+    /// Sends random bodies in the format of encrypted ones, which saves the load tester
+    /// most of its work
     #[arg(long)]
     pub prepared: bool,
-    /// A new VAPID token for each push, instead of one for all
+    /// Signs a new VAPID token for each push, instead of one for all
     #[arg(long, conflicts_with = "unsigned")]
     pub fresh_tokens: bool,
-    /// No VAPID, and subscriptions that are not restricted to a key
+    /// Sends no VAPID, and does not restrict subscriptions to a key
     #[arg(long)]
     pub unsigned: bool,
-    /// HTTP/2 instead of HTTP/1.1
+    /// Uses HTTP/2 instead of HTTP/1.1
     #[arg(long)]
     pub http2: bool,
     /// Connections of application servers, 1 to 10000
     #[arg(long, default_value = "16", value_parser = value_parser!(u32).range(1..=10_000))]
     pub senders: u32,
-    /// Pushes at one time on each HTTP/2 connection, 1 to 1000
+    /// Concurrent pushes on each HTTP/2 connection, 1 to 1000
     #[arg(long, default_value = "16", value_parser = value_parser!(u32).range(1..=1000))]
     pub streams: u32,
-    /// How often a push is tried again that is answered 429 or 503
+    /// How often to retry a push after 429 or 503
     #[arg(long, default_value = "5", value_parser = value_parser!(u32).range(0..=1000))]
     pub retries: u32,
 }
 
 impl Common {
-    /// Opens connections as this says.
+    /// Builds the dialer for these settings.
     ///
     /// # Errors
     /// When the certificates cannot be read.
@@ -151,7 +151,8 @@ impl Common {
         Ok(dialer.connect_from(self.source_addresses()))
     }
 
-    /// The run's setup; `pushing` is that of its application servers, if any.
+    /// The run's setup; `pushing` holds the settings of its application servers, if it has
+    /// any.
     pub fn setup(&self, pushing: Option<&Pushing>) -> Setup {
         let signing = match pushing {
             Some(pushing) if pushing.unsigned => Signing::Not,
@@ -161,7 +162,7 @@ impl Common {
         Setup {
             url: self.url.clone(),
             user_agents: self.user_agents,
-            // Who gets nothing needs no keys.
+            // User agents that receive nothing need no keys.
             prepared: pushing.is_none_or(|pushing| pushing.prepared),
             signing,
             http2: pushing.is_some_and(|pushing| pushing.http2),
@@ -177,7 +178,7 @@ impl Common {
         }
     }
 
-    /// What the run needs of the machine.
+    /// What the run requires of the machine.
     pub fn needs(&self, pushing: Option<&Pushing>) -> Needs {
         let senders = pushing.map_or(0, |pushing| pushing.senders);
         Needs {
@@ -188,8 +189,8 @@ impl Common {
         }
     }
 
-    /// Loopback has 2^24 addresses, and all can be connected from. Beyond it the
-    /// system knows best.
+    /// The source addresses to connect from. Every one of the 2^24 loopback addresses works
+    /// as a source; for other targets the system chooses.
     fn source_addresses(&self) -> Vec<IpAddr> {
         let is_loopback = match self.url.host() {
             Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -208,7 +209,7 @@ impl Common {
 }
 
 impl Pushing {
-    /// The push that this describes.
+    /// The push that these settings describe.
     pub fn letter(&self) -> Letter {
         Letter {
             terms: Terms {
@@ -221,10 +222,10 @@ impl Pushing {
     }
 }
 
-/// A duration of at most `MAX` seconds, in words such as "90s" or "5m".
+/// Parses a duration of at most `MAX` seconds, such as "90s" or "5m".
 ///
 /// # Errors
-/// What is wrong with it.
+/// A message that says what is wrong.
 pub fn seconds<const MAX: u64>(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration > Duration::from_secs(MAX) {

@@ -1,4 +1,4 @@
-//! Times within a run.
+//! Time relative to the start of a run.
 
 use std::ops::Add;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tokio::time::Instant;
 pub struct Moment(u64);
 
 impl Moment {
-    /// After any other.
+    /// Later than any other moment.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// So many microseconds after the beginning.
+    /// The moment this many microseconds after the beginning.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
@@ -29,7 +29,7 @@ impl Moment {
         Duration::from_micros(self.0).as_secs_f64()
     }
 
-    /// Microseconds from `earlier` to this, 0 if it is none.
+    /// Microseconds from `earlier` to this moment; 0 if `earlier` is later.
     pub const fn micros_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -44,17 +44,17 @@ impl Add<Duration> for Moment {
     }
 }
 
-/// What tells the moments of one run.
+/// The clock of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    /// The beginning is now.
+    /// Starts a run now.
     pub fn start() -> Self {
         Self(Instant::now())
     }
 
-    /// The moment that is now.
+    /// The current moment.
     pub fn now(&self) -> Moment {
         Moment::default() + self.0.elapsed()
     }

@@ -1,26 +1,26 @@
-//! What messages say: who they are for and which they are, so that every octet
+//! The contents of messages. They name the message and its user agent, so that every byte
 //! can be checked on arrival.
 
-/// Octets that name a message: the run, the user agent, its number, and how
-/// long the contents are.
+/// Length of the header of a message, in bytes: the run, the user agent, the number and the
+/// size.
 pub const NAME: usize = 20;
 
-/// A message of this run.
+/// Identifies a message of this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageName {
-    /// The user agent that it is for, counted from 0.
+    /// The user agent that should receive it, counted from 0.
     pub user_agent: u32,
-    /// Which of the messages for that user agent it is, counted from 0.
+    /// Its position among the messages for that user agent, counted from 0.
     pub number: u32,
 }
 
-/// Why contents are not those of a message of this run.
+/// Why received contents do not belong to a message of this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContentsError {
-    /// Too short, or an octet differs from what was sent.
+    /// The contents are too short, or a byte differs.
     #[error("the contents are not what was sent")]
     Corrupted,
-    /// A message of another run, or of somebody else.
+    /// The message belongs to another run, or to another sender.
     #[error("the message is not of this run")]
     Foreign,
 }
@@ -32,13 +32,13 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// For the run of this number, which no other run against the same service
-    /// should have.
+    /// For the run with this number, which must be unique among the runs against one
+    /// service.
     pub const fn new(run: u64) -> Self {
         Self { run }
     }
 
-    /// The contents of a message, `size` octets long but at least [`NAME`].
+    /// The contents of a message, `size` bytes long but at least [`NAME`].
     pub fn print(&self, name: MessageName, size: usize) -> Vec<u8> {
         let size = size.max(NAME);
         let mut octets = Vec::with_capacity(size);
@@ -51,10 +51,10 @@ impl Contents {
         octets
     }
 
-    /// Reads the contents of a message that arrived, and checks every octet.
+    /// Parses the contents of a received message and checks every byte.
     ///
     /// # Errors
-    /// When they are not what [`Contents::print`] gave.
+    /// When they differ from what [`Contents::print`] returned.
     pub fn read(&self, octets: &[u8]) -> Result<MessageName, ContentsError> {
         let (run, rest) = octets.split_first_chunk().ok_or(ContentsError::Corrupted)?;
         if u64::from_be_bytes(*run) != self.run {
@@ -72,7 +72,7 @@ impl Contents {
             user_agent: number_of(user_agent),
             number: number_of(number),
         };
-        // What was sent is made again: nothing of it need be kept.
+        // Regenerate the expected contents instead of keeping what was sent.
         if self.print(name, octets.len()) != octets {
             return Err(ContentsError::Corrupted);
         }
@@ -80,8 +80,8 @@ impl Contents {
     }
 }
 
-/// The octets after the name: another sequence for each message, from the
-/// generator SplitMix64.
+/// Generates the bytes after the header with SplitMix64, a different sequence for each
+/// message.
 struct Filler(u64);
 
 impl Filler {
@@ -99,7 +99,7 @@ impl Iterator for Filler {
     }
 }
 
-/// The finalizer of SplitMix64: a number whose bits all depend on all of `seed`.
+/// The finalizer of SplitMix64: each bit of the result depends on all bits of `seed`.
 pub fn mix(seed: u64) -> u64 {
     let z = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_bit_is_seen_wherever_it_is() {
+    fn every_changed_bit_is_detected() {
         let octets = Contents::new(1).print(NAME_OF_ONE, 64);
         for bit in 0..octets.len() * 8 {
             let mut changed = octets.clone();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn contents_of_another_run_and_short_ones_are_told_apart() {
+    fn foreign_and_truncated_contents_are_rejected() {
         let octets = Contents::new(2).print(NAME_OF_ONE, 64);
         assert_eq!(Contents::new(1).read(&octets), Err(ContentsError::Foreign));
         for length in 0..NAME {

@@ -1,5 +1,4 @@
-//! Plays a scenario from beginning to end, within its limits, and says how it
-//! went.
+//! Plays a scenario from beginning to end, within its limits, and returns the outcome.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -23,36 +22,36 @@ use crate::scenario::Scenario;
 use crate::target::TargetError;
 use crate::usage::Observer;
 
-/// Why there is no outcome, or none that was kept.
+/// Why a run has no outcome, or its outcome could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// What the connections need is missing.
+    /// A client failed before the run.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A process that `--pid` names cannot be observed.
+    /// A process given by `--pid` cannot be observed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The target is somebody else's.
+    /// The target is not allowed.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The machine is too small as it is.
+    /// The machine's limits are too low.
     #[error("this machine is not ready for the run:\n{}", listed(.0))]
     Lacking(Vec<Lack>),
-    /// No runtime, or no file.
+    /// The runtime or a file failed.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why it does not work.
+        /// The cause.
         error: io::Error,
     },
 }
 
-/// Plays a scenario on a runtime of its own, writes the result where `--out`
-/// says, and returns it.
+/// Plays a scenario on its own runtime, writes the result to the file given by `--out`, and
+/// returns it.
 ///
 /// # Errors
-/// When it could not begin, or the result could not be written.
+/// When the run could not start, or the result could not be written.
 pub fn play(scenario: &Scenario) -> Result<Outcome, Failure> {
     let common = scenario.common();
     let failed = |what: &str| {
@@ -65,7 +64,7 @@ pub fn play(scenario: &Scenario) -> Result<Outcome, Failure> {
         .build()
         .map_err(failed("cannot start threads"))?;
     let outcome = runtime.block_on(async {
-        // On a thread of the runtime, as everything else.
+        // Run on a worker thread, like all other tasks.
         let scenario = scenario.clone();
         match tokio::spawn(async move { run(&scenario).await }).await {
             Ok(outcome) => outcome,
@@ -83,8 +82,8 @@ pub fn play(scenario: &Scenario) -> Result<Outcome, Failure> {
 /// Plays a scenario on this runtime.
 ///
 /// # Errors
-/// When it could not begin: also when the service does not let a first user agent
-/// in.
+/// When the run could not start, for instance because the service rejects a first user
+/// agent.
 pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     let common = scenario.common();
     let started_at = Clock::system().now().as_secs();
@@ -94,7 +93,7 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     check_machine(&common.needs(pushing))?;
     let observer = Observer::new(&common.pid)?;
     let dialer = common.dialer()?;
-    knock(&dialer, &setup.url).await?;
+    try_one(&dialer, &setup.url).await?;
     let run = Run::new(setup, dialer, observer);
     let watch = Watch::start(&run, common.time_limit, common.quiet);
 
@@ -109,7 +108,7 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     if let Some(reason) = stopped {
         faults.push(reason.to_owned());
         run.cancel.cancel();
-        // Who is connected leaves; what hangs even then is left behind.
+        // Connected user agents close; tasks that still hang after `settle` are dropped.
         let _ = timeout(common.settle, playing).await;
     }
 
@@ -150,22 +149,22 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     })
 }
 
-/// Lets one user agent come and go: what all would meet is told before they try,
-/// again and again.
-async fn knock(dialer: &Dialer, url: &Url) -> Result<(), ClientError> {
+/// Connects one user agent first, so that an error that would affect all is reported once
+/// instead of for each.
+async fn try_one(dialer: &Dialer, url: &Url) -> Result<(), ClientError> {
     let mut first = UserAgent::connect(dialer, url).await?;
     first.hello(None).await?;
-    // However it ends, it was let in.
+    // The result of the close does not matter: the service accepted the hello.
     let _ = first.close().await;
     Ok(())
 }
 
-/// What the run cannot go without; what it may lack is told.
+/// Fails if a certain requirement is missing; warns about doubtful ones.
 fn check_machine(needs: &Needs) -> Result<(), Failure> {
     let lacks = Limits::of_this_machine().lacks(needs);
     let (certain, doubtful): (Vec<_>, Vec<_>) = lacks.into_iter().partition(|lack| lack.is_certain);
     if !doubtful.is_empty() {
-        // Where nobody listens, the run has to show it.
+        // If standard error is closed, the run itself shows the problem.
         let _ = writeln!(
             io::stderr(),
             "this may be too little:\n{}",
@@ -183,7 +182,7 @@ fn listed(lacks: &[Lack]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The settings, with those that were chosen for want of a flag.
+/// The settings, including the seed if it was chosen.
 fn config(scenario: &Scenario, run: &Run) -> BTreeMap<String, Value> {
     let config = serde_json::to_value(scenario).unwrap_or_default();
     let mut config: BTreeMap<_, _> = serde_json::from_value(config).unwrap_or_default();

@@ -1,40 +1,39 @@
-//! Histograms of latencies, and the form in which they are written.
+//! Latency histograms and their serialized form.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// The longest latency that is told apart, in microseconds: an hour.
+/// Maximum latency that is recorded exactly, in microseconds: one hour.
 const LONGEST: u64 = 3_600_000_000;
 
-/// A histogram as it is written: the figures that are looked at first, and all
-/// of it in `buckets`, so that results can be merged and drawn.
+/// A serialized histogram: the usual figures, and the complete data in `buckets`, so that
+/// results can be merged and drawn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// How many were measured.
+    /// Number of values.
     pub count: u64,
-    /// Microseconds, as all that follow.
+    /// Mean in microseconds, the unit of all following fields.
     pub mean: f64,
-    /// The least.
+    /// Minimum.
     pub min: u64,
-    /// Half of them took at most this.
+    /// 50th percentile.
     pub p50: u64,
-    /// 90 %.
+    /// 90th percentile.
     pub p90: u64,
-    /// 99 %.
+    /// 99th percentile.
     pub p99: u64,
-    /// 99.9 %.
+    /// 99.9th percentile.
     pub p99_9: u64,
-    /// 99.99 %.
+    /// 99.99th percentile.
     pub p99_99: u64,
-    /// The most.
+    /// Maximum.
     pub max: u64,
-    /// The histogram, in ascending order: the highest value that a bucket
-    /// stands for (0.1 % wide), and how many are in it. Empty buckets are left
-    /// out; the counts sum to `count`.
+    /// The histogram in ascending order: the highest value of each bucket (0.1 % wide) and
+    /// its count. Empty buckets are omitted; the counts sum to `count`.
     pub buckets: Vec<(u64, u64)>,
 }
 
-/// Takes latencies for the whole run and for the interval at hand.
+/// Records latencies for the whole run and for the current interval.
 #[derive(Debug)]
 pub struct Recorder {
     total: Histogram<u64>,
@@ -50,18 +49,18 @@ impl Default for Recorder {
 }
 
 impl Recorder {
-    /// Takes one, in microseconds.
+    /// Records a value in microseconds.
     pub fn record(&mut self, micros: u64) {
         self.total.saturating_record(micros.max(1));
         self.interval.saturating_record(micros.max(1));
     }
 
-    /// All so far.
+    /// All values so far.
     pub fn total(&self) -> Latency {
         Latency::of(&self.total)
     }
 
-    /// Those since the last call, without buckets; `None` when there were none.
+    /// The values since the last call, without buckets; `None` if there are none.
     pub fn take_interval(&mut self) -> Option<Latency> {
         if self.interval.is_empty() {
             return None;
@@ -114,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_and_buckets_are_of_what_was_recorded() {
+    fn percentiles_and_buckets_cover_all_recorded_values() {
         let mut recorder = Recorder::default();
         for micros in 1..=1000 {
             recorder.record(micros);
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_begins_where_the_last_ended() {
+    fn an_interval_begins_at_the_end_of_the_last() {
         let mut recorder = Recorder::default();
         recorder.record(5);
         assert_eq!(recorder.take_interval().map(|latency| latency.max), Some(5));

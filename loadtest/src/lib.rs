@@ -1,21 +1,20 @@
 //! `bugle-load`, a load tester for Web Push services.
 //!
-//! It is many user agents and many application servers in one process. It works
-//! against any service that speaks the push WebSocket protocol and RFC 8030: it
-//! is given the WebSocket URL and takes the endpoints from `register`.
+//! It runs many user agents and application servers in one process, against any service
+//! that implements the push WebSocket protocol and RFC 8030. It needs the WebSocket URL only
+//! and takes the endpoints from `register`.
 //!
-//! How a run goes: [`harness`] makes a [`run::Run`], which all parts of it
-//! share, and gives it to a [`scenario`]. That connects
-//! [`user_agent::UserAgent`]s and lets [`sender`]s push to them. Each push has
-//! a number in its [`contents`], under which the [`ledger`] accounts for it;
-//! [`meters`] hold rates and latencies. What comes out is an
-//! [`outcome::Outcome`], printed and written as JSON.
+//! [`harness`] creates a [`run::Run`], the shared state, and passes it to a [`scenario`]. The
+//! scenario connects [`user_agent::UserAgent`]s and lets [`sender`]s push to them. Each push
+//! has a number in its [`contents`], under which the [`ledger`] accounts for it; [`meters`]
+//! hold rates and latencies. The result is an [`outcome::Outcome`], printed and written as
+//! JSON.
 //!
-//! [`faults`] are runs of their own kind: they start the service themselves and
-//! kill it, and hold what it accepted against what comes afterwards. A [`soak`]
-//! is an hour of coming and going, after which a service must hold what it held
-//! before. A [`siege`] lets strangers take what all share meanwhile. [`report`] makes a page of results; [`preflight`] and [`target`] say
-//! what cannot be loaded, and what must not.
+//! [`faults`] runs start the service themselves, kill it, and check what it accepted against
+//! what it delivers afterwards. A [`soak`] connects and disconnects user agents for an hour,
+//! and then checks that the service has released its resources. A [`siege`] exhausts shared
+//! limits while honest clients push. [`report`] renders results as a page. [`preflight`] checks
+//! the limits of the machine, and [`target`] which hosts may be loaded.
 
 pub mod cli;
 pub mod clock;

@@ -5,21 +5,22 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-/// What figures depend on. A field that cannot be read is empty or 0.
+/// The properties of the machine on which results depend. An unreadable field is empty or
+/// 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// CPUs that this process may use.
     pub cpus: usize,
-    /// What the first of them is.
+    /// The model of the first CPU.
     pub cpu_model: String,
-    /// Memory of the machine, in octets.
+    /// Total memory in bytes.
     pub memory: u64,
-    /// The kernel.
+    /// The kernel release.
     pub kernel: String,
 }
 
 impl Machine {
-    /// This one.
+    /// Reads those of this machine.
     pub fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let kib: u64 = field(&read("/proc/meminfo"), "MemTotal")
@@ -36,7 +37,7 @@ impl Machine {
     }
 }
 
-/// What stands after `name` and a colon.
+/// The value after `name` and a colon.
 fn field(text: &str, name: &str) -> String {
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     lines

@@ -8,10 +8,10 @@ use bugle_load::cli::{Cli, Command};
 use bugle_load::{faults, harness, report, siege, soak};
 use clap::Parser;
 
-/// Something was missing or wrong.
+/// Exit code of a run that found a fault.
 const FAILED: u8 = 1;
 
-/// The run could not be made.
+/// Exit code of a run that could not be carried out.
 const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             outcome.map_or_else(unusable, |outcome| told(outcome.to_string(), outcome.kept))
         }
     };
-    // Where there is no output, the exit code has to do.
+    // If standard output is closed, only the exit code remains.
     done.unwrap_or(FAILED.into())
 }
 

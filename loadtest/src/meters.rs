@@ -8,22 +8,21 @@ use crate::clock::Moment;
 use crate::latency::{Latency, Recorder};
 use crate::outcome::{Connections, Second};
 
-/// Reasons that are told apart; further ones are counted together.
+/// Maximum number of distinct reasons; further ones are counted together.
 const MAX_REASONS: usize = 32;
 
-/// What is measured. A push begins when the schedule wanted it to, so that a
-/// service that stalls cannot hide the wait (coordinated omission).
+/// A kind of latency. A push counts from its scheduled time, so that a stalled service
+/// cannot hide the wait (coordinated omission).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Measure {
-    /// From the intended time of a push to its 201.
+    /// From the scheduled time of a push to its 201.
     Acceptance,
-    /// From the intended time of a push to its notification, decrypted and
-    /// checked.
+    /// From the scheduled time of a push to its notification, decrypted and checked.
     Delivery,
-    /// From the first attempt to connect to the answer to hello: attempts that
-    /// fail, and the waits after them, count.
+    /// From the first attempt to connect to the response to `hello`, including failed
+    /// attempts and the pauses after them.
     Hello,
-    /// From `register` to its answer.
+    /// From `register` to its response.
     Register,
 }
 
@@ -47,35 +46,35 @@ impl Measure {
     }
 }
 
-/// Counters that only grow.
+/// Monotonic counters.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// Pushes begun.
+    /// Pushes sent.
     pub sent: AtomicU64,
     /// Pushes accepted.
     pub accepted: AtomicU64,
-    /// Pushes refused or not answered.
+    /// Pushes refused or unanswered.
     pub refused: AtomicU64,
     /// Notifications.
     pub delivered: AtomicU64,
-    /// Pushes that the schedule wanted and that were not begun in time.
+    /// Scheduled pushes that could not be sent in time.
     pub unsent: AtomicU64,
-    /// Connections that were tried.
+    /// Attempts to connect.
     pub attempts: AtomicU64,
-    /// Hellos answered.
+    /// Responses to `hello`.
     pub established: AtomicU64,
-    /// Connections that were tried in vain.
+    /// Attempts that failed.
     pub failed: AtomicU64,
-    /// Connections that were closed by the service or broke.
+    /// Connections that the service closed or that broke.
     pub broken: AtomicU64,
-    /// User agents whose name the service no longer knew.
+    /// User agents whose uaid the service had lost.
     pub forgotten: AtomicU64,
 }
 
 /// Rates and latencies of a run.
 #[derive(Debug, Default)]
 pub struct Meters {
-    /// What has been counted.
+    /// The counters.
     pub totals: Totals,
     connected: AtomicU64,
     peak: AtomicU64,
@@ -95,34 +94,34 @@ pub fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl Meters {
-    /// Takes a latency.
+    /// Records a latency.
     pub fn record(&self, measure: Measure, from: Moment, to: Moment) {
         lock(&self.recorders[measure as usize]).record(to.micros_since(from));
     }
 
-    /// A push was answered with this status.
+    /// Counts the status of a response to a push.
     pub fn answered(&self, status: u16) {
         *lock(&self.answers).entry(status).or_default() += 1;
     }
 
-    /// A user agent is connected.
+    /// Counts a connection.
     pub fn connected(&self) {
         count(&self.totals.established);
         let connected = self.connected.fetch_add(1, Ordering::Relaxed) + 1;
         self.peak.fetch_max(connected, Ordering::Relaxed);
     }
 
-    /// A user agent is no longer connected, whoever ended it.
+    /// Counts the end of a connection, for any reason.
     pub fn disconnected(&self) {
         self.connected.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// User agents that are connected.
+    /// Number of connected user agents.
     pub fn connected_now(&self) -> u64 {
         read(&self.connected)
     }
 
-    /// An attempt to connect failed, or a connection broke, for this reason.
+    /// Counts the reason of a failed attempt or a broken connection.
     pub fn reason(&self, reason: String) {
         let mut reasons = lock(&self.reasons);
         let is_new = !reasons.contains_key(&reason);
@@ -133,12 +132,12 @@ impl Meters {
         *reasons.entry(reason).or_default() += 1;
     }
 
-    /// How often each status answered a push.
+    /// Number of responses to pushes by status.
     pub fn answers(&self) -> BTreeMap<u16, u64> {
         lock(&self.answers).clone()
     }
 
-    /// What became of connections; `user_agents` are in the run.
+    /// The connection figures; the run has `user_agents` user agents.
     pub fn connections(&self, user_agents: u64) -> Connections {
         Connections {
             user_agents,
@@ -152,12 +151,12 @@ impl Meters {
         }
     }
 
-    /// All latencies so far, by name; those that were not measured are left out.
+    /// All latencies so far by name, without empty ones.
     pub fn latency(&self) -> BTreeMap<String, Latency> {
         self.by_name(|recorder| Some(recorder.total()).filter(|total| total.count > 0))
     }
 
-    /// What happened since `last` was returned, a second that ends at `now`.
+    /// The events since `last`, as the second that ends at `now`.
     pub fn second(&self, last: &Progress, now: Moment) -> (Second, Progress) {
         let progress = self.progress();
         let second = Second {
@@ -172,7 +171,7 @@ impl Meters {
         (second, progress)
     }
 
-    /// The counters that make up the series.
+    /// The counters of the series.
     pub fn progress(&self) -> Progress {
         Progress {
             sent: read(&self.totals.sent),
@@ -191,20 +190,20 @@ impl Meters {
     }
 }
 
-/// How far the counters were at one time.
+/// A snapshot of the counters.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
-    /// Pushes begun.
+    /// Pushes sent.
     pub sent: u64,
     /// Pushes accepted.
     pub accepted: u64,
-    /// Pushes refused or not answered.
+    /// Pushes refused or unanswered.
     pub refused: u64,
     /// Notifications.
     pub delivered: u64,
 }
 
-/// Nothing is left half counted, so a panic elsewhere spoils nothing.
+/// A poisoned lock is safe to use because no update stops halfway.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! What a run found: the JSON that `--out` writes and `bugle-load report`
-//! draws. Fields may be added; those that are here keep their meaning.
+//! The outcome of a run: the JSON that `--out` writes and `bugle-load report` reads. New
+//! fields may be added; existing ones keep their meaning.
 
 use std::collections::BTreeMap;
 
@@ -10,76 +10,75 @@ use crate::latency::Latency;
 use crate::ledger::Counts;
 use crate::machine::Machine;
 
-/// The number of this form.
+/// The version of this format.
 pub const FORMAT: u32 = 1;
 
-/// What a run found.
+/// The outcome of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// [`FORMAT`].
     pub format: u32,
     /// The version of `bugle-load`.
     pub version: String,
-    /// Which scenario it was.
+    /// The scenario.
     pub scenario: String,
     /// The command line.
     pub command: Vec<String>,
-    /// When it began, in seconds since 1970 (UTC).
+    /// The start, in seconds since 1970 (UTC).
     pub started_at: u64,
-    /// How long it took, in seconds.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// Every setting of the run, by its flag.
+    /// Every setting of the run by flag.
     pub config: BTreeMap<String, Value>,
     /// The machine of the load tester.
     pub machine: Machine,
-    /// Whether all is as it should be.
+    /// Whether the run had no fault.
     pub passed: bool,
-    /// What is not, in words. Empty when `passed`.
+    /// Descriptions of the faults; empty if `passed`.
     pub faults: Vec<String>,
-    /// What became of the messages.
+    /// The message counts.
     pub messages: Counts,
-    /// Pushes that the schedule wanted and that were not begun in time.
+    /// Scheduled pushes that could not be sent in time.
     pub unsent: u64,
-    /// How often each status answered a push; pushes that were tried again
-    /// count each time.
+    /// Number of responses to pushes by status; each retry counts.
     pub answers: BTreeMap<u16, u64>,
-    /// What became of the connections of user agents.
+    /// The connection figures.
     pub connections: Connections,
-    /// Latencies by name: see [`crate::meters::Measure`].
+    /// Latencies by name; see [`crate::meters::Measure`].
     pub latency: BTreeMap<String, Latency>,
-    /// Parts of the run and how long each took, in their order.
+    /// The phases of the run in order.
     pub phases: Vec<Phase>,
-    /// One entry for each second.
+    /// One entry per second.
     pub series: Vec<Second>,
-    /// What the load tester itself used.
+    /// Resource usage of the load tester.
     pub generator: Option<ProcessRecord>,
-    /// What the processes named by `--pid` used.
+    /// Resource usage of the processes given by `--pid`.
     pub service: Vec<ProcessRecord>,
 }
 
 /// What became of the connections of user agents.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
-    /// User agents of the run.
+    /// User agents in the run.
     pub user_agents: u64,
-    /// The most that were connected at one time.
+    /// Maximum number of concurrent connections.
     pub peak: u64,
-    /// Connections that were tried.
+    /// Attempts to connect.
     pub attempts: u64,
-    /// Attempts that got as far as the answer to hello.
+    /// Attempts with a response to `hello`.
     pub established: u64,
-    /// Attempts that did not.
+    /// Attempts that failed.
     pub failed: u64,
     /// Connections that the service closed or that broke.
     pub broken: u64,
-    /// Returning user agents whose name the service no longer knew. A fault.
+    /// Returning user agents whose uaid the service had lost. A fault.
     pub forgotten: u64,
-    /// Why attempts failed and connections broke, and how often.
+    /// Number of failed attempts and broken connections by reason.
     pub reasons: BTreeMap<String, u64>,
 }
 
 impl Connections {
-    /// What is wrong, in words.
+    /// Describes the faults.
     pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         if self.peak < self.user_agents {
@@ -98,59 +97,57 @@ impl Connections {
     }
 }
 
-/// A part of a run.
+/// A phase of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Phase {
-    /// What was done.
+    /// Its name.
     pub name: String,
-    /// When it began, in seconds since the run did.
+    /// Its start, in seconds since the start of the run.
     pub from: f64,
-    /// When it ended.
+    /// Its end.
     pub to: f64,
 }
 
-/// What happened in one second.
+/// The events of one second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Second {
     /// Its end, in seconds since the run began.
     pub at: f64,
     /// User agents connected at its end.
     pub connected: u64,
-    /// Pushes begun.
+    /// Pushes sent.
     pub sent: u64,
     /// Pushes accepted.
     pub accepted: u64,
-    /// Other answers to pushes, and none.
+    /// Pushes refused or unanswered.
     pub refused: u64,
-    /// Messages that arrived, again or for the first time.
+    /// Messages that arrived, including repetitions.
     pub delivered: u64,
     /// Latencies of this second by name, without buckets.
     pub latency: BTreeMap<String, Latency>,
 }
 
-/// What one process used.
+/// Resource usage of one process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProcessRecord {
-    /// Its number.
+    /// The process id.
     pub pid: u32,
     /// Its name.
     pub name: String,
-    /// What was read, about once a second, the first at the beginning and the
-    /// last at the end.
+    /// Samples, about one per second; the first at the start and the last at the end.
     pub samples: Vec<Sample>,
 }
 
-/// What a process has used and holds at one time.
+/// Resource usage of a process at one time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Seconds since the run began.
     pub at: f64,
-    /// CPU time of all its threads since it was started, in seconds, user and
-    /// system.
+    /// CPU time (user and system) of all its threads since its start, in seconds.
     pub cpu_seconds: f64,
-    /// Memory in octets.
+    /// Memory in bytes.
     pub memory: u64,
-    /// Open file handles.
+    /// Open file descriptors.
     pub files: u64,
     /// Threads.
     pub threads: u64,
@@ -161,7 +158,7 @@ pub struct Sample {
 }
 
 impl Outcome {
-    /// What the program prints at the end.
+    /// The text that the program prints at the end.
     pub fn summary(&self) -> String {
         let verdict = if self.passed { "passed" } else { "FAILED" };
         let mut lines = vec![format!(

@@ -1,4 +1,4 @@
-//! All user agents of a run, or some of them, each in a task of its own.
+//! Groups of user agents, each in its own task.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,74 +10,74 @@ use tokio_util::sync::CancellationToken;
 use crate::run::Run;
 use crate::user_agent::UserAgent;
 
-/// User agents that leave at one time.
+/// User agents that close concurrently.
 const LEAVING: usize = 64;
 
-/// User agents that are kept connected.
+/// A group of connected user agents.
 pub struct Held {
     tasks: JoinSet<UserAgent>,
     until: CancellationToken,
 }
 
-/// New user agents of these indices, not yet connected.
+/// Creates user agents with these indices, not yet connected.
 pub fn new(run: &Arc<Run>, indices: Range<u32>) -> Vec<UserAgent> {
     indices.map(|index| UserAgent::new(run, index)).collect()
 }
 
 impl Held {
-    /// Connects all user agents of the run for the first time.
+    /// Connects all user agents of the run.
     pub async fn all(run: &Arc<Run>) -> Self {
         let opening = run.setup.opening;
         Self::hold(run, new(run, 0..run.setup.user_agents), opening).await
     }
 
-    /// Connects user agents, `opening` of them at one time, and returns when all
-    /// are there or the run is cancelled. Who is connected already stays so. From
-    /// then on they receive, and come
-    /// back when they lose their connection.
+    /// Connects user agents, `opening` of them concurrently. Returns when all are connected
+    /// or the run is cancelled; those that are connected already keep their connection. From
+    /// then on they receive, and reconnect when they lose their connection.
     pub async fn hold(run: &Arc<Run>, user_agents: Vec<UserAgent>, opening: u32) -> Self {
         let (held, all_there) = Self::begin(run, user_agents, opening);
         run.cancel.run_until_cancelled(all_there).await;
         held
     }
 
-    /// The same, without waiting: the second part ends when all are there.
+    /// Like `hold`, without waiting: the returned future completes when all are connected.
     pub fn begin(
         run: &Arc<Run>,
         user_agents: Vec<UserAgent>,
         opening: u32,
     ) -> (Self, impl Future<Output = ()> + use<>) {
         let until = run.cancel.child_token();
-        let places = Arc::new(Semaphore::new(opening as usize));
-        let there = Arc::new(Semaphore::new(0));
+        let permits = Arc::new(Semaphore::new(opening as usize));
+        let connected = Arc::new(Semaphore::new(0));
         let wanted = user_agents.len();
         let mut tasks = JoinSet::new();
         for mut user_agent in user_agents {
-            let (places, there, until) = (Arc::clone(&places), Arc::clone(&there), until.clone());
+            let (permits, connected, until) =
+                (Arc::clone(&permits), Arc::clone(&connected), until.clone());
             tasks.spawn(async move {
-                // Boxed: it is over when the long part of a life begins.
+                // Boxed, so that its memory is freed before the long `stay`.
                 Box::pin(async {
-                    let _place = places.acquire().await;
+                    let _permit = permits.acquire().await;
                     if !user_agent.is_connected() {
                         user_agent.connect_until(&until).await;
                     }
-                    there.add_permits(1);
+                    connected.add_permits(1);
                 })
                 .await;
-                drop((places, there));
+                drop((permits, connected));
                 user_agent.stay(&until).await;
                 user_agent
             });
         }
         let all_there = async move {
             let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-            let _all = there.acquire_many(wanted).await;
+            let _all = connected.acquire_many(wanted).await;
         };
         (Self { tasks, until }, all_there)
     }
 
-    /// Lets them go on without receiving; they come back in their order, those
-    /// that are connected with their connections.
+    /// Stops receiving. Returns the user agents by index; those that are connected keep
+    /// their connection.
     pub async fn stop(mut self) -> Vec<UserAgent> {
         self.until.cancel();
         let mut user_agents = Vec::with_capacity(self.tasks.len());
@@ -88,14 +88,14 @@ impl Held {
         user_agents
     }
 
-    /// All leave with a Close frame.
+    /// Closes all connections with a Close frame.
     pub async fn leave(self) -> Vec<UserAgent> {
-        let places = Arc::new(Semaphore::new(LEAVING));
+        let permits = Arc::new(Semaphore::new(LEAVING));
         let mut leaving = JoinSet::new();
         for mut user_agent in self.stop().await {
-            let places = Arc::clone(&places);
+            let permits = Arc::clone(&permits);
             leaving.spawn(async move {
-                let _place = places.acquire().await;
+                let _permit = permits.acquire().await;
                 user_agent.leave().await;
                 user_agent
             });
@@ -105,7 +105,7 @@ impl Held {
         user_agents
     }
 
-    /// All are gone at once, without a word.
+    /// Drops all connections at once, without a Close frame.
     pub async fn vanish(self) -> Vec<UserAgent> {
         let mut user_agents = self.stop().await;
         user_agents.iter_mut().for_each(UserAgent::vanish);

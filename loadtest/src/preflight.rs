@@ -1,72 +1,72 @@
-//! What the machine lacks for a run of the asked size, with the commands that
-//! mend it.
+//! Checks that the limits of the machine suffice for a run, and names the commands that
+//! raise them.
 
 use std::fmt;
 use std::fs;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// File handles beside those of connections: the runtime's, files, /proc.
+/// File descriptors besides those of connections: the runtime's, files, /proc.
 const OTHER_FILES: u64 = 64;
 
-/// Memory of the kernel for one end of an idle TCP connection, in octets.
+/// Kernel memory for one end of an idle TCP connection, in bytes.
 const KERNEL_OCTETS: u64 = 4096;
 
-/// Memory of the load tester for one idle user agent, in octets; with TLS more.
+/// Memory of the load tester for one idle user agent, in bytes; more with TLS.
 const USER_AGENT_OCTETS: u64 = 8192;
 
-/// The kernel counts TCP memory in these.
+/// The unit of `tcp_mem`, in bytes.
 const PAGE: u64 = 4096;
 
-/// What a run needs of the machine.
+/// The requirements of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Connections that are open at one time.
+    /// Concurrent connections.
     pub connections: u64,
-    /// Source addresses that they are spread over; 0 lets the system choose.
+    /// Source addresses that the connections use; 0 lets the system choose.
     pub sources: u64,
-    /// Connections that are opened at one time.
+    /// Connections that are opened concurrently.
     pub opening: u64,
-    /// Whether the service is on this machine: then the other ends are, too.
+    /// Whether the service runs on this machine, which then holds both ends.
     pub is_local: bool,
 }
 
-/// What the machine has. `None` is a setting that this kernel does not have,
-/// and that so limits nothing.
+/// The limits of the machine. `None` means that this kernel lacks the setting, so there is
+/// no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// File handles that this process may open.
+    /// Maximum number of open file descriptors of this process.
     pub files: u64,
-    /// Ports for connections that are opened from one address.
+    /// Ports for outgoing connections per source address.
     pub ports: Option<u64>,
-    /// `net.core.somaxconn`: connections that wait to be accepted.
+    /// `net.core.somaxconn`: maximum length of the accept backlog.
     pub backlog: Option<u64>,
     /// `net.netfilter.nf_conntrack_max`.
     pub conntrack: Option<u64>,
     /// The last of `net.ipv4.tcp_mem`, in pages.
     pub tcp_pages: Option<u64>,
-    /// Memory that is free or can be freed, in octets.
+    /// Free and reclaimable memory in bytes.
     pub memory: Option<u64>,
 }
 
-/// Something that there is not enough of.
+/// A limit that is too low.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lack {
-    /// What it is.
+    /// The name of the limit.
     pub what: &'static str,
-    /// How much is needed.
+    /// The required value.
     pub needed: u64,
-    /// How much there is.
+    /// The present value.
     pub there: u64,
-    /// The command, or the flag, that mends it.
+    /// The command or flag that raises it.
     pub mend: String,
-    /// The run fails without it; otherwise it only may.
+    /// Whether the run will certainly fail; otherwise it may.
     pub is_certain: bool,
 }
 
 impl Limits {
-    /// Those of this machine and process. The soft limit of file handles is
-    /// raised to the hard one first.
+    /// The limits of this machine and process. Raises the soft limit of file descriptors to
+    /// the hard limit first.
     pub fn of_this_machine() -> Self {
         Self {
             files: raise_files(),
@@ -80,7 +80,7 @@ impl Limits {
         }
     }
 
-    /// What is lacking for `needs`.
+    /// The limits that are too low for `needs`.
     pub fn lacks(&self, needs: &Needs) -> Vec<Lack> {
         let lacks = [
             self.files(needs),
@@ -129,7 +129,7 @@ impl Limits {
     }
 
     fn conntrack(&self, needs: &Needs) -> Option<Lack> {
-        // Both ends are one to it.
+        // The packet filter counts both ends as one connection.
         let needed = needs.connections;
         let mend = format!("sysctl -w net.netfilter.nf_conntrack_max={needed}");
         let what = "connections that the packet filter follows";
@@ -154,7 +154,7 @@ impl Limits {
 }
 
 impl Needs {
-    /// Ends of each connection that are on this machine.
+    /// Number of ends of each connection on this machine.
     fn ends(&self) -> u64 {
         if self.is_local { 2 } else { 1 }
     }
@@ -172,7 +172,7 @@ impl Lack {
         })
     }
 
-    /// It slows a run down, or is an estimate.
+    /// Marks a limit that only slows a run down, or that is an estimate.
     fn that_may_not_matter(self) -> Self {
         Self {
             is_certain: false,
@@ -194,8 +194,8 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Raises the soft limit to the hard one, which needs no rights. Returns the
-/// limit then.
+/// Raises the soft limit of file descriptors to the hard limit, which needs no privilege.
+/// Returns the resulting limit.
 fn raise_files() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
@@ -204,10 +204,10 @@ fn raise_files() -> u64 {
     };
     let raised = match setrlimit(Resource::Nofile, most) {
         Ok(()) => limit.maximum,
-        // Some systems have a lower bound than the hard limit says.
+        // Some systems enforce a lower limit than the hard one.
         Err(_) => limit.current,
     };
-    // None is no limit.
+    // `None` means unlimited.
     raised.unwrap_or(u64::MAX)
 }
 
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_run_is_told_what_it_lacks_and_how_to_mend_it() {
+    fn a_large_run_names_each_low_limit_and_its_remedy() {
         let needs = Needs {
             connections: 100_000,
             sources: 1,
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kernel_does_not_have_limits_nothing() {
+    fn a_setting_that_the_kernel_lacks_is_no_limit() {
         let limits = Limits {
             files: u64::MAX,
             ..Limits::default()

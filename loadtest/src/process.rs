@@ -1,9 +1,9 @@
-//! What a process has used and holds, from /proc.
+//! Resource usage of a process, from /proc.
 //!
-//! Memory is the proportional set size (PSS): the pages that the process holds
-//! alone, and its share of those that it shares. So several processes of one
-//! program, summed, count what they share once, where the resident set size
-//! would count it for each. It needs the rights of the process's user.
+//! Memory is the proportional set size (PSS): the private pages of a process and its share
+//! of the shared pages. The sum over several processes of one program therefore counts shared
+//! pages once; the resident set size would count them for each process. Reading it requires the
+//! rights of the process's user.
 
 use std::io;
 
@@ -12,40 +12,40 @@ use procfs::{ProcError, ticks_per_second};
 
 use crate::outcome::Sample;
 
-/// A process that is observed.
+/// An observed process.
 #[derive(Debug)]
 pub struct Observed {
     process: Process,
     /// Its name, at most 15 characters.
     pub name: String,
-    /// Its number.
+    /// Its process id.
     pub pid: u32,
 }
 
 /// Why a process cannot be observed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// There is none of this number.
+    /// There is no such process.
     #[error("there is no process {0}: --pid takes the number that `pidof bugle` prints")]
     Absent(u32),
-    /// Its numbers are for its user alone.
+    /// The process belongs to another user.
     #[error("process {0} is another user's: run this as its user, or as root")]
     Foreign(u32),
-    /// The kernel has no /proc, or not the file that is needed.
+    /// /proc or the required file in it is missing.
     #[error("cannot read what process {pid} uses: {error}")]
     Unreadable {
-        /// Which process.
+        /// The process id.
         pid: u32,
-        /// Why not.
+        /// The cause.
         error: ProcError,
     },
 }
 
 impl Observed {
-    /// The process of this number, which must be there and readable.
+    /// Starts to observe a process.
     ///
     /// # Errors
-    /// When it is not.
+    /// When it does not exist or cannot be read.
     pub fn new(pid: u32) -> Result<Self, ProcessError> {
         let number = i32::try_from(pid).map_err(|_| ProcessError::Absent(pid))?;
         let process = Process::new(number).map_err(|error| failed(pid, error))?;
@@ -59,18 +59,18 @@ impl Observed {
         Ok(observed)
     }
 
-    /// This process.
+    /// Observes this process.
     ///
     /// # Errors
-    /// When the system has no /proc.
+    /// When there is no /proc.
     pub fn this() -> Result<Self, ProcessError> {
         Self::new(std::process::id())
     }
 
-    /// What it has used and holds now; `at` and what the run knows are left 0.
+    /// The current usage; `at` and the fields about the run stay 0.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When the process has ended.
     pub fn sample(&self) -> Result<Sample, ProcessError> {
         let read = || {
             let stat = self.process.stat()?;
@@ -92,7 +92,7 @@ fn failed(pid: u32, error: ProcError) -> ProcessError {
     match error {
         ProcError::NotFound(_) => ProcessError::Absent(pid),
         ProcError::PermissionDenied(_) => ProcessError::Foreign(pid),
-        // What a process that ends while it is read gives.
+        // A process that ends during the read gives this error.
         ProcError::Io(error, _) if error.kind() == io::ErrorKind::NotFound => {
             ProcessError::Absent(pid)
         }

@@ -1,4 +1,4 @@
-//! What is shown while a run goes on, and the series that is kept of it.
+//! The progress bar of a run, and its time series.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,24 +11,24 @@ use tokio_util::sync::CancellationToken;
 use crate::outcome::Second;
 use crate::run::Run;
 
-/// Seconds that are kept: more than 12 hours, which no run lasts.
+/// Maximum length of the series, in seconds: more than the 12 hours that a run may take.
 const MOST_SECONDS: usize = 50_000;
 
-/// Watches a run.
+/// The task that observes a run.
 pub struct Watch {
     over: CancellationToken,
     task: JoinHandle<Vec<Second>>,
 }
 
 impl Watch {
-    /// Begins to watch. `quiet` shows nothing.
+    /// Starts the task; with `quiet` it shows no bar.
     pub fn start(run: &Arc<Run>, limit: Duration, quiet: bool) -> Self {
         let over = CancellationToken::new();
         let task = tokio::spawn(watch(Arc::clone(run), over.clone(), bar(limit, quiet)));
         Self { over, task }
     }
 
-    /// Ends it, and gives the series.
+    /// Stops the task and returns the series.
     pub async fn end(self) -> Vec<Second> {
         self.over.cancel();
         self.task.await.unwrap_or_default()
@@ -48,7 +48,7 @@ fn bar(limit: Duration, quiet: bool) -> ProgressBar {
 async fn watch(run: Arc<Run>, over: CancellationToken, bar: ProgressBar) -> Vec<Second> {
     let mut ticks = interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    // The first comes at once.
+    // The first tick completes immediately.
     ticks.tick().await;
     let mut last = run.meters.progress();
     let mut series = Vec::new();

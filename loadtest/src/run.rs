@@ -1,4 +1,4 @@
-//! What all parts of a run share.
+//! The state that all parts of a run share.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,18 +17,18 @@ use crate::subscription::{Signing, Subscriptions, Writer};
 use crate::target::Guard;
 use crate::usage::Observer;
 
-/// How often is looked whether all has arrived.
+/// Interval between checks for outstanding messages.
 const SETTLE_TURN: Duration = Duration::from_millis(20);
 
-/// In how many of these turns it is looked closer.
+/// Number of such checks between complete ones.
 const SETTLE_LOOK: u64 = 50;
 
-/// How a run is set up.
+/// The setup of a run.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Where user agents connect, `ws` or `wss`.
     pub url: Url,
-    /// How many there are.
+    /// Number of user agents.
     pub user_agents: u32,
     /// Whether bodies are prepared instead of encrypted.
     pub prepared: bool,
@@ -38,47 +38,47 @@ pub struct Setup {
     pub http2: bool,
     /// Connections of application servers.
     pub senders: u32,
-    /// Pushes at one time on each HTTP/2 connection.
+    /// Concurrent pushes on each HTTP/2 connection.
     pub streams: u32,
-    /// How often a push that is answered 429 or 503 is tried again.
+    /// How often to retry a push after 429 or 503.
     pub retries: u32,
-    /// User agents that connect at one time.
+    /// User agents that connect concurrently.
     pub opening: u32,
-    /// How long to wait at the end for what has not arrived.
+    /// How long to wait at the end for outstanding messages.
     pub settle: Duration,
     /// Which hosts may be loaded.
     pub guard: Guard,
-    /// Names the run, and makes its choices.
+    /// Identifies the run and seeds its random choices.
     pub seed: u64,
 }
 
-/// What all parts of a run share.
+/// The state that all parts of a run share.
 pub struct Run {
-    /// How it was set up.
+    /// Its setup.
     pub setup: Setup,
     /// Opens connections.
     pub dialer: Dialer,
-    /// What became of each message.
+    /// Accounts for each message.
     pub ledger: Ledger,
     /// Rates and latencies.
     pub meters: Meters,
-    /// Where to push to.
+    /// The push resources and keys.
     pub subscriptions: Subscriptions,
     /// Makes pushes.
     pub writer: Writer,
-    /// What messages say.
+    /// Generates and checks the contents of messages.
     pub contents: Contents,
-    /// Ends the run before its time.
+    /// Aborts the run.
     pub cancel: CancellationToken,
-    /// Tells the moments of the run.
+    /// The clock of the run.
     pub stopwatch: Stopwatch,
-    /// What the processes use.
+    /// Samples the observed processes.
     pub observer: Observer,
     phases: Mutex<Vec<(String, Moment)>>,
 }
 
 impl Run {
-    /// A run that begins now.
+    /// Starts a run.
     pub fn new(setup: Setup, dialer: Dialer, observer: Observer) -> Arc<Self> {
         let contents = Contents::new(setup.seed);
         Arc::new(Self {
@@ -96,13 +96,13 @@ impl Run {
         })
     }
 
-    /// The moment that is now.
+    /// The current moment.
     pub fn now(&self) -> Moment {
         self.stopwatch.now()
     }
 
-    /// Signs tokens for so many pushes, in a phase of its own, if each is to have
-    /// one of its own.
+    /// Signs tokens for `count` pushes in a phase of its own, if each push has its own
+    /// token.
     pub async fn sign_ahead(self: &Arc<Self>, count: u64) {
         if self.setup.signing == Signing::Fresh {
             self.phase("sign");
@@ -111,12 +111,12 @@ impl Run {
                 let known = (0..run.setup.user_agents).find_map(|one| run.subscriptions.get(one));
                 known.inspect(|to| run.writer.sign_ahead(to, count));
             });
-            // What is not signed ahead is signed when it is due.
+            // If it fails, tokens are signed when they are due.
             let _ = signed.await;
         }
     }
 
-    /// Takes a sample of each process that is observed.
+    /// Samples each observed process.
     pub fn observe(&self) -> Moment {
         let now = self.now();
         self.observer.sample(&Sample {
@@ -128,14 +128,14 @@ impl Run {
         now
     }
 
-    /// Says what part of the run begins now.
+    /// Starts a phase of the run.
     pub fn phase(&self, name: &str) {
         let now = self.observe();
         let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
         phases.push((name.to_owned(), now));
     }
 
-    /// The parts of the run so far, the last of which ends now.
+    /// The phases so far; the last one ends now.
     pub fn phases(&self) -> Vec<Phase> {
         let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = phases.iter().skip(1).map(|(_, from)| *from);
@@ -148,7 +148,7 @@ impl Run {
         timed.collect()
     }
 
-    /// Waits, or until the run is cancelled. Whether it was not.
+    /// Sleeps. Returns false if the run was cancelled meanwhile.
     pub async fn sleep(&self, duration: Duration) -> bool {
         let slept = self
             .cancel
@@ -156,8 +156,7 @@ impl Run {
         slept.await.is_some()
     }
 
-    /// Waits until nothing can be missing any more, but not longer than the
-    /// setup says.
+    /// Waits until no message can be missing any more, at most for the time in the setup.
     pub async fn settle(&self) {
         let until = self.now() + self.setup.settle;
         let mut delivered = None;
@@ -165,8 +164,8 @@ impl Run {
             if self.ledger.open() == 0 || self.now() > until || !self.sleep(SETTLE_TURN).await {
                 return;
             }
-            // Some need never arrive: with TTL 0, replaced, withdrawn. To look for
-            // those takes longer, so that is done now and then.
+            // Messages with TTL 0, replaced and withdrawn ones may never arrive. Finding
+            // those takes longer, so it happens only now and then.
             if turn.is_multiple_of(SETTLE_LOOK) {
                 let before = delivered.replace(self.meters.progress().delivered);
                 let is_quiet = before == delivered;

@@ -1,4 +1,4 @@
-//! When pushes are to be sent.
+//! Schedules of pushes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,20 +10,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Moment, Stopwatch};
 
-/// The pacing thread wakes at most this often. What is due meanwhile is sent
-/// together, and its latency still counts from its own time.
+/// Minimum sleep of the pacing thread. Pushes that become due during it are sent together;
+/// the latency of each still counts from its own time.
 const PACE: Duration = Duration::from_micros(250);
 
 /// A push that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Which one, counted from 0.
+    /// Its number, counted from 0.
     pub number: u64,
-    /// When it was to be sent.
+    /// The scheduled time.
     pub intended: Moment,
 }
 
-/// Gives out what is due, to any number of senders.
+/// Hands out due pushes to any number of senders.
 #[derive(Debug)]
 pub struct Schedule {
     stopwatch: Stopwatch,
@@ -31,13 +31,13 @@ pub struct Schedule {
     rate: Option<f64>,
     count: u64,
     next: AtomicU64,
-    /// One permit for each push that is due and not begun.
+    /// One permit per due push that no sender has taken.
     due: Semaphore,
 }
 
 impl Schedule {
-    /// An open loop: `count` pushes, `rate` of them each second, whatever the
-    /// service does. Its thread ends after the last, or with `cancel`.
+    /// An open loop: `count` pushes at `rate` per second, regardless of the service. Its
+    /// thread ends after the last push or when `cancel` is cancelled.
     pub fn paced(
         stopwatch: Stopwatch,
         rate: f64,
@@ -66,19 +66,18 @@ impl Schedule {
         }
     }
 
-    /// How many pushes there are in all.
+    /// The total number of pushes.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// How many were not given out.
+    /// The number of pushes not yet handed out.
     pub fn left(&self) -> u64 {
         let given = self.next.load(Ordering::Relaxed);
         self.count.saturating_sub(given)
     }
 
-    /// Waits for the next; `None` when there is none. May be dropped at the
-    /// await without losing one.
+    /// Waits for the next push; `None` at the end. Cancellation-safe.
     pub async fn next(&self) -> Option<Due> {
         if self.rate.is_some() {
             match self.due.acquire().await {
@@ -98,8 +97,8 @@ impl Schedule {
         Some(Due { number, intended })
     }
 
-    /// Lets those pass that are due. A thread of its own, because the timers of
-    /// the runtime are too coarse (1 ms).
+    /// Releases pushes when they are due. Runs on its own thread because the runtime's
+    /// timers are too coarse (1 ms).
     fn pace(&self, rate: f64, cancel: &CancellationToken) {
         let mut released = 0;
         while released < self.count && !cancel.is_cancelled() {
@@ -112,7 +111,7 @@ impl Schedule {
         }
         match cancel.is_cancelled() {
             true => self.due.close(),
-            // One more than there are: whoever gets it finds out that it is over.
+            // One extra permit wakes a sender, which then finds the end.
             false => self.due.add_permits(1),
         }
     }
@@ -135,7 +134,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn pushes_are_due_at_their_own_times_and_then_it_is_over() {
+    async fn pushes_are_due_at_their_own_times_until_the_end() {
         let schedule = Schedule::paced(Stopwatch::start(), 1e6, 3, CancellationToken::new());
         let mut last = None;
         for number in 0..3 {
@@ -145,14 +144,14 @@ mod tests {
             assert!(intended > last, "{intended:?} after {last:?}");
             last = intended;
         }
-        // Two senders, and both are told.
+        // Both of two senders see the end.
         assert_eq!(schedule.next().await, None);
         assert_eq!(schedule.next().await, None);
         assert_eq!(schedule.left(), 0);
     }
 
     #[tokio::test]
-    async fn a_closed_loop_waits_for_nothing() {
+    async fn a_closed_loop_has_no_pauses() {
         let schedule = Schedule::at_once(Stopwatch::start(), 2);
         assert_eq!(schedule.next().await.map(|due| due.number), Some(0));
         assert_eq!(schedule.left(), 1);

@@ -1,4 +1,4 @@
-//! Application servers: take what is due from a schedule, and post it.
+//! Application servers, which take due pushes from a schedule and post them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,32 +20,31 @@ use crate::run::Run;
 use crate::schedule::{Due, Schedule};
 use crate::subscription::{Letter, Subscription};
 
-/// How long to wait when a service says 429 or 503 and not for how long.
+/// Pause after a 429 or 503 without `Retry-After`.
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 
-/// No `Retry-After` is waited for longer.
+/// Maximum pause for a `Retry-After`.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How long to wait before connecting again.
+/// Pause before reconnecting.
 const RECONNECT: Duration = Duration::from_millis(200);
 
-/// What a push of a schedule is.
+/// The properties of a scheduled push.
 #[derive(Clone, Copy, Debug)]
 pub struct Push {
-    /// Whom it is for.
+    /// The recipient.
     pub user_agent: u32,
-    /// What it asks for.
+    /// The message.
     pub letter: Letter,
-    /// Whether the message is withdrawn once it is accepted.
+    /// Whether to withdraw the message once it is accepted.
     pub withdraw: bool,
 }
 
-/// Makes the pushes of a schedule.
+/// Chooses the push for a due time.
 pub type Plan = dyn Fn(Due) -> Push + Send + Sync;
 
-/// Sends what is on the schedule, from all application servers of the run,
-/// until it is at its end or `until` is cancelled. What was not begun then is
-/// counted as unsent.
+/// Sends the pushes of the schedule from all application servers of the run, until its end
+/// or until `until` is cancelled. Counts the remaining pushes as unsent.
 pub async fn send_all(
     run: &Arc<Run>,
     schedule: Arc<Schedule>,
@@ -78,14 +77,14 @@ pub async fn send_all(
     unsent.fetch_add(schedule.left(), Ordering::Relaxed);
 }
 
-/// One application server, with one push at a time.
+/// An application server that sends one push at a time.
 pub struct Sender {
     run: Arc<Run>,
     connection: Connection,
 }
 
 impl Sender {
-    /// With a connection of its own, which is opened when it is needed.
+    /// Creates one with its own connection, opened on first use.
     pub fn new(run: &Arc<Run>) -> Self {
         Self {
             run: Arc::clone(run),
@@ -100,9 +99,9 @@ impl Sender {
         }
     }
 
-    /// Withdraws a message, whose acceptance named its URL (RFC 8030 §7.3).
-    /// Whether the service confirmed it: it does not when the message has
-    /// arrived.
+    /// Withdraws a message at the URL that the response to its push gave (RFC 8030 §7.3).
+    /// Returns whether the service confirmed it; it does not if the message was already
+    /// delivered.
     pub async fn withdraw(&mut self, name: MessageName, accepted: &Response<Bytes>) -> bool {
         let run = Arc::clone(&self.run);
         let location = accepted.headers().get(LOCATION);
@@ -122,10 +121,9 @@ impl Sender {
         is_withdrawn
     }
 
-    /// Sends a message to a user agent, again after 429 and 503 as often as the
-    /// run allows. Returns the answer that counted, with the message's name;
-    /// `None` when there was none, or the user agent has no subscription just
-    /// now, so that there is nothing to push to.
+    /// Sends a message to a user agent and retries after 429 and 503 as often as the run
+    /// allows. Returns the final response with the message's name; `None` if there was no
+    /// response, or if the user agent has no subscription at the moment.
     pub async fn send(
         &mut self,
         user_agent: u32,
@@ -180,10 +178,10 @@ impl Sender {
     }
 }
 
-/// A connection to a service, opened when it is needed and again when it broke.
+/// A connection to a service, opened on demand and reopened after a failure.
 #[derive(Clone)]
 enum Connection {
-    /// Its sender's own.
+    /// Owned by one sender.
     Http1(Arc<Mutex<Option<HttpConnection>>>),
     /// Shared by the streams.
     Http2(Arc<Mutex<Option<Http2Connection>>>),
@@ -197,8 +195,8 @@ impl Connection {
         }
     }
 
-    /// Sends a request and reads its answer. The request is made for HTTP/2 if
-    /// `absolute`, and anew when a connection turns out to be over.
+    /// Sends a request and reads its response. Builds the request for HTTP/2 if `absolute`,
+    /// and again if the connection has been closed.
     async fn exchange(
         &self,
         run: &Run,
@@ -215,7 +213,7 @@ impl Connection {
                         None => open_http1(run, to).await?,
                     };
                     match open.send(request(false)?.map(Full::new)).await {
-                        // Services close connections that were idle. Nothing was sent.
+                        // The service closed an idle connection before anything was sent.
                         Err(error) if is_used && was_not_sent(&error) => {}
                         Err(error) => return Err(error),
                         Ok(answer) => {
@@ -273,7 +271,7 @@ fn is_busy(status: StatusCode) -> bool {
     )
 }
 
-/// Seconds; the other form, a date, is not worth reading here.
+/// Parses the delay in seconds; ignores the date format.
 fn retry_after(headers: &HeaderMap) -> Duration {
     let seconds = headers.get(RETRY_AFTER);
     let seconds = seconds.and_then(|value| value.to_str().ok()?.trim().parse().ok());

@@ -1,5 +1,4 @@
-//! What an application server knows of a user agent, and the pushes it makes
-//! of it.
+//! Subscriptions as application servers see them, and the pushes to them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,21 +18,20 @@ use url::{Position, Url};
 use crate::contents::{Contents, MessageName};
 use crate::ledger::Terms;
 
-/// For how long VAPID tokens are made out; longer than any run.
+/// Lifetime of VAPID tokens; longer than any run.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(23 * 3600);
 
-/// For how many pushes tokens are signed ahead: some 50 MB.
+/// Maximum number of tokens to sign ahead, some 50 MB.
 pub const MOST_AHEAD: u64 = 200_000;
 
-/// What encryption adds to the contents of a message (RFC 8291 §4): the header,
-/// a delimiter and a tag.
+/// Bytes that encryption adds to the contents (RFC 8291 §4): header, delimiter and tag.
 pub const OVERHEAD: usize = HEADER + 17;
 
-/// The header of an aes128gcm body: salt 16, record size 4, length of the keyid
-/// 1, keyid 65.
+/// Length of the header of an aes128gcm body in bytes: salt 16, record size 4, length of
+/// the keyid 1, keyid 65.
 pub const HEADER: usize = 86;
 
-/// Where to push to, and how to encrypt for it.
+/// A push resource and its encryption keys.
 #[derive(Debug)]
 pub struct Subscription {
     /// The push resource.
@@ -44,11 +42,11 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// From what `register` gave. Without `keys`, bodies are prepared: of the
-    /// form of encrypted ones, and readable.
+    /// Creates one from the response to `register`. Without `keys`, bodies have the format
+    /// of encrypted ones but are plaintext.
     ///
     /// # Errors
-    /// When the endpoint is no HTTP URL.
+    /// When the endpoint is not an HTTP URL.
     pub fn new(endpoint: &str, keys: Option<SubscriptionKeys>) -> Result<Self, ClientError> {
         let unusable = |problem: String| ClientError::Url {
             url: endpoint.to_owned(),
@@ -71,24 +69,24 @@ impl Subscription {
         })
     }
 
-    /// A resource of the same service, such as a message, by what its answer
-    /// calls it. `None` when that is no URL of that service.
+    /// Resolves the URL of another resource, such as a message, from a response of the
+    /// service. `None` if it is not a URL of the same origin.
     pub fn at(&self, reference: &str) -> Option<Self> {
         let url = self.endpoint.join(reference).ok()?;
         let is_same = url.origin() == self.endpoint.origin();
         Self::new(url.as_str(), None).ok().filter(|_| is_same)
     }
 
-    /// The request that deletes it.
+    /// A request that deletes the resource.
     ///
     /// # Errors
-    /// When no request can be made.
+    /// When the request is invalid.
     pub fn delete(&self, absolute: bool) -> Result<Request<Bytes>, ClientError> {
         self.end(self.begin(Method::DELETE, absolute), Bytes::new())
     }
 
-    /// With `absolute`, the URI names the host, as HTTP/2 wants it; else there
-    /// is a Host header.
+    /// Starts a request. With `absolute`, the URI contains the host, as HTTP/2 requires;
+    /// otherwise there is a Host header.
     fn begin(&self, method: Method, absolute: bool) -> Builder {
         let request = Request::builder().method(method);
         if absolute {
@@ -112,18 +110,18 @@ impl Subscription {
 pub struct Subscriptions(Vec<Mutex<Option<Arc<Subscription>>>>);
 
 impl Subscriptions {
-    /// For so many user agents, none of which has one.
+    /// No subscriptions yet for this many user agents.
     pub fn new(user_agents: u32) -> Self {
         Self((0..user_agents).map(|_| Mutex::default()).collect())
     }
 
-    /// That of a user agent, if it has one.
+    /// The subscription of a user agent, if it has one.
     pub fn get(&self, user_agent: u32) -> Option<Arc<Subscription>> {
         let slot = self.0.get(user_agent as usize)?;
         slot.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets that of a user agent.
+    /// Sets or removes the subscription of a user agent.
     pub fn set(&self, user_agent: u32, subscription: Option<Arc<Subscription>>) {
         if let Some(slot) = self.0.get(user_agent as usize) {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = subscription;
@@ -131,30 +129,30 @@ impl Subscriptions {
     }
 }
 
-/// What a push asks for.
+/// The properties of a push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Letter {
     /// TTL and topic.
     pub terms: Terms,
-    /// `None` leaves the header out.
+    /// `None` omits the header.
     pub urgency: Option<Urgency>,
-    /// Octets of the body as it is posted; at least what a name and encryption
-    /// take.
+    /// Bytes of the posted body, at least those of the message header and of the
+    /// encryption.
     pub size: usize,
 }
 
 /// How pushes are signed (RFC 8292).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signing {
-    /// By one token for each origin.
+    /// One token per origin.
     Once,
-    /// By a new token for each push.
+    /// A new token for each push.
     Fresh,
-    /// Not at all.
+    /// No signature.
     Not,
 }
 
-/// Makes pushes: encrypts and signs them.
+/// Creates, encrypts and signs pushes.
 #[derive(Debug)]
 pub struct Writer {
     contents: Contents,
@@ -164,15 +162,15 @@ pub struct Writer {
     /// The sender's public key in prepared bodies.
     keyid: PublicKey,
     clock: Clock,
-    /// The token in use, and the origin it is made out to.
+    /// The current token and its origin.
     token: Mutex<Option<(String, HeaderValue)>>,
     fresh: AtomicU64,
-    /// Tokens that were signed before they were needed, and their origin.
+    /// Tokens that were signed ahead, and their origin.
     ahead: Mutex<(String, Vec<HeaderValue>)>,
 }
 
 impl Writer {
-    /// With new keys.
+    /// Creates a writer with new keys.
     pub fn new(contents: Contents, signing: Signing, clock: Clock) -> Self {
         let vapid = new_key_pair();
         Self {
@@ -188,15 +186,15 @@ impl Writer {
         }
     }
 
-    /// What `register` is to restrict subscriptions to, if pushes are signed.
+    /// The key to which `register` restricts subscriptions, if pushes are signed.
     pub fn key(&self) -> Option<&PublicKey> {
         (self.signing != Signing::Not).then_some(&self.key)
     }
 
-    /// The push of a message, for HTTP/2 if `absolute`.
+    /// The request for a push; for HTTP/2 if `absolute`.
     ///
     /// # Errors
-    /// When the message is too long to be encrypted, or no request can be made.
+    /// When the message is too long to encrypt, or the request is invalid.
     pub fn request(
         &self,
         to: &Subscription,
@@ -228,7 +226,7 @@ impl Writer {
     fn body(&self, to: &Subscription, contents: &[u8]) -> Result<Vec<u8>, ClientError> {
         if let Some(keys) = &to.keys {
             let mut salt = [0; 16];
-            // Run, user agent and number: no other message has the same.
+            // Run, user agent and number are unique to the message.
             salt.copy_from_slice(&contents[..16]);
             return Ok(keys.encrypt(contents, &new_key_pair(), salt)?);
         }
@@ -242,9 +240,9 @@ impl Writer {
         Ok(body)
     }
 
-    /// Signs tokens for so many pushes to a service, at most [`MOST_AHEAD`], so
-    /// that it takes no time when they are due. Blocks. Does nothing where pushes
-    /// need no tokens of their own.
+    /// Signs tokens ahead for `count` pushes to a service, at most [`MOST_AHEAD`], so that
+    /// signing does not delay due pushes. Blocks. Does nothing unless each push has its own
+    /// token.
     pub fn sign_ahead(&self, to: &Subscription, count: u64) {
         if self.signing == Signing::Fresh {
             let tokens = (0..count.min(MOST_AHEAD)).filter_map(|_| self.sign_fresh(to));
@@ -297,7 +295,7 @@ impl Writer {
     }
 }
 
-/// The origin of a subscription's endpoint, as far as its text tells.
+/// The origin of a subscription's endpoint, as written in the URL.
 fn origin(to: &Subscription) -> &str {
     &to.endpoint[..Position::BeforePath]
 }
@@ -310,14 +308,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_push_has_a_token_of_its_own_signed_ahead_or_not() {
+    fn each_push_has_its_own_token_signed_ahead_or_not() {
         let writer = Writer::new(Contents::new(1), Signing::Fresh, Clock::system());
         let one = Subscription::new("http://127.0.0.1:1/push/a", None).unwrap();
         let elsewhere = Subscription::new("http://127.0.0.1:2/push/a", None).unwrap();
         writer.sign_ahead(&one, 2);
         let tokens = [&one, &elsewhere, &one, &one].map(|to| writer.authorization(to).unwrap());
         assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), 4);
-        // Of those signed ahead none is left, and none went elsewhere.
+        // Both tokens that were signed ahead were used, and only for their origin.
         assert_eq!(writer.fresh.load(Ordering::Relaxed), 4);
     }
 }

@@ -1,31 +1,30 @@
-//! Whom a load tester may load: services of this machine, and others only for
-//! those who say that they own them.
+//! Guards against loading foreign hosts: services of this machine are allowed, others only
+//! if the user claims to own them.
 
 use url::{Host, Url};
 
-/// Which hosts are loaded.
+/// The allowed hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
     owned: Option<String>,
 }
 
-/// The target is neither on this machine nor named as owned.
+/// Why a target is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// The host is somebody else's, as far as is known.
+    /// The host is not a loopback address and was not declared as owned.
     #[error(
         "{0} is not a loopback address: load tests can take a service down. If that host is \
          yours, add --i-own-this-host {0}"
     )]
     NotOwned(String),
-    /// The URL names no host.
+    /// The URL has no host.
     #[error("{0} names no host")]
     NoHost(Url),
 }
 
 impl Guard {
-    /// Lets this machine pass, and the host of this name or address if one is
-    /// given.
+    /// Allows this machine, and the host with this name or address if given.
     pub fn new(owned: Option<&str>) -> Self {
         let owned = owned.map(|name| {
             let name = name.trim_start_matches('[').trim_end_matches(']');
@@ -34,12 +33,12 @@ impl Guard {
         Self { owned }
     }
 
-    /// Whether the host of this URL may be loaded: where user agents connect,
-    /// and the endpoints that they are given, which may be elsewhere.
+    /// Checks the host of a URL: that of the WebSocket, and those of the endpoints, which
+    /// may differ.
     ///
     /// # Errors
-    /// When it may not. A name counts as of this machine only if it is
-    /// `localhost`, whatever others resolve to.
+    /// When the host is not allowed. The only name that counts as this machine is
+    /// `localhost`, whatever other names resolve to.
     pub fn check(&self, url: &Url) -> Result<(), TargetError> {
         let host = url.host().ok_or_else(|| TargetError::NoHost(url.clone()))?;
         let (is_here, name) = match host {
@@ -65,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_may_be_loaded() {
+    fn this_machine_is_allowed() {
         for url in [
             "ws://127.0.0.1:8080/",
             "wss://127.9.9.9/",
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn others_may_not() {
+    fn other_hosts_are_rejected() {
         for url in [
             "wss://push.example.org/",
             "ws://192.0.2.1/",
@@ -88,15 +87,16 @@ mod tests {
             assert!(check(None, url).is_err(), "{url}");
             assert!(check(Some("other.example.org"), url).is_err(), "{url}");
         }
-        let told = check(None, "wss://push.example.org/").unwrap_err();
+        let error = check(None, "wss://push.example.org/").unwrap_err();
         assert!(
-            told.to_string()
+            error
+                .to_string()
                 .ends_with("--i-own-this-host push.example.org")
         );
     }
 
     #[test]
-    fn owners_name_their_host() {
+    fn an_owned_host_is_allowed() {
         for (name, url) in [
             ("push.example.org", "wss://push.example.org:8443/"),
             ("Push.Example.ORG", "wss://push.example.org/"),

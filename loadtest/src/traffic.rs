@@ -1,5 +1,5 @@
-//! What happens at one time in `churn` and `mixed`: some kinds of pushes, each
-//! at its rate, and user agents of which some come and go.
+//! The traffic of `churn` and `mixed`: kinds of pushes with their rates, and user agents
+//! that stay connected or connect and disconnect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,38 +15,38 @@ use crate::sender::{Push, send_all};
 use crate::subscription::Letter;
 use crate::visits::{self, Visits};
 
-/// No run sends more: each message is remembered, in about 100 octets.
+/// Maximum number of messages in a run; the ledger uses about 100 bytes for each.
 const MOST_MESSAGES: u64 = 20_000_000;
 
 /// One kind of push.
 #[derive(Clone, Debug)]
 pub struct Traffic {
-    /// What each asks for, but for its topic.
+    /// The properties of each push except its topic.
     pub letter: Letter,
-    /// Pushes a second.
+    /// Pushes per second.
     pub rate: f64,
-    /// How many topics each user agent has; 0 is none.
+    /// Number of topics per user agent; 0 means no topic.
     pub topics: u32,
-    /// Of 100 messages, how many are withdrawn once they are accepted.
+    /// Percentage of messages to withdraw once accepted.
     pub withdraw: u32,
 }
 
-/// All that happens at one time.
+/// All concurrent traffic.
 #[derive(Clone, Debug)]
 pub struct Mix {
-    /// For how long.
+    /// The duration.
     pub duration: Duration,
-    /// Of 100 user agents, how many come and go.
+    /// Percentage of user agents that connect and disconnect.
     pub come_and_go: u32,
-    /// How those do it.
+    /// How those connect and disconnect.
     pub visits: Visits,
-    /// What is pushed.
+    /// The kinds of pushes.
     pub traffic: Vec<Traffic>,
 }
 
 impl Mix {
-    /// Plays it: connects all, lets them come and go while messages are pushed,
-    /// and at the end lets all return and take what is left.
+    /// Plays it: connects all user agents, pushes while some connect and disconnect, and
+    /// finally reconnects all so that they receive the rest.
     pub async fn play(&self, run: &Arc<Run>) {
         run.phase("connect");
         let mut user_agents = Held::all(run).await.stop().await;
@@ -67,7 +67,7 @@ impl Mix {
         held.leave().await;
     }
 
-    /// Sends all traffic, to all user agents alike.
+    /// Sends all traffic, uniformly to all user agents.
     async fn push(&self, run: &Arc<Run>) {
         let mut kinds = JoinSet::new();
         for (number, traffic) in (1..).zip(self.traffic.clone()) {
@@ -79,8 +79,8 @@ impl Mix {
 }
 
 impl Traffic {
-    /// Sends it for `duration`. Its `number` makes its choices differ from those
-    /// of other traffic.
+    /// Sends it for `duration`. `number` distinguishes its random choices from those of
+    /// other traffic.
     pub async fn send(self, run: &Arc<Run>, number: u64, duration: Duration) {
         let until = run.cancel.child_token();
         let count = messages(self.rate, duration);
@@ -88,12 +88,12 @@ impl Traffic {
         let seed = mix(run.setup.seed ^ number);
         let user_agents = u64::from(run.setup.user_agents);
         let plan = move |due: Due| self.choose(mix(seed ^ due.number), user_agents);
-        // What is behind by then is counted as unsent.
+        // Pushes that are late by then count as unsent.
         let _give_up = give_up(until.clone(), duration + run.setup.settle);
         send_all(run, schedule, Arc::new(plan), &until).await;
     }
 
-    /// Makes of a number that could be any a push to one of the user agents.
+    /// Chooses a push from a random number.
     fn choose(&self, draw: u64, user_agents: u64) -> Push {
         let draw_of = |salt: u64, below: u64| {
             u32::try_from(mix(draw ^ salt) % below.max(1)).unwrap_or_default()
@@ -108,7 +108,7 @@ impl Traffic {
     }
 }
 
-/// Cancels after a time, unless it is dropped before.
+/// Cancels after a delay, unless the result is dropped before.
 fn give_up(until: CancellationToken, after: Duration) -> JoinSet<()> {
     let mut timer = JoinSet::new();
     timer.spawn(async move {
@@ -118,11 +118,11 @@ fn give_up(until: CancellationToken, after: Duration) -> JoinSet<()> {
     timer
 }
 
-/// How many messages a rate gives, at least one.
+/// Number of messages at a rate, at least one.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "positive, and what is beyond the most is cut off"
+    reason = "positive, and clamped to the maximum"
 )]
 pub fn messages(rate: f64, duration: Duration) -> u64 {
     ((rate * duration.as_secs_f64()) as u64).clamp(1, MOST_MESSAGES)

@@ -1,12 +1,11 @@
-//! What processes use while a run goes on: CPU time for each message, memory
-//! for each connection.
+//! Resource usage of processes during a run: CPU time per message, memory per connection.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::outcome::{Phase, ProcessRecord, Sample};
 use crate::process::{Observed, ProcessError};
 
-/// Samples that are kept of each process: more than 12 hours of seconds.
+/// Maximum number of samples per process, one per second for more than 12 hours.
 const MOST_SAMPLES: usize = 50_000;
 
 /// Observes processes.
@@ -16,10 +15,10 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Of this process, which becomes the first, and those of these numbers.
+    /// Observes this process, as the first, and those with these process ids.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// When a process cannot be read.
     pub fn new(pids: &[u32]) -> Result<Self, ProcessError> {
         let others = pids.iter().map(|pid| Observed::new(*pid));
         let all = std::iter::once(Observed::this()).chain(others);
@@ -28,7 +27,7 @@ impl Observer {
         Ok(Self { processes })
     }
 
-    /// Takes a sample of each that has not ended; `run` is what the run knows.
+    /// Samples each process that has not ended; `run` holds the figures of the run.
     pub fn sample(&self, run: &Sample) {
         let mut processes = self
             .processes
@@ -49,7 +48,7 @@ impl Observer {
         }
     }
 
-    /// What was read of each, this process first.
+    /// The samples of each process, this process first.
     pub fn records(&self) -> Vec<ProcessRecord> {
         let processes = self
             .processes
@@ -64,23 +63,23 @@ impl Observer {
     }
 }
 
-/// What a process used in one phase of a run.
+/// The usage of a process in one phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Usage {
     /// CPU time in seconds, user and system.
     pub cpu_seconds: f64,
-    /// Messages that arrived meanwhile.
+    /// Messages delivered in the phase.
     pub delivered: u64,
-    /// Connections that were opened meanwhile, less those that were closed.
+    /// Connections opened in the phase, minus those closed.
     pub connected: i64,
-    /// Memory at its end, in octets.
+    /// Memory at the end, in bytes.
     pub memory: u64,
-    /// By how much the memory grew, in octets.
+    /// Growth of the memory, in bytes.
     pub growth: i64,
 }
 
 impl ProcessRecord {
-    /// What it used in a phase, whose beginning and end are among the samples.
+    /// The usage in a phase whose start and end are among the samples.
     pub fn usage(&self, phase: &Phase) -> Option<Usage> {
         let at = |time: f64| self.samples.iter().rev().find(|sample| sample.at <= time);
         let (from, to) = (at(phase.from).or(self.samples.first())?, at(phase.to)?);
@@ -93,7 +92,7 @@ impl ProcessRecord {
         })
     }
 
-    /// The usage of each phase, in words, one line each.
+    /// Describes the usage in each phase, one line each.
     pub fn summary(&self, phases: &[Phase]) -> Vec<String> {
         let used = phases.iter().filter_map(|phase| {
             let usage = self.usage(phase)?;
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_phase_is_charged_with_what_was_used_between_its_ends() {
+    fn a_phase_counts_the_usage_between_its_ends() {
         let record = ProcessRecord {
             samples: vec![
                 sample(0.0, 1.0, 1 << 20, 0, 0),
@@ -155,12 +154,12 @@ mod tests {
             to,
         };
         let phases = [phase("connect", 0.0, 1.0), phase("push", 1.0, 2.0)];
-        let told: Vec<_> = phases
+        let described: Vec<_> = phases
             .iter()
             .filter_map(|phase| Some(record.usage(phase)?.to_string()))
             .collect();
         assert_eq!(
-            told,
+            described,
             [
                 "1.00 s CPU, 3.0 MiB, 1000.0 µs CPU and 2.05 KiB for each connection",
                 "0.50 s CPU, 3.0 MiB, 50.0 µs CPU for each message delivered",

@@ -1,5 +1,5 @@
-//! One user agent: connects, registers, checks and acknowledges what arrives,
-//! and comes back when its connection breaks.
+//! One user agent: connects, registers, checks and acknowledges messages, and reconnects
+//! when its connection breaks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::subscription::{HEADER, OVERHEAD, Subscription};
 /// The code of an acknowledgement: delivered (WS-N-8).
 const DELIVERED: u16 = 100;
 
-/// The waits between attempts to connect begin with this, and double.
+/// First pause between attempts to connect; later ones double.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
-/// And grow no longer than this.
+/// Maximum pause.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// One user agent of a run.
@@ -32,14 +32,14 @@ pub struct UserAgent {
     run: Arc<Run>,
     index: u32,
     channel: ChannelId,
-    /// `None` when bodies are prepared.
+    /// `None` if bodies are prepared.
     keys: Option<Box<UserAgentKeys>>,
     uaid: Option<WireUaid>,
     connection: Option<bugle_client::UserAgent>,
 }
 
 impl UserAgent {
-    /// The user agent of this index, which has never connected.
+    /// Creates the user agent with this index, not yet connected.
     pub fn new(run: &Arc<Run>, index: u32) -> Self {
         Self {
             run: Arc::clone(run),
@@ -51,7 +51,7 @@ impl UserAgent {
         }
     }
 
-    /// Which one it is, counted from 0.
+    /// Its index, counted from 0.
     pub fn index(&self) -> u32 {
         self.index
     }
@@ -61,17 +61,17 @@ impl UserAgent {
         self.connection.is_some()
     }
 
-    /// Connects and says hello; the first time, and when the service has
-    /// forgotten it, registers.
+    /// Connects and sends `hello`. Registers the first time, and when the service has lost
+    /// this user agent.
     ///
     /// # Errors
-    /// When any of that fails; it is counted then.
+    /// When a step fails; the failure is counted.
     pub async fn connect(&mut self) -> Result<(), ClientError> {
         let wanted = self.run.now();
         self.connect_since(wanted).await
     }
 
-    /// The same, for one that has wanted it since that moment.
+    /// Like `connect`, but measures the latency from `wanted`.
     async fn connect_since(&mut self, wanted: Moment) -> Result<(), ClientError> {
         count(&self.run.meters.totals.attempts);
         let connected = self.say_hello(wanted).await;
@@ -82,14 +82,15 @@ impl UserAgent {
         connected
     }
 
-    /// Tries to connect until it works, with growing waits. Whether it did
-    /// before `until` was cancelled.
+    /// Retries to connect with growing pauses. Returns false if `until` was cancelled
+    /// before it succeeded.
     pub async fn connect_until(&mut self, until: &CancellationToken) -> bool {
         let wanted = self.run.now();
         let mut wait = FIRST_WAIT;
         let attempts = async {
             while self.connect_since(wanted).await.is_err() {
-                // Up to twice as long, so that not all come back at one time.
+                // Jitter of up to 100 %, so that user agents do not reconnect at the same
+                // time.
                 let seed = u64::from(self.index) ^ self.run.now().as_micros();
                 let share = u32::try_from(mix(seed) % 100).unwrap_or_default();
                 tokio::time::sleep(wait + wait * share / 100).await;
@@ -128,7 +129,7 @@ impl UserAgent {
         run.meters.record(Measure::Register, began, run.now());
         let keys = self.keys.as_ref().map(|keys| keys.subscription_keys());
         let subscription = Subscription::new(&endpoint, keys)?;
-        // A service may hand out endpoints on a host that nobody asked to load.
+        // A service may return endpoints on a host that the user did not allow.
         let guarded = run.setup.guard.check(&subscription.endpoint);
         guarded.map_err(|error| ClientError::Url {
             url: endpoint,
@@ -139,8 +140,7 @@ impl UserAgent {
         Ok(())
     }
 
-    /// Gives its subscription back, if it is connected. Whoever pushes to it
-    /// must have ended.
+    /// Removes its subscription, if it is connected. Pushes to it must have ended.
     pub async fn unregister(&mut self) {
         self.run.subscriptions.set(self.index, None);
         let Some(connection) = &mut self.connection else {
@@ -152,8 +152,8 @@ impl UserAgent {
         }
     }
 
-    /// Gives its subscription back and takes another, if it is connected. What
-    /// was sent to the old one need not arrive any more.
+    /// Replaces its subscription by a new one, if it is connected. Messages to the old one
+    /// need not arrive any more.
     pub async fn resubscribe(&mut self) {
         let Some(mut connection) = self.connection.take() else {
             return;
@@ -169,7 +169,7 @@ impl UserAgent {
         };
         match registered {
             Ok(()) => self.connection = Some(connection),
-            // Whoever has no subscription is new when it comes back.
+            // Without a subscription, the user agent is new when it reconnects.
             Err(error) => {
                 self.uaid = None;
                 self.connection = Some(connection);
@@ -178,8 +178,7 @@ impl UserAgent {
         }
     }
 
-    /// Receives until `until` is cancelled, and connects again whenever the
-    /// connection breaks.
+    /// Receives until `until` is cancelled, and reconnects whenever the connection breaks.
     pub async fn stay(&mut self, until: &CancellationToken) {
         loop {
             // Boxed, because few user agents connect at a time and many stay.
@@ -194,8 +193,7 @@ impl UserAgent {
         }
     }
 
-    /// Receives until the connection ends, and says why it did. May be dropped
-    /// at any await without losing what arrived.
+    /// Receives until the connection ends and returns the error. Cancellation-safe.
     async fn receive(&mut self) -> ClientError {
         let Some(connection) = &mut self.connection else {
             return ClientError::Protocol("there is no connection".to_owned());
@@ -226,7 +224,7 @@ impl UserAgent {
         self.vanish();
     }
 
-    /// Leaves with a Close frame.
+    /// Closes the connection with a Close frame.
     pub async fn leave(&mut self) {
         if let Some(connection) = self.connection.take() {
             let is_answered = connection.close().await;
@@ -234,7 +232,7 @@ impl UserAgent {
         }
     }
 
-    /// Is gone without a word.
+    /// Drops the connection without a Close frame.
     pub fn vanish(&mut self) {
         if self.connection.take().is_some() {
             self.gone(false);
@@ -248,7 +246,7 @@ impl UserAgent {
     }
 }
 
-/// A notification at the user agent that it came to.
+/// A notification and the user agent that received it.
 struct Arrival<'a> {
     run: &'a Run,
     index: u32,
@@ -256,7 +254,7 @@ struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    /// Accounts for it; gives the name of the message if it is one of ours.
+    /// Records it in the ledger. Returns the name of the message if this run sent it.
     fn take(&self, notification: &Notification) -> Option<MessageName> {
         let run = self.run;
         count(&run.meters.totals.delivered);
@@ -297,7 +295,7 @@ impl Arrival<'_> {
     }
 }
 
-/// An error without what differs from one user agent to the next.
+/// Describes an error without details that differ between user agents.
 fn reason(error: &ClientError) -> String {
     match error {
         ClientError::Connect { error, .. } => format!("cannot connect: {}", error.kind()),

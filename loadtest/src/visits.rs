@@ -1,4 +1,4 @@
-//! User agents that come and go.
+//! User agents that connect and disconnect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use crate::contents::mix;
 use crate::run::Run;
 use crate::user_agent::UserAgent;
 
-/// How user agents come and go.
+/// How user agents connect and disconnect.
 #[derive(Clone, Copy, Debug)]
 pub struct Visits {
-    /// How long they stay on average.
+    /// Mean duration of a connection.
     pub stay: Duration,
-    /// How long they are away on average.
+    /// Mean time between two connections.
     pub away: Duration,
-    /// Of 100 visits, how many end with a new subscription in place of the old.
+    /// Percentage of connections that end with a new subscription in place of the old.
     pub resubscribe: u32,
 }
 
-/// Lets user agents come and go until `over` is cancelled. They come back with
-/// their connections, if they have one then.
+/// Lets user agents connect and disconnect until `over` is cancelled. The tasks return
+/// them, with the connections that are open then.
 pub fn begin(
     run: &Arc<Run>,
     user_agents: Vec<UserAgent>,
@@ -46,7 +46,7 @@ impl Visits {
     async fn roam(&self, user_agent: &mut UserAgent, mut draws: Draws, over: &CancellationToken) {
         while !over.is_cancelled() {
             let stay = draws.around(self.stay);
-            // That the time is up is how a visit ends.
+            // A timeout is the normal end of a connection.
             let _ = timeout(stay, user_agent.stay(over)).await;
             if over.is_cancelled() {
                 return;
@@ -64,7 +64,7 @@ impl Visits {
     }
 }
 
-/// Numbers that look random and are the same for the same seed.
+/// A deterministic sequence of pseudo-random numbers.
 struct Draws(u64);
 
 impl Draws {
@@ -77,7 +77,7 @@ impl Draws {
         u32::try_from(self.next() % 100).unwrap_or_default()
     }
 
-    /// From none of `mean` to twice of it.
+    /// A duration between 0 and twice `mean`.
     fn around(&mut self, mean: Duration) -> Duration {
         let share = u32::try_from(self.next() % 2000).unwrap_or_default();
         mean * share / 1000

@@ -1,21 +1,20 @@
-//! Accounts for every message of a fault run, from what application servers
-//! and user agents see.
+//! Accounts for every message of a fault run, from what application servers and user agents
+//! observe.
 //!
-//! A message that was answered 201 is *promised*. It may be missing only if
-//! its TTL may have run out, its acknowledgement or its withdrawal was sent, or
-//! a later message with its topic may have replaced it. It may come again only
-//! as long as what ended it may have been forgotten in the crash:
+//! A message whose push was answered with 201 is *promised*. It may be missing only if its TTL
+//! may have passed, if its acknowledgement or withdrawal was sent, or if a later message with
+//! its topic may have replaced it. It may be delivered again only while the crash may have
+//! undone what ended it:
 //!
-//! * An acknowledgement is *done* when an answer to something that its user
-//!   agent asked later on the same connection is there, for a service answers
-//!   in order. A withdrawal is done when it is answered.
-//! * What is done is *durable* when a push that was begun later is promised:
-//!   one sync makes all durable that was applied before it. Until then a crash
-//!   may undo it.
-//! * A push that was not answered 201 may be there or not. Once it has come
-//!   after a crash, it is as good as promised.
+//! * An acknowledgement is *done* when the service has responded to a later request on the same
+//!   connection, because a service responds in order. A withdrawal is done when the service has
+//!   responded to it.
+//! * A done step is *durable* when a push that began later is promised: one sync makes
+//!   everything durable that was applied before it. Until then, a crash may undo the step.
+//! * A push without a 201 may be stored or not. Once it is delivered after a crash, it counts
+//!   as promised.
 //!
-//! Nothing here does any I/O; the order of the calls is the order of events.
+//! The account does no I/O; the order of the calls is the order of events.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -26,17 +25,16 @@ use super::message::{Fate, Message, Promise, Stamp, Step};
 use super::violation::{Violation, Violations};
 use crate::contents::MessageName;
 
-/// How long after its end a message may come that was sent in time: this
-/// machine may be busy. On a connection that was opened after its end it may
-/// not come at all.
+/// Grace period for a message that was sent before it expired, because this machine may be
+/// busy. A connection that was opened after the expiry must not deliver the message at all.
 const ON_ITS_WAY: Duration = Duration::from_secs(30);
 
-/// All that is known of the messages of a run.
+/// The state of all messages of a run.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     clock: Stamp,
     logs: Vec<Log>,
-    /// When the last push of this life of the service began that was promised.
+    /// When the last promised push of this process of the service began.
     synced: Stamp,
     pub(super) violations: Violations,
 }
@@ -46,43 +44,44 @@ pub(super) struct Account {
 struct Log {
     messages: Vec<Message>,
     versions: HashMap<String, u32>,
-    /// Those whose fate is not known.
+    /// Messages whose fate is not yet known.
     open: Vec<u32>,
 }
 
-/// What one connection of a user agent has received.
+/// What a user agent has received on one connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     user_agent: u32,
     begun: Stamp,
     opened: UnixTime,
-    /// Nothing that was sent on an earlier one can be on its way still.
+    /// The connection is the first since a crash, so no message of an earlier one can still
+    /// arrive.
     after_crash: bool,
-    /// The latest beginning of a push that it has received.
+    /// The latest start of a push among the received messages.
     newest: Stamp,
     received: HashSet<u32>,
 }
 
 impl Connection {
-    /// Whether this message came.
+    /// Whether this message arrived.
     pub(super) fn has(&self, name: MessageName) -> bool {
         name.user_agent == self.user_agent && self.received.contains(&name.number)
     }
 
-    /// How many messages came.
+    /// The number of messages that arrived.
     pub(super) fn received(&self) -> usize {
         self.received.len()
     }
 }
 
 impl Account {
-    /// Another user agent, which has subscribed: its number.
+    /// Adds a subscribed user agent and returns its number.
     pub(super) fn add_user_agent(&mut self) -> u32 {
         self.logs.push(Log::default());
         u32::try_from(self.logs.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// A push is about to be sent.
+    /// Records that a push is about to be sent.
     pub(super) fn begin_push(
         &mut self,
         user_agent: u32,
@@ -112,7 +111,7 @@ impl Account {
         MessageName { user_agent, number }
     }
 
-    /// 201: the push is promised.
+    /// Records a 201: the push is promised.
     pub(super) fn accepted(&mut self, name: MessageName, now: UnixTime) {
         let stamp = self.clock.next();
         let message = self.message(name);
@@ -130,16 +129,15 @@ impl Account {
         }
     }
 
-    /// The push got no answer, or one that is no promise. What application
-    /// servers send next may come before it no more, so it counts as over only
-    /// after the crash.
+    /// Records a push without a response, or with one that promises nothing. The service
+    /// may still process it, ahead of later pushes, so it counts as over only after the crash.
     pub(super) fn not_accepted(&mut self, name: MessageName, now: UnixTime) {
         let message = self.message(name);
         message.promise = Promise::Open;
         message.latest = now + message.ttl;
     }
 
-    /// A withdrawal is about to be sent.
+    /// Records that a withdrawal is about to be sent.
     pub(super) fn begin_withdrawal(&mut self, name: MessageName) {
         let message = self.message(name);
         if message.withdrawn == Step::Not {
@@ -147,15 +145,15 @@ impl Account {
         }
     }
 
-    /// The withdrawal was answered: done, or there is no such message.
+    /// Records the response to a withdrawal: `done`, or the message did not exist.
     pub(super) fn withdrawal_answered(&mut self, name: MessageName, done: bool) {
         let stamp = self.clock.next();
         let message = self.message(name);
         message.withdrawn = if done { Step::Done(stamp) } else { Step::Not };
     }
 
-    /// A user agent is about to say hello, for the first time after a crash or
-    /// again.
+    /// Records that a user agent is about to send `hello`; `after_crash` on its first
+    /// connection since a crash.
     pub(super) fn connect(
         &mut self,
         user_agent: u32,
@@ -172,8 +170,7 @@ impl Account {
         }
     }
 
-    /// A message has come. Returns whether it is one of those that were sent to
-    /// this user agent.
+    /// Records a delivery. Returns whether the message was sent to this user agent.
     pub(super) fn delivered(
         &mut self,
         connection: &mut Connection,
@@ -198,7 +195,7 @@ impl Account {
         let is_late = is_over && (connection.opened > latest || now > latest + ON_ITS_WAY);
         let has_ended = message.ended_before(connection.begun).is_some();
         if connection.after_crash && message.acknowledged == Step::Asked {
-            // The service that crashed did not hear it, or forgot it.
+            // The service crashed before it read the acknowledgement, or lost it.
             message.acknowledged = Step::Not;
         }
         if is_late {
@@ -214,7 +211,7 @@ impl Account {
         true
     }
 
-    /// An acknowledgement is about to be sent.
+    /// Records that an acknowledgement is about to be sent.
     pub(super) fn begin_ack(&mut self, name: MessageName) {
         let message = self.message(name);
         if message.acknowledged == Step::Not {
@@ -222,9 +219,9 @@ impl Account {
         }
     }
 
-    /// The service has answered something that was asked on the same connection
-    /// after these acknowledgements.
-    pub(super) fn acks_heard(&mut self, names: &[MessageName]) {
+    /// Records that the service has responded to a request that followed these
+    /// acknowledgements on the same connection.
+    pub(super) fn acks_confirmed(&mut self, names: &[MessageName]) {
         let stamp = self.clock.next();
         for name in names {
             let message = self.message(*name);
@@ -234,7 +231,7 @@ impl Account {
         }
     }
 
-    /// The service is gone, with all that it had not made durable.
+    /// Records a crash: the service lost everything that was not durable.
     pub(super) fn crashed(&mut self) {
         let now = self.clock.next();
         let synced = std::mem::take(&mut self.synced);
@@ -248,14 +245,15 @@ impl Account {
         }
     }
 
-    /// A user agent has received all that is stored for it, on this connection
-    /// since the crash; nothing was sent to it meanwhile but what ends it.
+    /// Settles the fates of a user agent's messages once it has received everything stored
+    /// for it on this connection. Nothing but acknowledgements and withdrawals may have
+    /// happened since the crash.
     pub(super) fn settle(&mut self, connection: &Connection, now: UnixTime) {
         let log = &self.logs[connection.user_agent as usize];
         let mut chains: BTreeMap<(Option<&str>, u32), Vec<u32>> = BTreeMap::new();
         for number in &log.open {
             let topic = log.messages[*number as usize].topic.as_deref();
-            // Without a topic, a message is the only one of its kind.
+            // Each message without a topic is a chain of its own.
             let key = topic.map_or((None, *number), |topic| (Some(topic), 0));
             chains.entry(key).or_default().push(*number);
         }
@@ -267,8 +265,8 @@ impl Account {
         open.retain(|number| messages[*number as usize].fate.is_none());
     }
 
-    /// Of the messages that replace each other, oldest first, one is there: the
-    /// last that was promised, or one after it of which nobody knows.
+    /// Settles messages that replace each other, oldest first. Exactly one must be stored:
+    /// the last promised one, or a later one in doubt.
     fn settle_chain(&mut self, connection: &Connection, chain: &[u32], now: UnixTime) {
         let user_agent = connection.user_agent;
         let name = |number| MessageName { user_agent, number };
@@ -295,8 +293,8 @@ impl Account {
         }
     }
 
-    /// The service does not know this user agent any more: what is stored for
-    /// it will never come.
+    /// Records that the service has lost a user agent: its stored messages will never
+    /// arrive.
     pub(super) fn forgotten(&mut self, user_agent: u32, now: UnixTime) {
         let nothing = self.connect(user_agent, true, now);
         self.settle(&nothing, now);
@@ -304,14 +302,14 @@ impl Account {
         self.violations.describe(Violation::Forgotten, &who);
     }
 
-    /// How many pushes were accepted, and how many not, or are not answered.
+    /// The number of accepted pushes, and of the others.
     pub(super) fn answers(&self) -> (u64, u64) {
         let messages = || self.logs.iter().flat_map(|log| &log.messages);
         let accepted = messages().filter(|message| message.accepted).count();
         (accepted as u64, (messages().count() - accepted) as u64)
     }
 
-    /// What became of the messages that were accepted; `None` is still pending.
+    /// The fates of the accepted messages; `None` means still pending.
     pub(super) fn fates(&self) -> impl Iterator<Item = Option<Fate>> {
         let messages = self.logs.iter().flat_map(|log| &log.messages);
         let accepted = messages.filter(|message| message.accepted);
@@ -332,7 +330,7 @@ impl Account {
         }
     }
 
-    /// The open messages with its topic, itself among them.
+    /// The open messages with the same topic, including this one.
     fn chain(&self, name: MessageName) -> Vec<MessageName> {
         let log = &self.logs[name.user_agent as usize];
         let topic = &log.messages[name.number as usize].topic;

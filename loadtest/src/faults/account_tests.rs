@@ -1,4 +1,4 @@
-//! Each promise, kept and broken, as the account sees it.
+//! Tests that the account recognises each promise, kept and broken.
 
 use super::*;
 
@@ -49,13 +49,13 @@ impl Scene {
         self.account.delivered(connection, name, &version, now);
     }
 
-    /// Acknowledged, and the service has heard it.
+    /// Acknowledges a message, and the service reads it.
     fn acks(&mut self, name: MessageName) {
         self.account.begin_ack(name);
-        self.account.acks_heard(&[name]);
+        self.account.acks_confirmed(&[name]);
     }
 
-    /// The service crashes, comes back, and sends these.
+    /// Crashes the service, restarts it, and delivers `coming`.
     fn crash_and_return(&mut self, coming: &[MessageName], now: UnixTime) {
         self.account.crashed();
         let mut connection = self.account.connect(self.user_agent, true, now);
@@ -75,7 +75,7 @@ impl Scene {
 }
 
 #[test]
-fn what_was_accepted_is_pending_as_long_as_it_comes() {
+fn an_accepted_message_stays_pending_while_it_is_delivered() {
     let mut scene = Scene::new();
     let name = scene.accepted();
     for _ in 0..3 {
@@ -86,7 +86,7 @@ fn what_was_accepted_is_pending_as_long_as_it_comes() {
 }
 
 #[test]
-fn what_was_accepted_and_does_not_come_is_missing() {
+fn an_accepted_message_that_is_not_delivered_is_missing() {
     let mut scene = Scene::new();
     scene.accepted();
     scene.crash_and_return(&[], NOON);
@@ -95,13 +95,13 @@ fn what_was_accepted_and_does_not_come_is_missing() {
 }
 
 #[test]
-fn what_was_not_accepted_may_come_or_not() {
+fn a_message_without_201_may_be_delivered_or_not() {
     let mut scene = Scene::new();
     let (there, gone) = (scene.asked(None, HOUR), scene.asked(None, HOUR));
     scene.account.not_accepted(gone, NOON);
     scene.crash_and_return(&[there], NOON);
     assert_eq!(scene.violated(), []);
-    // Once it has come, it may not be lost any more.
+    // Once delivered, it must not be lost any more.
     scene.crash_and_return(&[], NOON);
     assert_eq!(scene.violated(), [Violation::Missing]);
 }
@@ -122,7 +122,7 @@ fn an_ack_is_durable_when_a_later_push_is_accepted() {
 fn an_ack_that_was_not_durable_may_be_forgotten() {
     let mut scene = Scene::new();
     let name = scene.accepted();
-    // This push begins too soon to tell anything.
+    // This push began before the acknowledgement, so its 201 proves nothing.
     let early = scene.asked(None, HOUR);
     let mut connection = scene.connection();
     scene.receives(&mut connection, name);
@@ -130,26 +130,26 @@ fn an_ack_that_was_not_durable_may_be_forgotten() {
     scene.account.accepted(early, NOON);
     scene.crash_and_return(&[name, early], NOON);
     assert_eq!(scene.violated(), []);
-    // Then it is pending as before.
+    // The message is pending as before.
     scene.crash_and_return(&[early], NOON);
     assert_eq!(scene.violated(), [Violation::Missing]);
 }
 
 #[test]
-fn an_ack_that_was_not_durable_may_also_have_been_done() {
+fn an_ack_that_was_not_durable_may_also_take_effect() {
     let mut scene = Scene::new();
     let name = scene.accepted();
     scene.account.begin_ack(name);
     scene.crash_and_return(&[], NOON);
     assert_eq!(scene.fates(), [Some(Fate::Delivered)]);
     assert_eq!(scene.violated(), []);
-    // It was gone, so it may not come back.
+    // The message was gone, so it must not come back.
     scene.crash_and_return(&[name], NOON);
     assert_eq!(scene.violated(), [Violation::Again]);
 }
 
 #[test]
-fn an_ack_that_was_heard_counts_at_once_without_a_crash() {
+fn without_a_crash_an_ack_counts_once_the_service_has_read_it() {
     let mut scene = Scene::new();
     let name = scene.accepted();
     let mut first = scene.connection();
@@ -157,7 +157,11 @@ fn an_ack_that_was_heard_counts_at_once_without_a_crash() {
     scene.account.begin_ack(name);
     let mut second = scene.connection();
     scene.receives(&mut second, name);
-    assert_eq!(scene.violated(), [], "nobody knows whether it was heard");
+    assert_eq!(
+        scene.violated(),
+        [],
+        "the acknowledgement may not have been read"
+    );
     scene.acks(name);
     let mut third = scene.connection();
     scene.receives(&mut third, name);
@@ -165,7 +169,7 @@ fn an_ack_that_was_heard_counts_at_once_without_a_crash() {
 }
 
 #[test]
-fn what_expires_may_be_gone_and_must_not_come() {
+fn an_expired_message_may_be_gone_and_must_not_be_delivered() {
     let mut scene = Scene::new();
     let ttl = Duration::from_secs(10);
     let names = [
@@ -180,7 +184,7 @@ fn what_expires_may_be_gone_and_must_not_come() {
 }
 
 #[test]
-fn of_a_topic_the_last_one_stays() {
+fn the_last_message_of_a_topic_stays() {
     let mut scene = Scene::new();
     let first = scene.accepted_with(Some("a"), HOUR);
     let second = scene.accepted_with(Some("a"), HOUR);
@@ -192,7 +196,7 @@ fn of_a_topic_the_last_one_stays() {
 }
 
 #[test]
-fn of_a_topic_in_doubt_one_stays() {
+fn one_message_of_a_topic_in_doubt_stays() {
     for (coming, violated) in [
         ([true, false], vec![]),
         ([false, true], vec![]),
@@ -215,13 +219,13 @@ fn of_a_topic_in_doubt_one_stays() {
 }
 
 #[test]
-fn a_withdrawal_is_like_an_ack() {
+fn a_withdrawal_becomes_durable_like_an_ack() {
     let mut scene = Scene::new();
     let name = scene.accepted();
     scene.account.begin_withdrawal(name);
     scene.account.withdrawal_answered(name, true);
     scene.crash_and_return(&[name], NOON);
-    assert_eq!(scene.violated(), [], "it was not durable");
+    assert_eq!(scene.violated(), [], "the withdrawal was not durable");
     scene.account.begin_withdrawal(name);
     scene.account.withdrawal_answered(name, true);
     let later = scene.accepted();
@@ -243,7 +247,7 @@ fn a_withdrawal_that_found_nothing_ends_nothing() {
 }
 
 #[test]
-fn one_connection_gets_each_message_once_and_in_order() {
+fn a_connection_must_deliver_each_message_once_and_in_order() {
     let mut scene = Scene::new();
     let names = [scene.accepted(), scene.accepted()];
     let mut connection = scene.connection();
@@ -255,7 +259,7 @@ fn one_connection_gets_each_message_once_and_in_order() {
 }
 
 #[test]
-fn pushes_at_one_time_have_no_order() {
+fn concurrent_pushes_have_no_order() {
     let mut scene = Scene::new();
     let names = [scene.asked(None, HOUR), scene.asked(None, HOUR)];
     for name in names {
@@ -268,7 +272,7 @@ fn pushes_at_one_time_have_no_order() {
 }
 
 #[test]
-fn names_are_of_one_message_and_messages_of_one_user_agent() {
+fn a_version_belongs_to_one_message_and_a_message_to_one_user_agent() {
     let mut scene = Scene::new();
     let names = [scene.accepted(), scene.accepted()];
     let mut connection = scene.connection();
@@ -291,7 +295,7 @@ fn names_are_of_one_message_and_messages_of_one_user_agent() {
 }
 
 #[test]
-fn whoever_is_forgotten_misses_everything() {
+fn a_forgotten_user_agent_misses_its_messages() {
     let mut scene = Scene::new();
     scene.accepted();
     scene.accepted_with(None, Duration::from_secs(1));

@@ -1,21 +1,21 @@
-//! A file system of its own, whose power can be cut: what the system has not
-//! written to the disk by then is gone, as when the plug is pulled.
+//! A file system of its own that can lose power: everything not yet written to the disk is
+//! lost.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::FaultError;
 
-/// Octets of the file system. Sparse: it takes what is written to it.
+/// Size of the file system in bytes. The image is sparse and grows with what is written.
 const SIZE: u64 = 2 << 30;
 
-/// `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`: from now on nothing
-/// is written, not even the journal. The call needs a pointer to the flags,
-/// which no safe function here can pass.
+/// Calls `EXT4_IOC_SHUTDOWN` with `EXT4_GOING_FLAGS_NOLOGFLUSH`, after which nothing is
+/// written, not even the journal. The call takes a pointer to the flags, which safe Rust cannot
+/// pass.
 const SHUT_DOWN: &str = "import fcntl, os, struct, sys\n\
     fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
 
-/// An ext4 in a file, on a loop device. Dropped, it is unmounted.
+/// An ext4 file system in a file on a loop device; unmounted on drop.
 #[derive(Debug)]
 pub(super) struct Disk {
     image: PathBuf,
@@ -24,10 +24,10 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Makes the file system in `folder` and mounts it there.
+    /// Creates the file system in `folder` and mounts it there.
     ///
     /// # Errors
-    /// When a command fails, for want of rights, a loop device or the command.
+    /// When a command fails: it needs root, a loop device, and the programs.
     pub(super) fn new(folder: &Path) -> Result<Self, FaultError> {
         let mut disk = Self {
             image: folder.join("image"),
@@ -46,31 +46,31 @@ impl Disk {
         Ok(disk)
     }
 
-    /// Where it is mounted.
+    /// The mount point.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// From now on nothing reaches the disk.
+    /// Cuts the power: from now on nothing reaches the disk.
     ///
     /// # Errors
-    /// When the system does not do that.
+    /// When the ioctl fails.
     pub(super) fn cut_power(&self) -> Result<(), FaultError> {
         run(Command::new("python3")
             .args(["-c", SHUT_DOWN])
             .arg(&self.root))
     }
 
-    /// The power is back: what is on the disk is all there is. Nobody may have
-    /// a file open on it.
+    /// Restores the power with only what reached the disk. No process may have a file open
+    /// on it.
     ///
     /// # Errors
-    /// When it cannot be unmounted or mounted.
+    /// When unmounting or mounting fails.
     pub(super) fn power_on(&mut self) -> Result<(), FaultError> {
         run(Command::new("umount").arg(&self.root))?;
         self.is_mounted = false;
-        // A copy: while another mount namespace keeps the old mount, the same
-        // image would be the same file system again, still without power.
+        // Mount a copy: if another mount namespace keeps the old mount, mounting the same
+        // image would return the same file system, still without power.
         let copy = self.image.with_extension("copy");
         run(Command::new("cp")
             .arg("--sparse=always")
@@ -81,8 +81,8 @@ impl Disk {
 
     fn mount(&mut self) -> Result<(), FaultError> {
         let mut mount = Command::new("mount");
-        // The system may keep what nobody asked it to sync for as long as it
-        // likes; the usual 5 s would hide a service that never asks.
+        // Data that nobody syncs may stay in memory for 300 s; the usual 5 s would hide a
+        // service that never syncs.
         mount
             .args(["-o", "loop,commit=300"])
             .arg(&self.image)
@@ -96,7 +96,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.is_mounted {
-            // Nothing better can be done than to leave it mounted.
+            // A failure leaves it mounted; there is no better fallback.
             let _ = run(Command::new("umount").arg(&self.root));
         }
     }
@@ -113,6 +113,6 @@ fn run(command: &mut Command) -> Result<(), FaultError> {
         Ok(output) => output,
         Err(error) => return Err(failed(error.to_string())),
     };
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(failed(format!("{} ({})", said.trim(), output.status)))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(failed(format!("{} ({})", stderr.trim(), output.status)))
 }

@@ -1,4 +1,4 @@
-//! Why a fault run could not be made; what the service did wrong is a
+//! Errors that prevent a fault run. Misbehaviour of the service is a
 //! [`Violation`](super::Violation) instead.
 
 use std::io;
@@ -7,54 +7,54 @@ use std::path::PathBuf;
 use bugle_client::ClientError;
 use bugle_launch::LaunchError;
 
-/// What keeps a fault run from being made.
+/// Why a fault run could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultError {
-    /// The command of the service lacks something.
+    /// The command of the service is incomplete.
     #[error(
         "the command of the service {0}; such as: -- bugle --listen {{listen}} --data {{data}}"
     )]
     Command(&'static str),
-    /// The service cannot be started at all, or not be ended.
+    /// The process of the service cannot be started or stopped.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// It ended, or never answered. The run cannot begin so.
+    /// The service ended or never responded before the first fault.
     #[error("the service does not answer at {url}: {problem}\nits last lines, from {}:\n{tail}", log.display())]
     NotServing {
-        /// Where it should.
+        /// Where the service should respond.
         url: String,
-        /// What came instead.
+        /// The error.
         problem: String,
-        /// What the service printed.
+        /// The file with the output of the service.
         log: PathBuf,
-        /// The end of that.
+        /// The end of that output.
         tail: String,
     },
-    /// A command for the disk failed.
+    /// A command for the file system failed.
     #[error("{command} failed: {problem}\n{NEEDED}")]
     Disk {
-        /// The whole command.
+        /// The command line.
         command: String,
-        /// What it said.
+        /// Its standard error and status.
         problem: String,
     },
-    /// Something with files.
+    /// A file operation failed.
     #[error("{what}: {error}")]
     File {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why it failed.
+        /// The cause.
         error: io::Error,
     },
-    /// A client failed before any fault.
+    /// A client failed before the first fault.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Ctrl-C.
+    /// Ctrl-C was pressed.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// What the loss of power needs.
+/// The requirements of `faults power`.
 const NEEDED: &str = "The loss of power is played on a file system of its own: that needs root, a \
     free loop device (/dev/loop-control), mkfs.ext4, mount and python3. Where they cannot be had, \
     only `faults kill` can run.";

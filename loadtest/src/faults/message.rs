@@ -1,70 +1,71 @@
-//! What is known of one message, and what that allows to become of it.
+//! The state of one message, and the fates that it allows.
 
 use std::time::Duration;
 
 use bugle_protocol::UnixTime;
 use serde::Serialize;
 
-/// A place in the order of everything that happens in a run.
+/// A position in the order of all events of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Stamp(u64);
 
 impl Stamp {
-    /// The next one, which is later than all before.
+    /// Advances to the next position and returns it.
     pub(super) fn next(&mut self) -> Self {
         self.0 += 1;
         *self
     }
 
-    /// Later than this one.
+    /// The position after this one.
     pub(super) const fn after(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// What the service has said of a push.
+/// The response of the service to a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Promise {
-    /// The POST is on its way.
+    /// The request is in progress.
     Asked,
-    /// 201, or it came back after a crash: it is there until something ends it.
+    /// 201, or delivered after a crash: the message is stored until something ends it.
     Given,
-    /// No answer, or one that promises nothing: it may be there or not.
+    /// No response, or one that promises nothing: the message may be stored or not.
     Open,
 }
 
-/// What became of a message.
+/// The fate of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fate {
-    /// Acknowledged by its user agent.
+    /// Its user agent acknowledged it.
     Delivered,
-    /// Its TTL ran out.
+    /// Its TTL passed.
     Expired,
-    /// By a later message with its topic (RFC 8030 §5.4).
+    /// A later message with its topic replaced it (RFC 8030 §5.4).
     Replaced,
-    /// By its application server (RFC 8030 §6.2, A-6).
+    /// Its application server withdrew it (RFC 8030 §6.2, A-6).
     Withdrawn,
-    /// It should have come and did not.
+    /// It was not delivered although it was promised.
     Missing,
-    /// Never promised, and not there.
+    /// It was never promised and is not stored.
     Absent,
 }
 
-/// How far something has gone that ends a message.
+/// The progress of a request that ends a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Step {
     #[default]
     Not,
-    /// The service was told, but it is not known to have heard.
+    /// The request was sent; whether the service read it is unknown.
     Asked,
-    /// The service has done it, at this time at the latest. After a crash it
-    /// may have forgotten that, if nothing was synced since.
+    /// The service has carried it out, at this position at the latest. A crash may undo it
+    /// if no later sync is known.
     Done(Stamp),
 }
 
 impl Step {
-    /// Forgotten in a crash, unless a push that began later was promised.
+    /// Returns the state after a crash, which undoes the step unless a push that began
+    /// later was promised.
     fn after_crash(self, synced: Stamp) -> Self {
         match self {
             Self::Done(stamp) if stamp >= synced => Self::Asked,
@@ -80,15 +81,15 @@ pub(super) struct Message {
     /// When its POST was over.
     pub(super) ended: Option<Stamp>,
     pub(super) promise: Promise,
-    /// 201 was answered.
+    /// Whether the service responded with 201.
     pub(super) accepted: bool,
     pub(super) topic: Option<String>,
     pub(super) ttl: Duration,
-    /// Expires at this time at the earliest.
+    /// The earliest time at which it may expire.
     pub(super) earliest: UnixTime,
-    /// Has expired at this time.
+    /// The time at which it has certainly expired.
     pub(super) latest: UnixTime,
-    /// Under which name it was delivered.
+    /// The version under which it was delivered.
     pub(super) version: Option<String>,
     pub(super) acknowledged: Step,
     pub(super) withdrawn: Step,
@@ -97,14 +98,12 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Whether something may have ended it that a later message has nothing to
-    /// do with.
+    /// Whether something other than a later message may have ended it.
     pub(super) fn may_be_gone(&self, now: UnixTime) -> bool {
         self.earliest <= now || self.acknowledged != Step::Not || self.withdrawn != Step::Not
     }
 
-    /// Whether it had ended before `stamp`, as far as a service that has not
-    /// crashed since knows.
+    /// How it ended before `stamp`, as a service that has not crashed since must know.
     pub(super) fn ended_before(&self, stamp: Stamp) -> Option<Fate> {
         let ends = [
             (self.acknowledged, Fate::Delivered),
@@ -117,8 +116,8 @@ impl Message {
         self.fate.or(ended.map(|(_, fate)| fate))
     }
 
-    /// The service has crashed: decides what is certain. `now` is after the
-    /// crash, `synced` when the last push began that was promised.
+    /// Applies a crash. `now` is the position after the crash, `synced` the start of the
+    /// last promised push.
     pub(super) fn after_crash(&mut self, now: Stamp, synced: Stamp) {
         self.ended.get_or_insert(now);
         if self.promise == Promise::Asked {
@@ -131,7 +130,7 @@ impl Message {
         }
     }
 
-    /// It is not in the store, rightly: what must have become of it.
+    /// Records that the store rightly does not have it, and derives the fate.
     pub(super) fn is_gone(&mut self, now: UnixTime) {
         let fate = if self.acknowledged != Step::Not {
             Fate::Delivered
@@ -145,13 +144,14 @@ impl Message {
         self.fate = Some(self.of_its_kind(fate));
     }
 
-    /// It is in the store: whatever was asked before the crash was not done.
+    /// Records that the store has it: a withdrawal sent before the crash was not carried
+    /// out.
     pub(super) fn is_there(&mut self) {
         self.promise = Promise::Given;
         self.withdrawn = Step::Not;
     }
 
-    /// What was never promised is not counted among what was.
+    /// Messages that were never promised count as absent.
     fn of_its_kind(&self, fate: Fate) -> Fate {
         match self.promise {
             Promise::Given => fate,

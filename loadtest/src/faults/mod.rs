@@ -1,11 +1,9 @@
-//! Fault runs: a service is started, put under load, and killed or its power
-//! cut, again and again; after each fault every message that it accepted must
-//! be accounted for.
+//! Fault runs: start a service, put it under load, and kill it or cut its power,
+//! repeatedly. After each fault, every accepted message must be accounted for.
 //!
-//! `run` goes through the rounds. `sender`s push, replace and withdraw;
-//! `receiver`s come, go and acknowledge; both tell the `account` what they
-//! do and see, and it says what the `service` owes. The promises themselves
-//! are in `account`.
+//! `run` drives the rounds. `sender`s push, replace and withdraw; `receiver`s connect,
+//! disconnect and acknowledge. Both report to the `account`, which knows the promises and
+//! decides what the `service` owes.
 
 mod account;
 mod disk;
@@ -34,12 +32,12 @@ use self::run::Run;
 pub use self::violation::{Violation, Violations};
 use crate::cli::seconds;
 
-/// What is done to the service.
+/// The fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// `SIGKILL`.
+    /// Kill the process with `SIGKILL`.
     Kill,
-    /// What was not written to the disk is gone, and then the process.
+    /// Discard everything not yet written to the disk, then kill the process.
     Power,
 }
 
@@ -67,42 +65,42 @@ const EXAMPLE: &str = "\
 Example:
   bugle-load faults kill --rounds 10 -- bugle --listen {listen} --data {data} --admin-listen ''";
 
-/// How a fault run goes.
+/// Settings of a fault run.
 #[derive(Clone, Debug, Args)]
 pub struct FaultArgs {
-    /// How many times the service goes down
+    /// Number of faults
     #[arg(long, default_value_t = 10, value_parser = up_to(10_000))]
     pub rounds: usize,
-    /// User agents at the beginning; each round one more subscribes
+    /// User agents at the start; one more subscribes in each round
     #[arg(long, default_value_t = 24, value_parser = up_to(1000))]
     pub user_agents: usize,
-    /// Application servers that push at one time
+    /// Application servers that push concurrently
     #[arg(long, default_value_t = 8, value_parser = up_to(1000))]
     pub senders: usize,
-    /// The longest load before a fault, at most 1m
+    /// Maximum load before a fault, at most 1m
     #[arg(long, default_value = "1500ms", value_parser = seconds::<60>)]
     pub longest: Duration,
-    /// What all choices are drawn from [default: another one each time]
+    /// Seeds the random choices [default: random]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Where user agents connect, if that is not at {listen}
+    /// Where user agents connect, if not at {listen}
     #[arg(long)]
     pub url: Option<Url>,
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// The command of the service; {data} stands for the folder of its store,
-    /// {listen} for a free address and port
+    /// The command of the service; {data} stands for its data folder, {listen} for a free
+    /// address and port
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
 }
 
-/// Makes a fault run on a runtime of its own, tells each round in a line on
-/// standard error, and writes the result where `--out` says.
+/// Carries out a fault run on its own runtime, prints a line for each round to standard
+/// error, and writes the result to the file given by `--out`.
 ///
 /// # Errors
-/// When the run could not be made, or its result not be written. What the
-/// service did wrong is in the outcome.
+/// When the run could not be carried out, or its result could not be written. Misbehaviour
+/// of the service is part of the outcome.
 pub fn play(command: &FaultCommand) -> Result<FaultOutcome, FaultError> {
     let (fault, args) = match command {
         FaultCommand::Kill(args) => (Fault::Kill, args),
@@ -119,18 +117,18 @@ pub fn play(command: &FaultCommand) -> Result<FaultOutcome, FaultError> {
     Ok(outcome)
 }
 
-/// Makes a fault run. Its files are in a temporary folder, which is removed.
+/// Carries out a fault run with its files in a temporary folder.
 async fn run(fault: Fault, args: &FaultArgs) -> Result<FaultOutcome, FaultError> {
     let folder = tempfile::Builder::new().prefix("bugle-faults-").tempdir();
     let folder = folder.map_err(|error| FaultError::File {
         what: "cannot make a temporary folder".to_owned(),
         error,
     })?;
-    let tell = |round: &Round| {
-        // Where nobody listens, the result has to do.
+    let report = |round: &Round| {
+        // If standard error is closed, the result still has all rounds.
         let _ = writeln!(io::stderr(), "{round}");
     };
-    let rounds = Run::new(fault, args, folder.path())?.all_rounds(tell);
+    let rounds = Run::new(fault, args, folder.path())?.all_rounds(report);
     tokio::select! {
         outcome = rounds => outcome,
         _ = tokio::signal::ctrl_c() => Err(FaultError::Interrupted),

@@ -1,4 +1,4 @@
-//! What a fault run found: the JSON that it writes, and its lines for people.
+//! The result of a fault run: JSON, and text for people.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct FaultOutcome {
     pub fault: String,
     /// The command of the service.
     pub command: Vec<String>,
-    /// What the choices of the run were drawn from.
+    /// The seed of the random choices.
     pub seed: u64,
     /// User agents at the beginning.
     pub user_agents: usize,
@@ -22,54 +22,54 @@ pub struct FaultOutcome {
     pub senders: usize,
     /// Each round.
     pub rounds: Vec<Round>,
-    /// What became of all messages that were accepted.
+    /// The fates of all accepted messages.
     pub fates: Fates,
-    /// What the service did that it must not do.
+    /// What the service did wrong.
     pub violations: Violations,
-    /// Whether everything was as promised.
+    /// Whether the service kept every promise.
     pub kept: bool,
 }
 
-/// One fault and what came after.
+/// One fault and the check after it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Round {
     /// Counted from 1.
     pub number: usize,
     /// Milliseconds of load before the fault.
     pub load_ms: u64,
-    /// Messages that were accepted in the meantime.
+    /// Messages accepted since the previous fault.
     pub accepted: u64,
-    /// Pushes without an answer, or with one that promises nothing.
+    /// Pushes without a response, or with one that promises nothing.
     pub in_doubt: u64,
-    /// Milliseconds from the start of the process to its first answer.
+    /// Milliseconds from the start of the process to its first response.
     pub start_ms: u64,
-    /// Messages that came in the round's check, again or for the first time.
+    /// Messages delivered in the round's check, including repeated ones.
     pub came: u64,
-    /// Violations that were found in this round.
+    /// Violations found in this round.
     pub violations: u64,
 }
 
-/// What became of the messages that were accepted.
+/// The fates of the accepted messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Fates {
-    /// All of them; the sum of those that follow.
+    /// All accepted messages; the sum of the following.
     pub accepted: u64,
     /// Acknowledged.
     pub delivered: u64,
-    /// Their TTL ran out.
+    /// Expired.
     pub expired: u64,
-    /// By a message with their topic.
+    /// Replaced by a message with the same topic.
     pub replaced: u64,
-    /// By their application server.
+    /// Withdrawn by the application server.
     pub withdrawn: u64,
-    /// Came after the last fault and were not acknowledged.
+    /// Delivered after the last fault but not acknowledged.
     pub pending: u64,
     /// Lost.
     pub missing: u64,
 }
 
 impl Fates {
-    /// Counts them.
+    /// Counts them by kind.
     pub(super) fn of(fates: impl Iterator<Item = Option<Fate>>) -> Self {
         let mut counts = Self::default();
         for fate in fates {
@@ -80,7 +80,7 @@ impl Fates {
                 Some(Fate::Expired) => &mut counts.expired,
                 Some(Fate::Replaced) => &mut counts.replaced,
                 Some(Fate::Withdrawn) => &mut counts.withdrawn,
-                // What was accepted cannot be absent but by being lost.
+                // An accepted message can only be absent because it was lost.
                 Some(Fate::Missing | Fate::Absent) => &mut counts.missing,
             };
             *count += 1;

@@ -1,5 +1,5 @@
-//! A user agent of a fault run: takes all that is stored for it after a crash,
-//! then comes and goes, and acknowledges most of what it receives.
+//! A user agent of a fault run. After a crash it receives everything stored for it; then it
+//! connects and disconnects, and acknowledges most of what it receives.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use super::scene::{Life, Plan, Scene, Subscriber};
 use super::violation::Violation;
 use crate::contents::MessageName;
 
-/// How often it tries to take what is stored for it.
+/// Attempts to receive the stored messages.
 const ATTEMPTS: usize = 3;
 
-/// How long the stored messages may take to come, each.
+/// Timeout for each stored message.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// For how long the message that ends the stored ones may be kept.
+/// The push that marks the end of the stored messages.
 const LAST: Plan = Plan {
     topic: None,
     ttl: Duration::from_secs(3600),
     size: 16,
 };
 
-/// How many acknowledgements it sends before it asks whether they were heard.
-const UNHEARD: usize = 8;
+/// Acknowledgements to send before confirming that the service has read them.
+const UNCONFIRMED: usize = 8;
 
-/// Of 100 messages, so many are acknowledged; the others come again.
+/// Percentage of messages to acknowledge; the service sends the others again.
 const ACKNOWLEDGED: u8 = 85;
 
 pub(super) struct Receiver {
@@ -39,12 +39,12 @@ pub(super) struct Receiver {
     open: Option<Open>,
 }
 
-/// A connection on both sides of the account.
+/// An open connection and its state in the account.
 struct Open {
     user_agent: UserAgent,
     connection: Connection,
-    /// Sent acknowledgements that the service may not have heard.
-    unheard: Vec<MessageName>,
+    /// Acknowledgements that the service may not have read.
+    unconfirmed: Vec<MessageName>,
 }
 
 impl Receiver {
@@ -58,9 +58,8 @@ impl Receiver {
         }
     }
 
-    /// After a crash: takes all that is stored, and sees whether that is what
-    /// it should be. `None` if the service does not know it any more. Returns
-    /// how many messages came, too.
+    /// Receives everything stored after a crash and lets the account check it. Returns
+    /// itself with the number of messages, or `None` if the service has lost this user agent.
     pub(super) async fn take_stored(mut self) -> Option<(Self, usize)> {
         for attempt in 0..ATTEMPTS {
             match self.try_to_take_stored(attempt == 0).await {
@@ -87,7 +86,7 @@ impl Receiver {
             scene.account().forgotten(subscriber.number, scene.now());
             return Ok(None);
         };
-        // A log is read in order: when this one is there, all before it were.
+        // A log is read in order: once this message arrives, all earlier ones have arrived.
         let mut http = HttpConnection::open(&scene.dialer, subscriber.endpoint()).await?;
         let (last, accepted) = scene.push(&mut http, &subscriber, LAST).await?;
         if accepted.is_none() {
@@ -99,21 +98,21 @@ impl Receiver {
                 break;
             };
             let received = received?;
-            // The last one is always acknowledged.
+            // The last message is always acknowledged.
             let name = self.receive(&mut open, &received);
             if name.is_some() && (name == Some(last) || self.rng.u8(..100) < ACKNOWLEDGED) {
                 self.acknowledge(&mut open, &received, name).await?;
             }
         }
-        self.ask_whether_heard(&mut open).await?;
+        self.confirm_acks(&mut open).await?;
         scene.account().settle(&open.connection, scene.now());
         Ok(Some(open))
     }
 
-    /// Comes and goes until the service is gone.
+    /// Connects and disconnects until the service is killed.
     pub(super) async fn run(mut self, life: Life) {
         while !life.over.is_cancelled() {
-            // However it ended, the account knows what is in doubt.
+            // After any error, the account knows what is in doubt.
             let _ = self.stay().await;
             self.open = None;
             let away = Duration::from_millis(self.rng.u64(..300));
@@ -124,7 +123,7 @@ impl Receiver {
         }
     }
 
-    /// One connection, for a while.
+    /// Uses one connection for a while.
     async fn stay(&mut self) -> Result<(), ClientError> {
         let mut open = match self.open.take() {
             Some(open) => open,
@@ -140,19 +139,20 @@ impl Receiver {
             if self.rng.u8(..100) < ACKNOWLEDGED {
                 self.acknowledge(&mut open, &received, name).await?;
             }
-            if open.unheard.len() >= UNHEARD {
-                self.ask_whether_heard(&mut open).await?;
+            if open.unconfirmed.len() >= UNCONFIRMED {
+                self.confirm_acks(&mut open).await?;
             }
         }
-        // Some leave without a word, and with acknowledgements on their way.
+        // Half of the connections end without a Close frame, with acknowledgements in
+        // flight.
         if self.rng.bool() {
-            self.ask_whether_heard(&mut open).await?;
+            self.confirm_acks(&mut open).await?;
             open.user_agent.close().await;
         }
         Ok(())
     }
 
-    /// Says hello; `None` if the service does not know it any more.
+    /// Sends `hello`; `None` if the service has lost this user agent.
     async fn connect(&mut self, after_crash: bool) -> Result<Option<Open>, ClientError> {
         let Subscriber { number, uaid, .. } = &*self.subscriber;
         let now = self.scene.now();
@@ -162,11 +162,11 @@ impl Receiver {
         Ok(known.then_some(Open {
             user_agent,
             connection,
-            unheard: Vec::new(),
+            unconfirmed: Vec::new(),
         }))
     }
 
-    /// Which message it is, if it is one that was sent to this user agent.
+    /// Returns the message if it was sent to this user agent.
     fn receive(&self, open: &mut Open, received: &Notification) -> Option<MessageName> {
         let contents = received.decrypt(&self.subscriber.keys);
         let mut account = self.scene.account();
@@ -197,18 +197,18 @@ impl Receiver {
     ) -> Result<(), ClientError> {
         if let Some(name) = name {
             self.scene.account().begin_ack(name);
-            open.unheard.push(name);
+            open.unconfirmed.push(name);
         }
         open.user_agent.acknowledge(received, 100).await
     }
 
-    /// Registers what is registered: a service answers in order, so its answer
-    /// means that it has heard what came before.
-    async fn ask_whether_heard(&mut self, open: &mut Open) -> Result<(), ClientError> {
+    /// Repeats its `register`. A service responds in order, so the response shows that it
+    /// has read all earlier messages.
+    async fn confirm_acks(&mut self, open: &mut Open) -> Result<(), ClientError> {
         let channel = self.subscriber.channel;
         open.user_agent.register(channel, None).await?;
-        self.scene.account().acks_heard(&open.unheard);
-        open.unheard.clear();
+        self.scene.account().acks_confirmed(&open.unconfirmed);
+        open.unconfirmed.clear();
         Ok(())
     }
 }

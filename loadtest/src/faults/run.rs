@@ -1,4 +1,4 @@
-//! The rounds of a fault run: load, fault, start, check.
+//! The rounds of a fault run: load, fault, restart, check.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use super::violation::Violation;
 use super::{Fault, FaultArgs, FaultError};
 use crate::contents::mix;
 
-/// The shortest load before a fault.
+/// Minimum load before a fault.
 const SHORTEST: Duration = Duration::from_millis(50);
 
-/// Every round a new user agent subscribes while the service is about to die,
-/// up to so many.
+/// Maximum number of user agents. Until it is reached, one subscribes in each round shortly
+/// before the fault.
 const MOST_USER_AGENTS: usize = 100;
 
-/// How long clients may take to notice that the service is gone.
+/// How long clients may take to notice that the service has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A fault run in progress.
@@ -39,15 +39,15 @@ pub(super) struct Run<'a> {
     service: Service,
     disk: Option<Disk>,
     rounds: Vec<Round>,
-    /// Those who have taken what was stored for them, and are connected.
+    /// Connected receivers that have received what was stored for them.
     receivers: Vec<Receiver>,
 }
 
 impl<'a> Run<'a> {
-    /// Prepares a run whose files are in `folder`.
+    /// Prepares a run with its files in `folder`.
     ///
     /// # Errors
-    /// When what it needs is not there.
+    /// When a requirement is missing.
     pub(super) fn new(
         fault: Fault,
         args: &'a FaultArgs,
@@ -74,13 +74,13 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Makes all rounds, and tells each in a line.
+    /// Carries out all rounds and reports each.
     ///
     /// # Errors
-    /// When a round could not be made, though the service did nothing wrong.
+    /// When a round could not be carried out for a reason other than the service.
     pub(super) async fn all_rounds(
         mut self,
-        tell: impl Fn(&Round),
+        report: impl Fn(&Round),
     ) -> Result<FaultOutcome, FaultError> {
         self.service.start(&self.scene.dialer).await?;
         for _ in 0..self.args.user_agents {
@@ -91,14 +91,14 @@ impl<'a> Run<'a> {
             let Some(round) = self.round(number).await? else {
                 break;
             };
-            tell(&round);
+            report(&round);
             self.rounds.push(round);
         }
         self.service.kill().await?;
         Ok(self.outcome())
     }
 
-    /// One round; `None` if the service does not come back.
+    /// Carries out one round; `None` if the service does not start again.
     async fn round(&mut self, number: usize) -> Result<Option<Round>, FaultError> {
         let before = self.counts();
         let load = self.load_and_fault(number).await?;
@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
         }))
     }
 
-    /// Load until the fault. Returns how long that was.
+    /// Applies load until the fault. Returns its duration.
     async fn load_and_fault(&mut self, number: usize) -> Result<Duration, FaultError> {
         let mut rng = self.rng(number, 0);
         let life = Life {
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
             let when = load.mul_f64(rng.f64());
             clients.spawn(async move {
                 sleep(when).await;
-                // One who is not told that it has subscribed is owed nothing.
+                // If the subscription is not confirmed, the service owes nothing.
                 let _ = scene.subscribe().await;
             });
         }
@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
         Ok(load)
     }
 
-    /// The fault. After it, the service is gone.
+    /// Injects the fault; afterwards the process has ended.
     async fn strike(&mut self) -> Result<(), FaultError> {
         let struck = match &self.disk {
             Some(disk) => disk.cut_power(),
@@ -174,8 +174,8 @@ impl<'a> Run<'a> {
         struck
     }
 
-    /// All user agents take what is stored for them. Returns how many messages
-    /// came.
+    /// Lets all user agents receive what is stored for them. Returns the number of
+    /// messages.
     async fn check(&mut self, number: usize) -> u64 {
         let subscribers = self.scene.subscribers().clone();
         let mut checks = JoinSet::new();
@@ -245,15 +245,15 @@ impl<'a> Run<'a> {
         millis(self.args.longest).max(millis(SHORTEST))
     }
 
-    /// The choices of one client in one round. What the clients do at one time
-    /// is in no order that a seed could give.
+    /// The random choices of one client in one round. They do not fix the order of
+    /// concurrent clients.
     fn rng(&self, round: usize, client: usize) -> Rng {
         let which = (round as u64) << 32 | client as u64;
         Rng::with_seed(mix(self.seed ^ mix(which)))
     }
 }
 
-/// What has happened so far.
+/// The counts so far.
 struct Counts {
     accepted: u64,
     in_doubt: u64,

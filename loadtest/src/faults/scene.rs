@@ -1,4 +1,4 @@
-//! What the user agents and application servers of a fault run share.
+//! State that the user agents and application servers of a fault run share.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,15 +34,15 @@ impl Subscriber {
     }
 }
 
-/// A push as it is to be made.
+/// The properties of a push to send.
 pub(super) struct Plan {
     pub(super) topic: Option<String>,
     pub(super) ttl: Duration,
-    /// Octets of the contents.
+    /// Size of the contents in bytes.
     pub(super) size: usize,
 }
 
-/// Shared by all.
+/// The shared state of a fault run.
 pub(super) struct Scene {
     pub(super) dialer: Dialer,
     pub(super) url: Url,
@@ -52,11 +52,11 @@ pub(super) struct Scene {
     clock: Clock,
 }
 
-/// One life of the service, as its clients see it.
+/// One process of the service, from its start to the fault.
 #[derive(Clone)]
 pub(super) struct Life {
     pub(super) scene: Arc<Scene>,
-    /// Cancelled when the service is gone.
+    /// Cancelled when the service has ended.
     pub(super) over: CancellationToken,
 }
 
@@ -80,17 +80,17 @@ impl Scene {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those who have subscribed and are known still.
+    /// The subscribers that the service has not lost.
     pub(super) fn subscribers(&self) -> MutexGuard<'_, Vec<Arc<Subscriber>>> {
         self.subscribers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new user agent: connected, subscribed, and from then on accounted for.
+    /// Connects and subscribes a new user agent and adds it to the account.
     ///
     /// # Errors
-    /// When the service does not do its part; it then owes nothing.
+    /// When the service refuses or fails; it then owes nothing.
     pub(super) async fn subscribe(&self) -> Result<(), ClientError> {
         let mut user_agent = UserAgent::connect(&self.dialer, &self.url).await?;
         let uaid = user_agent.hello(None).await?;
@@ -115,7 +115,7 @@ impl Scene {
     /// Pushes a message. Returns its name, and its URL if it was accepted.
     ///
     /// # Errors
-    /// When no answer came; the account knows of it.
+    /// When no response arrives; the account records that.
     pub(super) async fn push(
         &self,
         http: &mut HttpConnection,

@@ -1,5 +1,5 @@
-//! An application server of a fault run: pushes one message after the other,
-//! replaces some by their topic, and withdraws some.
+//! An application server of a fault run: pushes one message after the other, replaces some
+//! by topic and withdraws some.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,22 +17,22 @@ use url::{Position, Url};
 use super::scene::{Life, Plan, Subscriber};
 use crate::contents::MessageName;
 
-/// Lifetimes of messages, in seconds: some run out within the run.
+/// TTLs of messages, in seconds; some expire during the run.
 const TTLS: [u64; 6] = [1, 3, 10, 60, 3600, 86_400];
 
-/// The longest contents: what one record of RFC 8291 holds.
+/// Maximum size of the contents: one record of RFC 8291.
 const LARGEST: usize = 3993;
 
-/// How many of its messages it may still withdraw.
+/// Number of recent messages that may still be withdrawn.
 const REMEMBERED: usize = 16;
 
-/// How long it waits before it tries again to reach the service.
+/// Pause before reconnecting.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct Sender {
     life: Life,
-    /// Tells its topics from those of others: only one who pushes one message
-    /// after the other knows which of them replaces which.
+    /// Distinguishes its topics from those of other senders: only a sender that pushes
+    /// sequentially knows which message replaces which.
     number: usize,
     rng: Rng,
     accepted: VecDeque<(MessageName, String)>,
@@ -49,10 +49,10 @@ impl Sender {
         }
     }
 
-    /// Pushes until the service is gone.
+    /// Pushes until the service has ended.
     pub(super) async fn run(mut self) {
         while !self.life.over.is_cancelled() {
-            // However it ended, the account knows what is in doubt.
+            // After any error, the account knows what is in doubt.
             let _ = self.push_on().await;
             sleep(PAUSE).await;
         }
@@ -83,8 +83,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Anyone; for messages with a topic always the same, so that they replace
-    /// each other.
+    /// Chooses a random subscriber; messages with a topic always go to the same one, so
+    /// that they replace each other.
     fn recipient(&mut self, topic: Option<&str>) -> Option<Arc<Subscriber>> {
         let subscribers = self.life.scene.subscribers();
         match topic {
@@ -97,7 +97,7 @@ impl Sender {
         let topic =
             (self.rng.u8(..3) == 0).then(|| format!("sender-{}-{}", self.number, self.rng.u8(..3)));
         let ttl = self.rng.choice(TTLS).unwrap_or(TTLS[0]);
-        // Most are small, as in life.
+        // Most messages are small, as in practice.
         let largest = if self.rng.u8(..5) == 0 { LARGEST } else { 300 };
         Plan {
             topic,
@@ -106,7 +106,7 @@ impl Sender {
         }
     }
 
-    /// Takes one of its messages back.
+    /// Withdraws one of its recent messages.
     async fn withdraw(&mut self, http: &mut HttpConnection) -> Result<(), ClientError> {
         if self.accepted.is_empty() {
             return Ok(());
@@ -126,7 +126,7 @@ impl Sender {
             .map_err(|error| unusable(&error))?;
         let scene = &self.life.scene;
         scene.account().begin_withdrawal(name);
-        // Unless it is one of these two answers, nobody knows.
+        // After any other response, the outcome is unknown.
         match http.send(request).await?.status() {
             StatusCode::NO_CONTENT => scene.account().withdrawal_answered(name, true),
             StatusCode::NOT_FOUND => scene.account().withdrawal_answered(name, false),

@@ -1,4 +1,4 @@
-//! The service under test: a process that is started, killed and started again.
+//! The service under test: a process that is started and killed repeatedly.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,19 +11,19 @@ use url::Url;
 
 use super::FaultError;
 
-/// How long a start may take. It grows with what is stored.
+/// Timeout of a start; recovery time grows with the stored data.
 const START: Duration = Duration::from_secs(60);
 
-/// How often to try whether it answers.
+/// Interval between attempts to say hello.
 const TRY_EVERY: Duration = Duration::from_millis(10);
 
-/// What stands for the folder of the store in the command.
+/// Placeholder for the data folder in the command.
 const DATA: &str = "{data}";
 
-/// What stands for a free address and port in the command.
+/// Placeholder for a free address and port in the command.
 const LISTEN: &str = "{listen}";
 
-/// A command that runs the service, and the process that it is now.
+/// The command that runs the service, and its current process.
 #[derive(Debug)]
 pub(super) struct Service {
     command: Vec<String>,
@@ -33,13 +33,12 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// `command` is the program and its arguments; in it `{data}` stands for
-    /// `data`, and `{listen}` for an address and port that is free now. `url` is
-    /// where user agents connect, if that is not at `{listen}`.
+    /// `command` is the program and its arguments. `{data}` is replaced by `data`, and
+    /// `{listen}` by a free address and port. `url` is where user agents connect, if not at
+    /// `{listen}`.
     ///
     /// # Errors
-    /// When the command has no `{data}`, or neither it nor `url` says where the
-    /// service is.
+    /// When the command lacks `{data}`, or there is neither `{listen}` nor `url`.
     pub(super) fn new(
         command: &[String],
         url: Option<&Url>,
@@ -75,11 +74,11 @@ impl Service {
         &self.url
     }
 
-    /// Starts the process and waits until a user agent gets its hello answered.
-    /// Returns how long that took.
+    /// Starts the process and waits until the service responds to `hello`. Returns the
+    /// elapsed time.
     ///
     /// # Errors
-    /// When the process cannot be started, ends, or does not answer in a minute.
+    /// When the process cannot be started, ends, or does not respond within 60 s.
     pub(super) async fn start(&mut self, dialer: &Dialer) -> Result<Duration, FaultError> {
         let begun = Instant::now();
         let (program, arguments) = self
@@ -113,11 +112,11 @@ impl Service {
         })
     }
 
-    /// `SIGKILL`, and waits until the process is gone. One that is not running
-    /// stays so.
+    /// Sends `SIGKILL` and waits until the process has ended. Does nothing if it is not
+    /// running.
     ///
     /// # Errors
-    /// When the system does not end it.
+    /// When the process does not end.
     pub(super) async fn kill(&mut self) -> Result<(), FaultError> {
         if let Some(mut running) = self.running.take() {
             running.kill().await?;
@@ -126,8 +125,8 @@ impl Service {
     }
 
     async fn hello(&self, dialer: &Dialer) -> Result<(), ClientError> {
-        let mut visitor = UserAgent::connect(dialer, &self.url).await?;
-        visitor.hello(None).await?;
+        let mut user_agent = UserAgent::connect(dialer, &self.url).await?;
+        user_agent.hello(None).await?;
         Ok(())
     }
 }

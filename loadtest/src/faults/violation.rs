@@ -1,4 +1,4 @@
-//! What a service must not do, and how often it did.
+//! Violations of the promises, with their counts.
 
 use std::collections::BTreeMap;
 
@@ -6,53 +6,53 @@ use serde::Serialize;
 
 use crate::contents::MessageName;
 
-/// How many are described one by one.
+/// Maximum number of violations to describe individually.
 const DESCRIBED: usize = 20;
 
-/// A promise that was not kept.
+/// A broken promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Violation {
-    /// A message that was answered 201 is gone, and nothing may have ended it.
+    /// A promised message is gone, and nothing can have ended it.
     Missing,
-    /// A message came after what ended it was durable.
+    /// A message was delivered again although its end was durable.
     Again,
-    /// A message came twice on one connection.
+    /// A message was delivered twice on one connection.
     Twice,
-    /// A message came after one that was sent after it was accepted.
+    /// A message was delivered after one that was sent after this one was accepted.
     OutOfOrder,
-    /// A message came after its TTL.
+    /// A message was delivered after its TTL had passed.
     Late,
-    /// Two messages with one topic were stored.
+    /// Two messages with the same topic were stored.
     TopicTwice,
-    /// One message has two names, or two messages have one.
+    /// One message has two versions, or two messages share one.
     Version,
-    /// What came was not what was sent, or was sent to somebody else.
+    /// A message was corrupted, or sent to another user agent.
     Foreign,
-    /// A user agent that had subscribed is not known any more.
+    /// The service has lost a subscribed user agent.
     Forgotten,
-    /// The service does not start, or does not serve.
+    /// The service does not start or does not respond.
     NotServing,
 }
 
 /// All violations of a run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Violations {
-    /// How many, by kind.
+    /// Number of violations by kind.
     pub counts: BTreeMap<Violation, u64>,
-    /// The first of them.
+    /// Descriptions of the first ones.
     pub first: Vec<String>,
 }
 
 impl Violations {
-    /// Counts one.
+    /// Counts a violation of a message.
     pub(super) fn add(&mut self, violation: Violation, name: MessageName) {
         let MessageName { user_agent, number } = name;
         let which = format!("message {number} for user agent {user_agent}");
         self.describe(violation, &which);
     }
 
-    /// Counts one that has no message.
+    /// Counts a violation with a description.
     pub(super) fn describe(&mut self, violation: Violation, what: &str) {
         *self.counts.entry(violation).or_default() += 1;
         if self.first.len() < DESCRIBED {
@@ -60,7 +60,7 @@ impl Violations {
         }
     }
 
-    /// How many there were in all.
+    /// The total number.
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
     }

@@ -1,53 +1,53 @@
-//! What the accounts add up to.
+//! The sums over all messages.
 
 use serde::{Deserialize, Serialize};
 
 use super::record::{Answer, Fate, Record};
 
-/// How many messages had which fate. Of those that were accepted, each is
-/// counted once in `delivered` (with those that had no answer but arrived),
-/// `expired`, `replaced`, `withdrawn`, `not_stored` or `missing`.
+/// Number of messages by fate. Each accepted message counts once, in `delivered` (with
+/// unanswered ones that arrived), `expired`, `replaced`, `withdrawn`, `abandoned`, `not_stored`
+/// or `missing`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Pushes that were begun.
+    /// Pushes sent.
     pub sent: u64,
-    /// Pushes that were answered 201 or 202.
+    /// Pushes answered with 201 or 202.
     pub accepted: u64,
-    /// Pushes that got another answer.
+    /// Pushes answered with another status.
     pub refused: u64,
-    /// Of those, pushes refused for another reason than load (429, 503) or a
-    /// subscription that was given back. A fault.
+    /// Refused pushes whose status is neither explained by load (429, 503) nor by a removed
+    /// subscription. A fault.
     pub rejected: u64,
-    /// Pushes without an answer. They may arrive or not.
+    /// Pushes without a response. Their messages may arrive or not.
     pub unanswered: u64,
-    /// Messages that arrived, however often.
+    /// Messages that arrived at least once.
     pub delivered: u64,
     /// Messages whose acknowledgement was written to the socket.
     pub acknowledged: u64,
-    /// Accepted, and did not arrive before their TTL had passed.
+    /// Accepted messages that did not arrive before their TTL had passed.
     pub expired: u64,
-    /// Accepted, and replaced by another message of their topic.
+    /// Accepted messages that another message with the same topic replaced.
     pub replaced: u64,
-    /// Accepted, and withdrawn by their sender.
+    /// Accepted messages that their sender withdrew.
     pub withdrawn: u64,
-    /// Accepted, and their subscription was given back before they arrived.
+    /// Accepted messages whose subscription was removed before they arrived.
     pub abandoned: u64,
-    /// Accepted with TTL 0, and dropped as RFC 8030 §5.2 allows.
+    /// Accepted messages with TTL 0 that were dropped, as RFC 8030 §5.2 allows.
     pub not_stored: u64,
-    /// Arrived again on a later connection, as a service may do when the
-    /// acknowledgement may be lost.
+    /// Repeated deliveries on a later connection, which are allowed while the
+    /// acknowledgement may have been lost.
     pub redelivered: u64,
-    /// Accepted, due, and not delivered. A fault.
+    /// Accepted messages that are due and were not delivered. A fault.
     pub missing: u64,
-    /// Arrived again without need. A fault.
+    /// Repeated deliveries that are not allowed. A fault.
     pub duplicate: u64,
-    /// Arrived after a later message. A fault.
+    /// Messages that arrived after a later one. A fault.
     pub out_of_order: u64,
-    /// Arrived after their TTL. A fault.
+    /// Messages that arrived after their TTL. A fault.
     pub late: u64,
-    /// Arrived changed, undecryptable, or at the wrong user agent. A fault.
+    /// Messages that arrived changed, undecryptable, or at the wrong user agent. A fault.
     pub corrupted: u64,
-    /// Arrived, and nobody here has sent them. A fault.
+    /// Messages that arrived but were not sent by this run. A fault.
     pub foreign: u64,
 }
 
@@ -76,7 +76,7 @@ impl Counts {
         }
     }
 
-    /// What is wrong: the faults that were counted, in words.
+    /// Describes each kind of fault that occurred.
     pub fn faults(&self) -> Vec<String> {
         let faults = [
             (self.missing, "missing"),

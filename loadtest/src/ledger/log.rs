@@ -1,4 +1,4 @@
-//! The messages of one user agent, in the order in which they were sent.
+//! The messages of one user agent in the order of sending.
 
 use std::collections::HashMap;
 
@@ -11,13 +11,13 @@ use crate::clock::Moment;
 #[derive(Debug, Default)]
 pub(super) struct Log {
     records: Vec<Record>,
-    /// Which connection is the newest, counted from 1.
+    /// Number of the newest connection, counted from 1.
     connection: u32,
     is_connected: bool,
-    /// The connections after which acknowledgements may be lost.
+    /// Connections on which acknowledgements may have been lost.
     broken: Vec<u32>,
     ordinary: Newest,
-    /// Of messages with TTL 0, which go another way.
+    /// Messages with TTL 0, which a service handles separately.
     live: Newest,
     redelivered: u64,
     duplicate: u64,
@@ -25,24 +25,24 @@ pub(super) struct Log {
     late: u64,
 }
 
-/// Of what has arrived, when the newest was sent.
+/// The latest time of sending among the messages that arrived.
 #[derive(Debug, Default)]
 struct Newest {
-    /// On the connection at hand.
+    /// On the current connection.
     here: Moment,
-    /// Of all that arrived for the first time.
+    /// Among first deliveries.
     first: Moment,
 }
 
 impl Log {
-    /// Returns how many came before it.
+    /// Returns the number of earlier messages.
     pub(super) fn send(&mut self, mut record: Record) -> usize {
         record.connection = self.open();
         self.records.push(record);
         self.records.len() - 1
     }
 
-    /// `None` when there is no such message.
+    /// Returns `None` if there is no such message.
     pub(super) fn change<T>(
         &mut self,
         number: u32,
@@ -59,7 +59,7 @@ impl Log {
         self.connection
     }
 
-    /// The connection that is open; 0 is none.
+    /// The number of the open connection, or 0.
     fn open(&self) -> u32 {
         match self.is_connected {
             true => self.connection,
@@ -88,8 +88,8 @@ impl Log {
         self.change(number, |record| record.is_acknowledged = true);
     }
 
-    /// Says as well whether the message was neither delivered, refused nor
-    /// given up before.
+    /// Also returns whether the message was still open: not delivered, refused or lost
+    /// before.
     pub(super) fn deliver(&mut self, number: u32, now: Moment) -> (Delivery, bool) {
         let Some(record) = self.records.get_mut(number as usize) else {
             return (Delivery::Unknown, false);
@@ -145,7 +145,7 @@ impl Log {
     }
 }
 
-/// Of each topic, which two messages were accepted last.
+/// The two messages of each topic that were accepted last.
 struct Topics(HashMap<u32, [(Moment, u32); 2]>);
 
 impl Topics {
@@ -168,8 +168,7 @@ impl Topics {
         Self(topics)
     }
 
-    /// Whether a message may have been replaced: another of its topic was
-    /// accepted after it was sent.
+    /// Whether another message of the same topic was accepted after this one was sent.
     fn replace(&self, number: u32, record: &Record) -> bool {
         let last = record.terms.topic.and_then(|topic| self.0.get(&topic));
         let mut others = last.into_iter().flatten().filter(|other| other.1 != number);

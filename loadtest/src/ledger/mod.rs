@@ -1,19 +1,19 @@
-//! Accounts for every message: which was sent, and what became of it.
+//! Accounts for every message of a run.
 //!
-//! What a service promises, and so what is wrong:
+//! A service makes these promises; breaking one is a fault:
 //!
-//! - A message that was accepted is delivered, unless its TTL has passed, a
-//!   later message replaced it by its topic, or it was withdrawn. Else it is
-//!   *missing*. (With TTL 0 it may be dropped: *not stored*.) A TTL that passes
-//!   while the user agent is there excuses nothing, if it has [`IN_TIME`].
-//! - It is delivered once, but again on a later connection as long as its
-//!   acknowledgement may not have arrived (*redelivered*). Else it is a
-//!   *duplicate*: twice on one connection, or again after a connection that
-//!   was left with a Close frame, which the acknowledgement went before.
-//! - Of two messages for one user agent, the one that was accepted before the
-//!   other was sent comes first. Else it is *out of order*. Messages with TTL 0
-//!   are compared among themselves.
-//! - It does not come after its TTL ([`LATE_AFTER`] is granted), else *late*.
+//! - An accepted message is delivered, unless its TTL passes, a later message with its topic
+//!   replaces it, or it is withdrawn. Otherwise it is *missing*. With TTL 0 the service may drop
+//!   it (*not stored*). A TTL of at least [`IN_TIME`] that passes while the user agent is
+//!   connected is no excuse.
+//! - A message is delivered once. The service may deliver it again on a later connection while
+//!   its acknowledgement may have been lost (*redelivered*). Any other repetition is a
+//!   *duplicate*: on the same connection, or after a connection that ended with a Close frame
+//!   behind the acknowledgement.
+//! - If one message was accepted before another one for the same user agent was sent, it
+//!   arrives first. Otherwise the other is *out of order*. Messages with TTL 0 are compared among
+//!   themselves.
+//! - A message does not arrive more than [`LATE_AFTER`] after its TTL. Otherwise it is *late*.
 
 mod counts;
 mod log;
@@ -33,42 +33,41 @@ pub use counts::Counts;
 use log::Log;
 pub use record::{Answer, Fate, Record, Terms};
 
-/// How long after its TTL a message may arrive: the TTL is whole seconds, and
-/// it may have been under way.
+/// Grace period after the TTL, which is in whole seconds, for messages in flight.
 pub const LATE_AFTER: Duration = Duration::from_secs(2);
 
-/// A message of this TTL or a longer one, for a user agent that is connected
-/// all the while, has to arrive. A shorter TTL may pass in a busy service.
+/// Minimum TTL of a message that must reach a connected user agent. A busy service may let
+/// a shorter TTL pass.
 pub const IN_TIME: Duration = Duration::from_secs(10);
 
-/// The accounts of one run.
+/// The ledger of one run.
 #[derive(Debug)]
 pub struct Ledger {
     logs: Vec<Mutex<Log>>,
-    /// Sent, and neither delivered nor refused.
+    /// Messages sent, and neither delivered nor refused.
     open: AtomicU64,
     corrupted: AtomicU64,
     foreign: AtomicU64,
 }
 
-/// What a delivery was.
+/// The kind of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// The first, of a message that was to be sent at this moment.
+    /// The first delivery of the message.
     First {
-        /// When it was to be sent.
+        /// When the schedule intended to send it.
         intended: Moment,
     },
-    /// Again, as the service may.
+    /// A repetition that the service may make.
     Again,
-    /// Again, as the service may not.
+    /// A repetition that the service must not make.
     Duplicate,
-    /// Nothing like it was sent.
+    /// No such message was sent.
     Unknown,
 }
 
 impl Ledger {
-    /// For so many user agents, which are counted from 0.
+    /// A ledger for this many user agents, numbered from 0.
     pub fn new(user_agents: u32) -> Self {
         Self {
             logs: (0..user_agents).map(|_| Mutex::default()).collect(),
@@ -78,11 +77,11 @@ impl Ledger {
         }
     }
 
-    /// A message is about to be sent at `now`, which the schedule wanted at
+    /// Records that a message is about to be sent at `now`; the schedule intended
     /// `intended`. Returns its name.
     ///
     /// # Panics
-    /// When there is no such user agent, or 2^32 messages were sent to it.
+    /// When there is no such user agent, or it already has 2^32 messages.
     #[expect(clippy::expect_used, reason = "2^32 records do not fit into memory")]
     pub fn sent(
         &self,
@@ -99,8 +98,8 @@ impl Ledger {
         }
     }
 
-    /// The service took it: 201 or 202 came at `now`. `granted_ttl` is what the
-    /// answer says, in seconds, if it does.
+    /// Records a 201 or 202 at `now`. `granted_ttl` is the TTL in the response, in seconds,
+    /// if it has one.
     pub fn accepted(&self, name: MessageName, granted_ttl: Option<u32>, now: Moment) {
         self.log(name.user_agent).change(name.number, |record| {
             record.answer = Answer::Accepted(now);
@@ -108,7 +107,7 @@ impl Ledger {
         });
     }
 
-    /// The service refused it, with this status.
+    /// Records another status.
     pub fn refused(&self, name: MessageName, status: u16) {
         let was_open = self.log(name.user_agent).change(name.number, |record| {
             record.answer = Answer::Refused(status);
@@ -117,7 +116,7 @@ impl Ledger {
         self.close_one(was_open == Some(true));
     }
 
-    /// No answer came: it may be delivered or not.
+    /// Records that no response arrived: the message may be delivered or not.
     pub fn unanswered(&self, name: MessageName) {
         let was_open = self.log(name.user_agent).change(name.number, |record| {
             record.answer = Answer::Lost;
@@ -126,31 +125,31 @@ impl Ledger {
         self.close_one(was_open == Some(true));
     }
 
-    /// The service confirmed that it is withdrawn (DELETE, RFC 8030 §7.3).
+    /// Records that the service confirmed the withdrawal (DELETE, RFC 8030 §7.3).
     pub fn withdrawn(&self, name: MessageName) {
         let mut log = self.log(name.user_agent);
         log.change(name.number, |record| record.is_withdrawn = true);
     }
 
-    /// A user agent has given its subscription back: what was sent to it need
+    /// Records that a user agent removed its subscription: its outstanding messages need
     /// not arrive any more.
     pub fn abandoned(&self, user_agent: u32) {
         self.log(user_agent).abandon();
     }
 
-    /// A user agent has a new connection. Returns its number, which counts the
-    /// connections of that user agent.
+    /// Records a new connection of a user agent. Returns its number, counted per user
+    /// agent.
     pub fn connected(&self, user_agent: u32) -> u32 {
         self.log(user_agent).connect()
     }
 
-    /// The newest connection of a user agent is over; `clean`: by a Close frame
-    /// that was answered, so that all that it said before has arrived.
+    /// Records the end of a user agent's newest connection. `clean` means that the service
+    /// answered its Close frame, so it has read everything sent before.
     pub fn disconnected(&self, user_agent: u32, clean: bool, now: Moment) {
         self.log(user_agent).disconnect(clean, now);
     }
 
-    /// A message arrived on the newest connection of its user agent.
+    /// Records a delivery on the newest connection of the user agent.
     pub fn delivered(&self, name: MessageName, now: Moment) -> Delivery {
         let Some(log) = self.logs.get(name.user_agent as usize) else {
             self.foreign();
@@ -165,29 +164,29 @@ impl Ledger {
         delivery.0
     }
 
-    /// Its acknowledgement was written to the socket.
+    /// Records that the acknowledgement was written to the socket.
     pub fn acknowledged(&self, name: MessageName) {
         self.log(name.user_agent).acknowledge(name.number);
     }
 
-    /// A message arrived whose contents were changed, that cannot be decrypted,
-    /// or that is for another user agent.
+    /// Records a message whose contents were changed, that cannot be decrypted, or that
+    /// belongs to another user agent.
     pub fn corrupted(&self) {
         self.corrupted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A message arrived that nobody here has sent.
+    /// Records a message that this run did not send.
     pub fn foreign(&self) {
         self.foreign.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many were sent and neither delivered nor refused: 0 means that
-    /// nothing can be missing.
+    /// Number of messages that were sent and neither delivered nor refused. At 0, nothing
+    /// can be missing.
     pub fn open(&self) -> u64 {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// All counts, as things stand at `now`.
+    /// All counts as of `now`.
     pub fn settle(&self, now: Moment) -> Counts {
         let mut counts = Counts {
             corrupted: self.corrupted.load(Ordering::Relaxed),
@@ -200,7 +199,7 @@ impl Ledger {
         counts
     }
 
-    /// Shows each message with what became of it by `now`.
+    /// Calls `show` for each message with its fate as of `now`.
     pub fn for_each(&self, now: Moment, mut show: impl FnMut(MessageName, &Record, Fate)) {
         for (user_agent, log) in (0..).zip(&self.logs) {
             lock(log).for_each(now, |number, record, fate| {
@@ -220,7 +219,7 @@ impl Ledger {
     }
 }
 
-/// No change of a log is left half done, so a panic elsewhere leaves it whole.
+/// Locks a log. A poisoned lock is safe to use because no update stops halfway.
 fn lock(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }

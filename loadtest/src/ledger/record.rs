@@ -1,78 +1,78 @@
-//! What is known of one message.
+//! The record of one message.
 
 use std::time::Duration;
 
 use super::{IN_TIME, LATE_AFTER};
 use crate::clock::Moment;
 
-/// What the sender asked for.
+/// The terms that the sender asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// TTL in seconds; once accepted, the one that was granted.
+    /// TTL in seconds; once accepted, the granted one.
     pub ttl: u32,
-    /// The topic, by a number.
+    /// The number of the topic.
     pub topic: Option<u32>,
 }
 
-/// What the service said to the push.
+/// The response to a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Nothing so far.
+    /// None so far.
     Awaited,
-    /// 201 or 202, which came at this moment.
+    /// 201 or 202, and when it arrived.
     Accepted(Moment),
     /// Another status.
     Refused(u16),
-    /// Nothing, and nothing will come: the connection broke or timed out.
+    /// None, and none will arrive: the connection failed or timed out.
     Lost,
 }
 
-/// What is known of one message.
+/// The record of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     /// TTL and topic.
     pub terms: Terms,
-    /// When the schedule wanted it sent.
+    /// When the schedule intended to send it.
     pub intended: Moment,
     /// When it was about to be sent.
     pub sent: Moment,
-    /// What the service said.
+    /// The response.
     pub answer: Answer,
-    /// When it arrived first.
+    /// When it first arrived.
     pub first: Option<Moment>,
-    /// The connection on which it arrived last, as counted by its user agent;
-    /// before that, the one that was open when it was sent. 0 is none.
+    /// The number of the connection on which it last arrived, or, before its arrival, of
+    /// the one open when it was sent. 0 means none.
     pub connection: u32,
-    /// Whether its TTL passed while the user agent was there for it.
+    /// Whether its TTL passed while the user agent was connected.
     pub is_overdue: bool,
     /// Whether an acknowledgement was written to the socket.
     pub is_acknowledged: bool,
     /// Whether the service confirmed its withdrawal.
     pub is_withdrawn: bool,
-    /// Whether the user agent has given its subscription back since.
+    /// Whether the user agent has since removed its subscription.
     pub is_abandoned: bool,
 }
 
-/// What became of a message.
+/// The fate of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It arrived, once or more.
+    /// It arrived at least once.
     Delivered,
-    /// The service would not take it.
+    /// The service refused it.
     Refused,
-    /// Nobody knows whether the service took it; it did not arrive.
+    /// It got no response and did not arrive; whether the service stored it is unknown.
     Unanswered,
     /// It was withdrawn before it arrived.
     Withdrawn,
-    /// Its subscription was given back before it arrived.
+    /// Its subscription was removed before it arrived.
     Abandoned,
-    /// Another message of its topic was sent after it or with it.
+    /// A message with the same topic, sent later or concurrently, replaced it.
     Replaced,
-    /// It had TTL 0 and nobody was there for it.
+    /// It had TTL 0 and its user agent was not connected.
     NotStored,
     /// Its TTL passed.
     Expired,
-    /// It is accepted, to be delivered, and not here.
+    /// It was accepted and is due, but has not arrived.
     Missing,
 }
 
@@ -93,7 +93,7 @@ impl Record {
         }
     }
 
-    /// When it was accepted; [`Moment::NEVER`] when that is not known.
+    /// When it was accepted; [`Moment::NEVER`] if unknown.
     pub const fn accepted(&self) -> Moment {
         match self.answer {
             Answer::Accepted(at) => at,
@@ -101,12 +101,12 @@ impl Record {
         }
     }
 
-    /// Whether the service may have taken it.
+    /// Whether the service may have accepted it.
     pub const fn may_be_taken(&self) -> bool {
         !matches!(self.answer, Answer::Refused(_))
     }
 
-    /// Whether it is too late at `now` to deliver it for the first time.
+    /// Whether a first delivery at `now` is too late.
     pub fn is_late(&self, now: Moment) -> bool {
         let taken = match self.answer {
             Answer::Accepted(at) => at,
@@ -115,7 +115,7 @@ impl Record {
         now > taken + Duration::from_secs(self.terms.ttl.into()) + LATE_AFTER
     }
 
-    /// What became of it by `now`. `replaced`: another message of its topic was
+    /// Its fate as of `now`. `replaced` means that another message with the same topic was
     /// accepted after this one was sent.
     pub fn fate(&self, now: Moment, replaced: bool) -> Fate {
         if self.first.is_some() {
@@ -141,16 +141,16 @@ impl Record {
         }
     }
 
-    /// Whether the service may think that its TTL has passed: it counts from
-    /// when the push arrived, between sending and acceptance.
+    /// Whether the service may consider it expired. It counts from the arrival of the push,
+    /// at some time between sending and acceptance.
     fn has_expired(&self, accepted: Moment, now: Moment) -> bool {
         let ttl = Duration::from_secs(self.terms.ttl.into());
         debug_assert!(self.sent <= accepted);
         now >= self.sent + ttl
     }
 
-    /// Whether it should have arrived by `now`, for a user agent that was there
-    /// all the while.
+    /// Whether it should have arrived by `now`, provided that the user agent was connected
+    /// all the time.
     pub fn has_no_excuse(&self, now: Moment) -> bool {
         let ttl = Duration::from_secs(self.terms.ttl.into());
         ttl >= IN_TIME && self.first.is_none() && now >= self.sent + ttl

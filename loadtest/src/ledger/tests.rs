@@ -1,4 +1,4 @@
-//! Each fault is seen, and what a service may do is no fault.
+//! Tests that the ledger reports each fault, and reports nothing that a service may do.
 
 use super::*;
 
@@ -15,14 +15,14 @@ fn at(secs: u64) -> Moment {
     Moment::default() + Duration::from_secs(secs)
 }
 
-/// A ledger of one user agent that is connected.
+/// A ledger with one connected user agent.
 fn ledger() -> Ledger {
     let ledger = Ledger::new(1);
     ledger.connected(0);
     ledger
 }
 
-/// A message that is sent and accepted at `secs`.
+/// A message that was sent and accepted at `secs`.
 fn accepted(ledger: &Ledger, terms: Terms, secs: u64) -> MessageName {
     let name = ledger.sent(0, terms, at(secs), at(secs));
     ledger.accepted(name, Some(terms.ttl), at(secs));
@@ -34,7 +34,7 @@ fn first(secs: u64) -> Delivery {
 }
 
 #[test]
-fn what_arrives_once_in_order_is_without_fault() {
+fn messages_delivered_once_in_order_have_no_fault() {
     let ledger = ledger();
     let names = [1, 2, 3].map(|secs| accepted(&ledger, ORDINARY, secs));
     for (secs, name) in (1..).zip(names) {
@@ -53,7 +53,7 @@ fn what_arrives_once_in_order_is_without_fault() {
 }
 
 #[test]
-fn what_does_not_arrive_is_missing_or_has_an_excuse() {
+fn an_undelivered_message_is_missing_or_has_an_excuse() {
     let ledger = ledger();
     let topic = Terms {
         ttl: 60,
@@ -82,12 +82,20 @@ fn what_does_not_arrive_is_missing_or_has_an_excuse() {
 }
 
 #[test]
-fn a_ttl_that_passes_excuses_only_while_the_user_agent_is_away() {
+fn an_expired_ttl_excuses_only_while_the_user_agent_is_away() {
     let ledger = ledger();
     accepted(&ledger, ORDINARY, 1);
-    assert_eq!(ledger.settle(at(100)).missing, 1, "it is there");
+    assert_eq!(
+        ledger.settle(at(100)).missing,
+        1,
+        "the user agent is connected"
+    );
     ledger.disconnected(0, true, at(101));
-    assert_eq!(ledger.settle(at(102)).missing, 1, "it was there");
+    assert_eq!(
+        ledger.settle(at(102)).missing,
+        1,
+        "the user agent was connected"
+    );
     accepted(&ledger, ORDINARY, 102);
     ledger.connected(0);
     let counts = ledger.settle(at(200));
@@ -95,7 +103,7 @@ fn a_ttl_that_passes_excuses_only_while_the_user_agent_is_away() {
 }
 
 #[test]
-fn twice_on_one_connection_is_a_duplicate() {
+fn a_second_delivery_on_one_connection_is_a_duplicate() {
     let ledger = ledger();
     let name = accepted(&ledger, ORDINARY, 1);
     ledger.delivered(name, at(2));
@@ -104,7 +112,7 @@ fn twice_on_one_connection_is_a_duplicate() {
 }
 
 #[test]
-fn again_after_a_lost_acknowledgement_is_none() {
+fn a_second_delivery_after_a_lost_acknowledgement_is_allowed() {
     for (acknowledges, clean, delivery) in [
         (false, true, Delivery::Again),
         (false, false, Delivery::Again),
@@ -128,7 +136,7 @@ fn again_after_a_lost_acknowledgement_is_none() {
 }
 
 #[test]
-fn order_counts_between_messages_that_were_not_sent_together() {
+fn concurrent_messages_have_no_order() {
     let ledger = ledger();
     let earlier = accepted(&ledger, ORDINARY, 1);
     let together = ledger.sent(0, ORDINARY, at(1), at(1));
@@ -142,7 +150,7 @@ fn order_counts_between_messages_that_were_not_sent_together() {
 }
 
 #[test]
-fn order_begins_anew_with_each_connection_for_what_comes_again() {
+fn redeliveries_start_a_new_order_on_each_connection() {
     let ledger = ledger();
     let names = [1, 2].map(|secs| accepted(&ledger, ORDINARY, secs));
     for name in names {
@@ -158,7 +166,7 @@ fn order_begins_anew_with_each_connection_for_what_comes_again() {
 }
 
 #[test]
-fn what_comes_after_its_ttl_is_late() {
+fn a_delivery_after_its_ttl_is_late() {
     let ledger = ledger();
     let names = [1, 2].map(|_| accepted(&ledger, ORDINARY, 1));
     ledger.delivered(names[0], at(62));
@@ -168,7 +176,7 @@ fn what_comes_after_its_ttl_is_late() {
 }
 
 #[test]
-fn what_nobody_sent_is_foreign() {
+fn an_unknown_message_is_foreign() {
     let ledger = ledger();
     for (user_agent, number) in [(0, 0), (1, 0)] {
         let name = MessageName { user_agent, number };

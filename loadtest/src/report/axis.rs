@@ -1,25 +1,24 @@
-//! Where an axis begins and ends, and how its values are written.
+//! Ranges and labels of axes.
 
 use std::ops::Range;
 
-/// How values are laid out along an axis.
+/// The scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
     /// From 0, in even steps.
     Linear,
-    /// In powers of ten, for values over 0.
+    /// In powers of ten, for positive values.
     Logarithmic,
 }
 
 impl Scale {
-    /// Whether a value has a place on an axis.
+    /// Whether an axis can show a value.
     pub(super) fn draws(self, value: f64) -> bool {
         value.is_finite() && (self == Self::Linear || value > 0.0)
     }
 
-    /// The ends of an axis that holds these values, without those that it does
-    /// not draw: from 0, or between powers of ten. At most 15 powers of ten are
-    /// shown.
+    /// The range of an axis for these values, ignoring those that it cannot show: from 0,
+    /// or between powers of ten. It spans at most 15 powers of ten.
     pub(super) fn range(self, values: impl Iterator<Item = f64>) -> Range<f64> {
         let drawn = values.filter(|value| self.draws(*value));
         let (least, most) = drawn.fold((f64::INFINITY, 0.0_f64), |(least, most), value| {
@@ -31,15 +30,14 @@ impl Scale {
             Self::Logarithmic => {
                 let first = least.log10().floor().clamp(-9.0, 12.0);
                 let last = most.log10().ceil().clamp(first + 1.0, first + 15.0);
-                // A little more, so that rounding leaves the powers at both ends
-                // inside.
+                // A small margin keeps the powers at both ends inside despite rounding.
                 10_f64.powf(first - 1e-4)..10_f64.powf(last + 1e-4)
             }
         }
     }
 }
 
-/// A value in few characters: `0.5`, `20`, `15k`, `1.5M`.
+/// Formats a value briefly: `0.5`, `20`, `15k`, `1.5M`.
 pub(super) fn short(value: f64) -> String {
     let (value, unit) = match value.abs() {
         size if size >= 1e9 => (value / 1e9, "G"),
@@ -66,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_axis_holds_every_value_that_it_draws() {
+    fn an_axis_contains_every_value_that_it_draws() {
         let linear = Scale::Linear.range([3.0, f64::NAN, 87.0].into_iter());
         assert_eq!(linear, 0.0..87.0);
         let logarithmic = Scale::Logarithmic.range([0.3, 0.0, 40.0].into_iter());

@@ -1,5 +1,4 @@
-//! `bugle-load report`: one page of HTML from one or several results, with
-//! nothing to fetch from anywhere.
+//! `bugle-load report`: renders one or several results as a self-contained HTML page.
 
 mod axis;
 mod page;
@@ -16,13 +15,13 @@ use self::plot::{DrawError, Plot};
 use crate::outcome::{FORMAT, Outcome};
 use crate::soak::SoakOutcome;
 
-/// Of plots, wherever they are.
+/// The style of plots, on the page and in files.
 const STYLE: &str = include_str!("style.css");
 
 /// Settings of `report`.
 #[derive(Clone, Debug, Args)]
 pub struct Report {
-    /// Results, as --out writes them
+    /// Results written by --out
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Where to write the page
@@ -33,23 +32,23 @@ pub struct Report {
     pub plots: Option<PathBuf>,
 }
 
-/// Why there is no report.
+/// Why the report could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A file cannot be read or written.
     #[error("{}: {error}", path.display())]
     File {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
-    /// It is no result.
+    /// A file is not a result.
     #[error("{} is no result of bugle-load: {problem}", path.display())]
     Form {
-        /// Which file.
+        /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         problem: String,
     },
     /// A plot cannot be drawn.
@@ -57,37 +56,37 @@ pub enum ReportError {
     Plot(#[from] DrawError),
 }
 
-/// A result, under the name that the page gives it.
+/// A result with its name on the page.
 struct Named<T> {
     name: String,
     result: T,
 }
 
-/// All results that were given.
+/// All given results.
 #[derive(Default)]
 struct Results {
     scenarios: Vec<Named<Outcome>>,
     soaks: Vec<Named<SoakOutcome>>,
 }
 
-/// Writes the page, and says where it is.
+/// Writes the page. Returns a text that says where it is.
 ///
 /// # Errors
-/// When a file cannot be read or written, or is no result, and when a plot cannot
-/// be drawn.
+/// When a file cannot be read or written or is not a result, and when a plot cannot be
+/// drawn.
 pub fn write(report: &Report) -> Result<String, ReportError> {
     let results = Results::read(&report.files)?;
     save(&report.out, &page::page(&results)?)?;
-    let mut told = format!("the report is in {}", report.out.display());
+    let mut message = format!("the report is in {}", report.out.display());
     if let Some(folder) = &report.plots {
         std::fs::create_dir_all(folder).map_err(failed(folder))?;
         let plots = results.plots();
         for plot in &plots {
             save(&folder.join(file_name(plot)), &plot.file(STYLE)?)?;
         }
-        told += &format!(", its {} plots in {}", plots.len(), folder.display());
+        message += &format!(", its {} plots in {}", plots.len(), folder.display());
     }
-    Ok(told)
+    Ok(message)
 }
 
 impl Results {
@@ -107,7 +106,7 @@ impl Results {
             path: path.to_owned(),
             problem,
         };
-        // A soak is the one that says so; all others are scenarios.
+        // A soak names itself as its scenario.
         let value: serde_json::Value =
             serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
         if value["scenario"] == crate::soak::NAME {
@@ -146,7 +145,7 @@ fn save(path: &Path, text: &str) -> Result<(), ReportError> {
     std::fs::write(path, text).map_err(failed(path))
 }
 
-/// The title in letters that fit anywhere.
+/// The file name of a plot: its title in lower case, with hyphens.
 fn file_name(plot: &Plot) -> String {
     let words = plot
         .title

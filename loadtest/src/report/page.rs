@@ -1,4 +1,4 @@
-//! The page as a whole.
+//! The layout of the page.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -7,10 +7,10 @@ use super::{Named, Results, STYLE, table};
 use crate::outcome::Outcome;
 use crate::soak::SoakOutcome;
 
-/// Of the page alone.
+/// The style of the page itself.
 const PAGE_STYLE: &str = include_str!("page.css");
 
-/// All results on one page.
+/// Renders all results.
 ///
 /// # Errors
 /// When a plot cannot be drawn.
@@ -96,7 +96,7 @@ fn faults(faults: &[String]) -> Markup {
     }
 }
 
-/// A time in seconds since 1970, in words.
+/// Formats a time in seconds since 1970.
 fn started(seconds: u64) -> String {
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
     humantime::format_rfc3339_seconds(time)

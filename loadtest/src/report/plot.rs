@@ -1,6 +1,5 @@
-//! Line plots as SVG, drawn by plotters. It writes the colours of a light page
-//! into each element; `style.css` replaces them by the theme's, so that one
-//! drawing fits a light page and a dark one.
+//! Line plots as SVG, drawn by plotters. It writes the colours of the light theme into each
+//! element; `style.css` replaces them, so that one drawing fits both themes.
 
 use std::io;
 use std::ops::Range;
@@ -17,17 +16,16 @@ pub(super) type DrawError = DrawingAreaErrorKind<io::Error>;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// How many units of a drawing one pixel of the page has: plotters has integer
-/// coordinates.
+/// Units per pixel of the page: plotters has integer coordinates.
 const UNITS: u32 = 3;
 
 /// The size of a drawing, in units.
 const SIZE: (u32, u32) = (720 * UNITS, 300 * UNITS);
 
-/// Points of a line that can be told apart.
+/// Maximum number of distinguishable points of a line.
 const MOST_POINTS: usize = 600;
 
-/// The colours of lines, by which `style.css` finds them.
+/// The colours of lines; `style.css` selects them by value.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0x25, 0x63, 0xEB),
     RGBColor(0xD9, 0x48, 0x0F),
@@ -37,7 +35,7 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(0xD6, 0x33, 0x6C),
 ];
 
-/// The same for what is around the lines.
+/// The colours of background, grid, labels and text; selected in the same way.
 const GROUND: RGBColor = RGBColor(0xFF, 0xFF, 0xFF);
 const EDGE: RGBColor = RGBColor(0xDD, 0xE2, 0xEA);
 const SOFT: RGBColor = RGBColor(0x64, 0x70, 0x84);
@@ -46,13 +44,13 @@ const TEXT: RGBColor = RGBColor(0x1C, 0x24, 0x30);
 /// Lines over one pair of axes.
 #[derive(Clone, Debug)]
 pub(super) struct Plot {
-    /// What it shows.
+    /// Its title.
     pub(super) title: String,
-    /// What is along the bottom, with its unit.
+    /// The label of the horizontal axis, with its unit.
     pub(super) x: &'static str,
-    /// What is along the side, with its unit.
+    /// The label of the vertical axis, with its unit.
     pub(super) y: &'static str,
-    /// How the side is laid out.
+    /// The scale of the vertical axis.
     pub(super) scale: Scale,
     pub(super) lines: Vec<Line>,
 }
@@ -60,23 +58,23 @@ pub(super) struct Plot {
 /// One line.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
-    /// What stands in the legend.
+    /// Its name in the legend.
     pub(super) name: String,
-    /// Which colour, counted from 0.
+    /// The index of its colour.
     pub(super) colour: usize,
     pub(super) points: Vec<(f64, f64)>,
 }
 
 impl Plot {
-    /// Whether there is something to see.
+    /// Whether no line has two points.
     pub(super) fn is_empty(&self) -> bool {
         self.lines.iter().all(|line| line.points.len() < 2)
     }
 
-    /// The plot with its title and its legend, for the page.
+    /// Renders the plot with title and legend for the page.
     ///
     /// # Errors
-    /// What plotters says.
+    /// When plotters fails.
     pub(super) fn figure(&self) -> Result<Markup, DrawError> {
         Ok(html! {
             figure {
@@ -91,10 +89,10 @@ impl Plot {
         })
     }
 
-    /// The plot as a file of its own, which has the style and the legend inside.
+    /// Renders the plot as a file that contains its style and legend.
     ///
     /// # Errors
-    /// What plotters says.
+    /// When plotters fails.
     pub(super) fn file(&self, style: &str) -> Result<String, DrawError> {
         Ok(self.svg(Some(style))?.into_string())
     }
@@ -128,8 +126,7 @@ impl Plot {
         self.lines.iter().flat_map(|line| &line.points)
     }
 
-    /// Draws axes and lines; `side` is the second of the ranges as its scale lays
-    /// it out.
+    /// Draws axes and lines. `side` is the second range with its scale applied.
     fn draw<Side>(
         &self,
         area: &Area,
@@ -185,8 +182,8 @@ impl Plot {
 }
 
 impl Line {
-    /// The parts between the points that cannot be drawn, which leave gaps. What
-    /// is outside the axes is drawn at their ends: plotters overflows.
+    /// The segments of the line; points that cannot be drawn leave gaps. Clamps values to
+    /// the ranges, since plotters overflows outside them.
     fn strokes(&self, scale: Scale, ranges: &(Range<f64>, Range<f64>)) -> Vec<Vec<(f64, f64)>> {
         let points = thinned(&self.points);
         let within = |range: &Range<f64>, value: f64| value.clamp(range.start, range.end);
@@ -199,14 +196,14 @@ impl Line {
     }
 }
 
-/// Of 12 pixels on the page; plotters divides by 1.24.
+/// A font of 12 pixels on the page; plotters divides sizes by 1.24.
 fn font(colour: RGBColor) -> TextStyle<'static> {
     let size = 12.0 * 1.24 * f64::from(UNITS);
     ("sans-serif", size).into_font().color(&colour)
 }
 
-/// Of neighbours that cannot be told apart, the highest: peaks are what one
-/// looks for.
+/// Reduces the points of a line: keeps the maximum of each group that is too close to
+/// distinguish, because peaks matter.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let together = points.len().div_ceil(MOST_POINTS).max(1);
     let highest = |points: &[(f64, f64)]| {
@@ -241,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_escaped_and_colours_come_round() {
+    fn text_is_escaped_and_colours_repeat() {
         let figure = figure(Scale::Logarithmic, vec![(0.0, 1.0), (1.0, 10.0)]);
         assert!(figure.contains("a &lt;title&gt;") && figure.contains("one &amp; other"));
         assert!(figure.contains("stroke=\"#D9480F\""), "{figure}");
@@ -259,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_make_no_odd_plot() {
+    fn extreme_values_give_a_readable_plot() {
         for scale in [Scale::Linear, Scale::Logarithmic] {
             for values in [
                 &[][..],
@@ -295,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_style_sheet_knows_every_colour() {
+    fn the_style_sheet_contains_every_colour() {
         let style = include_str!("style.css");
         for RGBColor(red, green, blue) in COLOURS.into_iter().chain([GROUND, EDGE, SOFT, TEXT]) {
             let colour = format!("\"#{red:02X}{green:02X}{blue:02X}\"");

@@ -1,4 +1,4 @@
-//! Which plots there are of which results.
+//! The plots for the results.
 
 use super::Named;
 use super::axis::Scale;
@@ -8,7 +8,7 @@ use crate::soak::{SoakOutcome, SoakSample};
 
 const MIB: f64 = 1048576.0;
 
-/// Percentiles over time: their name, and where they are.
+/// The name and accessor of a percentile.
 type Percentile = (&'static str, fn(&crate::latency::Latency) -> u64);
 
 const PERCENTILES: [Percentile; 4] = [
@@ -18,13 +18,13 @@ const PERCENTILES: [Percentile; 4] = [
     ("max", |latency| latency.max),
 ];
 
-/// The latencies that are drawn over time.
+/// The latencies to plot over time.
 const MEASURES: [(&str, &str); 2] = [
     ("delivery", "from push to notification"),
     ("hello", "from connecting to the answer to hello"),
 ];
 
-/// Those of scenarios: all results in one plot, but for the percentiles.
+/// The plots of scenarios: all results in one plot, except for percentiles.
 pub(super) fn of_scenarios(results: &[Named<Outcome>]) -> Vec<Plot> {
     let mut plots = vec![
         over_time(results, "Messages delivered", "per second", |outcome| {
@@ -62,7 +62,7 @@ pub(super) fn of_scenarios(results: &[Named<Outcome>]) -> Vec<Plot> {
     plots
 }
 
-/// Those of soaks.
+/// The plots of soaks.
 pub(super) fn of_soaks(results: &[Named<SoakOutcome>]) -> Vec<Plot> {
     let gauge = |name: &'static str| move |sample: &SoakSample| sample.gauges.get(name).copied();
     let curve = |title: &str, y, value: &dyn Fn(&SoakSample) -> Option<f64>| {
@@ -95,14 +95,14 @@ pub(super) fn of_soaks(results: &[Named<SoakOutcome>]) -> Vec<Plot> {
     ]
 }
 
-/// What all processes of the service used together, at each time.
+/// The summed usage of all processes of the service over time.
 pub(super) fn service(outcome: &Outcome) -> Vec<Sample> {
     let Some((first, others)) = outcome.service.split_first() else {
         return Vec::new();
     };
     let mut sum = first.samples.clone();
     for other in others {
-        // They are read one after the other, so the same number is the same time.
+        // The processes are sampled together, so equal indices mean equal times.
         for (sum, sample) in sum.iter_mut().zip(&other.samples) {
             sum.cpu_seconds += sample.cpu_seconds;
             sum.memory += sample.memory;
@@ -133,13 +133,13 @@ fn over_time(
     }
 }
 
-/// Counts within intervals, as rates.
+/// Converts counts per interval to rates.
 fn rates(counts: impl Iterator<Item = (f64, u64)>) -> Vec<(f64, f64)> {
     let mut begin = 0.0;
     let rate = |(end, count): (f64, u64)| {
         let length = end - begin;
         begin = end;
-        // A last moment says nothing of a rate.
+        // A very short last interval gives no meaningful rate.
         (length > 0.1).then(|| (end, float(count) / length))
     };
     counts.filter_map(rate).collect()
@@ -167,8 +167,8 @@ fn percentiles(result: &Named<Outcome>, measure: &str, what: &str) -> Plot {
     }
 }
 
-/// How many take at most how long: the part under 1 % is as wide as each part
-/// that has ten times fewer.
+/// The latency distribution. Its axis is logarithmic towards 100 %: each ten times smaller
+/// tail has the same width.
 fn distribution(results: &[Named<Outcome>]) -> Plot {
     let line = |(colour, result): (usize, &Named<Outcome>)| {
         let latency = result.result.latency.get("delivery");
@@ -177,7 +177,7 @@ fn distribution(results: &[Named<Outcome>]) -> Plot {
         });
         let mut below = 0;
         let point = |(micros, in_bucket): &(u64, u64)| {
-            // Of this bucket and all after it.
+            // The share of this bucket and all later ones.
             let share = float(count - below.min(count)) / float(count.max(1));
             below += in_bucket;
             (-share.log10(), float(*micros) / 1000.0)
@@ -201,7 +201,8 @@ fn distribution(results: &[Named<Outcome>]) -> Plot {
 fn memory_over_connections(results: &[Named<Outcome>]) -> Plot {
     let line = |(colour, result): (usize, &Named<Outcome>)| {
         let samples = service(&result.result);
-        // As they come; what is kept when they go is in the plot over time.
+        // Only while connections increase; the plot over time shows what remains when they
+        // close.
         let most = samples.iter().map(|sample| sample.connected).max();
         let coming = samples
             .iter()
@@ -237,7 +238,7 @@ fn cpu(outcome: &Outcome) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// Counts are far below what a float holds exactly.
+/// Converts a count, which is far below the limit of exact floats.
 #[expect(clippy::cast_precision_loss, reason = "drawn, not counted with")]
 pub(super) fn float(count: u64) -> f64 {
     count as f64

@@ -1,4 +1,4 @@
-//! Tables with one column for each result.
+//! Tables with one column per result.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::axis::short;
 use super::plots::{float, service};
 use crate::outcome::{Outcome, Sample};
 
-/// A row: what it is, and each result's value.
+/// A row: its label, and one cell per result.
 struct Row {
     what: String,
     cells: Vec<Cell>,
@@ -33,7 +33,7 @@ impl Row {
         }
     }
 
-    /// Marks all cells, if they are not the same.
+    /// Marks all cells if they differ.
     fn compared(mut self) -> Self {
         let all: BTreeSet<_> = self.cells.iter().map(|cell| &cell.text).collect();
         if all.len() > 1 {
@@ -44,7 +44,7 @@ impl Row {
         self
     }
 
-    /// Marks the cells in which there is something.
+    /// Marks the cells that are not 0.
     fn of_faults(mut self) -> Self {
         let wrong = self.cells.iter_mut().filter(|cell| cell.text != "0");
         wrong.for_each(|cell| cell.class = "wrong");
@@ -52,10 +52,10 @@ impl Row {
     }
 }
 
-/// Connections from which on the memory of one can be told from the rest.
+/// Minimum number of connections for a meaningful memory per connection.
 const ENOUGH: u64 = 500;
 
-/// What one looks for first.
+/// The most important figures.
 pub(super) fn figures(results: &[Named<Outcome>]) -> Markup {
     let row = |what: &str, text: &dyn Fn(&Outcome) -> String| Row::new(results, what, text);
     let latency = |name: &'static str, value: fn(&crate::latency::Latency) -> u64| {
@@ -96,7 +96,7 @@ pub(super) fn figures(results: &[Named<Outcome>]) -> Markup {
     )
 }
 
-/// What became of the messages.
+/// The message counts.
 pub(super) fn ledger(results: &[Named<Outcome>]) -> Markup {
     let count = |what: &str, value: fn(&crate::ledger::Counts) -> u64| {
         Row::new(results, what, |outcome| {
@@ -127,7 +127,7 @@ pub(super) fn ledger(results: &[Named<Outcome>]) -> Markup {
     )
 }
 
-/// How the runs were set up; what differs stands out.
+/// The settings of the runs; differing ones are marked.
 pub(super) fn settings(results: &[Named<Outcome>]) -> Markup {
     let names: BTreeSet<_> = results
         .iter()
@@ -166,7 +166,7 @@ fn table(results: &[Named<Outcome>], rows: &[Row]) -> Markup {
     }
 }
 
-/// The first and the last sample of the service.
+/// The first and last sample of the service.
 fn ends(outcome: &Outcome) -> Option<(Sample, Sample)> {
     let samples = service(outcome);
     Some((samples.first()?.clone(), samples.last()?.clone()))
@@ -180,7 +180,8 @@ fn cpu_for_each(outcome: &Outcome) -> String {
     each.map_or("–".to_owned(), |micros| format!("{micros:.1}"))
 }
 
-/// Of the sample with the most connections, over the first; `–` for too few.
+/// Memory growth per connection from the first sample to the one with the most connections;
+/// `–` if they are too few.
 fn memory_for_each(outcome: &Outcome) -> String {
     let samples = service(outcome);
     let most = samples.iter().max_by_key(|sample| sample.connected);

@@ -1,4 +1,4 @@
-//! A page of several results, and of what is none.
+//! Tests of pages with several results, and of invalid results.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
@@ -68,7 +68,7 @@ fn soak() -> Value {
     })
 }
 
-/// The report of these results, and the folder that it is in.
+/// Writes the report of these results; returns it with its folder.
 fn report(results: &[(&str, Value)]) -> Result<(String, TempDir), ReportError> {
     let folder = tempfile::tempdir().unwrap();
     let file = |(name, result): &(&str, Value)| {
@@ -86,7 +86,7 @@ fn report(results: &[(&str, Value)]) -> Result<(String, TempDir), ReportError> {
 }
 
 #[test]
-fn a_page_fetches_nothing_from_anywhere() {
+fn a_page_is_self_contained() {
     let results = [
         ("one", outcome(10, 0)),
         ("two", outcome(20, 0)),
@@ -102,7 +102,7 @@ fn a_page_fetches_nothing_from_anywhere() {
 }
 
 #[test]
-fn results_stand_side_by_side() {
+fn results_have_one_column_each() {
     let (page, _folder) = report(&[("one", outcome(10, 0)), ("two", outcome(20, 3))]).unwrap();
     assert!(page.contains("<th>one</th><th>two</th>"));
     let differs = r#"<td>rate</td><td class="differs">10</td><td class="differs">20</td>"#;
@@ -118,7 +118,7 @@ fn results_stand_side_by_side() {
 }
 
 #[test]
-fn plots_are_files_too() {
+fn plots_are_also_written_as_files() {
     let (_page, folder) = report(&[("one", outcome(10, 0)), ("long", soak())]).unwrap();
     let plots = folder.path().join("plots");
     for name in [
@@ -132,23 +132,23 @@ fn plots_are_files_too() {
         let plot = plot.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(plot.contains("prefers-color-scheme: dark"), "{name}");
     }
-    // Nothing was measured for it.
+    // The results have no data for it.
     assert!(!plots.join("soak-tasks.svg").exists());
 }
 
 #[test]
-fn what_is_no_result_is_told_by_its_name() {
-    let told = |result: Value| {
+fn an_invalid_result_is_named() {
+    let problem = |result: Value| {
         report(&[("odd", result)])
             .map(drop)
             .unwrap_err()
             .to_string()
     };
-    assert!(told(json!({ "a": 1 })).contains("odd.json is no result of bugle-load"));
-    assert!(told(json!(["soak"])).contains("odd.json is no result"));
+    assert!(problem(json!({ "a": 1 })).contains("odd.json is no result of bugle-load"));
+    assert!(problem(json!(["soak"])).contains("odd.json is no result"));
     let mut later = outcome(1, 0);
     later["format"] = json!(2);
-    assert!(told(later).contains("form 2, and this program reads form 1"));
+    assert!(problem(later).contains("form 2, and this program reads form 1"));
     let report = Report {
         files: vec!["no-such-file.json".into()],
         out: "unused".into(),

@@ -1,4 +1,4 @@
-//! User agents come and go while messages are pushed to them at a steady rate.
+//! User agents connect and disconnect while messages are pushed at a steady rate.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::visits::Visits;
 /// Settings of `churn`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Churn {
-    /// What all scenarios have.
+    /// Common settings.
     #[command(flatten)]
     #[serde(flatten)]
     pub common: Common,
@@ -23,22 +23,22 @@ pub struct Churn {
     #[command(flatten)]
     #[serde(flatten)]
     pub pushing: Pushing,
-    /// Pushes a second, 0.01 to 1000000
+    /// Pushes per second, 0.01 to 1000000
     #[arg(long, default_value = "100", value_parser = rate)]
     pub rate: f64,
-    /// For how long, up to 6h
+    /// Duration of the pushes, up to 6h
     #[arg(long, default_value = "30s", value_parser = seconds::<21_600>)]
     #[serde(serialize_with = "duration")]
     pub duration: Duration,
-    /// How long a user agent stays on average, up to 1h
+    /// Mean duration of a connection, up to 1h
     #[arg(long, default_value = "5s", value_parser = seconds::<3600>)]
     #[serde(serialize_with = "duration")]
     pub stay: Duration,
-    /// How long it is away on average, up to 1h
+    /// Mean time between two connections, up to 1h
     #[arg(long, default_value = "5s", value_parser = seconds::<3600>)]
     #[serde(serialize_with = "duration")]
     pub away: Duration,
-    /// Of 100 visits, how many end with a new subscription in place of the old
+    /// Percentage of connections that end with a new subscription in place of the old
     #[arg(long, default_value = "5", value_parser = value_parser!(u32).range(0..=100))]
     pub resubscribe: u32,
 }

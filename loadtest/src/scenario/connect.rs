@@ -1,5 +1,5 @@
-//! Opens user agents and holds them: how much memory does each take, and how
-//! long does a hello?
+//! Connects user agents and holds the connections, to measure memory per connection and the
+//! latency of `hello`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +14,20 @@ use crate::run::Run;
 /// Settings of `connect`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Connect {
-    /// What all scenarios have.
+    /// Common settings.
     #[command(flatten)]
     #[serde(flatten)]
     pub common: Common,
-    /// How long to hold them, up to 6h
+    /// How long to hold the connections, up to 6h
     #[arg(long, default_value = "10s", value_parser = seconds::<21_600>)]
     #[serde(serialize_with = "duration")]
     pub hold: Duration,
-    /// How long to rest after all have left, up to 1h: a service may give its
-    /// memory back later
+    /// How long to rest after all have disconnected, up to 1h: a service may release memory
+    /// with a delay
     #[arg(long, default_value = "0s", value_parser = seconds::<3600>)]
     #[serde(serialize_with = "duration")]
     pub rest: Duration,
-    /// How often all come, 1 to 1000
+    /// How often to connect all, 1 to 1000
     #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 }

@@ -1,4 +1,4 @@
-//! One message to each user agent, as fast as it goes.
+//! One message to each user agent, as fast as possible.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::run::Run;
 /// Settings of `fanout`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Fanout {
-    /// What all scenarios have.
+    /// Common settings.
     #[command(flatten)]
     #[serde(flatten)]
     pub common: Common,
@@ -21,7 +21,7 @@ pub struct Fanout {
     #[command(flatten)]
     #[serde(flatten)]
     pub pushing: Pushing,
-    /// How many such messages, one after the other, 1 to 1000
+    /// Number of rounds, 1 to 1000
     #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 }

@@ -1,5 +1,5 @@
-//! Several kinds of traffic at one time, and user agents of which some stay and
-//! some come and go, as a file says.
+//! Several kinds of traffic concurrently, while some user agents stay connected and others
+//! connect and disconnect; a file describes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,31 +21,31 @@ use crate::visits::Visits;
 /// Settings of `mixed`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Mixed {
-    /// What all scenarios have.
+    /// Common settings.
     #[command(flatten)]
     #[serde(flatten)]
     pub common: Common,
-    /// How application servers push; what the file says comes first.
+    /// How application servers push; the file takes precedence.
     #[command(flatten)]
     #[serde(flatten)]
     pub pushing: Pushing,
-    /// What is to happen, in TOML: loadtest/mixed.toml is an example
+    /// Description of the traffic, in TOML; loadtest/mixed.toml is an example
     #[arg(long, value_name = "FILE", value_parser = read)]
     pub file: MixedFile,
 }
 
-/// The file of `mixed`, read and checked.
+/// The parsed file of `mixed`.
 #[derive(Clone, Debug, Serialize)]
 pub struct MixedFile {
     path: PathBuf,
     says: Says,
 }
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Says {
-    /// Such as "30s", at most 6h.
+    /// A duration such as "30s", at most 6h.
     duration: String,
     #[serde(default)]
     user_agents: UserAgents,
@@ -78,7 +78,7 @@ struct Kind {
 
 impl Mixed {
     pub(super) async fn play(&self, run: &Arc<Run>) {
-        // Checked when the command line was read.
+        // `read` has already validated it.
         if let Ok(mix) = self.file.says.mix(&self.pushing.letter()) {
             mix.play(run).await;
         }

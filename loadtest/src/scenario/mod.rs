@@ -1,4 +1,4 @@
-//! What is played against a service.
+//! The scenarios.
 
 mod churn;
 mod connect;
@@ -31,19 +31,19 @@ pub use storm::Storm;
 #[derive(Clone, Debug, Subcommand, Serialize)]
 #[serde(untagged)]
 pub enum Scenario {
-    /// Opens user agents and holds them
+    /// Connects user agents and holds the connections
     Connect(Connect),
-    /// Pushes at a steady rate to user agents that are connected
+    /// Pushes at a steady rate to connected user agents
     Push(Push),
-    /// Sends one message to each user agent, as fast as it goes
+    /// Sends one message to each user agent, as fast as possible
     Fanout(Fanout),
-    /// Stores messages for user agents that are away, and lets them return
+    /// Stores messages for disconnected user agents, then reconnects them
     Offline(Offline),
-    /// Lets all user agents lose their connections and come back at once
+    /// Drops the connections of all user agents at once and lets them reconnect
     Storm(Storm),
-    /// Lets user agents come and go while messages are pushed
+    /// Lets user agents connect and disconnect while messages are pushed
     Churn(Churn),
-    /// Plays several kinds of traffic at one time, as a file says
+    /// Plays several kinds of traffic concurrently, as a file describes
     Mixed(Mixed),
 }
 
@@ -61,7 +61,7 @@ impl Scenario {
         }
     }
 
-    /// What it has in common with the others.
+    /// Its common settings.
     pub fn common(&self) -> &Common {
         match self {
             Self::Connect(connect) => &connect.common,
@@ -74,7 +74,7 @@ impl Scenario {
         }
     }
 
-    /// How it pushes, if it does.
+    /// Its settings for pushes, if it pushes.
     pub fn pushing(&self) -> Option<&Pushing> {
         match self {
             Self::Connect(_) => None,
@@ -87,7 +87,7 @@ impl Scenario {
         }
     }
 
-    /// Plays it. What went wrong is in the run.
+    /// Plays it. Faults are recorded in the run.
     pub async fn play(&self, run: &Arc<Run>) {
         match self {
             Self::Connect(connect) => connect.play(run).await,
@@ -101,8 +101,8 @@ impl Scenario {
     }
 }
 
-/// Sends `each` messages to every user agent, as fast as it goes: all get
-/// their first, then all their second.
+/// Sends `each` messages to every user agent, as fast as possible: to all their first, then
+/// to all their second.
 async fn each_in_turn(run: &Arc<Run>, each: u32, letter: Letter) {
     let user_agents = u64::from(run.setup.user_agents);
     let schedule = Schedule::at_once(run.stopwatch, user_agents * u64::from(each));

@@ -1,4 +1,4 @@
-//! Messages for user agents that are away, which then return.
+//! Stores messages for disconnected user agents, which then reconnect.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::run::Run;
 /// Settings of `offline`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Offline {
-    /// What all scenarios have.
+    /// Common settings.
     #[command(flatten)]
     #[serde(flatten)]
     pub common: Common,

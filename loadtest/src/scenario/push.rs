@@ -1,5 +1,5 @@
-//! Pushes at a steady rate to user agents that are connected, in an open loop:
-//! a service that stalls shows as latency, not as fewer pushes.
+//! Pushes at a steady rate to connected user agents, in an open loop: a stalled service
+//! shows as latency, not as fewer pushes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::traffic::{Traffic, messages};
 /// Settings of `push`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Push {
-    /// What all scenarios have.
+    /// Common settings.
     #[command(flatten)]
     #[serde(flatten)]
     pub common: Common,
@@ -23,10 +23,10 @@ pub struct Push {
     #[command(flatten)]
     #[serde(flatten)]
     pub pushing: Pushing,
-    /// Pushes a second, 0.01 to 1000000
+    /// Pushes per second, 0.01 to 1000000
     #[arg(long, default_value = "100", value_parser = rate)]
     pub rate: f64,
-    /// For how long, up to 6h
+    /// Duration of the pushes, up to 6h
     #[arg(long, default_value = "10s", value_parser = seconds::<21_600>)]
     #[serde(serialize_with = "duration")]
     pub duration: Duration,
@@ -52,7 +52,7 @@ impl Push {
     }
 }
 
-/// Reads a rate.
+/// Parses a rate in pushes per second.
 ///
 /// # Errors
 /// When it is out of range.

@@ -1,5 +1,5 @@
-//! All user agents lose their connections and come back at once, as after a
-//! restart of the service or of what stands before it.
+//! All user agents lose their connections and reconnect at once, as after a restart of the
+//! service or its reverse proxy.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::run::Run;
 /// Settings of `storm`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct Storm {
-    /// What all scenarios have.
+    /// Common settings.
     #[command(flatten)]
     #[serde(flatten)]
     pub common: Common,
@@ -22,10 +22,10 @@ pub struct Storm {
     #[command(flatten)]
     #[serde(flatten)]
     pub pushing: Pushing,
-    /// Messages stored for each user agent before it comes back, 0 to 100000
+    /// Messages stored for each user agent before it reconnects, 0 to 100000
     #[arg(long, default_value = "0", value_parser = value_parser!(u32).range(0..=100_000))]
     pub messages: u32,
-    /// How many storms, 1 to 1000
+    /// Number of storms, 1 to 1000
     #[arg(long, default_value = "1", value_parser = value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 }

@@ -1,12 +1,12 @@
-//! HTTP/2 frames written by hand, since no library sends requests that never end.
+//! Hand-written HTTP/2 frames, since no library sends requests that never end.
 
-/// Frames and flags (RFC 9113 §6).
+/// Frame types and flags (RFC 9113 §6).
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// A request, but for its body.
+/// The header section of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) method: &'static str,
@@ -16,7 +16,7 @@ pub(super) struct Head {
     pub(super) fields: Vec<(&'static str, String)>,
 }
 
-/// What a client says first (RFC 9113 §3.4).
+/// The client's connection preface (RFC 9113 §3.4).
 pub(super) fn begin() -> Vec<u8> {
     let mut octets = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     octets.extend(frame(SETTINGS, 0, 0, &[]));
@@ -24,8 +24,7 @@ pub(super) fn begin() -> Vec<u8> {
 }
 
 impl Head {
-    /// The frame that makes this request on a stream. Without `whole` a body is
-    /// to follow.
+    /// The HEADERS frame of this request on a stream. Without `whole`, a body must follow.
     pub(super) fn on(&self, stream: u32, whole: bool) -> Vec<u8> {
         let mut block = Vec::new();
         let scheme = if self.is_tls { "https" } else { "http" };
@@ -50,7 +49,7 @@ impl Head {
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    // Far under 2^24, which is what the length has room for.
+    // Far below 2^24, the limit of the length field.
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let mut octets = length.to_be_bytes()[1..].to_vec();
     octets.extend([kind, flags]);
@@ -59,7 +58,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     octets
 }
 
-/// A literal that no table keeps (RFC 7541 §6.2.2).
+/// A literal field without indexing (RFC 7541 §6.2.2).
 fn field(name: &str, value: &str, block: &mut Vec<u8>) {
     block.push(0);
     for text in [name, value] {
@@ -89,12 +88,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_those_of_rfc_7541() {
+    fn lengths_match_rfc_7541() {
         for (number, octets) in [
             (10, &[10][..]),
             (126, &[126]),
             (127, &[127, 0]),
-            // C.1.2, with a prefix of 7.
+            // Appendix C.1.2 with a prefix of 7 bits.
             (1337, &[127, 0xba, 9]),
         ] {
             let mut block = Vec::new();

@@ -1,5 +1,5 @@
-//! Strangers who hoard what a service stores: messages, receipts,
-//! subscriptions. They keep to the protocol, and ask for more without an end.
+//! Hostile clients that fill storage: messages, receipts and subscriptions. They follow the
+//! protocol and request without end.
 
 use std::sync::Arc;
 
@@ -21,37 +21,37 @@ use url::{Position, Url};
 use super::strangers::{Kind, PAUSE};
 use super::tally::Shared;
 
-/// Requests at one time on each connection.
+/// Concurrent requests on each connection.
 const AT_ONCE: usize = 8;
 
-/// Keys that sign the pushes: the share of no key is full before that of the
-/// address.
+/// Number of VAPID keys for the pushes, so that the share of an address fills before that
+/// of a key.
 const KEYS: usize = 64;
 
-/// Subscriptions that messages are stored for, each of a user agent of its own:
-/// the share of no user agent is full before that of the address.
+/// Number of subscriptions that receive messages, each of its own user agent, so that the
+/// share of an address fills before that of a user agent.
 const TARGETS: usize = 256;
 
-/// 30 days, in seconds.
+/// A TTL of 30 days, in seconds.
 const LONG: u32 = 30 * 24 * 3600;
 
-/// What the strangers of one siege have and know.
+/// The shared state of the hostile clients of one siege.
 pub(super) struct Hoard {
     kind: Kind,
     dialer: Dialer,
     websocket: Url,
     http: Url,
     tally: Shared,
-    /// Push resources.
+    /// The push resources.
     targets: Vec<String>,
-    /// Values of `Authorization`, each by another key.
+    /// Values of `Authorization`, each signed by its own key.
     tokens: Vec<HeaderValue>,
     body: Bytes,
 }
 
 impl Hoard {
-    /// Strangers with the subscriptions and the tokens that their siege needs.
-    /// What could not be made counts as failed.
+    /// Creates the subscriptions and tokens that the siege needs. Counts an error as
+    /// failed.
     pub(super) async fn prepared(
         kind: Kind,
         dialer: Dialer,
@@ -93,10 +93,10 @@ impl Hoard {
         Ok(())
     }
 
-    /// Asks on one connection until it fails.
+    /// Sends requests on one connection until it fails.
     ///
     /// # Errors
-    /// Why it did.
+    /// When the connection fails.
     pub(super) async fn ask(self: Arc<Self>) -> Result<(), ClientError> {
         let connection = self.connect().await?;
         if self.kind != Kind::Receipts {
@@ -130,15 +130,14 @@ impl Hoard {
             let (hoard, connection) = (Arc::clone(&self), connection.clone());
             asking.spawn(hoard.ask_on(connection, endpoint.clone()));
         }
-        // The first that fails ends the others.
+        // The first failure cancels the others.
         match asking.join_next().await {
             Some(Ok(ended)) => ended,
             _ => Ok(()),
         }
     }
 
-    /// Asks for one thing after the other, and rests for a moment when it is
-    /// refused.
+    /// Sends one request after the other and pauses after each refusal.
     async fn ask_on(
         self: Arc<Self>,
         connection: Http2Connection,
@@ -150,7 +149,7 @@ impl Hoard {
                 (Kind::Stored, _) => self.store()?,
                 (_, Some(endpoint)) => {
                     let known = receipts.as_deref().filter(|_| nth % 2 == 1);
-                    self.wish(endpoint, known)?
+                    self.push_with_receipt(endpoint, known)?
                 }
                 _ => self.subscribe()?,
             };
@@ -164,20 +163,25 @@ impl Hoard {
         Ok(())
     }
 
-    /// Asks for a subscription of a new user agent.
+    /// A request for a subscription of a new user agent.
     fn subscribe(&self) -> Result<Request<Bytes>, ClientError> {
-        let entrance = format!("{}/subscribe", &self.http[..Position::BeforePath]);
-        end(Request::post(entrance), Bytes::new())
+        let url = format!("{}/subscribe", &self.http[..Position::BeforePath]);
+        end(Request::post(url), Bytes::new())
     }
 
-    /// A push that is stored for a month.
+    /// A push that is stored for 30 days.
     fn store(&self) -> Result<Request<Bytes>, ClientError> {
         let push = self.push(any(&self.targets)?, LONG)?;
         end(push, self.body.clone())
     }
 
-    /// A push whose receipt is open for a minute: nobody acknowledges it.
-    fn wish(&self, endpoint: &str, receipts: Option<&str>) -> Result<Request<Bytes>, ClientError> {
+    /// A push whose receipt stays pending for a minute, because no user agent acknowledges
+    /// it.
+    fn push_with_receipt(
+        &self,
+        endpoint: &str,
+        receipts: Option<&str>,
+    ) -> Result<Request<Bytes>, ClientError> {
         let mut push = self.push(endpoint, 0)?.header(PREFER, "respond-async");
         if let Some(receipts) = receipts {
             push = push.header(LINK, link::print(receipts, link::RECEIPT));
@@ -192,7 +196,7 @@ impl Hoard {
     }
 }
 
-/// Of the form of an encrypted message (RFC 8188 §2.1), as long as one may be.
+/// A body with the header of an encrypted message (RFC 8188 §2.1) and the maximum length.
 fn body() -> Bytes {
     let key = new_key_pair().public_key();
     let header = [&[7; 16][..], &4096_u32.to_be_bytes(), &[65]].concat();
@@ -201,12 +205,12 @@ fn body() -> Bytes {
     body.into()
 }
 
-/// The receipt subscription that an answer names.
+/// The receipt subscription in a response.
 fn receipt_subscription(headers: &HeaderMap) -> Option<String> {
     link::find(headers, link::RECEIPT).ok().flatten()
 }
 
-/// One of what was prepared.
+/// A random element of a prepared list.
 fn any<T>(prepared: &[T]) -> Result<&T, ClientError> {
     let missing = || ClientError::Protocol("nothing was prepared".to_owned());
     fastrand::choice(prepared).ok_or_else(missing)

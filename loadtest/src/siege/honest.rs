@@ -1,5 +1,5 @@
-//! An honest application server beside a siege of receipts: what it is told of
-//! its messages has to be true.
+//! An honest application server during a siege of receipts, which checks that its receipts
+//! are true.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,18 +14,17 @@ use serde::Serialize;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-/// How long the application server rests between two messages.
+/// Pause between two messages.
 const REST: Duration = Duration::from_millis(100);
 
-/// What an honest application server was told of messages with TTL 0 that were
-/// acknowledged.
+/// The receipts of an honest application server for acknowledged messages with TTL 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Told {
-    /// Messages whose receipt was asked for.
+    /// Messages sent with a request for a receipt.
     pub asked: u64,
-    /// Those that are said to be delivered.
+    /// Receipts that report delivery.
     pub delivered: u64,
-    /// What went otherwise, in words; nothing was asked for after it.
+    /// The first error, after which no more messages were sent.
     pub wrong: Option<String>,
 }
 
@@ -43,7 +42,7 @@ impl fmt::Display for Told {
     }
 }
 
-/// Goes on until it is dropped, or until something is wrong.
+/// Runs until it is dropped or finds an error.
 pub(super) async fn ask(dialer: &Dialer, url: &Url, told: &mut Told) {
     if let Err(error) = pushes(dialer, url, told).await {
         told.wrong = Some(error.to_string());
@@ -62,7 +61,7 @@ async fn pushes(dialer: &Dialer, url: &Url, told: &mut Told) -> Result<(), Clien
         subject: None,
     };
     let mut connection = HttpConnection::open(dialer, &subscription.endpoint).await?;
-    let mut wish = ReceiptRequest::New;
+    let mut wanted = ReceiptRequest::New;
     let mut receipts = None;
     loop {
         let push = Push {
@@ -70,7 +69,7 @@ async fn pushes(dialer: &Dialer, url: &Url, told: &mut Told) -> Result<(), Clien
             ttl: Ttl::ZERO,
             urgency: None,
             topic: None,
-            receipt: Some(wish.clone()),
+            receipt: Some(wanted.clone()),
         };
         told.asked += 1;
         let request = server.request(&subscription, &push, Clock::system().now())?;
@@ -86,7 +85,7 @@ async fn pushes(dialer: &Dialer, url: &Url, told: &mut Told) -> Result<(), Clien
             Some(receipts) => receipts,
             None => receipts.insert(Receipts::open(dialer, &at).await?),
         };
-        wish = ReceiptRequest::At(at);
+        wanted = ReceiptRequest::At(at);
         let notification = within("a notification", user_agent.receive()).await?;
         user_agent.acknowledge(&notification, 100).await?;
         let receipt = within("a receipt", receipts.receive()).await?;

@@ -1,9 +1,9 @@
-//! Sieges: strangers take what all share, and honest application servers and
-//! user agents go on beside them.
+//! Sieges: hostile clients exhaust shared limits while honest application servers and user
+//! agents continue.
 //!
-//! The same pushes are played without a siege and then during each one. The
-//! strangers come from an address of their own and from threads of their own;
-//! what they do is in `strangers`, and in `hoard` where they take what is stored.
+//! The same pushes are played without a siege and then during each one. The hostile clients use
+//! their own address and threads. `strangers` implements them, and `hoard` those that fill
+//! storage.
 
 mod frames;
 mod hoard;
@@ -35,14 +35,13 @@ pub use self::honest::Told;
 pub use self::strangers::Kind;
 pub use self::tally::Tally;
 
-/// Where the strangers come from, unless the command line says otherwise: honest
-/// clients come from 127.1.x.y.
+/// Default source address of the hostile clients; honest clients use 127.1.x.y.
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 66, 0, 1));
 
-/// How long a siege lasts before the honest pushes begin.
+/// How long a siege runs before the honest pushes start.
 const LEAD: Duration = Duration::from_secs(3);
 
-/// Bounds of what is stored are too large for a siege of a minute.
+/// A siege of a minute cannot fill the default limits of storage.
 const SMALL_BOUNDS: &str = "\
 The kinds stored, receipts and subscriptions fill bounds of what is stored, so the service has to be
 started with bounds that a minute can fill, and with an empty data folder:
@@ -61,34 +60,34 @@ pub struct Siege {
     /// Which sieges to play, one after the other [default: all]
     #[arg(long = "kind", value_enum, value_name = "KIND")]
     pub kinds: Vec<Kind>,
-    /// The address that the strangers come from
+    /// Source address of the hostile clients
     #[arg(long, value_name = "ADDRESS", default_value_t = STRANGER)]
     pub stranger: IpAddr,
 }
 
-/// What the honest clients met, without a siege and during each.
+/// The results of the honest clients, without a siege and during each.
 #[derive(Clone, Debug, Serialize)]
 pub struct SiegeOutcome {
-    /// Without.
+    /// Without a siege.
     pub peace: Outcome,
-    /// By the siege's name.
+    /// By the name of the siege.
     pub sieges: BTreeMap<String, Outcome>,
-    /// What the strangers of the sieges of what is stored sent, by the siege's
-    /// name.
+    /// What the hostile clients sent in the sieges that fill storage, by the name of the
+    /// siege.
     pub strangers: BTreeMap<String, Tally>,
-    /// What an honest application server was told during the siege of receipts.
+    /// The receipts of an honest application server during the siege of receipts.
     pub receipts: Option<Told>,
 }
 
-/// Plays the sieges on runtimes of their own, and writes the result where
-/// `--out` says.
+/// Plays the sieges on their own runtimes and writes the result to the file given by
+/// `--out`.
 ///
 /// # Errors
-/// When a run could not begin, or the result could not be written. What honest
-/// clients were refused is in the outcome.
+/// When a run could not start, or the result could not be written. Refusals of honest
+/// clients are part of the outcome.
 pub fn play(siege: &Siege) -> Result<SiegeOutcome, Failure> {
     let failed = |what: String| move |error| Failure::System { what, error };
-    // Each run would write its own; all are written together.
+    // A run must not write its own result; all results go into one file.
     let mut push = siege.push.clone();
     push.common.out = None;
     let scenario = Scenario::Push(push);
@@ -124,15 +123,15 @@ pub fn play(siege: &Siege) -> Result<SiegeOutcome, Failure> {
     Ok(outcome)
 }
 
-/// Gives this thread the least share of the processor. Real strangers bring processors of their own:
-/// on the service's machine, theirs must not be what honest clients wait for.
-fn give_way() {
-    // Linux counts the priority for each thread. Where it cannot be lowered, the figures are worse.
+/// Lowers the priority of this thread. Real attackers use their own processors; on the
+/// service's machine, honest clients must not wait for theirs.
+fn lower_priority() {
+    // Linux has a priority per thread. If it cannot be lowered, the figures get worse.
     let _ = setpriority_process(None, 19);
 }
 
-/// Plays a run while strangers besiege the service. Meanwhile an honest
-/// application server asks for receipts, if it can be reached by `asks`.
+/// Plays a run during a siege. With `asks`, an honest application server checks its
+/// receipts meanwhile.
 fn during(
     strangers: Strangers,
     asks: Option<(Dialer, Url)>,
@@ -148,14 +147,14 @@ fn during(
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let siege = thread::spawn(move || {
-        give_way();
+        lower_priority();
         let mut told = asks.as_ref().map(|_| Told::default());
         runtime.block_on(async {
             let besiege = async {
                 strangers.prepare().await;
                 tokio::join!(strangers.besiege(), async {
                     sleep(LEAD).await;
-                    // Whoever waited may have gone.
+                    // The receiver may be gone.
                     let _ = ready.send(());
                     if let (Some((dialer, url)), Some(told)) = (&asks, &mut told) {
                         honest::ask(dialer, url, told).await;
@@ -169,18 +168,17 @@ fn during(
         });
         told
     });
-    // An error says that the siege has ended: the run shows how it goes then.
+    // An error means that the siege has ended; play the run anyway.
     let _ = is_ready.recv();
     let outcome = play();
     drop(stop);
-    // What it panicked of is on standard error.
+    // A panic of the thread is already printed on standard error.
     let told = siege.join().ok().flatten();
     Ok((told, outcome?))
 }
 
 impl SiegeOutcome {
-    /// Whether every honest client was served during each siege, and told the
-    /// truth.
+    /// Whether every honest client was served during each siege and received true receipts.
     pub fn passed(&self) -> bool {
         let is_true = |told: &Told| told.wrong.is_none() && told.delivered > 0;
         let mut all = self.sieges.values().chain([&self.peace]);
@@ -193,7 +191,8 @@ fn served(outcome: &Outcome) -> bool {
     outcome.passed && refused(outcome) == 0
 }
 
-/// Answers to honest pushes other than acceptance, and pushes without any.
+/// Number of honest pushes that were answered otherwise than with acceptance, or not at
+/// all.
 fn refused(outcome: &Outcome) -> u64 {
     let statuses = outcome.answers.iter();
     let others = statuses.filter(|(status, _)| !(200..300).contains(*status));

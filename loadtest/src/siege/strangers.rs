@@ -1,5 +1,5 @@
-//! What strangers do. Each keeps up its siege until it is dropped, and takes
-//! whatever the service answers.
+//! The hostile clients of each siege. They continue until dropped, whatever the service
+//! responds.
 
 use std::fmt;
 use std::future::pending;
@@ -26,49 +26,51 @@ use super::hoard::Hoard;
 use super::tally::Shared;
 use crate::cli::Common;
 
-/// Requests of one HTTP/2 connection, and of all.
+/// Concurrent requests on each HTTP/2 connection.
 const STREAMS: u32 = 128;
 
-/// Connections with so many requests each, which filled every place of
-/// requests before bodies had places of their own.
+/// Number of connections with [`STREAMS`] requests each: enough to exhaust
+/// `limits.requests` if bodies in progress counted against it.
 const CONNECTIONS: usize = 17;
 
-/// Connections with so many held GETs each.
+/// Number of connections with [`STREAMS`] held GETs each.
 const HOLDERS: usize = 72;
 
-/// Connections that are opened without end; their number at one time.
+/// Number of concurrent connections that are reopened endlessly.
 const OPENED: usize = 9000;
 
-/// How long a stranger waits that is not let in.
+/// Pause after a refusal or a failed connection.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
-/// What a siege takes.
+/// The kind of a siege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 pub enum Kind {
     /// 17 connections with 128 requests to subscribe each, whose bodies never end
     Subscribes,
-    /// As many pushes, each signed by a key of its own, whose bodies never end
+    /// 17 connections with 128 pushes each, signed by one key per push, whose bodies never
+    /// end
     Pushes,
     /// 72 connections with 128 held GETs each
     Gets,
-    /// 9,000 connections at one time
+    /// 9,000 concurrent connections
     Connections,
-    /// Pushes whose signature is wrong, as fast as 16 connections send them
+    /// Pushes with an invalid signature, as fast as 16 connections send them
     Signatures,
-    /// 16 WebSockets that never pause
+    /// 16 WebSockets that send without a pause
     Websockets,
-    /// Messages of 4 KiB for 30 days, to 256 subscriptions and signed by 64 keys, as fast as 16
-    /// connections send them: limits.stored_bytes
+    /// Messages of 4 KiB with a TTL of 30 days, to 256 subscriptions and signed by 64 keys,
+    /// as fast as 16 connections send them: limits.stored_bytes
     Stored,
-    /// As fast, pushes with TTL 0 that ask for receipts and are never acknowledged, every other for
-    /// a receipt subscription of its own: limits.receipt_subscriptions, limits.live_receipts
+    /// Pushes with TTL 0 that request receipts and are never acknowledged, every other one
+    /// for a new receipt subscription, as fast as 16 connections send them:
+    /// limits.receipt_subscriptions, limits.live_receipts
     Receipts,
-    /// As fast, subscriptions: limits.subscriptions
+    /// Requests to subscribe, as fast as 16 connections send them: limits.subscriptions
     Subscriptions,
 }
 
 impl Kind {
-    /// Whether it takes what is stored, and keeps to the protocol.
+    /// Whether it fills storage while following the protocol.
     fn hoards(self) -> bool {
         matches!(self, Self::Stored | Self::Receipts | Self::Subscriptions)
     }
@@ -81,21 +83,21 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Strangers before a service.
+/// The hostile clients of one siege.
 pub(super) struct Strangers {
     kind: Kind,
     dialer: Dialer,
     websocket: Url,
     http: Url,
-    /// What is asked for, prepared ahead: signing takes time.
+    /// The requests, prepared ahead because signing takes time.
     heads: OnceLock<Arc<Vec<Head>>>,
-    /// What those have that take what is stored.
+    /// The state of a siege that fills storage.
     hoard: OnceLock<Arc<Hoard>>,
     tally: Shared,
 }
 
 impl Strangers {
-    /// Strangers at `address`.
+    /// Creates hostile clients with this source address.
     ///
     /// # Errors
     /// When the certificates cannot be read.
@@ -106,7 +108,7 @@ impl Strangers {
         } else {
             "http"
         };
-        // Between special schemes that is possible.
+        // Changing between special schemes cannot fail.
         let _ = http.set_scheme(scheme);
         Ok(Self {
             kind,
@@ -119,13 +121,12 @@ impl Strangers {
         })
     }
 
-    /// What they sent so far, of those kinds that count it. It is shared with
-    /// what goes on.
+    /// The counts of a siege that fills storage, shared with the running siege.
     pub(super) fn tally(&self) -> Option<Shared> {
         self.kind.hoards().then(|| self.tally.clone())
     }
 
-    /// Makes what has to be there before the siege.
+    /// Prepares what must exist before the siege.
     pub(super) async fn prepare(&self) {
         let heads = match self.kind {
             Kind::Subscribes => vec![self.subscribe()],
@@ -134,7 +135,7 @@ impl Strangers {
             Kind::Gets => self.gets().await,
             _ => Vec::new(),
         };
-        // Both are prepared once.
+        // `prepare` runs once, so the cells are empty.
         let _ = self.heads.set(Arc::new(heads));
         let urls = [self.websocket.clone(), self.http.clone()];
         if self.kind.hoards() {
@@ -144,7 +145,7 @@ impl Strangers {
         }
     }
 
-    /// Goes on until it is dropped.
+    /// Runs until it is dropped.
     pub(super) async fn besiege(&self) {
         let heads = self.heads.get().cloned().unwrap_or_default();
         let mut strangers = JoinSet::new();
@@ -160,7 +161,7 @@ impl Strangers {
             let hoard = self.hoard.get().cloned();
             strangers.spawn(async move {
                 loop {
-                    // However it ended: there is another.
+                    // After any end, open another connection.
                     let _ = match (kind, &hoard) {
                         (_, Some(hoard)) => Arc::clone(hoard).ask().await,
                         (Kind::Websockets, _) => flood(&dialer, &websocket).await,
@@ -192,8 +193,8 @@ impl Strangers {
         head
     }
 
-    /// Pushes to a subscription of their own, each signed by another key; by a
-    /// wrong one if `forged`.
+    /// Pushes to a new subscription, each signed by its own key; with an invalid signature
+    /// if `forged`.
     async fn pushes(&self, count: usize, forged: bool) -> Vec<Head> {
         let Ok(endpoint) = self.endpoint().await else {
             return Vec::new();
@@ -226,7 +227,7 @@ impl Strangers {
         })
     }
 
-    /// GETs of subscriptions, each of its own: a second GET would end the first.
+    /// GETs of different subscriptions, because a second GET would supersede the first.
     async fn gets(&self) -> Vec<Head> {
         let mut made = JoinSet::new();
         for _ in 0..HOLDERS {
@@ -237,16 +238,15 @@ impl Strangers {
     }
 }
 
-/// Makes as many subscriptions as one connection can hold GETs of, and gives
-/// their paths.
+/// Creates one subscription for each stream of a connection and returns their paths.
 async fn subscriptions(dialer: Dialer, url: Url) -> Result<Vec<String>, ClientError> {
-    let stranger = Http2Connection::open(&dialer, url.as_str()).await?;
-    let entrance = format!("{}/subscribe", &url[..Position::BeforePath]);
+    let connection = Http2Connection::open(&dialer, url.as_str()).await?;
+    let subscribe = format!("{}/subscribe", &url[..Position::BeforePath]);
     let mut paths = Vec::new();
     for _ in 0..STREAMS {
-        let request = Request::post(&entrance).body(Bytes::new());
+        let request = Request::post(&subscribe).body(Bytes::new());
         let request = request.map_err(|error| ClientError::Protocol(error.to_string()))?;
-        let answer = stranger.send("subscribe", request).await?;
+        let answer = connection.send("subscribe", request).await?;
         let made = answer.headers().get(LOCATION);
         let made = made.and_then(|made| Url::parse(made.to_str().ok()?).ok());
         paths.extend(made.map(|made| made.path().to_owned()));
@@ -254,7 +254,7 @@ async fn subscriptions(dialer: Dialer, url: Url) -> Result<Vec<String>, ClientEr
     Ok(paths)
 }
 
-/// Asks on one connection, and asks again for what has been answered.
+/// Sends requests on one connection and repeats those that ended.
 async fn ask(
     dialer: &Dialer,
     url: &Url,
@@ -283,7 +283,7 @@ async fn ask(
             requests.flush().await?;
             match kind {
                 Kind::Signatures => yield_now().await,
-                // Those that are held stay; those that were given up come again.
+                // Requests in progress stay open; those that the service ended are repeated.
                 _ => sleep(Duration::from_secs(2)).await,
             }
         }
@@ -296,7 +296,7 @@ async fn ask(
     failed.map_err(|error| ClientError::Protocol(error.to_string()))
 }
 
-/// Opens a connection, asks once, and keeps it for as long as the service does.
+/// Opens a connection, sends one request, and keeps it open as long as the service does.
 async fn hold(dialer: &Dialer, url: &Url) -> Result<(), ClientError> {
     let mut stream = dialer.dial(url).await?;
     let ask = b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -306,7 +306,7 @@ async fn hold(dialer: &Dialer, url: &Url) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// Says what means nothing, without a pause.
+/// Sends pings without a pause.
 async fn flood(dialer: &Dialer, url: &Url) -> Result<(), ClientError> {
     let mut user_agent = UserAgent::connect(dialer, url).await?;
     user_agent.hello(None).await?;

@@ -1,4 +1,4 @@
-//! What the strangers of a siege sent, and how it was answered.
+//! Counts what the hostile clients of a siege sent, and the responses.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,31 +9,30 @@ use http::Response;
 use serde::Serialize;
 use serde_json::Value;
 
-/// What one siege's strangers sent.
+/// The counts of one siege.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tally {
-    /// Requests that were answered.
+    /// Requests with a response.
     pub answered: u64,
-    /// Those that were accepted.
+    /// Accepted requests.
     pub accepted: u64,
-    /// The others: how often each status, with the setting and the share that
-    /// the refusal names.
+    /// Refused requests by status, with the setting and the share that the response names.
     pub refused: BTreeMap<String, u64>,
-    /// Requests and connections that failed without an answer.
+    /// Requests and connections that failed without a response.
     pub failed: u64,
 }
 
-/// A tally that all strangers of a siege add to.
+/// A tally that all hostile clients of a siege update.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shared(Arc<Mutex<Tally>>);
 
 impl Shared {
-    /// What was counted so far.
+    /// The counts so far.
     pub(super) fn read(&self) -> Tally {
         self.with(|tally| tally.clone())
     }
 
-    /// Counts an answer. Returns whether it is a refusal.
+    /// Counts a response. Returns whether it is a refusal.
     pub(super) fn answered(&self, answer: &Response<Bytes>) -> bool {
         let is_refusal = !answer.status().is_success();
         self.with(|tally| {
@@ -46,7 +45,7 @@ impl Shared {
         is_refusal
     }
 
-    /// Counts what failed without an answer.
+    /// Counts a failure without a response.
     pub(super) fn failed(&self) {
         self.with(|tally| tally.failed += 1);
     }
@@ -56,7 +55,7 @@ impl Shared {
     }
 }
 
-/// Why a request was refused, as far as the service says.
+/// The reason of a refusal, as far as the response gives it.
 fn refusal(answer: &Response<Bytes>) -> String {
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
     let said = |name: &str| body[name].as_str().map(str::to_owned);
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_counted_by_what_they_name() {
+    fn refusals_are_counted_by_status_setting_and_share() {
         let shared = Shared::default();
         let answer = |status: u16, body: &'static str| {
             let answer = Response::builder().status(status);

@@ -1,4 +1,4 @@
-//! Those who live in a soak.
+//! The subscriptions of a soak, from `register` to `unregister`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,36 +16,36 @@ use crate::sender::Sender;
 use crate::subscription::Letter;
 use crate::user_agent::UserAgent;
 
-/// How often one is there before it gives its subscription back.
+/// Number of connections before a user agent removes its subscription.
 const VISITS: u32 = 3;
 
-/// The shortest visit in seconds, and the longest.
+/// Minimum and maximum duration of a connection, in seconds.
 const VISIT: (f64, f64) = (5.0, 30.0);
 
-/// How long one is away between two, in seconds.
+/// Minimum and maximum time between two connections, in seconds.
 const AWAY: (f64, f64) = (1.0, 15.0);
 
 /// How long the last messages may take.
 const LAST: Duration = Duration::from_secs(3);
 
-/// Lifetimes of messages in seconds. The short ones run out for those who are
-/// away; TTL 0 is for those who are there.
+/// TTLs of messages in seconds. The short ones expire while a user agent is disconnected;
+/// with TTL 0, only connected user agents receive the message.
 const TTLS: [u32; 4] = [0, 2, 20, 60];
 
-/// More lives than there can be: the shortest takes all its shortest parts.
+/// Upper bound of the number of lives, if each takes the minimum time.
 pub(super) fn most(soak: &Soak) -> u32 {
     let time = (soak.warm_up + soak.duration).as_secs();
     let shortest = u64::from(VISITS) * 5;
     let each = u32::try_from(time / shortest).unwrap_or(u32::MAX);
-    // Two that are cut short, at the end of each part.
+    // Two more are cut short, at the end of each part.
     soak.user_agents.saturating_mul(each.saturating_add(2))
 }
 
-/// All who live at one time, and come after each other.
+/// A fixed number of concurrent lives; a new one follows each that ends.
 pub(super) struct Town {
     run: Arc<Run>,
     places: u32,
-    /// Seconds between two pushes to one of them, on average.
+    /// Mean time between two pushes to one user agent, in seconds.
     pause: f64,
     next: Arc<AtomicU32>,
 }
@@ -60,14 +60,14 @@ impl Town {
         }
     }
 
-    /// How many have lived.
+    /// The number of lives so far.
     pub(super) fn lives(&self) -> u32 {
         self.next
             .load(Ordering::Relaxed)
             .min(self.run.setup.user_agents)
     }
 
-    /// Life for a while, until nobody is left.
+    /// Runs lives for `time` and waits until all have ended.
     pub(super) async fn live(&self, time: Duration) {
         let until = self.run.cancel.child_token();
         let mut places = JoinSet::new();
@@ -89,7 +89,7 @@ impl Town {
     }
 }
 
-/// From the subscription to its end.
+/// One life, from the subscription to its removal.
 async fn live_once(run: &Arc<Run>, index: u32, pause: f64, until: &CancellationToken) {
     let rng = Rng::with_seed(mix(run.setup.seed ^ u64::from(index)));
     let mut user_agent = UserAgent::new(run, index);
@@ -101,7 +101,7 @@ async fn live_once(run: &Arc<Run>, index: u32, pause: f64, until: &CancellationT
         () = pushing => {}
         () = visit(&mut user_agent, rng, until) => {}
     }
-    // A last visit, which no push is late for.
+    // Connect once more to receive the remaining messages; no further push is sent.
     let _ = user_agent.connect_until(&run.cancel).await;
     stay(&mut user_agent, run, LAST).await;
     user_agent.unregister().await;
@@ -116,7 +116,7 @@ async fn visit(user_agent: &mut UserAgent, mut rng: Rng, until: &CancellationTok
         if until.is_cancelled() {
             return;
         }
-        // Some say that they go, some just are not there any more.
+        // Half of the connections end without a Close frame.
         match rng.bool() {
             true => user_agent.leave().await,
             false => user_agent.vanish(),
@@ -130,7 +130,7 @@ async fn stay(user_agent: &mut UserAgent, run: &Run, time: Duration) {
     tokio::join!(user_agent.stay(&end), wait(end.clone(), time));
 }
 
-/// Pushes to one user agent, for ever.
+/// Pushes to one user agent until dropped.
 async fn push(run: &Arc<Run>, index: u32, pause: f64, mut rng: Rng) {
     let mut sender = Sender::new(run);
     loop {
@@ -145,7 +145,7 @@ async fn push(run: &Arc<Run>, index: u32, pause: f64, mut rng: Rng) {
     }
 }
 
-/// A time between two, in seconds.
+/// A random duration between two limits in seconds.
 fn between(rng: &mut Rng, (least, most): (f64, f64)) -> Duration {
     Duration::from_secs_f64(least + (most - least) * rng.f64())
 }

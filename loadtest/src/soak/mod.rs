@@ -1,10 +1,10 @@
-//! A soak: user agents subscribe, come and go, receive, let messages expire and
-//! give their subscriptions back, for an hour or more. What the service holds
-//! must then be what it held before.
+//! A soak: for an hour or more, user agents subscribe, connect, disconnect, receive, let
+//! messages expire and unsubscribe. Afterwards the service must hold no more resources than
+//! before.
 //!
-//! It goes in two parts of the same `life`, each until nobody is left. The
-//! first lets the service take what it keeps for good, such as pages of its
-//! cache; `sampling` compares the ends of the two, in `verdict`.
+//! A soak has two parts with the same `life`, each until all user agents are gone. The first
+//! lets the service allocate what it keeps, such as pages of its cache; `verdict` compares the
+//! `sampling` at the ends of the two.
 
 mod life;
 mod sampling;
@@ -38,11 +38,11 @@ use crate::subscription::Signing;
 use crate::target::{Guard, TargetError};
 use crate::usage::Observer;
 
-/// After all have left, how long the service may take to forget: the longest
-/// TTL, its sweep, and connections that end without a word.
+/// How long the service may take to release resources once all user agents are gone: the
+/// longest TTL, its sweep, and the timeout of connections without a Close frame.
 const REST: Duration = Duration::from_secs(90);
 
-/// What a result of a soak calls itself.
+/// The scenario name in the result of a soak.
 pub const NAME: &str = "soak";
 
 /// Settings of `soak`.
@@ -50,37 +50,37 @@ pub const NAME: &str = "soak";
 pub struct Soak {
     /// Where user agents connect: ws://HOST:PORT/
     pub url: Url,
-    /// User agents at one time, 1 to 10000
+    /// Concurrent user agents, 1 to 10000
     #[arg(long, short = 'n', default_value = "200", value_parser = value_parser!(u32).range(1..=10_000))]
     pub user_agents: u32,
-    /// Pushes a second, 0.01 to 1000000
+    /// Pushes per second, 0.01 to 1000000
     #[arg(long, default_value = "20", value_parser = rate)]
     pub rate: f64,
-    /// How long the service may fill what it keeps, up to 1h
+    /// Duration of the first part, in which the service allocates what it keeps, up to 1h
     #[arg(long, default_value = "8m", value_parser = seconds::<3600>)]
     #[serde(serialize_with = "duration")]
     pub warm_up: Duration,
-    /// For how long after that, up to 1day
+    /// Duration of the second part, up to 1day
     #[arg(long, default_value = "1h", value_parser = seconds::<86_400>)]
     #[serde(serialize_with = "duration")]
     pub duration: Duration,
-    /// How often to look, up to 10m
+    /// Sampling interval, up to 10m
     #[arg(long, default_value = "10s", value_parser = seconds::<600>)]
     #[serde(serialize_with = "duration")]
     pub every: Duration,
-    /// A process of the service; several are allowed
+    /// A process of the service; may be given several times
     #[arg(long, required = true)]
     pub pid: Vec<u32>,
-    /// Metrics of the service, such as http://127.0.0.1:8081/metrics
+    /// URL of the service's metrics, such as http://127.0.0.1:8081/metrics
     #[arg(long)]
     pub metrics: Option<Url>,
-    /// The folder of the service's data
+    /// Data folder of the service
     #[arg(long)]
     pub data: Option<PathBuf>,
-    /// Makes the choices of the run [default: the time]
+    /// Seeds the random choices [default: the time]
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Allows a host that is not this machine
+    /// Allows a target that is not this machine
     #[arg(long, value_name = "NAME")]
     pub i_own_this_host: Option<String>,
     /// Where to write the result, as JSON
@@ -88,56 +88,56 @@ pub struct Soak {
     pub out: Option<PathBuf>,
 }
 
-/// What a soak found.
+/// The outcome of a soak.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SoakOutcome {
     /// [`NAME`].
     pub scenario: String,
-    /// Every setting, by its flag.
+    /// Every setting by flag.
     pub config: Value,
-    /// Nothing was lost, and everything ended where it began.
+    /// Whether no message was lost and no resource leaked.
     pub passed: bool,
-    /// What is not so, in words.
+    /// Descriptions of the faults.
     pub faults: Vec<String>,
-    /// Subscriptions that were made and given back.
+    /// Subscriptions that were created and removed.
     pub lives: u32,
-    /// What became of the messages.
+    /// The message counts.
     pub messages: Counts,
-    /// What the service held before and after.
+    /// The comparisons of resources before and after.
     pub checks: Vec<Check>,
-    /// The curve.
+    /// The samples over time.
     pub samples: Vec<SoakSample>,
 }
 
-/// Why a soak could not be made.
+/// Why a soak could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum SoakError {
-    /// The target is somebody else's.
+    /// The target is not allowed.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The service cannot be observed.
+    /// A process of the service cannot be observed.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// Its metrics cannot be read, or nothing connects.
+    /// The metrics cannot be read, or a connection failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// No runtime, or no file.
+    /// The runtime or a file failed.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why it does not work.
+        /// The cause.
         error: io::Error,
     },
-    /// Ctrl-C.
+    /// Ctrl-C was pressed.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// Soaks on a runtime of its own, and writes the result where `--out` says.
+/// Plays a soak on its own runtime and writes the result to the file given by `--out`.
 ///
 /// # Errors
-/// When it could not be made, or the result not be written.
+/// When it could not be carried out, or the result could not be written.
 pub fn play(soak: &Soak) -> Result<SoakOutcome, SoakError> {
     let failed = |what: String| move |error| SoakError::System { what, error };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -168,11 +168,11 @@ async fn run(soak: &Soak) -> Result<SoakOutcome, SoakError> {
     let town = Town::new(&run, soak);
 
     town.live(soak.warm_up).await;
-    tell(&run, "warmed up; everybody is gone");
+    report(&run, "warmed up; everybody is gone");
     tokio::time::sleep(REST).await;
     let before = sampler.now().await?;
     town.live(soak.duration).await;
-    tell(&run, "everybody is gone");
+    report(&run, "everybody is gone");
     tokio::time::sleep(REST).await;
     let after = sampler.now().await?;
 
@@ -197,7 +197,7 @@ async fn run(soak: &Soak) -> Result<SoakOutcome, SoakError> {
 fn setup(soak: &Soak, lives: u32) -> Setup {
     Setup {
         url: soak.url.clone(),
-        // Each life has an account of its own.
+        // Each life has its own entry in the ledger.
         user_agents: lives,
         prepared: false,
         signing: Signing::Once,
@@ -214,12 +214,12 @@ fn setup(soak: &Soak, lives: u32) -> Setup {
     }
 }
 
-fn tell(run: &Arc<Run>, what: &str) {
-    // Where nobody listens, the result has to do.
+fn report(run: &Arc<Run>, what: &str) {
+    // If standard error is closed, only the result remains.
     let _ = writeln!(io::stderr(), "{:>7.0} s: {what}", run.now().as_secs_f64());
 }
 
-/// Cancels after a while.
+/// Cancels `until` after `time`.
 async fn wait(until: CancellationToken, time: Duration) {
     let _ = timeout(time, until.cancelled()).await;
     until.cancel();

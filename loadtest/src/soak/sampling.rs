@@ -1,4 +1,4 @@
-//! What the service holds, looked at again and again.
+//! Samples of the service's resources over time.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,7 +20,7 @@ use super::{Soak, SoakError};
 use crate::process::Observed;
 use crate::run::Run;
 
-/// The gauges of the service that are kept, if it has them.
+/// The gauges of the service to record, if present.
 const GAUGES: [&str; 8] = [
     "bugle_connections",
     "bugle_user_agents",
@@ -32,26 +32,26 @@ const GAUGES: [&str; 8] = [
     "bugle_tasks",
 ];
 
-/// What the service held at one time; processes are added up.
+/// The resources at one time, summed over the processes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SoakSample {
-    /// Seconds since the beginning.
+    /// Seconds since the start.
     pub at: f64,
-    /// CPU time since the processes were started, in seconds.
+    /// CPU time since the start of the processes, in seconds.
     pub cpu_seconds: f64,
-    /// Octets of memory (PSS).
+    /// Memory (PSS) in bytes.
     pub memory: u64,
-    /// Open file handles.
+    /// Open file descriptors.
     pub files: u64,
     /// Threads.
     pub threads: u64,
-    /// Octets that the files of the data folder take on disk.
+    /// Disk space of the data folder, in bytes.
     pub disk: Option<u64>,
-    /// Gauges of the service by their name.
+    /// Gauges of the service by name.
     pub gauges: BTreeMap<String, f64>,
 }
 
-/// Looks at a service until it is ended.
+/// The task that samples a service.
 pub(super) struct Sampler {
     eye: Arc<Eye>,
     over: CancellationToken,
@@ -81,12 +81,12 @@ impl Sampler {
         Ok(Self { eye, over, task })
     }
 
-    /// What the service holds now.
+    /// Takes a sample now.
     pub(super) async fn now(&self) -> Result<SoakSample, SoakError> {
         self.eye.look().await
     }
 
-    /// Ends it, and gives the curve.
+    /// Stops the task and returns the samples.
     pub(super) async fn end(self) -> Vec<SoakSample> {
         self.over.cancel();
         self.task.await.unwrap_or_default()
@@ -97,7 +97,7 @@ async fn watch(eye: Arc<Eye>, over: CancellationToken, every: Duration) -> Vec<S
     let mut samples = Vec::new();
     let mut is_over = false;
     while !is_over {
-        // One that cannot be had leaves a gap; the ends are asked for again.
+        // A failed sample leaves a gap; the samples at the ends are taken separately.
         samples.extend(eye.look().await.ok());
         let tick = tokio::time::sleep(every);
         is_over = over.run_until_cancelled(tick).await.is_none();
@@ -145,7 +145,7 @@ impl Eye {
     }
 }
 
-/// The gauges that are kept, from the text format of Prometheus.
+/// Parses the recorded gauges from the text format of Prometheus.
 fn gauges(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     let kept = lines.filter(|(name, _)| GAUGES.contains(name));
@@ -153,7 +153,7 @@ fn gauges(text: &str) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// Octets that the files below a folder take.
+/// Disk space of the files below a folder, in bytes.
 fn on_disk(folder: &Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
 
@@ -161,7 +161,7 @@ fn on_disk(folder: &Path) -> io::Result<u64> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let metadata = match entry.metadata() {
-            // Removed meanwhile.
+            // The file was removed during the walk.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             metadata => metadata?,
         };
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gauges_are_read_and_counters_left() {
+    fn gauges_are_read_and_counters_ignored() {
         let text = "# TYPE bugle_connections gauge\nbugle_connections 3\n\
             bugle_disk_bytes 1.5e3\nbugle_messages_accepted_total 9\n# EOF\n";
         let read = gauges(text);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_takes_what_its_files_take() {
+    fn disk_space_includes_nested_files() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("inner")).unwrap();
         assert_eq!(on_disk(folder.path()).unwrap(), 0);

@@ -1,4 +1,4 @@
-//! Whether a service holds what it held before.
+//! Compares the resources of a service before and after a soak.
 
 use std::fmt;
 
@@ -6,18 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use super::SoakSample;
 
-/// One thing, before and after.
+/// The comparison of one resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// What is compared.
+    /// The resource.
     pub what: String,
-    /// What it was when all had left for the first time.
+    /// Its value at the end of the first part.
     pub before: f64,
-    /// What it was in the end.
+    /// Its value at the end of the second part.
     pub after: f64,
-    /// The most that it may be.
+    /// The maximum allowed value.
     pub allowed: f64,
-    /// Whether it is no more than that.
+    /// Whether `after` is within `allowed`.
     pub passed: bool,
 }
 
@@ -50,13 +50,12 @@ impl fmt::Display for Check {
     }
 }
 
-/// Compares the ends of the two parts. Of memory, the first and the last quarter
-/// of the time between them: a store fills one buffer after the other, so that a
-/// single look says little. Of the disk, the third and the last: a log fills
-/// segment after segment until it comes to use them again. What may differ: an
-/// allocator and a cache do not give back everything (a tenth, and 4 MiB); the
-/// system opens a handle now and then; a log takes a segment more (a tenth, and
-/// 16 MiB). A leak, over an hour, is more.
+/// Compares the resources at the ends of the two parts. Memory is the median of the first
+/// and of the last quarter in between, because a store fills one buffer after the other and
+/// single samples say little. Disk is that of the third and of the last quarter, because a log
+/// fills new segments before it reuses old ones. Allowed growth: a tenth and 4 MiB of memory,
+/// which allocator and cache may keep; 2 file descriptors; one thread; a tenth and 16 MiB of
+/// disk, one more segment. A leak exceeds this within an hour.
 pub(super) fn compare(before: &SoakSample, after: &SoakSample, curve: &[SoakSample]) -> Vec<Check> {
     let mib = |count: f64| count * 1024.0 * 1024.0;
     let octets = |octets: u64| octets as f64;
@@ -93,11 +92,11 @@ pub(super) fn compare(before: &SoakSample, after: &SoakSample, curve: &[SoakSamp
         let more = third / 10.0 + mib(16.0);
         checks.push(Check::new("disk, octets", third, last, more));
     }
-    // The service's own measure of the same.
+    // `bugle_disk_bytes` is the service's own measure of the disk.
     let others = before.gauges.iter();
     for (name, value) in others.filter(|(name, _)| *name != "bugle_disk_bytes") {
         let more = match name.as_str() {
-            // The one that asks for the metrics may count or not.
+            // The request for the metrics itself may or may not count.
             "bugle_tasks" | "bugle_connections" => 2.0,
             _ => 0.0,
         };
@@ -136,12 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_where_it_began_passes() {
+    fn unchanged_resources_pass() {
         assert_eq!(failed(&sample()), Vec::<String>::new());
     }
 
     #[test]
-    fn each_leak_is_found() {
+    fn every_leak_is_found() {
         let leaks = SoakSample {
             memory: 30 << 20,
             files: 30,
@@ -161,12 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_that_of_a_quarter() {
+    fn memory_is_the_median_of_a_quarter() {
         let curve = |grown: u64| -> Vec<_> {
             (1..=400_u16)
                 .map(|at| SoakSample {
                     at: at.into(),
-                    // A buffer that is filled again and again, over what grows.
+                    // A buffer that fills repeatedly, plus a steady growth.
                     memory: ((20 + u64::from(at) % 16) << 20) + grown * u64::from(at),
                     ..sample()
                 })
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_may_fill_and_then_must_not_grow() {
+    fn a_disk_may_fill_at_first_but_must_not_grow_later() {
         let curve = |size: fn(u64) -> u64| -> Vec<_> {
             (1..=400_u16)
                 .map(|at| SoakSample {
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_that_is_gone_is_no_success() {
+    fn a_missing_gauge_fails() {
         let gone = SoakSample {
             gauges: [].into(),
             ..sample()
