@@ -2,7 +2,7 @@
 //!
 //! Parsers and printers for what application servers and user agents send:
 //! header fields ([`headers`], [`coding`], [`push`]), VAPID ([`vapid`]), message encryption
-//! ([`encryption`]), endpoint and message URLs ([`endpoint`]) and the push
+//! ([`encryption`]), URLs and their tokens ([`resource`], [`endpoint`]) and the push
 //! WebSocket protocol ([`websocket`], [`session`]).
 //!
 //! Deliberately absent: sockets, clocks, storage, a runtime. The time is an
@@ -19,6 +19,7 @@ pub mod key_pair;
 pub mod link;
 pub mod prefer;
 pub mod push;
+pub mod resource;
 pub mod session;
 pub mod time;
 pub mod tolerances;
@@ -35,5 +36,6 @@ pub use id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId, Uaid, 
 pub use key::PublicKey;
 pub use key_pair::KeyPair;
 pub use push::{Content, PushMessage};
+pub use resource::{Resource, ResourcePath};
 pub use time::UnixTime;
 pub use tolerances::Tolerances;

@@ -92,15 +92,15 @@ fn event(service: &PushService, item: &Item) -> String {
             });
             let body = message.content.as_ref().map(|content| &content.body);
             let data = json!({
-                "message": service.message_url(*uaid, message.id),
-                "push": service.push_url(*uaid, message),
+                "message": message::url(service, *uaid, message.id),
+                "push": message::push_url(service, *uaid, message),
                 "headers": Map::from_iter(fields),
                 "body": body.map(|body| URL_SAFE_NO_PAD.encode(body)),
             });
             ("message", data)
         }
         Item::Receipt(receipt) => {
-            let url = service.message_url(receipt.uaid, receipt.message);
+            let url = message::url(service, receipt.uaid, receipt.message);
             let status = message::receipt_status(receipt.status).as_u16();
             ("receipt", json!({ "message": url, "status": status }))
         }

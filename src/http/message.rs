@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bugle_protocol::headers::{CRYPTO_KEY, ENCRYPTION};
-use bugle_protocol::{ContentCoding, PushMessage};
+use bugle_protocol::{
+    ContentCoding, MessageId, MessageUrl, PushEndpoint, PushMessage, Resource, ResourcePath, Uaid,
+};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LAST_MODIFIED};
 use http::{Method, StatusCode, request};
 use http_body_util::Full;
@@ -12,6 +14,7 @@ use http_body_util::Full;
 use super::refusal::Refusal;
 use super::reply::{Reply, empty, options, set};
 use crate::app::App;
+use crate::service::{Error, PushService};
 use crate::store::ReceiptStatus;
 
 /// What the resource takes.
@@ -22,19 +25,29 @@ pub(super) const METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 pub(super) async fn resource(
     app: &Arc<App>,
     parts: &request::Parts,
-    token: &str,
+    path: ResourcePath<'_>,
 ) -> Result<Reply, Refusal> {
     match parts.method {
-        Method::GET | Method::HEAD => Ok(shown(app.service.message(token).await?)),
+        Method::GET | Method::HEAD => {
+            let message = app.service.message(named(app, path)?).await?;
+            Ok(shown(message))
+        }
         Method::DELETE => {
-            let (withdrawing, token) = (Arc::clone(app), token.to_owned());
+            let (withdrawing, message) = (Arc::clone(app), named(app, path)?);
             // Its receipt is not to be lost between memory and store.
-            app.finish(async move { withdrawing.service.withdraw(&token).await })
+            app.finish(async move { withdrawing.service.withdraw(message).await })
                 .await?;
             Ok(empty(StatusCode::NO_CONTENT))
         }
         Method::OPTIONS => Ok(options(METHODS)),
         _ => Err(Refusal::MethodNotAllowed(METHODS)),
+    }
+}
+
+fn named(app: &App, path: ResourcePath<'_>) -> Result<MessageUrl, Error> {
+    match app.service.open(path) {
+        Some(Resource::Message(message)) => Ok(message),
+        _ => Err(Error::NoMessage),
     }
 }
 
@@ -76,6 +89,20 @@ pub(super) fn head(message: &PushMessage) -> Reply {
         set(&mut reply, CONTENT_TYPE, content_type);
     }
     reply
+}
+
+/// The URL of a message (RFC 8030 §5).
+pub(super) fn url(service: &PushService, uaid: Uaid, id: MessageId) -> String {
+    service.url(&Resource::Message(MessageUrl { uaid, id }))
+}
+
+/// The URL of the push resource that a message came to.
+pub(super) fn push_url(service: &PushService, uaid: Uaid, message: &PushMessage) -> String {
+    service.url(&Resource::Push(PushEndpoint {
+        uaid,
+        channel: message.channel,
+        subscription: message.subscription,
+    }))
 }
 
 /// What the message resource answers in a receipt (RFC 8030 §6.3).

@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bugle_protocol::ResourcePath;
+use bugle_protocol::resource::Kind;
 use futures_util::future::BoxFuture;
 use http::{Response, request};
 
@@ -15,7 +17,6 @@ use crate::user_agent::monitor::Monitor;
 use self::body::Content;
 use self::refusal::{Refusal, refuse};
 use self::reply::share;
-use self::subscription::Held;
 
 pub use self::events::Events;
 pub use self::reply::Reply;
@@ -87,13 +88,13 @@ fn methods(app: &App, path: &str) -> Option<&'static str> {
     if app.gate.admission.entrance(path) == Some(subscription::ENTRANCE) {
         return Some(subscription::SUBSCRIBE_METHODS);
     }
-    let (kind, _) = path.strip_prefix('/').unwrap_or(path).split_once('/')?;
-    match kind {
-        "push" => Some(push::METHODS),
-        "message" => Some(message::METHODS),
-        "subscription" | "subscription-set" | "receipt-subscription" => Some(subscription::METHODS),
-        _ => None,
-    }
+    Some(match ResourcePath::parse(path)?.kind {
+        Kind::Push => push::METHODS,
+        Kind::Message => message::METHODS,
+        Kind::Subscription | Kind::SubscriptionSet | Kind::ReceiptSubscription => {
+            subscription::METHODS
+        }
+    })
 }
 
 /// Answers a request to the public listener.
@@ -139,22 +140,19 @@ async fn answer(
 ) -> Result<Answer, Refusal> {
     let path = parts.uri.path();
     let entrance = app.gate.admission.entrance(path);
-    let reply = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
-        _ if entrance == Some(subscription::ENTRANCE) => {
-            subscription::subscribe(app, address, parts, content, begun).await?
+    if entrance == Some(subscription::ENTRANCE) {
+        let reply = subscription::subscribe(app, address, parts, content, begun).await?;
+        return Ok(Answer::Reply(reply));
+    }
+    let Some(path) = ResourcePath::parse(path) else {
+        return Ok(Answer::Reply(status::page(app, parts).await?));
+    };
+    let reply = match path.kind {
+        Kind::Push => push::resource(app, address, parts, path, content, begun).await?,
+        Kind::Message => message::resource(app, parts, path).await?,
+        Kind::Subscription | Kind::SubscriptionSet | Kind::ReceiptSubscription => {
+            return subscription::held(app, address, parts, path).await;
         }
-        Some(("push", token)) => push::resource(app, address, parts, token, content, begun).await?,
-        Some(("message", token)) => message::resource(app, parts, token).await?,
-        Some(("subscription", token)) => {
-            return subscription::held(app, address, parts, Held::Subscription(token)).await;
-        }
-        Some(("subscription-set", token)) => {
-            return subscription::held(app, address, parts, Held::Set(token)).await;
-        }
-        Some(("receipt-subscription", token)) => {
-            return subscription::held(app, address, parts, Held::Receipts(token)).await;
-        }
-        _ => status::page(app, parts).await?,
     };
     Ok(Answer::Reply(reply))
 }

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use bugle_protocol::Ttl;
 use bugle_protocol::headers::TTL;
 use bugle_protocol::link;
 use bugle_protocol::prefer::{PREFERENCE_APPLIED, Prefer};
 use bugle_protocol::push::PushHeaders;
+use bugle_protocol::vapid::Unread;
+use bugle_protocol::{PushEndpoint, ReceiptSubscriptionUrl, Resource, ResourcePath, Ttl};
 
 use http::header::{LINK, LOCATION};
 use http::{HeaderMap, Method, StatusCode, request};
@@ -18,8 +19,7 @@ use super::reply::{Reply, empty, options, set, text};
 use crate::app::App;
 use crate::gate::fairness::Slot;
 use crate::observe::otel::Accept;
-use crate::service::Accepted;
-use crate::service::compat;
+use crate::service::{Accepted, Error, compat};
 
 /// What the resource takes.
 pub(super) const METHODS: &str = "GET, HEAD, POST, OPTIONS";
@@ -29,12 +29,12 @@ pub(super) async fn resource(
     app: &App,
     address: IpAddr,
     parts: &request::Parts,
-    token: &str,
+    path: ResourcePath<'_>,
     content: Content<'_>,
     begun: Option<Slot>,
 ) -> Result<Reply, Refusal> {
     match parts.method {
-        Method::POST => post(app, address, &parts.headers, token, content, begun).await,
+        Method::POST => post(app, address, &parts.headers, path, content, begun).await,
         // Discovery for UnifiedPush (UPL-1), the same for every token.
         Method::GET | Method::HEAD => {
             Ok(text("application/json", r#"{"unifiedpush":{"version":1}}"#))
@@ -49,7 +49,7 @@ async fn post(
     app: &App,
     address: IpAddr,
     headers: &HeaderMap,
-    token: &str,
+    path: ResourcePath<'_>,
     content: Content<'_>,
     begun: Option<Slot>,
 ) -> Result<Reply, Refusal> {
@@ -60,12 +60,12 @@ async fn post(
     let request = Request {
         address,
         headers,
-        token,
+        path,
     };
     let accepted = accept(app, request, content, begun, span.as_deref()).await;
     let reply = accepted.map(|accepted| {
         service.metrics().accept.record(began.elapsed());
-        created(accepted)
+        created(app, accepted)
     });
     if let Some(span) = span {
         match &reply {
@@ -83,7 +83,7 @@ async fn post(
 struct Request<'r> {
     address: IpAddr,
     headers: &'r HeaderMap,
-    token: &'r str,
+    path: ResourcePath<'r>,
 }
 
 /// Whoever may not send here learns nothing about headers and bodies, and those
@@ -99,17 +99,18 @@ async fn accept(
     span: Option<&Accept>,
 ) -> Result<Accepted, Refusal> {
     let (service, headers) = (&app.service, request.headers);
-    let subscription = service.endpoint(request.token).await?;
+    let subscription = service.endpoint(&endpoint(app, request.path)?).await?;
     let checks = app.gate.rates.checks(request.address);
-    let sender = service.authenticate(&subscription, headers, checks)?;
+    let sender = service.authenticate(&subscription, Unread::new(headers), checks)?;
     let key = sender.as_ref().map(|sender| &sender.key);
     app.gate.rates.push(key, subscription.id)?;
     let tolerances = &service.compat().tolerances;
     let push = PushHeaders::parse(headers, tolerances)?;
     push.check_coding(body::announced(headers))?;
     let wanted = Prefer::parse(headers).respond_async;
-    let given = link::find(headers, link::RECEIPT)?;
-    let wish = service.receipt_wish(wanted, given.as_deref()).await?;
+    let wish = service
+        .receipt_wish(wanted, receipts(app, headers)?)
+        .await?;
     let arriving = app.gate.admit_body(key, request.address)?;
     drop(begun);
     let body = body::read(headers, content, &service.config().limits).await?;
@@ -130,13 +131,38 @@ async fn accept(
     Ok(accepted)
 }
 
+fn endpoint(app: &App, path: ResourcePath<'_>) -> Result<PushEndpoint, Error> {
+    match app.service.open(path) {
+        Some(Resource::Push(endpoint)) => Ok(endpoint),
+        _ => Err(Error::UnknownEndpoint),
+    }
+}
+
+/// The receipt subscription in the `Link` header, where there is one
+/// (8030-5.1-f).
+fn receipts(app: &App, headers: &HeaderMap) -> Result<Option<ReceiptSubscriptionUrl>, Refusal> {
+    let Some(url) = link::find(headers, link::RECEIPT)? else {
+        return Ok(None);
+    };
+    match app.service.resource_at(&url) {
+        Some(Resource::ReceiptSubscription(receipts)) => Ok(Some(receipts)),
+        _ => Err(Error::NoReceipts.into()),
+    }
+}
+
 /// Says where the message is, and what was granted (RFC 8030 §5).
-fn created(accepted: Accepted) -> Reply {
+fn created(app: &App, accepted: Accepted) -> Reply {
+    let url = |resource: &Resource| app.service.url(resource);
     let mut reply = empty(StatusCode::CREATED);
-    set(&mut reply, LOCATION, accepted.location);
+    set(
+        &mut reply,
+        LOCATION,
+        url(&Resource::Message(accepted.message)),
+    );
     set(&mut reply, TTL, accepted.ttl);
     if let Some(receipts) = accepted.receipts {
         *reply.status_mut() = StatusCode::ACCEPTED;
+        let receipts = url(&Resource::ReceiptSubscription(receipts));
         set(&mut reply, LINK, link::print(&receipts, link::RECEIPT));
         set(&mut reply, PREFERENCE_APPLIED, "respond-async");
     }

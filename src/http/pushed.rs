@@ -14,7 +14,7 @@ use crate::user_agent::monitor::Item;
 pub(super) fn exchange(service: &PushService, item: &Item) -> (Request<()>, Response<Bytes>) {
     match item {
         Item::Message(uaid, message) => {
-            let mut promised = get(service.message_url(*uaid, message.id));
+            let mut promised = get(message::url(service, *uaid, message.id));
             let mut reply = message::head(message).map(|_| Bytes::new());
             if let Some(content) = &message.content {
                 *reply.body_mut() = content.body.clone().into();
@@ -22,7 +22,7 @@ pub(super) fn exchange(service: &PushService, item: &Item) -> (Request<()>, Resp
             let length = HeaderValue::from(reply.body().len());
             reply.headers_mut().insert(CONTENT_LENGTH, length);
             // in both places.
-            let push = link::print(&service.push_url(*uaid, message), link::PUSH);
+            let push = link::print(&message::push_url(service, *uaid, message), link::PUSH);
             if let Ok(push) = HeaderValue::from_str(&push) {
                 promised.headers_mut().insert(LINK, push.clone());
                 reply.headers_mut().insert(LINK, push);
@@ -33,7 +33,7 @@ pub(super) fn exchange(service: &PushService, item: &Item) -> (Request<()>, Resp
             let mut reply = Response::new(Bytes::new());
             *reply.status_mut() = message::receipt_status(receipt.status);
             (
-                get(service.message_url(receipt.uaid, receipt.message)),
+                get(message::url(service, receipt.uaid, receipt.message)),
                 reply,
             )
         }

@@ -8,7 +8,11 @@ use bugle_protocol::accept;
 use bugle_protocol::headers::{HeaderError, URGENCY, Urgency};
 use bugle_protocol::link;
 use bugle_protocol::prefer::Prefer;
-use bugle_protocol::{PublicKey, Tolerances};
+use bugle_protocol::resource::Kind;
+use bugle_protocol::{
+    PublicKey, PushEndpoint, ReceiptSubscriptionUrl, Resource, ResourcePath, SubscriptionSetUrl,
+    Tolerances,
+};
 use http::header::{CONTENT_TYPE, LINK, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, request};
 use serde::{Deserialize, Deserializer};
@@ -19,6 +23,7 @@ use super::reply::{Reply, empty, options, set};
 use super::{Answer, TakesPushes, events};
 use crate::app::App;
 use crate::gate::fairness::Slot;
+use crate::service::Error;
 use crate::service::compat::LOOSE_VAPID;
 use crate::service::registry::Reader;
 use crate::store::Filter;
@@ -35,21 +40,22 @@ pub(super) const METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 /// The media type of a restricted subscription (RFC 8292 §4.1).
 const OPTIONS: &str = "application/webpush-options+json";
 
-/// Which resource is asked for, by its token.
+/// A resource that can be held.
 #[derive(Clone, Copy)]
-pub(super) enum Held<T> {
-    Subscription(T),
-    Set(T),
-    Receipts(T),
+enum Held {
+    Subscription(PushEndpoint),
+    Set(SubscriptionSetUrl),
+    Receipts(ReceiptSubscriptionUrl),
 }
 
-impl Held<&str> {
-    /// The same, for a task of its own.
-    fn owned(self) -> Held<String> {
-        match self {
-            Held::Subscription(token) => Held::Subscription(token.to_owned()),
-            Held::Set(token) => Held::Set(token.to_owned()),
-            Held::Receipts(token) => Held::Receipts(token.to_owned()),
+impl Held {
+    /// The one at a path.
+    fn at(app: &App, path: ResourcePath<'_>) -> Result<Self, Error> {
+        match app.service.open(path) {
+            Some(Resource::Subscription(named)) => Ok(Self::Subscription(named)),
+            Some(Resource::SubscriptionSet(named)) => Ok(Self::Set(named)),
+            Some(Resource::ReceiptSubscription(named)) => Ok(Self::Receipts(named)),
+            _ => Err(Error::NotFound),
         }
     }
 }
@@ -81,22 +87,38 @@ pub(super) async fn subscribe(
         }
         false => ((None, false), begun),
     };
-    let in_set = link::find(&parts.headers, link::SET)?;
-    let made = app
-        .service
-        .subscribe_in_set(in_set.as_deref(), vapid_key, address)
-        .await?;
+    let in_set = set_of(app, &parts.headers)?;
+    let service = &app.service;
+    let made = service.subscribe_in_set(in_set, vapid_key, address).await?;
     if is_loose {
         app.service.metrics().tolerate(LOOSE_VAPID);
     }
+    Ok(created(app, made))
+}
+
+/// Says where the subscription is, its push resource and its set (RFC 8030 §4).
+fn created(app: &App, made: PushEndpoint) -> Reply {
+    let url = |resource: &Resource| app.service.url(resource);
     let mut reply = empty(StatusCode::CREATED);
-    set(&mut reply, LOCATION, made.subscription);
-    for (url, relation) in [(made.push, link::PUSH), (made.set, link::SET)] {
-        if let Ok(link) = HeaderValue::from_str(&link::print(&url, relation)) {
+    set(&mut reply, LOCATION, url(&Resource::Subscription(made)));
+    let in_set = Resource::SubscriptionSet(SubscriptionSetUrl(made.uaid));
+    for (resource, relation) in [(Resource::Push(made), link::PUSH), (in_set, link::SET)] {
+        if let Ok(link) = HeaderValue::from_str(&link::print(&url(&resource), relation)) {
             reply.headers_mut().append(LINK, link);
         }
     }
-    Ok(reply)
+    reply
+}
+
+/// The set in the `Link` header, where there is one (8030-4.1-f).
+fn set_of(app: &App, headers: &HeaderMap) -> Result<Option<SubscriptionSetUrl>, Refusal> {
+    let Some(url) = link::find(headers, link::SET)? else {
+        return Ok(None);
+    };
+    match app.service.resource_at(&url) {
+        Some(Resource::SubscriptionSet(set)) => Ok(Some(set)),
+        _ => Err(Error::NoSet.into()),
+    }
 }
 
 /// V-10: parameters and case do not count.
@@ -147,30 +169,30 @@ pub(super) async fn held(
     app: &Arc<App>,
     address: IpAddr,
     parts: &request::Parts,
-    resource: Held<&str>,
+    path: ResourcePath<'_>,
 ) -> Result<Answer, Refusal> {
     // Receipts are application servers'.
-    if !matches!(resource, Held::Receipts(_)) {
+    if path.kind != Kind::ReceiptSubscription {
         app.gate.admission.check_address(address)?;
     }
-    match (&parts.method, resource) {
-        (&Method::GET | &Method::HEAD, resource) => monitor(app, address, parts, resource).await,
-        (&Method::DELETE, resource) => {
+    match parts.method {
+        Method::GET | Method::HEAD => monitor(app, address, parts, path).await,
+        Method::DELETE => {
             let ending = Arc::clone(app);
-            let resource = resource.owned();
+            let resource = Held::at(app, path)?;
             // A set is not to be left half ended.
             app.finish(async move {
                 let service = &ending.service;
                 match resource {
-                    Held::Subscription(token) => service.end_subscription(&token, address).await,
-                    Held::Set(token) => service.end_set(&token, address).await,
-                    Held::Receipts(token) => service.end_receipts(&token).await,
+                    Held::Subscription(named) => service.end_subscription(&named, address).await,
+                    Held::Set(named) => service.end_set(named, address).await,
+                    Held::Receipts(named) => service.end_receipts(named).await,
                 }
             })
             .await?;
             Ok(Answer::Reply(empty(StatusCode::NO_CONTENT)))
         }
-        (&Method::OPTIONS, _) => Ok(Answer::Reply(options(METHODS))),
+        Method::OPTIONS => Ok(Answer::Reply(options(METHODS))),
         _ => Err(Refusal::MethodNotAllowed(METHODS)),
     }
 }
@@ -183,18 +205,18 @@ async fn monitor(
     app: &Arc<App>,
     address: IpAddr,
     parts: &request::Parts,
-    resource: Held<&str>,
+    path: ResourcePath<'_>,
 ) -> Result<Answer, Refusal> {
     let (service, headers) = (&app.service, &parts.headers);
     let mut filter = Filter {
         min_urgency: urgency(headers)?,
         channel: None,
     };
-    let reader = match resource {
-        Held::Set(token) => Reader::UserAgent(service.set(token).await?),
-        Held::Receipts(token) => Reader::Receipts(service.receipt_subscription(token).await?),
-        Held::Subscription(token) => {
-            let subscription = service.subscription(token).await?;
+    let reader = match Held::at(app, path)? {
+        Held::Set(named) => Reader::UserAgent(service.set(named).await?),
+        Held::Receipts(named) => Reader::Receipts(service.receipt_subscription(named).await?),
+        Held::Subscription(named) => {
+            let subscription = service.subscription(&named).await?;
             service.note_connected(subscription.uaid).await?;
             filter.channel = Some(subscription.channel);
             Reader::Channel(subscription.uaid, subscription.channel)

@@ -276,11 +276,11 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts an acknowledgement; an absent or unknown code is 100 (WS-N-8).
-    pub fn acknowledge(&self, code: Option<u16>) {
+    /// Counts an acknowledgement; an unknown code is 100 (WS-N-8).
+    pub fn acknowledge(&self, code: u16) {
         let code = match code {
-            Some(101) => "101",
-            Some(102) => "102",
+            101 => "101",
+            102 => "102",
             _ => "100",
         };
         self.acknowledged.get_or_create(&AckCode { code }).inc();

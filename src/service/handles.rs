@@ -1,7 +1,9 @@
 //! What a handle names. A handle is a digest under the first endpoint key, so
 //! finding one is comparing it with those of all there is.
 
-use bugle_protocol::{PublicKey, PushEndpoint, ReceiptSubscriptionId, ReceiptSubscriptionUrl};
+use bugle_protocol::{
+    PublicKey, PushEndpoint, ReceiptSubscriptionId, ReceiptSubscriptionUrl, Resource, ResourcePath,
+};
 
 use super::operating::Named;
 use super::{Error, PushService};
@@ -63,9 +65,11 @@ impl PushService {
     pub async fn find_receipts(&self, text: &str) -> Result<Option<ReceiptSubscriptionId>, Error> {
         let text = text.trim();
         if !is_handle(text) {
-            let token = text.rsplit_once("/receipt-subscription/");
-            let url = token.map(|(_, token)| ReceiptSubscriptionUrl::open(&self.keyring, token));
-            return Ok(url.and_then(Result::ok).map(|url| url.0));
+            let named = ResourcePath::at_end(text).and_then(|path| self.open(path));
+            return Ok(match named {
+                Some(Resource::ReceiptSubscription(ReceiptSubscriptionUrl(id))) => Some(id),
+                _ => None,
+            });
         }
         let mut after = None;
         loop {

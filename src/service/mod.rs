@@ -23,7 +23,7 @@ mod wakes;
 
 use std::sync::Arc;
 
-use bugle_protocol::{Keyring, MessageId, UnixTime};
+use bugle_protocol::{Keyring, MessageId, Resource, ResourcePath, UnixTime};
 
 use crate::config::{Config, PublicUrl};
 use crate::gate::blocklist::Blocks;
@@ -44,7 +44,7 @@ use self::order::Order;
 use self::subscribers::Subscribers;
 
 pub use self::error::Error;
-pub use self::receiving::Handover;
+pub use self::receiving::{Handover, Outcome};
 pub use self::sending::Accepted;
 pub use self::wakes::Wakes;
 
@@ -241,11 +241,21 @@ impl PushService {
         self.wakes.wake_everybody().await;
     }
 
-    /// The token in a URL below `path` that we have handed out, absolute or
-    /// relative.
-    fn token_in<'u>(&self, url: &'u str, path: &str) -> Option<&'u str> {
+    /// The absolute URL of a resource.
+    pub fn url(&self, resource: &Resource) -> String {
+        self.public_url.url(&resource.path(&self.keyring))
+    }
+
+    /// The resource at a path, if its token is one of ours.
+    pub fn open(&self, path: ResourcePath<'_>) -> Option<Resource> {
+        Resource::open(path, &self.keyring).ok()
+    }
+
+    /// The resource at a URL that we have handed out, absolute or relative.
+    pub fn resource_at(&self, url: &str) -> Option<Resource> {
         let origin = self.public_url.origin();
-        url.strip_prefix(origin).unwrap_or(url).strip_prefix(path)
+        let path = url.strip_prefix(origin).unwrap_or(url);
+        self.open(ResourcePath::parse(path)?)
     }
 
     /// What the store said, a failure counted and logged. Of a store that

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bugle_protocol::session::Close;
 use bugle_protocol::{
-    ChannelId, MessageId, MessageUrl, PublicKey, PushEndpoint, SubscriptionId, SubscriptionSetUrl,
-    Uaid, WireUaid,
+    ChannelId, MessageId, MessageUrl, PublicKey, PushEndpoint, Resource, ResourcePath,
+    SubscriptionId, SubscriptionSetUrl, Uaid, WireUaid,
 };
 
 use super::{Error, PushService};
@@ -54,20 +54,12 @@ impl PushService {
         if let Ok(uaid) = text.parse::<WireUaid>() {
             return Some(Named::UserAgent(uaid.digest()));
         }
-        let mut segments = text.rsplit('/');
-        let (token, kind) = (segments.next(), segments.next());
-        let (token, kind) = token.zip(kind)?;
-        let keys = &self.keyring;
-        let named = match kind {
-            "push" => PushEndpoint::open(keys, token).map(Named::Subscription),
-            "subscription" => PushEndpoint::open_subscription(keys, token).map(Named::Subscription),
-            "subscription-set" => {
-                SubscriptionSetUrl::open(keys, token).map(|set| Named::UserAgent(set.0))
-            }
-            "message" => MessageUrl::open(keys, token).map(Named::Message),
-            _ => return None,
-        };
-        named.ok()
+        match self.open(ResourcePath::at_end(text)?)? {
+            Resource::Push(it) | Resource::Subscription(it) => Some(Named::Subscription(it)),
+            Resource::SubscriptionSet(SubscriptionSetUrl(uaid)) => Some(Named::UserAgent(uaid)),
+            Resource::Message(message) => Some(Named::Message(message)),
+            Resource::ReceiptSubscription(_) => None,
+        }
     }
 
     /// Names a user agent without giving access to it: 16 hex digits, the same

@@ -19,19 +19,21 @@ pub enum Wish {
 }
 
 impl PushService {
-    /// Looks for the receipt subscription at the URL `given`. One that is given
-    /// where no receipt is `wanted` asks for nothing, and must be good all the
-    /// same.
+    /// Looks for the receipt subscription `given`. One that is given where no
+    /// receipt is `wanted` asks for nothing, and must be there all the same.
     ///
     /// # Errors
     /// [`Error::NoReceipts`] (8030-5.1-i), [`Error::Unavailable`].
-    pub async fn receipt_wish(&self, wanted: bool, given: Option<&str>) -> Result<Wish, Error> {
+    pub async fn receipt_wish(
+        &self,
+        wanted: bool,
+        given: Option<ReceiptSubscriptionUrl>,
+    ) -> Result<Wish, Error> {
         let given = match given {
             None => None,
-            Some(url) => {
-                let token = self.token_in(url, "/receipt-subscription/");
-                let known = self.receipt_subscription(token.ok_or(Error::NoReceipts)?);
-                Some(known.await.map_err(|error| match error {
+            Some(given) => {
+                let known = self.receipt_subscription(given).await;
+                Some(known.map_err(|error| match error {
                     Error::NotFound => Error::NoReceipts,
                     error => error,
                 })?)
@@ -60,13 +62,14 @@ impl PushService {
         Some(ReceiptTarget { id, grant })
     }
 
-    /// The receipt subscription that a token names.
+    /// The receipt subscription that a URL names.
     ///
     /// # Errors
     /// [`Error::NotFound`] when it is not there (any more).
-    pub async fn receipt_subscription(&self, token: &str) -> Result<ReceiptSubscriptionId, Error> {
-        let url = ReceiptSubscriptionUrl::open(&self.keyring, token);
-        let ReceiptSubscriptionUrl(id) = url.map_err(|_| Error::NotFound)?;
+    pub async fn receipt_subscription(
+        &self,
+        ReceiptSubscriptionUrl(id): ReceiptSubscriptionUrl,
+    ) -> Result<ReceiptSubscriptionId, Error> {
         let known = self.store.knows_receipt_subscription(id, self.now()).await;
         match self.stored(known)? {
             true => Ok(id),
@@ -74,19 +77,12 @@ impl PushService {
         }
     }
 
-    /// The URL of a receipt subscription.
-    pub(super) fn receipts_url(&self, id: ReceiptSubscriptionId) -> String {
-        let token = ReceiptSubscriptionUrl(id).seal(&self.keyring);
-        self.public_url
-            .url(&format!("/receipt-subscription/{token}"))
-    }
-
     /// Ends a receipt subscription, with its receipts (8030-7.3-e).
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unavailable`].
-    pub async fn end_receipts(&self, token: &str) -> Result<(), Error> {
-        let id = self.receipt_subscription(token).await?;
+    pub async fn end_receipts(&self, named: ReceiptSubscriptionUrl) -> Result<(), Error> {
+        let id = self.receipt_subscription(named).await?;
         let removed = self.store.remove_receipt_subscription(id).await;
         self.stored(removed).map(drop)
     }

@@ -2,14 +2,12 @@
 
 use std::net::IpAddr;
 
-use bugle_protocol::websocket::AckUpdate;
-use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid, UnixTime, WireUaid};
+use bugle_protocol::{MessageId, MessageUrl, PushMessage, Uaid, UnixTime};
 use tokio::time::Instant;
 
 use super::{Error, PushService};
 use crate::gate::Refusal;
 use crate::observe::message_log::Event;
-use crate::random::random;
 use crate::service::registry::{Reader, Registration};
 use crate::store::{Batch, Filter, Page, ReceiptStatus, Removal};
 
@@ -31,9 +29,46 @@ impl Handover {
     }
 }
 
+/// What a user agent says of a message that it is done with (WS-N-8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its page has it, or what stands for that: nothing was said.
+    Delivered,
+    /// It could not be decrypted.
+    NotDecrypted,
+    /// No page wants it.
+    NotWanted,
+    /// A code that has no meaning here. It counts as delivered.
+    Unknown(u16),
+}
+
+impl Outcome {
+    /// The code that a user agent sends for it, in logs and traces too.
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Delivered => 100,
+            Self::NotDecrypted => 101,
+            Self::NotWanted => 102,
+            Self::Unknown(code) => code,
+        }
+    }
+}
+
+impl From<Option<u16>> for Outcome {
+    fn from(code: Option<u16>) -> Self {
+        match code {
+            None | Some(100) => Self::Delivered,
+            Some(101) => Self::NotDecrypted,
+            Some(102) => Self::NotWanted,
+            Some(code) => Self::Unknown(code),
+        }
+    }
+}
+
 impl PushService {
-    /// Connects a user agent: the one it says it is, if that has a
-    /// subscription here, else a new one (WS-H-8 to WS-H-10).
+    /// Connects a user agent: the one that it says it is, if that has a
+    /// subscription here, else a `new` one (WS-H-8 to WS-H-10). Says which of the
+    /// two it is: whether it was known.
     ///
     /// # Errors
     /// [`Error::Unavailable`]: no name is given out then (WS-H-11). Whoever is
@@ -41,22 +76,19 @@ impl PushService {
     /// [`register`](Self::register).
     pub async fn connect(
         &self,
-        uaid: Option<WireUaid>,
+        said: Option<Uaid>,
+        new: Uaid,
         address: IpAddr,
-    ) -> Result<(WireUaid, Registration), Error> {
-        let connect = |uaid: WireUaid| {
-            let registration = self.register(Reader::UserAgent(uaid.digest()), address)?;
-            Ok((uaid, registration))
-        };
-        if let Some(uaid) = uaid {
+    ) -> Result<(bool, Registration), Error> {
+        if let Some(uaid) = said {
             // A drop comes before it, or closes the connection.
-            let _turn = self.order.share(uaid.digest()).await?;
-            if self.stored(self.store.connected(uaid.digest()).await)? {
-                return connect(uaid);
+            let _turn = self.order.share(uaid).await?;
+            if self.stored(self.store.connected(uaid).await)? {
+                return Ok((true, self.register(Reader::UserAgent(uaid), address)?));
             }
         }
         self.stored(self.store.health())?;
-        connect(WireUaid::from_bytes(random()))
+        Ok((false, self.register(Reader::UserAgent(new), address)?))
     }
 
     /// The next messages of a log, after `after`, that pass the filter, for a
@@ -144,28 +176,26 @@ impl PushService {
         }
     }
 
-    /// Ends the delivery of messages, whatever their codes (WS-N-9), and says
-    /// which they were: a version that names none of this user agent's is
-    /// passed over (WS-N-12).
+    /// The message of a user agent that a `version` names; `None` when it names
+    /// none (WS-N-12).
+    pub fn of_version(&self, uaid: Uaid, version: &str) -> Option<MessageId> {
+        let message = MessageUrl::open(&self.keyring, version).ok()?;
+        (message.uaid == uaid).then_some(message.id)
+    }
+
+    /// Ends the delivery of messages of a user agent, whatever became of them
+    /// (WS-N-9).
     ///
     /// A store that takes no changes delivers them again, to the next connection.
-    pub async fn acknowledge(&self, uaid: Uaid, updates: &[AckUpdate]) -> Vec<MessageId> {
-        let named = |update: &AckUpdate| {
-            let version = update.version.as_deref().unwrap_or_default();
-            let message = MessageUrl::open(&self.keyring, version).ok()?;
-            (message.uaid == uaid).then_some((message.id, update.code))
-        };
-        let acked: Vec<_> = updates.iter().filter_map(named).collect();
-        let mut stored = Vec::with_capacity(acked.len());
-        for (id, code) in &acked {
-            let why = match code {
-                Some(101) => Removal::NotDecrypted,
-                Some(102) => Removal::NotWanted,
-                _ => Removal::Delivered,
-            };
-            let status = match why {
-                Removal::Delivered => ReceiptStatus::Delivered,
-                _ => ReceiptStatus::Failed,
+    pub async fn acknowledge(&self, uaid: Uaid, messages: &[(MessageId, Outcome)]) {
+        let mut stored = Vec::with_capacity(messages.len());
+        for (id, outcome) in messages {
+            let (why, status) = match outcome {
+                Outcome::NotDecrypted => (Removal::NotDecrypted, ReceiptStatus::Failed),
+                Outcome::NotWanted => (Removal::NotWanted, ReceiptStatus::Failed),
+                Outcome::Delivered | Outcome::Unknown(_) => {
+                    (Removal::Delivered, ReceiptStatus::Delivered)
+                }
             };
             match self.live.take((uaid, *id)) {
                 Some(receipt) => self.settle(receipt, uaid, *id, status).await,
@@ -177,11 +207,11 @@ impl PushService {
             // A failure is counted and logged.
             let _ = self.stored(removed);
         }
-        for (id, code) in &acked {
-            self.metrics.acknowledge(*code);
-            self.traces.acknowledged(*id, Some(code.unwrap_or(100)));
-            self.note(*id, Event::Acknowledged(code.unwrap_or(100)));
+        for (id, outcome) in messages {
+            let code = outcome.code();
+            self.metrics.acknowledge(code);
+            self.traces.acknowledged(*id, Some(code));
+            self.note(*id, Event::Acknowledged(code));
         }
-        acked.into_iter().map(|(id, _)| id).collect()
     }
 }

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bugle_protocol::push::PushHeaders;
-use bugle_protocol::vapid::VapidError;
+use bugle_protocol::vapid::{Unread, VapidError};
 use bugle_protocol::{
-    Content, MessageId, MessageUrl, PublicKey, PushEndpoint, PushMessage, Ttl, Uaid,
+    Content, MessageId, MessageUrl, PublicKey, PushEndpoint, PushMessage, ReceiptSubscriptionUrl,
+    Ttl, Uaid,
 };
-use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::receipts::Wish;
@@ -25,24 +25,20 @@ use crate::store::{
 /// What became of a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// The URL of the message (RFC 8030 §5).
-    pub location: String,
+    /// The message (RFC 8030 §5).
+    pub message: MessageUrl,
     /// The lifetime that was granted (RFC 8030 §5.2).
     pub ttl: Ttl,
-    /// The URL of the receipt subscription, when a receipt was wished for
-    /// (RFC 8030 §5.1).
-    pub receipts: Option<String>,
+    /// The receipt subscription, when a receipt was wished for (RFC 8030 §5.1).
+    pub receipts: Option<ReceiptSubscriptionUrl>,
 }
 
 impl PushService {
-    /// The subscription that an endpoint's token names.
+    /// The subscription of an endpoint.
     ///
     /// # Errors
-    /// [`Error::UnknownEndpoint`] when it was not issued here,
-    /// [`Error::Gone`] when it was and is no more (RFC 8030 §7.3, A-4).
-    pub async fn endpoint(&self, token: &str) -> Result<Subscription, Error> {
-        let endpoint =
-            PushEndpoint::open(&self.keyring, token).map_err(|_| Error::UnknownEndpoint)?;
+    /// [`Error::Gone`] when it is no more (RFC 8030 §7.3, A-4).
+    pub async fn endpoint(&self, endpoint: &PushEndpoint) -> Result<Subscription, Error> {
         let stored = self
             .store
             .subscription(endpoint.uaid, endpoint.channel)
@@ -64,13 +60,13 @@ impl PushService {
     pub fn authenticate(
         &self,
         subscription: &Subscription,
-        headers: &HeaderMap,
+        given: Unread<'_>,
         checks: Checks<'_>,
     ) -> Result<Option<Sender>, Error> {
         let admit = || checks.admit().map_err(Error::from);
         let verified = self
             .verifier
-            .verify(headers, self.wall_clock(), &self.metrics, admit);
+            .verify(given, self.wall_clock(), &self.metrics, admit);
         if let Err(Error::Vapid(VapidError::Signature)) = verified {
             checks.failed();
         }
@@ -152,9 +148,9 @@ impl PushService {
         }
         self.metrics.accepted.inc();
         Ok(Accepted {
-            location: self.message_url(uaid, id),
+            message: MessageUrl { uaid, id },
             ttl,
-            receipts: receipt.map(|target| self.receipts_url(target.id)),
+            receipts: receipt.map(|target| ReceiptSubscriptionUrl(target.id)),
         })
     }
 
@@ -235,23 +231,21 @@ impl PushService {
 
     // The message resource (RFC 8030 §5, §6.2).
 
-    /// The message that a token names.
+    /// A message.
     ///
     /// # Errors
     /// [`Error::NoMessage`] when it is not there (any more).
-    pub async fn message(&self, token: &str) -> Result<PushMessage, Error> {
-        let MessageUrl { uaid, id } = self.open_message(token)?;
+    pub async fn message(&self, MessageUrl { uaid, id }: MessageUrl) -> Result<PushMessage, Error> {
         let stored = self.store.message(uaid, id, self.now()).await;
         self.stored(stored)?.ok_or(Error::NoMessage)
     }
 
-    /// Withdraws the message that a token names; after it has been delivered,
-    /// that acknowledges it.
+    /// Withdraws a message; after it has been delivered, that acknowledges it
+    ///
     ///
     /// # Errors
     /// [`Error::NoMessage`] when it is not there (any more).
-    pub async fn withdraw(&self, token: &str) -> Result<(), Error> {
-        let MessageUrl { uaid, id } = self.open_message(token)?;
+    pub async fn withdraw(&self, MessageUrl { uaid, id }: MessageUrl) -> Result<(), Error> {
         if let Some(receipt) = self.live.take((uaid, id)) {
             self.settle(receipt, uaid, id, ReceiptStatus::Delivered)
                 .await;
@@ -272,24 +266,5 @@ impl PushService {
         } else {
             Err(Error::NoMessage)
         }
-    }
-
-    fn open_message(&self, token: &str) -> Result<MessageUrl, Error> {
-        MessageUrl::open(&self.keyring, token).map_err(|_| Error::NoMessage)
-    }
-
-    /// The URL of a message (RFC 8030 §5).
-    pub fn message_url(&self, uaid: Uaid, id: MessageId) -> String {
-        self.public_url
-            .url(&format!("/message/{}", self.version(uaid, id)))
-    }
-
-    /// The push resource that a message came to.
-    pub fn push_url(&self, uaid: Uaid, message: &PushMessage) -> String {
-        self.endpoint_url(&PushEndpoint {
-            uaid,
-            channel: message.channel,
-            subscription: message.subscription,
-        })
     }
 }

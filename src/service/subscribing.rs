@@ -12,17 +12,6 @@ use crate::random::random;
 use crate::service::registry::Registration;
 use crate::store::{Readers, StoreError, Subscription};
 
-/// The resources of a new subscription (RFC 8030 §4), by their URLs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscribed {
-    /// For its user agent alone.
-    pub subscription: String,
-    /// For application servers.
-    pub push: String,
-    /// The set it belongs to (§4.1).
-    pub set: String,
-}
-
 impl PushService {
     /// Subscribes a channel for the user agent of a connection, and gives its
     /// endpoint. Another key than before begins another life of the
@@ -38,7 +27,7 @@ impl PushService {
         channel: ChannelId,
         vapid_key: Option<PublicKey>,
         connection: &Registration,
-    ) -> Result<String, Error> {
+    ) -> Result<PushEndpoint, Error> {
         let _turn = self.order.share(uaid).await?;
         // Its user agent may have been dropped meanwhile, also after a newer
         // connection had superseded this one.
@@ -54,33 +43,27 @@ impl PushService {
                 return Err(Error::KeyRequired);
             }
         }
-        let endpoint = match known {
-            Ok(Some(_)) => self.put(uaid, channel, vapid_key).await?.0,
+        match known {
+            Ok(Some(_)) => Ok(self.put(uaid, channel, vapid_key).await?.0),
             // Also when another request is just making it.
-            _ => self.add(uaid, channel, vapid_key, address).await?,
-        };
-        Ok(self.endpoint_url(&endpoint))
+            _ => self.add(uaid, channel, vapid_key, address).await,
+        }
     }
 
-    /// Subscribes over HTTP, in the set at the URL `set` or in a new one.
+    /// Subscribes a new channel, in a set that is there or in a new one.
     ///
     /// # Errors
     /// [`Error::NoSet`] when there is no such set (8030-4.1-f); as
     /// [`subscribe`](Self::subscribe).
     pub async fn subscribe_in_set(
         &self,
-        set: Option<&str>,
+        set: Option<SubscriptionSetUrl>,
         vapid_key: Option<PublicKey>,
         address: IpAddr,
-    ) -> Result<Subscribed, Error> {
+    ) -> Result<PushEndpoint, Error> {
         let (uaid, _turn) = match set {
             None => (Uaid::from_bytes(random()), None),
-            Some(url) => {
-                let token = self
-                    .token_in(url, "/subscription-set/")
-                    .ok_or(Error::NoSet)?;
-                let named = SubscriptionSetUrl::open(&self.keyring, token);
-                let SubscriptionSetUrl(uaid) = named.map_err(|_| Error::NoSet)?;
+            Some(SubscriptionSetUrl(uaid)) => {
                 let turn = self.order.share(uaid).await?;
                 if !self.stored(self.store.connected(uaid).await)? {
                     return Err(Error::NoSet);
@@ -92,14 +75,7 @@ impl PushService {
             return Err(Error::KeyRequired);
         }
         let channel = ChannelId::from_bytes(random());
-        let endpoint = self.add(uaid, channel, vapid_key, address).await?;
-        let own = endpoint.seal_subscription(&self.keyring);
-        let set = SubscriptionSetUrl(uaid).seal(&self.keyring);
-        Ok(Subscribed {
-            subscription: self.public_url.url(&format!("/subscription/{own}")),
-            push: self.endpoint_url(&endpoint),
-            set: self.public_url.url(&format!("/subscription-set/{set}")),
-        })
+        self.add(uaid, channel, vapid_key, address).await
     }
 
     /// Stores one more subscription, which counts for its address, unless it
@@ -152,27 +128,23 @@ impl PushService {
         Ok((endpoint, subscription == made))
     }
 
-    /// The subscription that its own URL's token names.
+    /// The subscription that its own URL names.
     ///
     /// # Errors
     /// [`Error::NotFound`] when it is not there (any more).
-    pub async fn subscription(&self, token: &str) -> Result<Subscription, Error> {
-        let named = PushEndpoint::open_subscription(&self.keyring, token);
-        let named = named.map_err(|_| Error::NotFound)?;
+    pub async fn subscription(&self, named: &PushEndpoint) -> Result<Subscription, Error> {
         let stored = self.store.subscription(named.uaid, named.channel).await;
         let stored = self.stored(stored)?;
         let same = stored.filter(|stored| stored.id == named.subscription);
         same.ok_or(Error::NotFound)
     }
 
-    /// The user agent whose set a token names, which only that user agent
-    /// knows: it is noted as connected.
+    /// The user agent of a set, whose URL only that user agent knows: it is noted
+    /// as connected.
     ///
     /// # Errors
     /// [`Error::NotFound`] when it has no subscription (any more).
-    pub async fn set(&self, token: &str) -> Result<Uaid, Error> {
-        let set = SubscriptionSetUrl::open(&self.keyring, token);
-        let SubscriptionSetUrl(uaid) = set.map_err(|_| Error::NotFound)?;
+    pub async fn set(&self, SubscriptionSetUrl(uaid): SubscriptionSetUrl) -> Result<Uaid, Error> {
         match self.stored(self.store.connected(uaid).await)? {
             true => Ok(uaid),
             false => Err(Error::NotFound),
@@ -202,9 +174,11 @@ impl PushService {
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unavailable`].
-    pub async fn end_subscription(&self, token: &str, address: IpAddr) -> Result<(), Error> {
-        let named = PushEndpoint::open_subscription(&self.keyring, token);
-        let named = named.map_err(|_| Error::NotFound)?;
+    pub async fn end_subscription(
+        &self,
+        named: &PushEndpoint,
+        address: IpAddr,
+    ) -> Result<(), Error> {
         let life = Some(named.subscription);
         let ended = self.end_channel(named.uaid, named.channel, life, Readers::Close);
         if !ended.await? {
@@ -233,16 +207,11 @@ impl PushService {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Unavailable`], when some may be ended.
-    pub async fn end_set(&self, token: &str, address: IpAddr) -> Result<(), Error> {
-        let uaid = self.set(token).await?;
+    pub async fn end_set(&self, set: SubscriptionSetUrl, address: IpAddr) -> Result<(), Error> {
+        let uaid = self.set(set).await?;
         for _ in 0..self.drop_user_agent(uaid).await? {
             self.subscribers.give_back(address);
         }
         Ok(())
-    }
-
-    pub(super) fn endpoint_url(&self, endpoint: &PushEndpoint) -> String {
-        self.public_url
-            .url(&format!("/push/{}", endpoint.seal(&self.keyring)))
     }
 }

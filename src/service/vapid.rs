@@ -4,9 +4,8 @@
 
 use std::time::Duration;
 
-use bugle_protocol::vapid::{Audience, AudienceForm, Credentials, Form, VapidError, Verified};
+use bugle_protocol::vapid::{Audience, AudienceForm, Form, Unread, VapidError, Verified};
 use bugle_protocol::{PublicKey, Tolerances, UnixTime};
-use http::HeaderMap;
 use quick_cache::sync::Cache;
 
 use crate::observe::metrics::Metrics;
@@ -55,16 +54,16 @@ impl Verifier {
     /// When it carries VAPID that is not valid (RFC 8292 §4.2); that of `admit`.
     pub fn verify<E: From<VapidError>>(
         &self,
-        headers: &HeaderMap,
+        given: Unread<'_>,
         now: UnixTime,
         metrics: &Metrics,
         admit: impl FnOnce() -> Result<(), E>,
     ) -> Result<Option<Sender>, E> {
-        let unread = Credentials::digest_unread(headers);
+        let unread = given.digest();
         if let Some((known, form)) = unread.and_then(|digest| self.known.get(&digest)) {
             return Ok(Some(self.vouch(&known, form, now, metrics)?));
         }
-        let Some(credentials) = Credentials::parse(headers, &self.tolerances)? else {
+        let Some(credentials) = given.read(&self.tolerances)? else {
             return Ok(None);
         };
         let digest = unread.unwrap_or_else(|| credentials.digest());

@@ -1,5 +1,6 @@
 //! The push WebSocket protocol: drives a [`Session`] over one WebSocket.
 
+mod acks;
 mod delivery;
 mod end;
 mod reading;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use bugle_protocol::session::{
     Close, Command, RegisterError, Session, SessionSettings, Timeout, acks_in,
 };
-use bugle_protocol::websocket::{AckUpdate, ServerMessage};
-use bugle_protocol::{ChannelId, PublicKey, Uaid, UnixTime, Urgency};
+use bugle_protocol::websocket::ServerMessage;
+use bugle_protocol::{ChannelId, PublicKey, Resource, Uaid, UnixTime, Urgency, WireUaid};
 use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,6 +30,7 @@ use self::reading::{Counted, Reading};
 use super::cursor::Cursor;
 use crate::app::App;
 use crate::config::Config;
+use crate::random::random;
 use crate::service::Error;
 use crate::service::registry::{Mail, Registration};
 use crate::store::broadcasts::Followed;
@@ -186,13 +188,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 }
             };
             if let Some(Command::Connect { uaid, broadcasts }) = command {
-                let (uaid, registration) = self.app.service.connect(uaid, address).await?;
+                let (uaid, registration) = self.connect(uaid, address).await?;
                 let news = self.follow(&broadcasts);
                 self.send(&ServerMessage::hello(uaid, news)).await?;
                 let uaid = uaid.digest();
                 return Ok(Owner { uaid, registration });
             }
         }
+    }
+
+    /// Connects the user agent under the uaid that it sends, or under a new one.
+    async fn connect(
+        &self,
+        said: Option<WireUaid>,
+        address: IpAddr,
+    ) -> Result<(WireUaid, Registration), End> {
+        let new = WireUaid::from_bytes(random());
+        let known = said.as_ref().map(WireUaid::digest);
+        let connected = self.app.service.connect(known, new.digest(), address);
+        let (is_known, registration) = connected.await?;
+        Ok((said.filter(|_| is_known).unwrap_or(new), registration))
     }
 
     async fn handle(&mut self, owner: &Owner, event: Event) -> Result<(), End> {
@@ -267,7 +282,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let connection = &owner.registration;
         let subscribed = self.app.service.subscribe(uaid, channel, key, connection);
         let (status, push_endpoint) = match subscribed.await {
-            Ok(endpoint) => (200, Some(endpoint)),
+            Ok(endpoint) => {
+                let url = self.app.service.url(&Resource::Push(endpoint));
+                (200, Some(url))
+            }
             Err(error) => {
                 let status = self.status(&error);
                 self.note_refusal(status, &error, self.app.row(&error).label);
@@ -329,13 +347,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             status,
         })
         .await
-    }
-
-    async fn acknowledge(&mut self, uaid: Uaid, updates: Vec<AckUpdate>) {
-        let mut ids = self.app.service.acknowledge(uaid, &updates).await;
-        for took in self.session.settle(&mut ids, Instant::now().into_std()) {
-            self.app.service.metrics().ack.record(took);
-        }
     }
 
     /// Sets the least urgency that is sent. What a higher one has held back is

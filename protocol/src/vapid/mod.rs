@@ -64,6 +64,38 @@ pub struct Verified {
     pub audience: AudienceForm,
 }
 
+/// The credentials of a request, if it has any, not read yet: those that are known
+/// need not be.
+#[derive(Clone, Copy)]
+pub struct Unread<'h>(&'h HeaderMap);
+
+impl<'h> Unread<'h> {
+    /// Those in the header fields of a request.
+    pub const fn new(headers: &'h HeaderMap) -> Self {
+        Self(headers)
+    }
+
+    /// SHA-256 of the Authorization field. `None` where that is not all there is
+    /// of the credentials, in the forms of the drafts or none.
+    pub fn digest(self) -> Option<[u8; 32]> {
+        const SCHEME: &[u8] = b"vapid ";
+        let mut fields = self.0.get_all(AUTHORIZATION).iter();
+        let field = fields.next()?.as_bytes();
+        let is_whole = field
+            .get(..SCHEME.len())
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
+        (is_whole && fields.next().is_none()).then(|| sha256(&[field]))
+    }
+
+    /// Reads them, as [`Credentials::parse`].
+    ///
+    /// # Errors
+    /// As [`Credentials::parse`].
+    pub fn read(self, tolerances: &Tolerances) -> Result<Option<Credentials>, VapidError> {
+        Credentials::parse(self.0, tolerances)
+    }
+}
+
 impl Credentials {
     /// Reads the Authorization header field, and Crypto-Key for the legacy
     /// forms `WebPush <JWT>` and `Bearer <JWT>` where they are tolerated
@@ -147,19 +179,6 @@ impl Credentials {
     /// [`Verified`] may be kept (8292-5-b), of one size whatever the token's.
     pub fn digest(&self) -> [u8; 32] {
         sha256(&[self.key.as_bytes(), self.token.as_bytes()])
-    }
-
-    /// The same of credentials that have not been read, so that those that are
-    /// known need not be: SHA-256 of the Authorization field. `None` where that
-    /// is not all there is of them, in the forms of the drafts or none.
-    pub fn digest_unread(headers: &HeaderMap) -> Option<[u8; 32]> {
-        const SCHEME: &[u8] = b"vapid ";
-        let mut fields = headers.get_all(AUTHORIZATION).iter();
-        let field = fields.next()?.as_bytes();
-        let is_whole = field
-            .get(..SCHEME.len())
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
-        (is_whole && fields.next().is_none()).then(|| sha256(&[field]))
     }
 
     /// Checks the token: its header, `exp`, `nbf` and `aud`, at last its

@@ -1,0 +1,213 @@
+//! The resources of the service that have a token in their URL (RFC 8030 §4 to
+//! §6), and how their paths are read and written.
+//!
+//! A path is read in two steps: [`ResourcePath::parse`] says of what kind the
+//! resource is, which is enough to name its methods, and [`Resource::open`]
+//! opens its token.
+
+use std::fmt;
+
+use crate::endpoint::{
+    BadToken, Keyring, MessageUrl, PushEndpoint, ReceiptSubscriptionUrl, SubscriptionSetUrl,
+};
+
+/// What a URL with a token leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `/push/{token}`
+    Push,
+    /// `/message/{token}`
+    Message,
+    /// `/subscription/{token}`
+    Subscription,
+    /// `/subscription-set/{token}`
+    SubscriptionSet,
+    /// `/receipt-subscription/{token}`
+    ReceiptSubscription,
+}
+
+/// The path of a resource, its token not opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ResourcePath<'p> {
+    /// Of what kind it is.
+    pub kind: Kind,
+    /// Its last segment, a capability.
+    pub token: &'p str,
+}
+
+/// A resource that has a token in its URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Where an application server sends messages (RFC 8030 §5).
+    Push(PushEndpoint),
+    /// A message, for its sender (§5) and its user agent (§6.2).
+    Message(MessageUrl),
+    /// A subscription, for its user agent (§4, §6).
+    Subscription(PushEndpoint),
+    /// All subscriptions of a user agent (§4.1, §6.1).
+    SubscriptionSet(SubscriptionSetUrl),
+    /// Receipts, for the application server that asked for them (§5.1, §6.3).
+    ReceiptSubscription(ReceiptSubscriptionUrl),
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [
+        Self::Push,
+        Self::Message,
+        Self::Subscription,
+        Self::SubscriptionSet,
+        Self::ReceiptSubscription,
+    ];
+
+    /// The first segment of the path.
+    const fn segment(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Message => "message",
+            Self::Subscription => "subscription",
+            Self::SubscriptionSet => "subscription-set",
+            Self::ReceiptSubscription => "receipt-subscription",
+        }
+    }
+
+    fn of(segment: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.segment() == segment)
+    }
+}
+
+impl<'p> ResourcePath<'p> {
+    /// Reads the path of a URL. `None` where it leads to no such resource.
+    pub fn parse(path: &'p str) -> Option<Self> {
+        let (segment, token) = path.strip_prefix('/')?.split_once('/')?;
+        let kind = Kind::of(segment)?;
+        Some(Self { kind, token })
+    }
+
+    /// Reads the end of a URL, whatever its origin and what comes before.
+    pub fn at_end(url: &'p str) -> Option<Self> {
+        let mut segments = url.rsplit('/');
+        let (token, segment) = (segments.next()?, segments.next()?);
+        let kind = Kind::of(segment)?;
+        Some(Self { kind, token })
+    }
+}
+
+impl fmt::Display for ResourcePath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/{}/{}", self.kind.segment(), self.token)
+    }
+}
+
+impl Resource {
+    /// Opens the token of a path.
+    ///
+    /// # Errors
+    /// When no key of the ring has sealed it as a token of this kind.
+    pub fn open(path: ResourcePath<'_>, keyring: &Keyring) -> Result<Self, BadToken> {
+        let token = path.token;
+        match path.kind {
+            Kind::Push => PushEndpoint::open(keyring, token).map(Self::Push),
+            Kind::Message => MessageUrl::open(keyring, token).map(Self::Message),
+            Kind::Subscription => {
+                PushEndpoint::open_subscription(keyring, token).map(Self::Subscription)
+            }
+            Kind::SubscriptionSet => {
+                SubscriptionSetUrl::open(keyring, token).map(Self::SubscriptionSet)
+            }
+            Kind::ReceiptSubscription => {
+                ReceiptSubscriptionUrl::open(keyring, token).map(Self::ReceiptSubscription)
+            }
+        }
+    }
+
+    /// The path of its URL.
+    pub fn path(&self, keyring: &Keyring) -> String {
+        let (kind, token) = match self {
+            Self::Push(endpoint) => (Kind::Push, endpoint.seal(keyring)),
+            Self::Message(message) => (Kind::Message, message.seal(keyring)),
+            Self::Subscription(endpoint) => {
+                (Kind::Subscription, endpoint.seal_subscription(keyring))
+            }
+            Self::SubscriptionSet(set) => (Kind::SubscriptionSet, set.seal(keyring)),
+            Self::ReceiptSubscription(receipts) => {
+                (Kind::ReceiptSubscription, receipts.seal(keyring))
+            }
+        };
+        let token = &token;
+        ResourcePath { kind, token }.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
+
+    use super::*;
+    use crate::id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId, Uaid};
+
+    const UAID: Uaid = Uaid::from_bytes([1; 16]);
+    const ENDPOINT: PushEndpoint = PushEndpoint {
+        uaid: UAID,
+        channel: ChannelId::from_bytes([2; 16]),
+        subscription: SubscriptionId::from_bytes([3; 16]),
+    };
+
+    fn all() -> [Resource; 5] {
+        [
+            Resource::Push(ENDPOINT),
+            Resource::Message(MessageUrl {
+                uaid: UAID,
+                id: MessageId::new(7),
+            }),
+            Resource::Subscription(ENDPOINT),
+            Resource::SubscriptionSet(SubscriptionSetUrl(UAID)),
+            Resource::ReceiptSubscription(ReceiptSubscriptionUrl(
+                ReceiptSubscriptionId::from_bytes([4; 16]),
+            )),
+        ]
+    }
+
+    #[test]
+    fn every_resource_is_read_from_the_path_that_it_prints() {
+        let keyring = Keyring::new(&[[9; 32]]).unwrap();
+        for resource in all() {
+            let path = resource.path(&keyring);
+            let read = ResourcePath::parse(&path).unwrap();
+            assert_eq!(read.to_string(), path);
+            assert_eq!(Resource::open(read, &keyring), Ok(resource));
+            let url = format!("https://push.example{path}");
+            assert!(ResourcePath::at_end(&url) == Some(read), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_token_opens_at_its_own_path_alone() {
+        let keyring = Keyring::new(&[[9; 32]]).unwrap();
+        for resource in all() {
+            let path = resource.path(&keyring);
+            let token = ResourcePath::parse(&path).unwrap().token;
+            let opens = |kind: &Kind| Resource::open(ResourcePath { kind: *kind, token }, &keyring);
+            let opened: Vec<_> = Kind::ALL
+                .iter()
+                .filter_map(|kind| opens(kind).ok())
+                .collect();
+            assert_eq!(opened, [resource]);
+        }
+    }
+
+    #[test]
+    fn other_paths_are_no_resources() {
+        for path in [
+            "",
+            "/",
+            "/push",
+            "push/a",
+            "/pushes/a",
+            "/Push/a",
+            "//push/a",
+            "/subscribe",
+        ] {
+            assert!(ResourcePath::parse(path).is_none(), "{path}");
+        }
+    }
+}
