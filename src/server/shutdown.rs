@@ -10,7 +10,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bugle_protocol::session::Close;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,6 +18,7 @@ use crate::admin::Admin;
 use crate::app::App;
 use crate::app::shutdown::CloseSignals;
 use crate::service::clock;
+use crate::service::registry::Ended;
 
 use super::systemd;
 use super::tasks::Tasks;
@@ -83,7 +83,7 @@ pub(super) async fn shut_down(
     app.shutdown.close();
     let clients = app.service.clients();
     clients
-        .close_within(&Close::GoingAway, server.close_window)
+        .close_within(Ended::ShuttingDown, server.close_window)
         .await;
 
     systemd::status("Stopping: the last requests are answered");

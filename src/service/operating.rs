@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bugle_protocol::session::Close;
 use bugle_protocol::{
     ChannelId, MessageId, MessageUrl, PublicKey, PushEndpoint, Resource, ResourcePath,
     SubscriptionId, SubscriptionSetUrl, Uaid, WireUaid,
@@ -10,7 +9,7 @@ use bugle_protocol::{
 
 use super::{Error, PushService};
 use crate::gate::blocklist::{Blocked, ChangeError};
-use crate::service::registry::Reader;
+use crate::service::registry::{Ended, Reader};
 use crate::store::{Backlog, Largest, Readers, Subscription};
 
 /// What a text names that an operator was given.
@@ -103,7 +102,7 @@ impl PushService {
     /// [`Error::Unavailable`], when some may be ended.
     pub async fn drop_user_agent(&self, uaid: Uaid) -> Result<usize, Error> {
         // First, so that a connection that goes on registers nothing afterwards.
-        self.clients.close(Reader::UserAgent(uaid), Close::Removed);
+        self.clients.close(Reader::UserAgent(uaid), Ended::Removed);
         // What is being registered is there then, and ends with the others.
         let _turn = self.order.alone(uaid).await?;
         let subscriptions = self.stored(self.store.subscriptions_of(uaid).await)?;
@@ -112,7 +111,7 @@ impl PushService {
             let end = self.end_channel(uaid, it.channel, Some(it.id), Readers::Close);
             ended += usize::from(end.await?);
         }
-        self.clients.close(Reader::UserAgent(uaid), Close::Removed);
+        self.clients.close(Reader::UserAgent(uaid), Ended::Removed);
         Ok(ended)
     }
 
@@ -151,7 +150,7 @@ impl PushService {
         let clients = Arc::clone(&self.clients);
         let end = move || {
             if let Blocked::Addresses(range) = who {
-                clients.close_addresses(&range, &Close::Blocked);
+                clients.close_addresses(&range, Ended::Blocked);
             }
         };
         self.blocks.block(who, note, self.wall_clock(), end).await

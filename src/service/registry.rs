@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bugle_protocol::session::Close;
 use bugle_protocol::{ChannelId, PushMessage, ReceiptSubscriptionId, Uaid};
 use dashmap::DashMap;
 use tokio::sync::Notify;
@@ -31,7 +30,7 @@ pub enum Reader {
 pub struct Clients {
     connected: DashMap<Reader, Arc<Mailbox>>,
     /// Set by `close_all`; later registrations are closed immediately.
-    ended: OnceLock<Close>,
+    ended: OnceLock<Ended>,
     live_queue: usize,
 }
 
@@ -55,7 +54,20 @@ pub struct Mail {
     /// A broadcast may have another version.
     pub broadcasts: bool,
     /// The connection is to end.
-    pub close: Option<Close>,
+    pub ended: Option<Ended>,
+}
+
+/// Why the service ends a connection. Each transport has its own words for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The user agent has connected again (WS-H-12).
+    Superseded,
+    /// What was read is removed (RFC 8030 §7.3).
+    Removed,
+    /// The operator has blocked the address (`bugle admin block`).
+    Blocked,
+    /// The service stops or restarts.
+    ShuttingDown,
 }
 
 /// A registered mailbox; unregistered when dropped.
@@ -84,11 +96,11 @@ impl Clients {
             mail: Mutex::default(),
         });
         if let Some(older) = self.connected.insert(reader, Arc::clone(&mailbox)) {
-            older.close(Close::Superseded);
+            older.close(Ended::Superseded);
         }
         // Looked at after the mailbox is in, as it is set before they are told.
-        if let Some(close) = self.ended.get() {
-            mailbox.close(close.clone());
+        if let Some(why) = self.ended.get() {
+            mailbox.close(*why);
         }
         Registration {
             clients: Arc::clone(self),
@@ -145,8 +157,8 @@ impl Clients {
     }
 
     /// Closes the connection of a reader, if there is one.
-    pub fn close(&self, reader: Reader, close: Close) {
-        self.with(reader, |mailbox| mailbox.close(close));
+    pub fn close(&self, reader: Reader, why: Ended) {
+        self.with(reader, |mailbox| mailbox.close(why));
     }
 
     fn with<T>(&self, reader: Reader, tell: impl FnOnce(&Mailbox) -> T) -> Option<T> {
@@ -169,9 +181,9 @@ impl Mailbox {
     }
 
     /// The first reason counts.
-    fn close(&self, close: Close) {
+    fn close(&self, why: Ended) {
         self.put(|mail| {
-            mail.close.get_or_insert(close);
+            mail.ended.get_or_insert(why);
         });
     }
 }
@@ -191,13 +203,13 @@ impl Registration {
 
     /// Whether the connection was told to end, and has not taken that out yet.
     pub fn is_closed(&self) -> bool {
-        self.mailbox.mail().close.is_some()
+        self.mailbox.mail().ended.is_some()
     }
 
     /// Whether the connection was told to end because what it reads is removed,
     /// and has not taken that out yet.
     pub fn is_removed(&self) -> bool {
-        self.mailbox.mail().close == Some(Close::Removed)
+        self.mailbox.mail().ended == Some(Ended::Removed)
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use bugle_protocol::session::Close;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::service::registry::{Clients, Reader};
+use crate::service::registry::{Clients, Ended, Reader};
 use crate::store::{Event, Listener};
 
 /// The listener of the store: tells the registry of connections what has
@@ -59,9 +58,9 @@ impl Listener for Wakes {
                 is_last,
             } => {
                 let channel = Reader::Channel(uaid, channel);
-                self.clients.close(channel, Close::Removed);
+                self.clients.close(channel, Ended::Removed);
                 if is_last {
-                    self.clients.close(Reader::UserAgent(uaid), Close::Removed);
+                    self.clients.close(Reader::UserAgent(uaid), Ended::Removed);
                 }
             }
             Event::Broadcasts => self.broadcasts.notify_one(),
@@ -103,11 +102,11 @@ mod tests {
             is_last,
         };
         wakes.changed(ended(false));
-        assert_eq!(subscription.mail().await.close, Some(Close::Removed));
+        assert_eq!(subscription.mail().await.ended, Some(Ended::Removed));
         wakes.changed(Event::Message { uaid, channel });
-        assert_eq!(set.mail().await.close, None);
+        assert_eq!(set.mail().await.ended, None);
         wakes.changed(ended(true));
-        assert_eq!(set.mail().await.close, Some(Close::Removed));
+        assert_eq!(set.mail().await.ended, Some(Ended::Removed));
     }
 
     #[tokio::test]

@@ -8,14 +8,13 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bugle_protocol::session::Close;
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 use http::StatusCode;
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::App;
 use crate::gate::fairness::Slot;
-use crate::service::registry::{Mail, Reader, Registration};
+use crate::service::registry::{Ended, Mail, Reader, Registration};
 use crate::service::{Error, Handover};
 use crate::store::{Batch, Filter, Receipt, ReceiptId};
 
@@ -212,10 +211,10 @@ impl Monitor {
                 }
             }
         }
-        mail.close.map(|close| match close {
-            Close::Removed => Next::Ended(StatusCode::NOT_FOUND),
-            Close::Blocked => Next::Ended(StatusCode::FORBIDDEN),
-            _ => self.ended(StatusCode::NO_CONTENT),
+        mail.ended.map(|why| match why {
+            Ended::Removed => Next::Ended(StatusCode::NOT_FOUND),
+            Ended::Blocked => Next::Ended(StatusCode::FORBIDDEN),
+            Ended::Superseded | Ended::ShuttingDown => self.ended(StatusCode::NO_CONTENT),
         })
     }
 

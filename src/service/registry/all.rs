@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bugle_protocol::session::Close;
 use ipnet::IpNet;
 use tokio::time::sleep;
 
-use super::{Clients, Mail, Mailbox};
+use super::{Clients, Ended, Mail, Mailbox};
 
 /// From one portion of the connections to the next.
 const STEP: Duration = Duration::from_millis(10);
@@ -47,18 +46,18 @@ impl Clients {
     }
 
     /// Closes all connections, those that are here and those that come.
-    pub fn close_all(&self, close: &Close) {
+    pub fn close_all(&self, why: Ended) {
         // The first reason counts.
-        let _ = self.ended.set(close.clone());
+        let _ = self.ended.set(why);
         for mailbox in self.mailboxes() {
-            mailbox.close(close.clone());
+            mailbox.close(why);
         }
     }
 
     /// The same, spread evenly over `window` in the order of the registry,
     /// which is a random one: they come back, and not all at one time. Few are
     /// closed sooner, a millisecond apart.
-    pub async fn close_within(&self, close: &Close, window: Duration) {
+    pub async fn close_within(&self, why: Ended, window: Duration) {
         const APART: Duration = Duration::from_millis(1);
         let all = self.mailboxes();
         let most = APART.saturating_mul(u32::try_from(all.len()).unwrap_or(u32::MAX));
@@ -68,22 +67,22 @@ impl Clients {
             .div_ceil(usize::try_from(steps).unwrap_or(usize::MAX).max(1));
         for portion in all.chunks(at_once.max(1)) {
             for mailbox in portion {
-                mailbox.close(close.clone());
+                mailbox.close(why);
             }
             if steps > 0 {
                 sleep(STEP).await;
             }
         }
         // Those that have come meanwhile.
-        self.close_all(close);
+        self.close_all(why);
     }
 
     /// Closes the connections of these addresses. Takes a step for each
     /// connection there is.
-    pub fn close_addresses(&self, range: &IpNet, close: &Close) {
+    pub fn close_addresses(&self, range: &IpNet, why: Ended) {
         for mailbox in self.mailboxes() {
             if range.contains(&mailbox.address) {
-                mailbox.close(close.clone());
+                mailbox.close(why);
             }
         }
     }

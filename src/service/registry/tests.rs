@@ -41,7 +41,7 @@ async fn the_newest_connection_wins_and_a_late_end_of_the_older_harms_nothing() 
     let clients = Clients::new(1);
     let older = clients.register(READER, HERE);
     let newer = clients.register(READER, HERE);
-    assert_eq!(older.mail().await.close, Some(Close::Superseded));
+    assert_eq!(older.mail().await.ended, Some(Ended::Superseded));
     drop(older);
     clients.wake(UAID, CHANNEL, Instant::now());
     assert!(newer.mail().await.log);
@@ -53,10 +53,10 @@ async fn the_newest_connection_wins_and_a_late_end_of_the_older_harms_nothing() 
 async fn a_registration_after_close_all_is_closed_at_once() {
     let clients = Clients::new(1);
     let before = clients.register(READER, HERE);
-    clients.close_all(&Close::GoingAway);
+    clients.close_all(Ended::ShuttingDown);
     let after = clients.register(Reader::Channel(UAID, CHANNEL), HERE);
     for registration in [before, after] {
-        assert_eq!(registration.mail().await.close, Some(Close::GoingAway));
+        assert_eq!(registration.mail().await.ended, Some(Ended::ShuttingDown));
     }
 }
 
@@ -92,14 +92,14 @@ async fn closing_all_is_spread_over_the_window() {
     let all = many(&clients, 1000);
     let told = || {
         all.iter()
-            .filter(|it| it.mailbox.mail().close.is_some())
+            .filter(|it| it.mailbox.mail().ended.is_some())
             .count()
     };
     for (window, few, half) in [(400, 25, 500), (3_600_000, 10, 500)] {
         for registration in &all {
-            registration.mailbox.mail().close = None;
+            registration.mailbox.mail().ended = None;
         }
-        let closing = clients.close_within(&Close::GoingAway, Duration::from_millis(window));
+        let closing = clients.close_within(Ended::ShuttingDown, Duration::from_millis(window));
         let looking = async {
             sleep(Duration::from_millis(5)).await;
             assert_eq!(told(), few, "at first");
@@ -122,12 +122,12 @@ async fn the_connections_of_a_range_of_addresses_are_closed() {
     };
     let inside = [at(1, "192.0.2.7"), at(2, "::ffff:192.0.2.200")];
     let outside = [at(3, "192.0.3.1"), at(4, "2001:db8::1")];
-    clients.close_addresses(&"192.0.2.0/24".parse().unwrap(), &Close::Blocked);
+    clients.close_addresses(&"192.0.2.0/24".parse().unwrap(), Ended::Blocked);
     for registration in inside {
-        assert_eq!(registration.mail().await.close, Some(Close::Blocked));
+        assert_eq!(registration.mail().await.ended, Some(Ended::Blocked));
     }
     for registration in outside {
-        assert_eq!(registration.mailbox.mail().close, None);
+        assert_eq!(registration.mailbox.mail().ended, None);
     }
 }
 
@@ -136,8 +136,8 @@ async fn the_first_reason_to_close_counts() {
     let clients = Clients::new(1);
     let registration = clients.register(READER, HERE);
     assert!(!registration.is_removed());
-    clients.close(READER, Close::Removed);
-    clients.close_all(&Close::GoingAway);
+    clients.close(READER, Ended::Removed);
+    clients.close_all(Ended::ShuttingDown);
     assert!(registration.is_removed());
-    assert_eq!(registration.mail().await.close, Some(Close::Removed));
+    assert_eq!(registration.mail().await.ended, Some(Ended::Removed));
 }

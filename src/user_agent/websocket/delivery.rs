@@ -24,8 +24,8 @@ const BATCH: Batch = Batch {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Looks at what the mailbox brought.
     pub(super) async fn open(&mut self, uaid: Uaid, mail: Mail) -> Result<(), End> {
-        if let Some(close) = mail.close {
-            return Err(close.into());
+        if let Some(why) = mail.ended {
+            return Err(why.into());
         }
         if mail.log {
             self.cursor.behind = true;

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use super::Connection;
 use crate::gate::Refusal;
 use crate::service::Error;
+use crate::service::registry::Ended;
 
 /// For how long a closed connection is read, so that the peer's last frames do
 /// not turn our Close into a reset. Firefox leaves when TCP ends, not before.
@@ -35,6 +36,17 @@ pub(super) enum End {
 impl From<Close> for End {
     fn from(close: Close) -> Self {
         Self::Close(close)
+    }
+}
+
+impl From<Ended> for End {
+    fn from(why: Ended) -> Self {
+        Self::Close(match why {
+            Ended::Superseded => Close::Superseded,
+            Ended::Removed => Close::Removed,
+            Ended::Blocked => Close::Blocked,
+            Ended::ShuttingDown => Close::GoingAway,
+        })
     }
 }
 
