@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Admin;
 use super::history::Sample;
+use crate::config::Limit;
 use crate::http::{Events, events as event_stream};
 
 /// What the overview shows.
@@ -105,41 +106,41 @@ fn bounds(admin: &Admin) -> Vec<Bound> {
     let gauge = |value: i64| u64::try_from(value).unwrap_or(0);
     let mut bounds: Vec<_> = [
         (
-            "limits.connections",
+            Limit::Connections,
             gauge(metrics.connections.get()),
             limits.connections as u64,
         ),
         (
-            "limits.user_agents",
+            Limit::UserAgents,
             admin.app.gate.connected() as u64,
             limits.user_agents as u64,
         ),
         (
-            "limits.requests",
+            Limit::Requests,
             admin.app.gate.in_progress() as u64,
             limits.requests as u64,
         ),
         (
-            "limits.subscriptions",
+            Limit::Subscriptions,
             usage.subscriptions,
             limits.subscriptions,
         ),
-        ("limits.stored_bytes", usage.live_bytes, limits.stored_bytes),
+        (Limit::StoredBytes, usage.live_bytes, limits.stored_bytes),
         (
-            "limits.receipt_subscriptions",
+            Limit::ReceiptSubscriptions,
             usage.receipt_subscriptions,
             limits.receipt_subscriptions,
         ),
-        ("limits.receipts", usage.receipts, limits.receipts),
+        (Limit::Receipts, usage.receipts, limits.receipts),
         (
-            "limits.broadcasts",
+            Limit::Broadcasts,
             service.broadcasts().len() as u64,
             limits.broadcasts as u64,
         ),
     ]
     .into_iter()
-    .map(|(setting, current, limit)| Bound {
-        setting,
+    .map(|(bound, current, limit)| Bound {
+        setting: bound.setting(),
         current,
         limit,
     })

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::app::App;
+use crate::config::Limit;
 use crate::observe::memory;
 
 /// How long a result is reused.
@@ -84,27 +85,27 @@ pub fn overloaded(app: &App) -> Vec<&'static str> {
     let (resident, memory_limit) = memory.unwrap_or((0, u64::MAX));
     let bounds = [
         (
-            "limits.connections",
+            Limit::Connections.setting(),
             u64::try_from(metrics.connections.get()).unwrap_or(0),
             limits.connections as u64,
         ),
         (
-            "limits.user_agents",
+            Limit::UserAgents.setting(),
             app.gate.connected() as u64,
             limits.user_agents as u64,
         ),
         (
-            "limits.requests",
+            Limit::Requests.setting(),
             app.gate.in_progress() as u64,
             limits.requests as u64,
         ),
         (
-            "limits.bodies",
+            Limit::Bodies.setting(),
             app.gate.arriving() as u64,
             limits.bodies as u64,
         ),
         (
-            "limits.waiting_for_disk",
+            Limit::WaitingForDisk.setting(),
             service.usage().waiting,
             limits.waiting_for_disk as u64,
         ),

@@ -94,7 +94,7 @@ impl From<&Refusal> for Row {
                 share: Some(holder.word()),
                 ..Self::full(limit.setting(), limit.retry_after())
             },
-            Refusal::Rate { setting, wait } => Self::full(setting, *wait),
+            Refusal::Rate { limit, wait } => Self::full(limit.setting(), *wait),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The limits that cause refusals. `docs/limits.md` lists them with all others.
+//! The limits that cause refusals or end connections. `docs/limits.md` lists them with all others.
 
 use std::fmt;
 use std::time::Duration;
@@ -40,6 +40,34 @@ pub enum Limit {
     Blocks,
     /// `store.min_free`
     FreeSpace,
+    /// `limits.body_bytes`
+    BodyBytes,
+    /// `limits.body_timeout`
+    BodyTimeout,
+    /// `limits.idle_timeout`
+    IdleTimeout,
+    /// `limits.handshake_timeout`
+    HandshakeTimeout,
+    /// `limits.header_bytes`
+    HeaderBytes,
+    /// `limits.discard_bytes`
+    DiscardBytes,
+    /// `limits.frame_bytes`
+    FrameBytes,
+    /// `user_agent.hello_timeout`
+    HelloTimeout,
+    /// `user_agent.pong_timeout`
+    PongTimeout,
+    /// `user_agent.write_timeout`
+    WriteTimeout,
+    /// `limits.key_rate`
+    KeyRate,
+    /// `limits.subscription_rate`
+    SubscriptionRate,
+    /// `limits.address_rate`
+    AddressRate,
+    /// `limits.failed_signature_rate`
+    FailedSignatureRate,
 }
 
 impl Limit {
@@ -63,6 +91,20 @@ impl Limit {
             Self::Broadcasts => "limits.broadcasts",
             Self::Blocks => "admin.blocks",
             Self::FreeSpace => "store.min_free",
+            Self::BodyBytes => "limits.body_bytes",
+            Self::BodyTimeout => "limits.body_timeout",
+            Self::IdleTimeout => "limits.idle_timeout",
+            Self::HandshakeTimeout => "limits.handshake_timeout",
+            Self::HeaderBytes => "limits.header_bytes",
+            Self::DiscardBytes => "limits.discard_bytes",
+            Self::FrameBytes => "limits.frame_bytes",
+            Self::HelloTimeout => "user_agent.hello_timeout",
+            Self::PongTimeout => "user_agent.pong_timeout",
+            Self::WriteTimeout => "user_agent.write_timeout",
+            Self::KeyRate => "limits.key_rate",
+            Self::SubscriptionRate => "limits.subscription_rate",
+            Self::AddressRate => "limits.address_rate",
+            Self::FailedSignatureRate => "limits.failed_signature_rate",
         }
     }
 

@@ -79,7 +79,7 @@ pub struct List {
 /// The lookup index: a key takes one lookup, an address one for each prefix length in use.
 #[derive(Clone, Debug, Default)]
 struct Index {
-    keys: HashMap<[u8; 65], Block>,
+    keys: HashMap<PublicKey, Block>,
     addresses: BTreeMap<IpNet, Block>,
     prefixes: BTreeSet<u8>,
 }
@@ -127,7 +127,7 @@ impl Blocks {
     pub fn check_key(&self, key: &PublicKey) -> Result<(), Refusal> {
         let index = self.kept.index.load();
         // The list is almost always empty; skip hashing the key then.
-        if !index.keys.is_empty() && index.keys.contains_key(key.as_bytes()) {
+        if !index.keys.is_empty() && index.keys.contains_key(key) {
             return Err(Refusal::BlockedKey);
         }
         Ok(())
@@ -268,14 +268,14 @@ impl Index {
 
     fn insert(&mut self, who: Blocked, block: Block) {
         match who {
-            Blocked::Key(key) => drop(self.keys.insert(*key.as_bytes(), block)),
+            Blocked::Key(key) => drop(self.keys.insert(key, block)),
             Blocked::Addresses(range) => drop(self.addresses.insert(range, block)),
         }
     }
 
     fn remove(&mut self, who: Blocked) -> Option<Block> {
         match who {
-            Blocked::Key(key) => self.keys.remove(key.as_bytes()),
+            Blocked::Key(key) => self.keys.remove(&key),
             Blocked::Addresses(range) => self.addresses.remove(&range),
         }
     }

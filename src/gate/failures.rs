@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
-use crate::config::Limits;
+use crate::config::{Limit, Limits};
 use crate::gate::Refusal;
 use crate::gate::network::network;
 use crate::time::Clock;
 
 /// The setting for failures per second.
-const SETTING: &str = "limits.failed_signature_rate";
+const LIMIT: Limit = Limit::FailedSignatureRate;
 
 /// The bucket of each address, for as many addresses as the cache holds.
 pub struct Failures {
@@ -89,10 +89,7 @@ impl<'f> Checks<'f> {
         let wait = self.failures.map(|failures| failures.wait(&self.from));
         match wait.unwrap_or_default() {
             Duration::ZERO => Ok(()),
-            wait => Err(Refusal::Rate {
-                setting: SETTING,
-                wait,
-            }),
+            wait => Err(Refusal::Rate { limit: LIMIT, wait }),
         }
     }
 
@@ -128,9 +125,9 @@ mod tests {
             one.admit().unwrap();
             one.failed();
         }
-        let setting = SETTING;
+        let limit = LIMIT;
         let wait = Duration::from_millis(500);
-        assert_eq!(one.admit(), Err(Refusal::Rate { setting, wait }));
+        assert_eq!(one.admit(), Err(Refusal::Rate { limit, wait }));
         let neighbour = from("2001:db8::2");
         assert!(neighbour.admit().is_err(), "one customer has one bucket");
         from("2001:db8:1::1").admit().unwrap();

@@ -98,6 +98,7 @@ impl Drop for Queued<'_> {
 mod tests {
     use std::cell::Cell;
 
+    use bugle_protocol::PublicKey;
     use futures_util::stream::FuturesUnordered;
     use futures_util::{FutureExt, StreamExt};
     use tokio::sync::Notify;
@@ -107,7 +108,7 @@ mod tests {
     use crate::config::Holder;
 
     fn key(of: u8) -> ShareHolder {
-        ShareHolder::Key(Arc::new([of; 65]))
+        ShareHolder::key(&PublicKey::from_kept(&[of; 65]).unwrap())
     }
 
     #[tokio::test(start_paused = true)]

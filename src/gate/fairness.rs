@@ -21,7 +21,7 @@ use crate::gate::network::network;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ShareHolder {
     /// The application server that signed the request.
-    Key(Arc<[u8; 65]>),
+    Key(Arc<PublicKey>),
     /// The peer that sent it, by its [`network`].
     Address(IpAddr),
 }
@@ -29,7 +29,7 @@ pub enum ShareHolder {
 impl ShareHolder {
     /// The application server with this key.
     pub fn key(key: &PublicKey) -> Self {
-        Self::Key(Arc::new(*key.as_bytes()))
+        Self::Key(Arc::new(*key))
     }
 
     /// The peer at this address.
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn key(of: u8) -> ShareHolder {
-        ShareHolder::Key(Arc::new([of; 65]))
+        ShareHolder::key(&PublicKey::from_kept(&[of; 65]).unwrap())
     }
 
     fn peer(last: u8) -> ShareHolder {

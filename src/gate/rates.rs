@@ -19,14 +19,14 @@ use governor::{Quota, RateLimiter};
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 
 use super::network::network;
-use crate::config::Limits;
+use crate::config::{Limit, Limits};
 use crate::gate::Refusal;
 use crate::gate::failures::{Checks, Failures};
 use crate::time::Clock;
 
 /// The rate limits; a rate of 0 means no limit.
 pub struct Rates {
-    keys: Option<Buckets<[u8; 65]>>,
+    keys: Option<Buckets<PublicKey>>,
     subscriptions: Option<Buckets<SubscriptionId>>,
     addresses: Option<Buckets<IpAddr>>,
     failures: Option<Failures>,
@@ -38,21 +38,21 @@ impl Rates {
         let most = limits.rate_buckets;
         Self {
             keys: Buckets::new(
-                "limits.key_rate",
+                Limit::KeyRate,
                 limits.key_rate,
                 limits.key_burst,
                 most,
                 clock,
             ),
             subscriptions: Buckets::new(
-                "limits.subscription_rate",
+                Limit::SubscriptionRate,
                 limits.subscription_rate,
                 limits.subscription_burst,
                 most,
                 clock,
             ),
             addresses: Buckets::new(
-                "limits.address_rate",
+                Limit::AddressRate,
                 limits.address_rate,
                 limits.address_burst,
                 most,
@@ -77,7 +77,7 @@ impl Rates {
     /// [`Refusal::Rate`]
     pub fn push(&self, key: Option<&PublicKey>, to: SubscriptionId) -> Result<(), Refusal> {
         if let Some(key) = key {
-            take(self.keys.as_ref(), || *key.as_bytes())?;
+            take(self.keys.as_ref(), || *key)?;
         }
         take(self.subscriptions.as_ref(), || to)
     }
@@ -113,24 +113,18 @@ fn take<K: Clone + Eq + Hash>(
 
 /// The buckets of one rate limit.
 struct Buckets<K: Clone + Eq + Hash> {
-    setting: &'static str,
+    limit: Limit,
     clock: Clock,
     limiter: RateLimiter<K, Recent<K>, Clock, NoOpMiddleware<Duration>>,
 }
 
 impl<K: Clone + Eq + Hash> Buckets<K> {
     /// Returns `None` if `rate` (requests per second) or `burst` is 0.
-    fn new(
-        setting: &'static str,
-        rate: u32,
-        burst: u32,
-        most: usize,
-        clock: &Clock,
-    ) -> Option<Self> {
+    fn new(limit: Limit, rate: u32, burst: u32, most: usize, clock: &Clock) -> Option<Self> {
         let quota = Quota::per_second(NonZeroU32::new(rate)?);
         let quota = quota.allow_burst(NonZeroU32::new(burst)?);
         Some(Self {
-            setting,
+            limit,
             clock: clock.clone(),
             limiter: RateLimiter::new(quota, Recent(Cache::new(most)), clock.clone()),
         })
@@ -138,7 +132,7 @@ impl<K: Clone + Eq + Hash> Buckets<K> {
 
     fn take(&self, key: &K) -> Result<(), Refusal> {
         self.limiter.check_key(key).map_err(|full| Refusal::Rate {
-            setting: self.setting,
+            limit: self.limit,
             wait: full.wait_time_from(self.clock.monotonic()),
         })
     }
@@ -218,7 +212,7 @@ mod tests {
     #[test]
     fn a_bucket_has_room_again_after_the_reported_wait() {
         let clock = clock();
-        let buckets = Buckets::new("a", 2, 3, 10, &clock).unwrap();
+        let buckets = Buckets::new(Limit::KeyRate, 2, 3, 10, &clock).unwrap();
         for _ in 0..3 {
             buckets.take(&1).unwrap();
         }
@@ -235,7 +229,7 @@ mod tests {
     #[test]
     fn stored_buckets_are_bounded_and_full_ones_are_dropped() {
         let clock = clock();
-        let buckets = Buckets::new("a", 1, 5, 100, &clock).unwrap();
+        let buckets = Buckets::new(Limit::KeyRate, 1, 5, 100, &clock).unwrap();
         for key in 0..10_000 {
             buckets.take(&key).unwrap();
         }

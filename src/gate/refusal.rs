@@ -44,10 +44,10 @@ pub enum Refusal {
         holder: Holder,
     },
     /// A rate limit is exceeded.
-    #[error("more requests than {setting} allows: try again in {} s", whole_secs(*wait))]
+    #[error("more requests than {} allows: try again in {} s", .limit.setting(), whole_secs(*wait))]
     Rate {
         /// The setting of the rate.
-        setting: &'static str,
+        limit: Limit,
         /// When the bucket has room again.
         wait: Duration,
     },

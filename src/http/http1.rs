@@ -26,7 +26,7 @@ use super::reply::Reply;
 use super::unread::{Unread, linger};
 use super::{Answer, Site, handshake, route};
 use crate::app::peer::{Admitted, Client, Peer};
-use crate::config::Limits;
+use crate::config::{Limit, Limits};
 use crate::gate::fairness::{Share, Slot};
 use crate::gate::proxies::Mistake;
 use crate::io::Io;
@@ -110,7 +110,7 @@ async fn close(io: HangUp<Patient<Io>>, peer: &Peer) {
     tokio::select! {
         biased;
         is_cut = linger(io, &service.config().limits) => if is_cut {
-            service.metrics().cut("limits.discard_bytes");
+            service.metrics().cut(Limit::DiscardBytes);
         },
         () = peer.close.idle.cancelled() => {}
     }
@@ -127,11 +127,11 @@ fn end_with(reply: &mut Response<Body>) {
 /// Counts a connection that was cut by a limit.
 fn count(error: &hyper::Error, metrics: &Metrics) {
     if is_stuck(error) {
-        metrics.cut("limits.body_timeout");
+        metrics.cut(Limit::BodyTimeout);
     } else if error.is_timeout() {
-        metrics.cut("limits.idle_timeout");
+        metrics.cut(Limit::IdleTimeout);
     } else if error.is_parse_too_large() {
-        metrics.cut("limits.header_bytes");
+        metrics.cut(Limit::HeaderBytes);
     }
 }
 

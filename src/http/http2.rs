@@ -25,7 +25,7 @@ use super::refusal::{Refusal, refuse, refuse_early};
 use super::unread::Unread;
 use super::{Answer, HEADER_FIELDS, Site, TakesPushes, events, handshake, pushed, route};
 use crate::app::peer::Peer;
-use crate::config::{Limits, UserAgentConfig};
+use crate::config::{Limit, Limits, UserAgentConfig};
 use crate::gate::proxies::Mistake;
 use crate::io::Io;
 use crate::user_agent::monitor::{Monitor, Next};
@@ -37,7 +37,7 @@ const REFUSED_REST: Duration = Duration::from_millis(200);
 pub async fn serve(io: Io, peer: Peer, site: Site) {
     if let Err(error) = streams(io, &peer, site).await {
         if error.get_io().is_some_and(|error| is_stuck(error)) {
-            peer.app.service.metrics().cut("limits.body_timeout");
+            peer.app.service.metrics().cut(Limit::BodyTimeout);
         }
         tracing::debug!(reason = reason(&error), "HTTP/2 connection ended");
     }
@@ -57,7 +57,7 @@ async fn streams(io: Io, peer: &Peer, site: Site) -> Result<(), h2::Error> {
     let (io, seen) = Guarded::new(Patient::new(io, limits.body_timeout));
     let Ok(handshake) = timeout(limits.handshake_timeout, settings(limits).handshake(io)).await
     else {
-        peer.app.service.metrics().cut("limits.handshake_timeout");
+        peer.app.service.metrics().cut(Limit::HandshakeTimeout);
         return Ok(());
     };
     let mut connection = handshake?;
@@ -88,7 +88,7 @@ async fn streams(io: Io, peer: &Peer, site: Site) -> Result<(), h2::Error> {
                 connection.graceful_shutdown();
             }
             () = &mut silence => {
-                peer.app.service.metrics().cut("user_agent.pong_timeout");
+                peer.app.service.metrics().cut(Limit::PongTimeout);
                 return Ok(());
             }
             () = sleep_until(idle_at) => {
@@ -328,7 +328,7 @@ impl Exchange {
         yield_now().await;
         let room = timeout(service.config().limits.body_timeout, self.seen.has_room()).await;
         if room.is_err() {
-            service.metrics().cut("limits.body_timeout");
+            service.metrics().cut(Limit::BodyTimeout);
         }
         room.is_ok()
     }
@@ -357,7 +357,7 @@ impl Exchange {
             stream.reserve_capacity(data.len());
             let Ok(room) = timeout(patience, capacity(stream)).await else {
                 stream.send_reset(Reason::CANCEL);
-                service.metrics().cut("limits.body_timeout");
+                service.metrics().cut(Limit::BodyTimeout);
                 return Written::Stuck;
             };
             let Some(Ok(room)) = room else {

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry, Unit};
 use tokio::runtime::Handle;
 
-use crate::config::Limits;
+use crate::config::{Limit, Limits};
 use crate::observe::exposition::Format;
 use crate::observe::histogram::Latency;
 use crate::observe::memory;
@@ -190,17 +190,19 @@ impl Metrics {
     /// All metrics at zero, with the configured limits.
     pub fn new(limits: &Limits) -> Self {
         let metrics = Self::default();
-        for (setting, most) in [
-            ("limits.connections", limits.connections as u64),
-            ("limits.user_agents", limits.user_agents as u64),
-            ("limits.requests", limits.requests as u64),
-            ("limits.bodies", limits.bodies as u64),
-            ("limits.subscriptions", limits.subscriptions),
-            ("limits.stored_bytes", limits.stored_bytes),
-            ("limits.receipts", limits.receipts),
-            ("limits.receipt_subscriptions", limits.receipt_subscriptions),
+        for (limit, most) in [
+            (Limit::Connections, limits.connections as u64),
+            (Limit::UserAgents, limits.user_agents as u64),
+            (Limit::Requests, limits.requests as u64),
+            (Limit::Bodies, limits.bodies as u64),
+            (Limit::Subscriptions, limits.subscriptions),
+            (Limit::StoredBytes, limits.stored_bytes),
+            (Limit::Receipts, limits.receipts),
+            (Limit::ReceiptSubscriptions, limits.receipt_subscriptions),
         ] {
-            let bound = metrics.limits.get_or_create_owned(&Setting { setting });
+            let bound = metrics.limits.get_or_create_owned(&Setting {
+                setting: limit.setting(),
+            });
             set(&bound, most);
         }
         metrics
@@ -233,9 +235,11 @@ impl Metrics {
         codes.iter().map(counted).sum()
     }
 
-    /// Counts a connection or stream that was closed because its peer exceeded the limit `setting`.
-    pub fn cut(&self, setting: &'static str) {
-        let reason = Reason { reason: setting };
+    /// Counts a connection or stream that was closed because its peer exceeded `limit`.
+    pub fn cut(&self, limit: Limit) {
+        let reason = Reason {
+            reason: limit.setting(),
+        };
         self.cut.get_or_create(&reason).inc();
     }
 
@@ -264,9 +268,9 @@ impl Metrics {
     /// Counts a closed WebSocket.
     pub fn close(&self, close: &Close) {
         match close {
-            Close::HelloTimeout => self.cut("user_agent.hello_timeout"),
-            Close::PongTimeout => self.cut("user_agent.pong_timeout"),
-            Close::TooBig => self.cut("limits.frame_bytes"),
+            Close::HelloTimeout => self.cut(Limit::HelloTimeout),
+            Close::PongTimeout => self.cut(Limit::PongTimeout),
+            Close::TooBig => self.cut(Limit::FrameBytes),
             _ => {}
         }
         self.closed

@@ -148,10 +148,10 @@ impl Acceptor {
 /// Counts a connection beyond the limit of its address that is closed without a response, or before
 /// it has read it.
 fn cut(peer: &Peer) {
-    let setting = "limits.connections_per_address";
-    peer.app.service.metrics().cut(setting);
+    let limit = Limit::ConnectionsPerAddress;
+    peer.app.service.metrics().cut(limit);
     tracing::debug!(
-        setting,
+        setting = limit.setting(),
         "a connection was closed that its address has no room for"
     );
 }
@@ -190,8 +190,9 @@ async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer, site: Site
         Ok(Err(NotOpened::Mistake(mistake))) => peer.see(mistake),
         Ok(Err(NotOpened::Cut)) => cut(&peer),
         Err(_) => {
-            let setting = "limits.handshake_timeout";
-            peer.app.service.metrics().cut(setting);
+            let limit = Limit::HandshakeTimeout;
+            peer.app.service.metrics().cut(limit);
+            let setting = limit.setting();
             tracing::debug!(setting, "a connection took too long to begin");
         }
     }

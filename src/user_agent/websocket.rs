@@ -29,7 +29,7 @@ use self::end::End;
 use self::reading::{Counted, Reading};
 use super::cursor::Cursor;
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, Limit};
 use crate::random::random;
 use crate::service::Error;
 use crate::service::registry::{Mail, Registration};
@@ -388,7 +388,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     fn stuck(&self) -> End {
-        self.app.service.metrics().cut("user_agent.write_timeout");
+        self.app.service.metrics().cut(Limit::WriteTimeout);
         End::Lost
     }
 }

@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use super::Refusal;
 use crate::app::refusal::Row;
+use crate::config::Limit;
 
 const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
 
@@ -32,9 +33,12 @@ impl Row {
             Refusal::Header(error) => header(error),
             Refusal::Body(error) => body(error),
             Refusal::TooLarge(_) => {
-                Self::by(StatusCode::PAYLOAD_TOO_LARGE, "limits.body_bytes").errno(104)
+                let setting = Limit::BodyBytes.setting();
+                Self::by(StatusCode::PAYLOAD_TOO_LARGE, setting).errno(104)
             }
-            Refusal::BodyTimeout(_) => Self::by(StatusCode::REQUEST_TIMEOUT, "limits.body_timeout"),
+            Refusal::BodyTimeout(_) => {
+                Self::by(StatusCode::REQUEST_TIMEOUT, Limit::BodyTimeout.setting())
+            }
             Refusal::Incomplete => Self::new(BAD_REQUEST, "incomplete"),
             Refusal::HeaderFields(_) => {
                 Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "header_fields")

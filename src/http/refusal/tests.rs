@@ -44,7 +44,7 @@ fn gate() -> Vec<gate::Refusal> {
             holder: Holder::Address,
         },
         Rate {
-            setting: "limits.key_rate",
+            limit: crate::config::Limit::KeyRate,
             wait: Duration::ZERO,
         },
     ]
