@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use super::AdminError;
 use crate::app::peer::{Remote, User};
 use crate::config::{Config, HostNames, SocketOthers};
-use crate::keys;
+use crate::secrets;
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -178,8 +178,8 @@ impl Token {
     const LONGEST: usize = 512;
 
     fn load_or_make(file: &Path) -> Result<Self, TokenError> {
-        let text =
-            keys::read_or_make(file).map_err(|error| TokenError::File(file.to_owned(), error))?;
+        let text = secrets::read_or_make(file)
+            .map_err(|error| TokenError::File(file.to_owned(), error))?;
         let token = text.trim();
         let visible = token.bytes().all(|octet| octet.is_ascii_graphic());
         if visible && (Self::SHORTEST..=Self::LONGEST).contains(&token.len()) {

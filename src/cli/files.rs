@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::keys;
+use crate::secrets;
 
 /// Maximum size of a file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -36,7 +36,7 @@ fn read_bounded(from: impl Read) -> io::Result<String> {
 /// # Errors
 /// If it exists, or cannot be written.
 pub(super) fn create_private(path: &Path, text: &str) -> io::Result<()> {
-    keys::create_private(path, text).map_err(|error| with_path("cannot write", path, &error))
+    secrets::create_private(path, text).map_err(|error| with_path("cannot write", path, &error))
 }
 
 /// Replaces a file atomically: readers see the old text or the new.
@@ -44,7 +44,7 @@ pub(super) fn create_private(path: &Path, text: &str) -> io::Result<()> {
 /// # Errors
 /// If it cannot be written.
 pub(super) fn replace_private(path: &Path, text: &str) -> io::Result<()> {
-    keys::replace_private(path, text).map_err(|error| with_path("cannot write", path, &error))
+    secrets::replace_private(path, text).map_err(|error| with_path("cannot write", path, &error))
 }
 
 fn with_path(what: &str, path: &Path, error: &io::Error) -> io::Error {

@@ -14,7 +14,7 @@ use self::progress::Progress;
 use super::config_args::ConfigArgs;
 use super::{Failure, files, note, print};
 use crate::config::Config;
-use crate::keys;
+use crate::secrets;
 use crate::service::clock::{self, Kept};
 use crate::store::export::{ExportReader, ExportWriter, Record};
 use crate::store::{Found, InsertError, Offline, OpenError, folder_of, guarded, replace};
@@ -188,7 +188,7 @@ fn write_export(
     // Times in an export are wall clock times.
     let offset = offset_of(config)?;
     if with_keys {
-        let keys = keys::lines(&config.endpoint_keys_file())?;
+        let keys = secrets::lines(&config.endpoint_keys_file())?;
         writer.write(&Record::EndpointKeys(keys))?;
     }
     let count = guarded(path, || {
@@ -243,7 +243,7 @@ fn import(config: &Config, file: &Path) -> Result<(), Failure> {
     let progress = Progress::bytes(size);
     let mut reader = ExportReader::begin(BufReader::new(progress.reading(from)))
         .map_err(|error| format!("{}: {error}", files::name(file)))?;
-    keys::make_private_folder(&config.server.data)?;
+    secrets::make_private_folder(&config.server.data)?;
     let path = folder_of(config);
     let count = replace::<Count, Failure>(&path, config.store.cache, |old, new| {
         if !old.is_empty()? {
@@ -280,7 +280,7 @@ fn read_export<R: io::BufRead>(
     }
     // Written last but before the store replaces the old one, so that its endpoints work at once.
     if !keys.is_empty() {
-        keys::install(&config.endpoint_keys_file(), &keys)?;
+        secrets::install(&config.endpoint_keys_file(), &keys)?;
     }
     Ok(count)
 }

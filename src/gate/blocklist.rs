@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::Refusal;
 use crate::gate::serial::SerialExecutor;
-use crate::keys;
+use crate::secrets;
 
 /// Maximum length of a note, in characters.
 pub const LONGEST_NOTE: usize = 200;
@@ -221,7 +221,7 @@ impl Kept {
         change(&mut index, self.most)?;
         index.prefixes = index.addresses.keys().map(IpNet::prefix_len).collect();
         let text = serde_json::to_string_pretty(&index.list()).map_err(io::Error::from);
-        let written = text.and_then(|text| keys::replace_private(&self.file, &text));
+        let written = text.and_then(|text| secrets::replace_private(&self.file, &text));
         if let Err(error) = written {
             let file = self.file.display();
             tracing::error!(%file, %error, "a block could not be kept");

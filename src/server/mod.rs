@@ -32,9 +32,9 @@ use crate::app::{App, readiness};
 use crate::config::{Config, FileMode, PublicUrl, SocketOthers};
 use crate::gate::blocklist::Blocks;
 use crate::http::Site;
-use crate::keys;
 use crate::observe::log::Log;
 use crate::observe::otel::Traces;
+use crate::secrets;
 use crate::service::clock::{self, ServiceClock};
 use crate::service::{PushService, Wakes, expiry};
 use crate::store::{self, Store};
@@ -98,7 +98,7 @@ impl Folder {
         let wakes = Wakes::new(config.limits.live_queue);
         Ok(Self {
             store: (store::open(&config, Arc::clone(&wakes) as _)?, wakes),
-            keyring: keys::load_or_make(&config.endpoint_keys_file())?,
+            keyring: secrets::load_or_make(&config.endpoint_keys_file())?,
             access: Access::open(&config)?,
             blocks: Blocks::open(blocks, config.admin.blocks)?,
             // Opened last, so that the time taken by the store does not count as a step of the
@@ -137,7 +137,8 @@ impl Server {
             watchdog,
         } = process;
         let data = &config.server.data;
-        keys::make_private_folder(data).map_err(|error| StartError::Data(data.clone(), error))?;
+        secrets::make_private_folder(data)
+            .map_err(|error| StartError::Data(data.clone(), error))?;
         let files = config
             .tls
             .files()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::admin::access::TokenError;
 use crate::gate::blocklist::BlocksError;
-use crate::keys::KeysError;
+use crate::secrets::KeysError;
 use crate::server::systemd::InheritedError;
 use crate::server::tls::TlsError;
 use crate::service::clock::ClockError;

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::PushService;
-use crate::keys;
+use crate::secrets;
 use crate::time::Clock;
 
 /// A change of the wall clock against elapsed time that is reported as a step.
@@ -204,7 +204,7 @@ impl ServiceClock {
     /// stays due.
     fn write(&self, kept: Kept) {
         let text = serde_json::to_string(&kept).map_err(io::Error::from);
-        let written = text.and_then(|text| keys::replace_private(&self.file, &text));
+        let written = text.and_then(|text| secrets::replace_private(&self.file, &text));
         let mut state = self.state();
         match written {
             Ok(()) => (state.kept, state.is_failing) = (Some(kept), false),

@@ -16,7 +16,7 @@ use super::network::millis;
 use super::report::Finding;
 use crate::cli::serve::OTHER_HANDLES;
 use crate::config::{Config, StoreEngine};
-use crate::keys;
+use crate::secrets;
 use crate::store::folder_of;
 use crate::time::Clock;
 
@@ -227,7 +227,7 @@ fn secrets(folder: &Path, found: &Metadata, keys_file: &Path) -> Finding {
     if let Some(finding) = open_to_others(keys_file, &keys, "600") {
         return finding;
     }
-    if let Err(error) = keys::lines(keys_file) {
+    if let Err(error) = secrets::lines(keys_file) {
         return Finding::fail(error.to_string(), "put the file back from a copy");
     }
     if keys.uid() != found.uid() {
@@ -332,7 +332,7 @@ mod tests {
         .unwrap();
         assert!(text(data(&config)).contains("line 1"));
         fs::remove_file(config.endpoint_keys_file()).unwrap();
-        keys::load_or_make(&config.endpoint_keys_file()).unwrap();
+        secrets::load_or_make(&config.endpoint_keys_file()).unwrap();
         assert!(text(data(&config)).contains("private to user"));
         config.store.min_free = 1 << 50;
         assert!(space(&config).is_fail());
