@@ -1,5 +1,5 @@
-//! The pure parts of one push, each by itself, so that a regression has a
-//! name: `cargo bench`.
+//! Benchmarks the pure parts of one push separately, so that a regression can be located: `cargo
+//! bench`.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a bench")]
 #![allow(missing_docs, reason = "the macros make public functions")]
@@ -29,7 +29,7 @@ const UAID: Uaid = Uaid::from_bytes([1; 16]);
 const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
 const SUBSCRIPTION: SubscriptionId = SubscriptionId::from_bytes([3; 16]);
 
-/// What a push of 97 octets becomes when it is encrypted: 200.
+/// The encrypted body of a push of 97 bytes: 200 bytes.
 fn body() -> Vec<u8> {
     let user_agent = UserAgentKeys::from_random(&[5; 32], [6; 16]).unwrap();
     let ephemeral = KeyPair::from_bytes(&[7; 32]).unwrap();
@@ -39,8 +39,8 @@ fn body() -> Vec<u8> {
     body
 }
 
-/// The header fields of a push as senders write them, with a token that ends
-/// so many seconds from now.
+/// The header fields of a push as senders write them, with a token that expires in `lifetime`
+/// seconds.
 fn headers(lifetime: u64) -> HeaderMap {
     let sender = KeyPair::from_bytes(&[9; 32]).unwrap();
     let ends = NOW + Duration::from_secs(lifetime);

@@ -1,14 +1,12 @@
-//! The `Accept` header field (RFC 9110 §12.5.1), as far as it asks for one
-//! media type.
+//! The `Accept` header field (RFC 9110 §12.5.1), checked for one media type.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
 
 use crate::params::{self, WHITE_SPACE, unquoted};
 
-/// Whether a request names `media_type` itself as acceptable. A range such as
-/// `*/*` does not name it, and `q=0` says that it is not acceptable (RFC 9110
-/// §12.4.2). What cannot be read names nothing.
+/// Whether a request names `media_type` itself as acceptable. A range such as `*/*` does not name
+/// it, and `q=0` means not acceptable (RFC 9110 §12.4.2). A malformed field names nothing.
 pub fn names(headers: &HeaderMap, media_type: &str) -> bool {
     headers.get_all(ACCEPT).iter().any(|field| {
         let text = String::from_utf8_lossy(field.as_bytes());
@@ -36,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_is_named_or_refused() {
+    fn accept_names_or_refuses_a_type() {
         let named = |fields: &[&str]| {
             let mut headers = HeaderMap::new();
             for field in fields {

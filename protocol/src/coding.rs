@@ -1,4 +1,4 @@
-//! Content codings: `aes128gcm` of RFC 8291 and `aesgcm`, its predecessor.
+//! Content codings: `aes128gcm` (RFC 8291) and its predecessor `aesgcm`.
 
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
@@ -10,7 +10,7 @@ use crate::key::PublicKey;
 use crate::params::{self, Param, WHITE_SPACE};
 use crate::tolerances::Tolerances;
 
-/// How a message body is encrypted, with what the user agent needs beside it.
+/// The content coding of a message body, with the header fields that the user agent needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContentCoding {
     /// RFC 8291: salt and key are in the body.
@@ -19,25 +19,25 @@ pub enum ContentCoding {
     Aesgcm {
         /// `Encryption`, as sent.
         encryption: String,
-        /// `Crypto-Key`, the entry with `dh` alone: the VAPID key in it is not
-        /// the user agent's business (RFC 8292 §4.2).
+        /// `Crypto-Key`, reduced to the entry with `dh`: the user agent must not see the VAPID key
+        /// in it (RFC 8292 §4.2).
         crypto_key: String,
     },
 }
 
-/// What is wrong with the coding of a body.
+/// Why the content coding of a body is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodingError {
-    /// RFC 8291 §4: no other coding and no list of codings.
+    /// RFC 8291 §4: another coding, or a list of codings.
     #[error("the Content-Encoding is neither aes128gcm nor aesgcm, alone and given once")]
     Unknown,
-    /// RFC 8291 knows one coding (`Tolerances::aesgcm`).
+    /// RFC 8291 defines one coding only (`Tolerances::aesgcm`).
     #[error("the Content-Encoding aesgcm is not taken here: encrypt as aes128gcm (RFC 8291)")]
     AesgcmNotTaken,
-    /// The aesgcm draft, §3 and §4.
+    /// A violation of the aesgcm draft, §3 and §4.
     #[error("{0}")]
     Aesgcm(&'static str),
-    /// An aes128gcm body holds its salt and key itself.
+    /// An aes128gcm body contains its salt and key itself.
     #[error(
         "Encryption or a dh in Crypto-Key came with Content-Encoding aes128gcm, which carries its \
          salt and key in the body: leave them out, or send aesgcm"
@@ -54,14 +54,13 @@ impl ContentCoding {
         }
     }
 
-    /// Reads Content-Encoding and, for aesgcm, Encryption and Crypto-Key.
-    /// Returns `None` when no coding is named. Whether the body, the salt and
-    /// the key are of the coding is judged by
-    /// [`PushHeaders::content`](crate::push::PushHeaders::content).
+    /// Reads Content-Encoding and, for aesgcm, Encryption and Crypto-Key. Returns `None` if there
+    /// is no coding. [`PushHeaders::content`](crate::push::PushHeaders::content) checks whether
+    /// body, salt and key match the coding.
     ///
     /// # Errors
-    /// When the coding is unknown or not tolerated, or what belongs to it is
-    /// missing, doubled or malformed.
+    /// If the coding is unknown or not tolerated, or one of its header fields is missing, repeated
+    /// or malformed.
     pub(crate) fn parse(
         headers: &HeaderMap,
         tolerances: &Tolerances,
@@ -109,8 +108,8 @@ impl ContentCoding {
     }
 }
 
-/// The coding that is named. `Content-Encoding` is a list, whose empty elements
-/// do not count (RFC 9110 §8.4, §5.6.1.2).
+/// The named coding. `Content-Encoding` is a list, in which empty elements do not count (RFC 9110
+/// §8.4, §5.6.1.2).
 fn named(headers: &HeaderMap) -> Result<Option<&str>, CodingError> {
     let mut named = None;
     for field in headers.get_all(CONTENT_ENCODING) {
@@ -127,12 +126,11 @@ fn named(headers: &HeaderMap) -> Result<Option<&str>, CodingError> {
     Ok(named)
 }
 
-/// The sender's key of an `aesgcm` message, from header fields that
-/// [`ContentCoding::parse`] has read.
+/// The sender's key of an `aesgcm` message, from header fields that [`ContentCoding::parse`] has
+/// accepted.
 ///
 /// # Errors
-/// When the salt has not 16 octets or the key is no point on P-256 (the draft,
-/// §3 and §4).
+/// If the salt is not 16 bytes long, or the key is not a point on P-256 (the draft, §3 and §4).
 pub(crate) fn aesgcm_key(encryption: &str, crypto_key: &str) -> Result<PublicKey, CodingError> {
     let octets = |text, name| octets_of(&params::parse(text)?.params, name);
     if octets(encryption, "salt").is_none_or(|salt| salt.len() != 16) {
@@ -146,8 +144,7 @@ pub(crate) fn aesgcm_key(encryption: &str, crypto_key: &str) -> Result<PublicKey
     ))
 }
 
-/// All parameters of all `Crypto-Key` fields; `None` when there is no field,
-/// or one that cannot be read.
+/// All parameters of all `Crypto-Key` fields; `None` if there is no field, or a malformed one.
 pub(crate) fn crypto_key_params(headers: &HeaderMap) -> Option<Vec<Param>> {
     if !headers.contains_key(CRYPTO_KEY) {
         return None;
@@ -160,7 +157,7 @@ pub(crate) fn crypto_key_params(headers: &HeaderMap) -> Option<Vec<Param>> {
     Some(all)
 }
 
-/// The octets of the parameter that is there once under this name.
+/// The bytes of the parameter with this name, if there is exactly one.
 pub(crate) fn octets_of(params: &[Param], name: &str) -> Option<Vec<u8>> {
     let mut named = params.iter().filter(|p| p.name == name);
     let (value, another) = (named.next()?, named.next());
@@ -171,9 +168,9 @@ pub(crate) fn octets_of(params: &[Param], name: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Prints `keyid` and `dh` of the entry that holds `dh`: what a user agent
-/// needs to decrypt, and no VAPID key (VLEG-c). `None` when the keyid would
-/// need quotes, within which user agents do not look for separators.
+/// Prints `keyid` and `dh` of the entry that contains `dh`: what a user agent needs to decrypt,
+/// without any VAPID key (VLEG-c). Returns `None` if the keyid would need quotes, because user
+/// agents split at separators inside quotes too.
 fn dh_entry(params: &[Param]) -> Option<String> {
     let mut entries: Vec<Vec<&Param>> = Vec::new();
     for param in params {

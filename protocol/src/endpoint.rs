@@ -1,66 +1,64 @@
 //! Endpoint and message URLs: opaque tokens that only this service can open.
 //!
-//! A token seals what the service needs to find the thing it names, so there
-//! is no index from URLs to subscriptions to keep. It is deterministic
-//! (AES-256-GCM-SIV over a value that is never sealed twice for two things),
-//! so that the same subscription always shows the same URL; and every octet of
-//! it depends on every octet inside, so that two URLs of one user agent have
-//! nothing in common (RFC 8030 §8.2).
+//! A token contains, encrypted, what the service needs to find its resource, so no index from URLs
+//! to subscriptions is needed. It is deterministic (AES-256-GCM-SIV over a value that is unique to
+//! the resource), so the same subscription always has the same URL. Every byte of a token depends
+//! on every byte of its content, so two URLs of one user agent have nothing in common (RFC 8030
+//! §8.2).
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::base64url;
 use crate::id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId, Uaid};
 
-/// What a push resource names (RFC 8030 §5): one life of one subscription. So
-/// does a subscription resource (§4); whoever knows the one does not know the
+/// The content of a push resource's token (RFC 8030 §5): one life of one subscription. A
+/// subscription resource's token (§4) has the same content, but neither URL can be derived from the
 /// other (§8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PushEndpoint {
-    /// Whose subscription it is.
+    /// The user agent of the subscription.
     pub uaid: Uaid,
     /// The channel.
     pub channel: ChannelId,
-    /// The life of the subscription. Another life has another endpoint.
+    /// The life of the subscription; each life has its own endpoint.
     pub subscription: SubscriptionId,
 }
 
-/// What a push message resource names (RFC 8030 §5). Its token is also the
-/// `version` of the WebSocket protocol.
+/// The content of a push message resource's token (RFC 8030 §5). The token is also the `version` in
+/// the WebSocket protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageUrl {
-    /// Whose log the message is in.
+    /// The user agent whose log contains the message.
     pub uaid: Uaid,
     /// The message.
     pub id: MessageId,
 }
 
-/// What a subscription set resource names (RFC 8030 §4.1).
+/// The content of a subscription set resource's token (RFC 8030 §4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriptionSetUrl(pub Uaid);
 
-/// What a receipt subscription resource names (RFC 8030 §5.1).
+/// The content of a receipt subscription resource's token (RFC 8030 §5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiptSubscriptionUrl(pub ReceiptSubscriptionId);
 
-/// The keys that seal tokens: the first seals, all open.
+/// The keys of the tokens: the first seals, all open.
 ///
-/// To rotate, put a new key first and keep the old ones for as long as their
-/// URLs are to work.
+/// To rotate keys, put the new key first, and keep old keys as long as their URLs must work.
 pub struct Keyring(Vec<LessSafeKey>);
 
-/// A keyring without a key can seal nothing.
+/// The keyring has no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a keyring needs at least one key")]
 pub struct EmptyKeyring;
 
-/// The text is no token of this kind sealed by one of the keys.
+/// The text is not a token of this kind sealed by one of the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a token that this service has issued")]
 pub struct BadToken;
 
-/// Binds a token to its kind and to the version of its format, so that one is
-/// never taken for another (RFC 8030 §8.3).
+/// Associated data that binds a token to its kind and format version, so that no token opens as
+/// another kind (RFC 8030 §8.3).
 const PUSH: &[u8] = b"bugle push endpoint 1";
 const MESSAGE: &[u8] = b"bugle message 1";
 const SUBSCRIPTION: &[u8] = b"bugle subscription 1";
@@ -69,10 +67,10 @@ const RECEIPT_SUBSCRIPTION: &[u8] = b"bugle receipt subscription 1";
 const HANDLE: &[u8] = b"bugle handle 1";
 
 impl Keyring {
-    /// From keys of 32 random octets, the sealing one first.
+    /// Creates a keyring from keys of 32 random bytes, the sealing key first.
     ///
     /// # Errors
-    /// When there is no key.
+    /// If there is no key.
     pub fn new(keys: &[[u8; 32]]) -> Result<Self, EmptyKeyring> {
         let keys: Vec<_> = keys
             .iter()
@@ -86,18 +84,17 @@ impl Keyring {
         }
     }
 
-    /// With a fixed nonce, equal plaintexts seal to equal tokens and nothing
-    /// else can be told from them: what AES-GCM-SIV is made for (RFC 8452 §4).
+    /// With a fixed nonce, equal plaintexts seal to equal tokens, and nothing else leaks: the
+    /// purpose of AES-GCM-SIV (RFC 8452 §4).
     fn seal(&self, kind: &[u8], plain: &[u8]) -> String {
         base64url::encode(self.seal_octets(kind, plain))
     }
 
-    /// A name for what `octets` name, by which it can be talked of: it gives no
-    /// access, and nobody without the key finds the one from the other. 16 hex
-    /// digits, the same for as long as the first key is.
+    /// A pseudonym for logs and operators: it gives no access, and cannot be converted to or from
+    /// the original without the key. 16 hex digits, stable as long as the first key is.
     pub fn handle(&self, octets: &[u8]) -> String {
         let sealed = self.seal_octets(HANDLE, octets);
-        // Of a part alone nothing can be opened.
+        // A part of a sealed value cannot be opened.
         let last = sealed.iter().rev().take(8);
         last.map(|octet| format!("{octet:02x}")).collect()
     }
@@ -143,13 +140,13 @@ impl PushEndpoint {
     /// Opens what [`seal`](Self::seal) made.
     ///
     /// # Errors
-    /// When no key of the ring has sealed it as an endpoint.
+    /// If no key of the ring sealed it as an endpoint.
     pub fn open(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
         Self::open_as(PUSH, keyring, token)
     }
 
-    /// The last segment of the subscription's own URL, for its user agent
-    /// alone: 86 characters of base64url.
+    /// The last segment of the subscription's own URL, which only its user agent gets: 86
+    /// characters of base64url.
     pub fn seal_subscription(&self, keyring: &Keyring) -> String {
         self.seal_as(SUBSCRIPTION, keyring)
     }
@@ -157,7 +154,7 @@ impl PushEndpoint {
     /// Opens what [`seal_subscription`](Self::seal_subscription) made.
     ///
     /// # Errors
-    /// When no key of the ring has sealed it as a subscription.
+    /// If no key of the ring sealed it as a subscription.
     pub fn open_subscription(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
         Self::open_as(SUBSCRIPTION, keyring, token)
     }
@@ -200,7 +197,7 @@ impl SubscriptionSetUrl {
     /// Opens what [`seal`](Self::seal) made.
     ///
     /// # Errors
-    /// When no key of the ring has sealed it as a subscription set.
+    /// If no key of the ring sealed it as a subscription set.
     pub fn open(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
         let plain = keyring.open(SUBSCRIPTION_SET, token)?;
         Ok(Self(Uaid::from_bytes(plain)))
@@ -217,7 +214,7 @@ impl ReceiptSubscriptionUrl {
     /// Opens what [`seal`](Self::seal) made.
     ///
     /// # Errors
-    /// When no key of the ring has sealed it as a receipt subscription.
+    /// If no key of the ring sealed it as a receipt subscription.
     pub fn open(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
         let plain = keyring.open(RECEIPT_SUBSCRIPTION, token)?;
         Ok(Self(ReceiptSubscriptionId::from_bytes(plain)))
@@ -236,7 +233,7 @@ impl MessageUrl {
     /// Opens what [`seal`](Self::seal) made.
     ///
     /// # Errors
-    /// When no key of the ring has sealed it as a message.
+    /// If no key of the ring sealed it as a message.
     pub fn open(keyring: &Keyring, token: &str) -> Result<Self, BadToken> {
         let plain = keyring.open::<24>(MESSAGE, token)?;
         Ok(Self {
@@ -297,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn one_kind_of_token_is_not_the_other() {
+    fn no_token_opens_as_another_kind() {
         let keyring = Keyring::new(&[[9; 32]]).unwrap();
         let as_endpoint = keyring.seal(PUSH, &[0; 24]);
         assert_eq!(MessageUrl::open(&keyring, &as_endpoint), Err(BadToken));
@@ -326,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_have_nothing_in_common() {
+    fn tokens_of_neighbouring_ids_have_nothing_in_common() {
         let keyring = Keyring::new(&[[9; 32]]).unwrap();
         let next = MessageUrl {
             id: MessageId::new(8),

@@ -18,7 +18,7 @@ pub const ENCRYPTION: HeaderName = HeaderName::from_static("encryption");
 /// `Crypto-Key` of the legacy coding `aesgcm` and of legacy VAPID.
 pub const CRYPTO_KEY: HeaderName = HeaderName::from_static("crypto-key");
 
-/// What is wrong with a header field of a push.
+/// Why a header field of a push is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// RFC 8030 §5.2: a push message has a TTL.
@@ -35,7 +35,7 @@ pub enum HeaderError {
     Topic,
 }
 
-/// For how long a message is to be kept, in seconds, 0 to 2^31.
+/// How long to keep a message, in seconds, from 0 to 2^31.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ttl(u32);
 
@@ -43,10 +43,10 @@ impl Ttl {
     /// Deliver now or never: such a message is not stored.
     pub const ZERO: Self = Self(0);
 
-    /// What larger values count as (RFC 8030 §5.2): 2^31 seconds.
+    /// The maximum, 2^31 seconds; larger values count as it (RFC 8030 §5.2).
     pub const MAX: Self = Self(1 << 31);
 
-    /// From seconds; more than 2^31 counts as 2^31.
+    /// Creates a TTL from seconds; more than 2^31 count as 2^31.
     pub const fn from_secs(secs: u64) -> Self {
         #[expect(
             clippy::cast_possible_truncation,
@@ -59,7 +59,7 @@ impl Ttl {
         }
     }
 
-    /// In seconds.
+    /// The TTL in seconds.
     pub const fn as_secs(self) -> u32 {
         self.0
     }
@@ -72,7 +72,7 @@ impl FromStr for Ttl {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(HeaderError::TtlMalformed);
         }
-        // Digits that do not fit 64 bits are a large number, not an error (§5.2).
+        // A number that does not fit 64 bits is large, not malformed (§5.2).
         Ok(Self::from_secs(text.parse().unwrap_or(u64::MAX)))
     }
 }
@@ -83,19 +83,19 @@ impl fmt::Display for Ttl {
     }
 }
 
-/// How soon a user agent wants to see a message (RFC 8030 §5.3).
+/// How urgently a user agent wants a message (RFC 8030 §5.3).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub enum Urgency {
-    /// On power and Wi-Fi.
+    /// Delivered on power and Wi-Fi.
     VeryLow,
-    /// On either power or Wi-Fi.
+    /// Delivered on either power or Wi-Fi.
     Low,
-    /// On neither; what a message without the header has.
+    /// Delivered on neither; the default without the header.
     #[default]
     Normal,
-    /// On low battery.
+    /// Delivered on low battery.
     High,
 }
 
@@ -114,7 +114,7 @@ impl Urgency {
 impl FromStr for Urgency {
     type Err = HeaderError;
 
-    /// Literals of ABNF are case-insensitive.
+    /// Literals in ABNF are case-insensitive.
     fn from_str(text: &str) -> Result<Self, HeaderError> {
         [Self::VeryLow, Self::Low, Self::Normal, Self::High]
             .into_iter()
@@ -123,9 +123,8 @@ impl FromStr for Urgency {
     }
 }
 
-/// A message with a topic replaces the one before it with the same topic
-/// (RFC 8030 §5.4). 1 to 32 characters of the base64url alphabet, compared
-/// exactly.
+/// A message with a topic replaces the previous one with the same topic (RFC 8030 §5.4). 1 to 32
+/// characters of the base64url alphabet, compared exactly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Topic(String);
 
@@ -149,8 +148,7 @@ impl FromStr for Topic {
     }
 }
 
-/// The text of a field that may stand once; the error is for one that stands
-/// twice or is not text.
+/// The text of a field that may occur once. Fails if it is repeated or not text.
 pub(crate) fn single<'h>(
     headers: &'h HeaderMap,
     name: &HeaderName,
@@ -163,7 +161,7 @@ pub(crate) fn single<'h>(
     }
 }
 
-/// A field stands more than once, or is not text.
+/// The field is repeated, or is not text.
 pub(crate) struct NotSingle;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Identifiers: who a user agent is, which of its channels, which message.
+//! Identifiers of user agents, channels, subscriptions and messages.
 //!
-//! A [`WireUaid`] is a capability (WS-H-14): whoever knows it receives that user
-//! agent's messages. `Debug` therefore shows none of its digits.
+//! A [`WireUaid`] is a capability (WS-H-14): anyone who knows it receives that user agent's
+//! messages. `Debug` therefore hides it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,41 +10,36 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use subtle::ConstantTimeEq;
 
-/// The uaid as a user agent says it, 128 random bits. Printed as 32 lower-case
-/// hex digits.
+/// The uaid that a user agent sends: 128 random bits, printed as 32 lower-case hex digits.
 ///
-/// It is not to be compared or searched for, which would take a time that tells
-/// about its digits: its [`digest`](Self::digest) is.
+/// Never compare it or look it up, because the time would leak its digits; use its
+/// [`digest`](Self::digest).
 #[derive(Clone, Copy, Eq)]
 pub struct WireUaid([u8; 16]);
 
-/// A user agent as the service knows it: the digest of its [`WireUaid`]. How far
-/// two digests agree tells nothing about what they were made from, and no store
-/// holds what a user agent says.
+/// A user agent in the service: the digest of its [`WireUaid`]. Comparing digests leaks nothing
+/// about the uaids, and no store contains a uaid.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uaid([u8; 16]);
 
-/// A channel of one user agent: the UUID that it chose in `register`.
+/// A channel of one user agent: the UUID that the user agent chose in `register`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId([u8; 16]);
 
-/// One life of a subscription, 128 random bits. Never given out twice, so that
-/// the endpoint of a removed subscription stays dead (Push API: an endpoint is
-/// not reused).
+/// One life of a subscription, 128 random bits. Never reused, so that the endpoint of a removed
+/// subscription stays invalid (Push API: an endpoint is not reused).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SubscriptionId([u8; 16]);
 
-/// A receipt subscription (RFC 8030 §5.1), 128 random bits. Never given out
-/// twice.
+/// A receipt subscription (RFC 8030 §5.1), 128 random bits. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReceiptSubscriptionId([u8; 16]);
 
-/// A message. The store gives ids out in the order of acceptance and never
-/// gives one out twice.
+/// A message. The store assigns ids in the order of acceptance and never reuses one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId(u64);
 
-/// The text is not an identifier of the kind that was asked for.
+/// The text is not an identifier of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Not 32 hex digits, with or without the dashes of a UUID.
@@ -56,12 +51,12 @@ pub enum IdError {
 }
 
 impl WireUaid {
-    /// From 16 octets of a good random source.
+    /// Creates it from 16 cryptographically random bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// What the service knows it by: the first 128 bits of its SHA-256.
+    /// The first 128 bits of its SHA-256, by which the service identifies the user agent.
     pub fn digest(&self) -> Uaid {
         let digest = digest(&SHA256, &self.0);
         let mut octets = [0; 16];
@@ -73,69 +68,69 @@ impl WireUaid {
 }
 
 impl Uaid {
-    /// From the octets of a digest.
+    /// Creates it from the bytes of a digest.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The 16 octets.
+    /// The 16 bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
 impl ChannelId {
-    /// From the 16 octets of a UUID.
+    /// Creates it from the 16 bytes of a UUID.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The 16 octets of the UUID.
+    /// The 16 bytes of the UUID.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
 impl SubscriptionId {
-    /// From 16 octets of a good random source.
+    /// Creates it from 16 cryptographically random bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The 16 octets.
+    /// The 16 bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
 impl ReceiptSubscriptionId {
-    /// From 16 octets of a good random source.
+    /// Creates it from 16 cryptographically random bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The 16 octets.
+    /// The 16 bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
 impl MessageId {
-    /// From the store's count.
+    /// Creates it from the store's counter.
     pub const fn new(count: u64) -> Self {
         Self(count)
     }
 
-    /// The store's count.
+    /// The store's counter.
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// The dashes of a UUID stand before these of its 32 digits.
+/// The digits, of 32, before which a UUID has a dash.
 const DASHES: [usize; 4] = [8, 12, 16, 20];
 
-/// By hand: it is in every notification, and `{:02x}` costs ten times as much.
+/// Written by hand: every notification contains one, and `{:02x}` is ten times slower.
 fn fmt_hex(bytes: &[u8; 16], dashed: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [b'-'; 36];
@@ -150,7 +145,7 @@ fn fmt_hex(bytes: &[u8; 16], dashed: bool, f: &mut fmt::Formatter<'_>) -> fmt::R
     f.write_str(str::from_utf8(&text[..at]).unwrap_or_default())
 }
 
-/// Reads exactly 32 hex digits from `digits`.
+/// Parses exactly 32 hex digits.
 fn parse_hex(mut digits: impl Iterator<Item = char>) -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
     for byte in &mut bytes {
@@ -161,7 +156,7 @@ fn parse_hex(mut digits: impl Iterator<Item = char>) -> Option<[u8; 16]> {
 }
 
 impl PartialEq for WireUaid {
-    /// In constant time.
+    /// Compares in constant time.
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
@@ -212,8 +207,7 @@ impl fmt::Debug for ReceiptSubscriptionId {
 impl FromStr for WireUaid {
     type Err = IdError;
 
-    /// Takes dashed, undashed and upper-case forms: all name the same user
-    /// agent (WS-H-8).
+    /// Accepts dashed, undashed and upper-case forms of the same uaid (WS-H-8).
     fn from_str(text: &str) -> Result<Self, IdError> {
         let dashed = text.len() == 36
             && DASHES
@@ -232,8 +226,8 @@ impl FromStr for WireUaid {
 impl FromStr for ChannelId {
     type Err = IdError;
 
-    /// Takes the lower-case dashed form alone: user agents compare the text
-    /// that comes back.
+    /// Accepts only the lower-case dashed form, because user agents compare the text in the
+    /// response.
     fn from_str(text: &str) -> Result<Self, IdError> {
         let id = parse_hex(text.chars().filter(|c| *c != '-'))
             .map(Self)
@@ -287,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_uaid_is_refused() {
+    fn a_malformed_uaid_is_refused() {
         for text in [
             "",
             "nope",

@@ -1,5 +1,4 @@
-//! P-256 public keys: the `k` of VAPID, the `key` of `register`, the `keyid`
-//! and `dh` of message encryption.
+//! P-256 public keys: `k` in VAPID, `key` in `register`, `keyid` and `dh` in message encryption.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -9,38 +8,37 @@ use subtle::ConstantTimeEq;
 
 use crate::base64url;
 
-/// A point on P-256 in its uncompressed form of 65 octets (RFC 8292 §3.2),
-/// known to lie on the curve.
+/// A point on P-256 in uncompressed form, 65 bytes (RFC 8292 §3.2), verified to be on the curve.
 #[derive(Clone, Copy, Eq)]
 pub struct PublicKey([u8; 65]);
 
-/// The text or the octets are not an uncompressed P-256 point.
+/// The input is not an uncompressed P-256 point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The text has characters outside the base64url alphabet.
+    /// The text contains characters outside the base64url alphabet.
     #[error("the key is not base64url (RFC 4648 §5: no '+', '/' or white space)")]
     Encoding,
-    /// A point has 65 octets.
+    /// A point must be 65 bytes long.
     #[error("the key has {0} octets; an uncompressed P-256 point has 65")]
     Length(usize),
-    /// The first octet is not 0x04, or the point is not on the curve.
+    /// The first byte is not 0x04, or the point is not on the curve.
     #[error("the 65 octets of the key are not an uncompressed point on P-256")]
     NotOnCurve,
 }
 
 impl PublicKey {
-    /// Reads base64url, with or without padding (V-8).
+    /// Decodes base64url, with or without padding (V-8).
     ///
     /// # Errors
-    /// When the text is not base64url of an uncompressed point on the curve.
+    /// If the text is not base64url of an uncompressed point on the curve.
     pub fn from_base64url(text: &str) -> Result<Self, KeyError> {
         Self::from_bytes(&base64url::decode(text).map_err(|_| KeyError::Encoding)?)
     }
 
-    /// Reads the 65 octets of an uncompressed point.
+    /// Creates it from the 65 bytes of an uncompressed point.
     ///
     /// # Errors
-    /// When they are not 65, do not start with 0x04, or lie off the curve.
+    /// If there are not 65 bytes, the first is not 0x04, or the point is not on the curve.
     pub fn from_bytes(octets: &[u8]) -> Result<Self, KeyError> {
         let point = <[u8; 65]>::try_from(octets).map_err(|_| KeyError::Length(octets.len()))?;
         if point[0] != 0x04 || p256::PublicKey::from_sec1_bytes(&point).is_err() {
@@ -49,23 +47,22 @@ impl PublicKey {
         Ok(Self(point))
     }
 
-    /// The 65 octets that [`as_bytes`](Self::as_bytes) gave, back from where
-    /// they were kept. Whether they are on the curve is not looked at again:
-    /// that costs more than all else in reading a subscription.
+    /// Restores a key from stored [`as_bytes`](Self::as_bytes). It does not check again that the
+    /// point is on the curve, which would be the most expensive part of reading a subscription.
     ///
     /// # Errors
-    /// When they are not 65.
+    /// If there are not 65 bytes.
     pub fn from_kept(octets: &[u8]) -> Result<Self, KeyError> {
         let point = octets.try_into();
         point.map(Self).map_err(|_| KeyError::Length(octets.len()))
     }
 
-    /// The 65 octets, the first of them 0x04.
+    /// The 65 bytes; the first is 0x04.
     pub const fn as_bytes(&self) -> &[u8; 65] {
         &self.0
     }
 
-    /// 87 characters of base64url, without padding.
+    /// Encodes as 87 characters of base64url, without padding.
     pub fn to_base64url(&self) -> String {
         base64url::encode(self.0)
     }
@@ -86,8 +83,7 @@ impl AsRef<[u8]> for PublicKey {
 }
 
 impl PartialEq for PublicKey {
-    /// In constant time: a subscription's key is compared with what a stranger
-    /// sends.
+    /// Compares in constant time: a subscription's key is compared with keys that attackers send.
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }

@@ -1,6 +1,5 @@
-//! P-256 key pairs of the client side: what signs VAPID tokens (RFC 8292) and
-//! what encrypts messages (RFC 8291 §3.1). Never use one for both
-//! (RFC 8292 §3.2).
+//! P-256 key pairs for clients: to sign VAPID tokens (RFC 8292) or to encrypt messages (RFC 8291
+//! §3.1). Never use one pair for both (RFC 8292 §3.2).
 
 use std::fmt;
 
@@ -13,20 +12,20 @@ use serde::{Deserialize, Serialize};
 use crate::base64url;
 use crate::key::PublicKey;
 
-/// A private key on P-256 with its public key, which is computed once.
+/// A private key on P-256 with its precomputed public key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyPair(SigningKey);
 
 /// The input is not a private key on P-256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyPairError {
-    /// The text has characters outside the base64url alphabet.
+    /// The text contains characters outside the base64url alphabet.
     #[error("the private key is not base64url (RFC 4648 §5: no '+', '/' or white space)")]
     Encoding,
-    /// A private key has 32 octets.
+    /// A private key must be 32 bytes long.
     #[error("the private key has {0} octets; one on P-256 has 32")]
     Length(usize),
-    /// The number is 0 or not below the order of the curve.
+    /// The number is 0, or not less than the order of the curve.
     #[error("the 32 octets are not a private key on P-256: draw new random ones")]
     Range,
     /// Neither PKCS #8 nor SEC 1, or not on P-256.
@@ -41,7 +40,7 @@ pub enum KeyPairError {
     /// `kty` is not `EC`, or `crv` not `P-256`.
     #[error("the JWK is not a key on P-256: expected kty EC and crv P-256")]
     JwkCurve,
-    /// `x` and `y` belong to another key than `d`.
+    /// `x` and `y` do not match `d`.
     #[error("the x and y of the JWK are not the public key that belongs to its d")]
     JwkMismatch,
 }
@@ -57,26 +56,26 @@ struct Jwk {
 }
 
 impl KeyPair {
-    /// From 32 octets: random ones, or a key that was kept.
+    /// Creates a pair from 32 bytes, random or stored.
     ///
     /// # Errors
-    /// [`KeyPairError::Range`] for about one in 2^32 random inputs: draw again.
+    /// [`KeyPairError::Range`] for about one in 2^32 random inputs: use other random bytes.
     pub fn from_bytes(octets: &[u8; 32]) -> Result<Self, KeyPairError> {
         SigningKey::from_slice(octets)
             .map(Self)
             .map_err(|_| KeyPairError::Range)
     }
 
-    /// The 32 octets of the private key.
+    /// The 32 bytes of the private key.
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0.to_bytes().into()
     }
 
-    /// Reads the raw private key in base64url, with or without padding, as
-    /// `web-push generate-vapid-keys` prints it.
+    /// Decodes the raw private key from base64url, with or without padding, as `web-push
+    /// generate-vapid-keys` prints it.
     ///
     /// # Errors
-    /// When the text is not base64url of a private key.
+    /// If the text is not base64url of a private key.
     pub fn from_base64url(text: &str) -> Result<Self, KeyPairError> {
         let octets = base64url::decode(text.trim()).map_err(|_| KeyPairError::Encoding)?;
         let octets = octets
@@ -90,8 +89,8 @@ impl KeyPair {
         base64url::encode(self.to_bytes())
     }
 
-    /// Reads PEM, PKCS #8 or SEC 1. Blocks before the key, such as the
-    /// parameters that `openssl ecparam` prints, are passed over.
+    /// Reads PEM, PKCS #8 or SEC 1. Skips blocks before the key, such as the parameters that
+    /// `openssl ecparam` prints.
     ///
     /// # Errors
     /// [`KeyPairError::Pem`].
@@ -107,8 +106,7 @@ impl KeyPair {
     /// Prints PKCS #8 in PEM.
     ///
     /// # Errors
-    /// [`KeyPairError::Pem`] when the encoder fails; no key is known for which
-    /// it does.
+    /// [`KeyPairError::Pem`] if the encoder fails, which no known key causes.
     pub fn to_pem(&self) -> Result<String, KeyPairError> {
         let pem = self.0.to_pkcs8_pem(LineEnding::LF);
         pem.map(|pem| pem.to_string())
@@ -118,7 +116,7 @@ impl KeyPair {
     /// Reads a private JSON Web Key (RFC 7518 §6.2); other members are ignored.
     ///
     /// # Errors
-    /// When it is not a key on P-256, or its public half is another key's.
+    /// If it is not a key on P-256, or its public part does not match.
     pub fn from_jwk(json: &str) -> Result<Self, KeyPairError> {
         let jwk: Jwk = serde_json::from_str(json).map_err(|_| KeyPairError::Jwk)?;
         if jwk.kty != "EC" || jwk.crv != "P-256" {
@@ -134,26 +132,26 @@ impl KeyPair {
         }
     }
 
-    /// Prints a private JSON Web Key (RFC 7518 §6.2) with its public half.
+    /// Prints a private JSON Web Key (RFC 7518 §6.2), including its public part.
     pub fn to_jwk(&self) -> String {
         let (x, y) = self.coordinates();
         let d = self.to_base64url();
         serde_json::json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y, "d": d }).to_string()
     }
 
-    /// The public half.
+    /// The public key.
     pub fn public_key(&self) -> PublicKey {
         PublicKey::from(&p256::PublicKey::from(self.0.verifying_key()))
     }
 
-    /// The two halves of the public point, each in base64url.
+    /// The coordinates of the public key, each in base64url.
     fn coordinates(&self) -> (String, String) {
         let point = self.public_key();
         let (x, y) = point.as_bytes()[1..].split_at(32);
         (base64url::encode(x), base64url::encode(y))
     }
 
-    /// What signs (RFC 8292 §2).
+    /// The key that signs (RFC 8292 §2).
     pub(crate) fn signing_key(&self) -> &SigningKey {
         &self.0
     }
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn a_malformed_key_is_refused() {
         assert_eq!(KeyPair::from_bytes(&[0; 32]), Err(KeyPairError::Range));
         assert_eq!(KeyPair::from_bytes(&[0xff; 32]), Err(KeyPairError::Range));
         assert_eq!(KeyPair::from_base64url("+/"), Err(KeyPairError::Encoding));

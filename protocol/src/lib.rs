@@ -1,12 +1,12 @@
-//! The wire of a Web Push service, and nothing else.
+//! The wire protocol of a Web Push service, and nothing else.
 //!
-//! Parsers and printers for what application servers and user agents send:
-//! header fields ([`headers`], [`coding`], [`push`]), VAPID ([`vapid`]), message encryption
-//! ([`encryption`]), URLs and their tokens ([`resource`], [`endpoint`]) and the push
-//! WebSocket protocol ([`websocket`], [`session`]).
+//! Parsers and printers for what application servers and user agents send: header fields
+//! ([`headers`], [`coding`], [`push`]), VAPID ([`vapid`]), message encryption ([`encryption`]), URLs
+//! and their tokens ([`resource`], [`endpoint`]), and the push WebSocket protocol ([`websocket`],
+//! [`session`]).
 //!
-//! Deliberately absent: sockets, clocks, storage, a runtime. The time is an
-//! argument, and so is every random octet.
+//! This crate deliberately has no sockets, clocks, storage or runtime: the time and all random
+//! bytes are arguments.
 
 pub mod accept;
 pub mod coding;

@@ -1,4 +1,4 @@
-//! The `Link` header field (RFC 8288 §3), as far as Web Push uses it.
+//! The `Link` header field (RFC 8288 §3), to the extent that Web Push uses it.
 
 use http::HeaderMap;
 use http::header::LINK;
@@ -10,18 +10,18 @@ pub const SET: &str = "urn:ietf:params:push:set";
 /// The receipt subscription of a message (RFC 8030 §5.1).
 pub const RECEIPT: &str = "urn:ietf:params:push:receipt";
 
-/// What is wrong with a `Link` field.
+/// Why a `Link` field is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// It does not follow RFC 8288.
     #[error("a Link header cannot be read: send <URL>; rel=\"relation\" (RFC 8288)")]
     Malformed,
-    /// It cannot be told which one counts.
+    /// More than one link has the relation.
     #[error("more than one Link header with rel=\"{0}\"")]
     Repeated(&'static str),
 }
 
-/// Prints a link.
+/// Formats a link.
 pub fn print(url: &str, relation: &str) -> String {
     format!("<{url}>; rel=\"{relation}\"")
 }
@@ -29,11 +29,11 @@ pub fn print(url: &str, relation: &str) -> String {
 /// The target of the link with this relation.
 ///
 /// # Errors
-/// When a field cannot be read, or there are several such links.
+/// If a field is malformed, or several links have this relation.
 pub fn find(headers: &HeaderMap, relation: &'static str) -> Result<Option<String>, LinkError> {
     let mut found = None;
     for field in headers.get_all(LINK) {
-        // A quoted-string may hold octets that are not ASCII.
+        // A quoted-string may contain bytes that are not ASCII.
         let text = String::from_utf8_lossy(field.as_bytes());
         let mut rest = &*text;
         while let Some((target, relations, after)) = next(rest)? {
@@ -47,8 +47,8 @@ pub fn find(headers: &HeaderMap, relation: &'static str) -> Result<Option<String
     Ok(found)
 }
 
-/// The first link of a list: its target, the value of its first `rel`
-/// parameter, and what comes after.
+/// Splits the first link off a list. Returns its target, the value of its first `rel` parameter,
+/// and the rest of the list.
 fn next(text: &str) -> Result<Option<(&str, String, &str)>, LinkError> {
     let text = text.trim_start_matches([' ', '\t', ',']);
     if text.is_empty() {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_found() {
+    fn a_printed_link_is_found() {
         let link = print("https://push.example/set/a,b;c", SET);
         let found = Ok(Some("https://push.example/set/a,b;c".to_owned()));
         assert_eq!(find_in(&[&link]), found);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_link_or_two_of_them_is_refused() {
+    fn malformed_and_repeated_links_are_refused() {
         for field in [
             "https://a",
             "<a",

@@ -1,13 +1,12 @@
-//! Parameters, `name=value`, as `Authorization: vapid`, `Crypto-Key`,
-//! `Encryption`, `Link` and `Prefer` carry them (RFC 9110 §5.6, §11.2).
+//! Parameters, `name=value`, as in `Authorization: vapid`, `Crypto-Key`, `Encryption`, `Link` and
+//! `Prefer` (RFC 9110 §5.6, §11.2).
 
-/// One `name=value` of a list. The name is in lower case, the value without its
-/// quotes.
+/// One `name=value` of a list: the name in lower case, the value without its quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Param {
     pub(crate) name: String,
     pub(crate) value: String,
-    /// Whether a comma, not a semicolon, stood before it.
+    /// Whether a comma, not a semicolon, precedes it.
     pub(crate) starts_entry: bool,
 }
 
@@ -15,16 +14,16 @@ pub(crate) struct Param {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Params {
     pub(crate) params: Vec<Param>,
-    /// Whether the text is a `#auth-param` (RFC 9110 §11.4): commas alone
-    /// separate the parameters, and each value is a token or a quoted-string.
+    /// Whether the text follows `#auth-param` (RFC 9110 §11.4): only commas separate the
+    /// parameters, and each value is a token or a quoted-string.
     pub(crate) is_auth_params: bool,
 }
 
-/// Reads parameters separated by `,` and `;`. White space around separators
-/// and `=`, and empty list elements, are allowed (V-18).
+/// Parses parameters separated by `,` and `;`. Allows white space around separators and `=`, and
+/// empty list elements (V-18).
 ///
-/// Returns `None` for anything else: a parameter without `=`, a name that is no
-/// token, a quote that does not close, characters after a closing quote.
+/// Returns `None` for anything else: a parameter without `=`, a name that is not a token, an
+/// unterminated quote, characters after a closing quote.
 pub(crate) fn parse(text: &str) -> Option<Params> {
     let mut params = Vec::new();
     let mut is_auth_params = true;
@@ -60,13 +59,13 @@ pub(crate) fn parse(text: &str) -> Option<Params> {
 /// OWS and BWS (RFC 9110 §5.6.3).
 pub(crate) const WHITE_SPACE: [char; 2] = [' ', '\t'];
 
-/// The parameter at the front of a text.
+/// The first parameter of a text.
 pub(crate) struct First<'t> {
     /// As sent.
     pub(crate) name: &'t str,
-    /// `None` without an `=`.
+    /// `None` if there is no `=`.
     pub(crate) value: Option<Value>,
-    /// What follows.
+    /// The text after it.
     pub(crate) rest: &'t str,
 }
 
@@ -74,14 +73,13 @@ pub(crate) struct First<'t> {
 pub(crate) struct Value {
     /// Without its quotes.
     pub(crate) text: String,
-    /// Whether it is a token or a quoted-string. Other visible ASCII without
-    /// separators is read too: padded base64url is no token, nor is an unquoted
-    /// URI (RFC 8288 appendix B.3).
+    /// Whether it is a token or a quoted-string. Other visible ASCII without separators is accepted
+    /// too: padded base64url and unquoted URIs are not tokens (RFC 8288 appendix B.3).
     is_word: bool,
 }
 
-/// Splits `token BWS [ "=" BWS value ]` off the front of a text. Returns `None`
-/// when there is none.
+/// Splits `token BWS [ "=" BWS value ]` off the front of a text. Returns `None` if the text does
+/// not begin with one.
 pub(crate) fn first(text: &str) -> Option<First<'_>> {
     let end = text.find(|c| !is_tchar(c)).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
@@ -116,7 +114,7 @@ fn value(text: &str) -> Option<(Value, &str)> {
     is_visible.then_some((Value { text, is_word }, rest))
 }
 
-/// Reads a quoted-string from behind its first quote (RFC 9110 §5.6.4).
+/// Parses a quoted-string after its opening quote (RFC 9110 §5.6.4).
 fn quoted_string(text: &str) -> Option<(Value, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -136,7 +134,7 @@ fn quoted_string(text: &str) -> Option<(Value, &str)> {
     None
 }
 
-/// The parts between separators that stand in no quoted-string.
+/// Splits at separators outside of quoted-strings.
 pub(crate) fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c| {
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn auth_params_are_told_from_what_is_read_beside() {
+    fn auth_params_are_distinguished_from_looser_forms() {
         let is_auth_params = |text| parse(text).map(|params| params.is_auth_params);
         for text in ["", "a=1,, b = \"2;=\"", ",a=!"] {
             assert_eq!(is_auth_params(text), Some(true), "{text}");

@@ -1,4 +1,4 @@
-//! The `Prefer` header field (RFC 7240), as far as Web Push uses it.
+//! The `Prefer` header field (RFC 7240), to the extent that Web Push uses it.
 
 use http::HeaderMap;
 use http::header::HeaderName;
@@ -11,18 +11,18 @@ pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// `Preference-Applied` (RFC 7240 §3).
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// What a request prefers. What is not known here is ignored, and so is what
-/// cannot be read: a preference is never an error (RFC 7240 §2).
+/// The preferences of a request. Unknown and malformed ones are ignored: a preference is never an
+/// error (RFC 7240 §2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Prefer {
-    /// `respond-async`: a receipt is wanted (RFC 8030 §5.1).
+    /// `respond-async`: the sender requests a receipt (RFC 8030 §5.1).
     pub respond_async: bool,
-    /// `wait=0`: what is there now, and no more (RFC 8030 §6).
+    /// `wait=0`: send only what is available now (RFC 8030 §6).
     pub wait_none: bool,
 }
 
 impl Prefer {
-    /// Reads all fields; of a preference that stands twice, the first counts.
+    /// Parses all fields; of a repeated preference, the first counts.
     pub fn parse(headers: &HeaderMap) -> Self {
         let mut prefer = Self::default();
         let mut wait = None;
@@ -43,14 +43,14 @@ impl Prefer {
     }
 }
 
-/// A preference, its parameters left out. `None` when it cannot be read.
+/// Parses a preference without its parameters. Returns `None` if it is malformed.
 fn preference(element: &str) -> Option<First<'_>> {
     let preference = unquoted(element, ';').next()?;
     let preference = params::first(preference.trim_matches(WHITE_SPACE))?;
     preference.rest.is_empty().then_some(preference)
 }
 
-/// Whether `delta-seconds = 1*DIGIT` (RFC 9111 §1.2.2) says 0.
+/// Whether `delta-seconds = 1*DIGIT` (RFC 9111 §1.2.2) is 0.
 fn is_zero(seconds: &str) -> bool {
     !seconds.is_empty() && seconds.bytes().all(|digit| digit == b'0')
 }

@@ -1,5 +1,4 @@
-//! A push, as an application server sends it (RFC 8030 §5) and as the service
-//! keeps it.
+//! A push as an application server sends it (RFC 8030 §5), and as the service stores it.
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -12,91 +11,91 @@ use crate::key::PublicKey;
 use crate::time::UnixTime;
 use crate::tolerances::Tolerances;
 
-/// The header fields of a push, read and valid.
+/// The valid header fields of a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushHeaders {
-    /// For how long to keep the message.
+    /// How long to keep the message.
     pub ttl: Ttl,
-    /// Whether `ttl` is not the sender's (`Tolerances::missing_ttl`).
+    /// Whether the service assumed the TTL (`Tolerances::missing_ttl`).
     pub ttl_is_assumed: bool,
-    /// Normal when the field is absent.
+    /// Normal if the field is absent.
     pub urgency: Urgency,
-    /// Which message this one replaces.
+    /// The topic whose previous message this one replaces.
     pub topic: Option<Topic>,
-    /// How the body is encrypted. An error counts only where there is a body:
-    /// an empty one has no coding (E-4).
+    /// The content coding. An error counts only if there is a body: an empty body has no coding
+    /// (E-4).
     pub coding: Result<Option<ContentCoding>, CodingError>,
     /// Content-Type, as sent.
     pub content_type: Option<String>,
 }
 
-/// A message body with the fields that travel with it.
+/// A message body with the header fields that belong to it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// `None` only where unencrypted bodies are tolerated (E-1); there, the
-    /// body may also be something else than the coding says.
+    /// `None` only if unencrypted bodies are tolerated (E-1); then the body may also differ from
+    /// its coding.
     pub coding: Option<ContentCoding>,
-    /// Shown on the HTTP interface alone.
+    /// Visible only over HTTP.
     pub content_type: Option<String>,
-    /// The octets of the POST, never changed.
+    /// The bytes of the POST, unchanged.
     pub body: Vec<u8>,
 }
 
-/// A push message that was accepted.
+/// An accepted push message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PushMessage {
-    /// Its place in the order of acceptance.
+    /// Its position in the order of acceptance.
     pub id: MessageId,
-    /// The channel it is for.
+    /// Its channel.
     pub channel: ChannelId,
-    /// The life of the subscription it was sent to.
+    /// The life of the subscription that it was sent to.
     pub subscription: SubscriptionId,
     /// When the POST was accepted (`Last-Modified`, RFC 8030 §7.2).
     pub accepted_at: UnixTime,
-    /// From this time on it is not delivered (RFC 8030 §5.2).
+    /// When it expires; it is not delivered afterwards (RFC 8030 §5.2).
     pub expires_at: UnixTime,
-    /// Not shown to the user agent (RFC 8030 §5.3).
+    /// Not sent to the user agent (RFC 8030 §5.3).
     pub urgency: Urgency,
-    /// Not shown to the user agent (RFC 8030 §5.4).
+    /// Not sent to the user agent (RFC 8030 §5.4).
     pub topic: Option<Topic>,
     /// `None`: a message without data.
     pub content: Option<Content>,
-    /// Who is told what became of it (RFC 8030 §5.1); not shown to the user
-    /// agent.
+    /// The receipt subscription that gets its receipt (RFC 8030 §5.1); not sent to the user agent.
     pub receipt: Option<ReceiptSubscriptionId>,
 }
 
-/// The content of a push that is accepted, and the tolerances that it needed.
+/// The content of an accepted push, and the tolerances that it needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     /// `None`: a message without data.
     pub content: Option<Content>,
-    /// `Tolerances::unencrypted`: the body names no coding, or is not encrypted
-    /// as the coding says.
+    /// `Tolerances::unencrypted`: the body has no coding, or is not encrypted as its coding
+    /// requires.
     pub unencrypted: bool,
     /// `Tolerances::wrong_record_size`.
     pub wrong_record_size: bool,
 }
 
-/// What is wrong with the body of a push.
+/// Why the body of a push is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// The coding that the header fields name.
+    /// The coding in the header fields is invalid.
     #[error("{0}")]
     Coding(#[from] CodingError),
-    /// E-1: only encrypted bodies are relayed.
+    /// E-1: only encrypted bodies are accepted.
     #[error(
         "the body is not encrypted: encrypt it for the subscription's keys (RFC 8291) and send \
          Content-Encoding: aes128gcm"
     )]
     Unencrypted,
-    /// RFC 8291 §4: header of 86 octets and at least 17 of a record.
+    /// RFC 8291 §4: a header of 86 bytes and at least 17 bytes of record.
     #[error("the aes128gcm body has {0} octets; the shortest possible one has 103 (RFC 8291 §4)")]
     TooShort(usize),
-    /// RFC 8291 §4: the keyid is the sender's public key.
+    /// RFC 8291 §4: the keyid must be the sender's public key.
     #[error("the keyid of the aes128gcm body is not a P-256 point of 65 octets (RFC 8291 §4)")]
     KeyId,
-    /// RFC 8188 §2.1 and RFC 8291 §4: at least 18, and one record (E-2).
+    /// RFC 8188 §2.1 and RFC 8291 §4: the record size must be at least 18, and there must be one
+    /// record (E-2).
     #[error(
         "the record size of the aes128gcm body is {size}, but its one record has {record} octets: \
          write 4096, or a size from 18 that is not less than the record (RFC 8291 §4)"
@@ -104,13 +103,13 @@ pub enum BodyError {
     RecordSize {
         /// The `rs` field.
         size: u32,
-        /// Octets that follow the header.
+        /// Number of bytes after the header.
         record: usize,
     },
-    /// The aesgcm draft: two octets of padding length and a tag of 16.
+    /// The aesgcm draft: two bytes of padding length and a tag of 16.
     #[error("the aesgcm body has {0} octets; the shortest possible one has 18")]
     AesgcmTooShort(usize),
-    /// RFC 8292 §3.2: different keys for signing and for encryption.
+    /// RFC 8292 §3.2: signing and encryption need different keys.
     #[error(
         "the message is encrypted with the VAPID key: use another key pair for each (RFC 8292 §3.2)"
     )]
@@ -118,12 +117,11 @@ pub enum BodyError {
 }
 
 impl PushHeaders {
-    /// Reads the header fields of a push.
+    /// Parses the header fields of a push.
     ///
     /// # Errors
-    /// When TTL is missing (RFC 8030 §5.2), and that is not tolerated; when a
-    /// field breaks its grammar or stands twice. What is wrong with the coding
-    /// is an error of [`content`](Self::content).
+    /// If the TTL is missing (RFC 8030 §5.2) and this is not tolerated, or if a field is malformed
+    /// or repeated. [`content`](Self::content) reports errors of the coding.
     pub fn parse(headers: &HeaderMap, tolerances: &Tolerances) -> Result<Self, HeaderError> {
         let ttl = single(headers, &TTL).map_err(|_| HeaderError::TtlMalformed)?;
         let urgency = single(headers, &URGENCY).map_err(|_| HeaderError::Urgency)?;
@@ -144,12 +142,12 @@ impl PushHeaders {
         })
     }
 
-    /// Judges the coding before the body is read, so that nobody sends one in
-    /// vain. `announced` is its length in bytes where that is known; a body that
-    /// may be empty is judged by [`content`](Self::content).
+    /// Checks the coding before the body is read, so that no sender transmits a body in vain.
+    /// `announced` is its length in bytes, if known; [`content`](Self::content) checks a body that
+    /// may be empty.
     ///
     /// # Errors
-    /// When the coding is unknown or its header fields are malformed.
+    /// If the coding is unknown or its header fields are malformed.
     pub fn check_coding(&self, announced: Option<u64>) -> Result<(), BodyError> {
         match &self.coding {
             Err(error) if announced.is_some_and(|length| length > 0) => Err(error.clone().into()),
@@ -157,16 +155,14 @@ impl PushHeaders {
         }
     }
 
-    /// Takes the body: without content when it is empty, whatever its coding
-    /// (E-4).
+    /// Checks the body. An empty body means no content, whatever its coding (E-4).
     ///
-    /// The structure is all that can be judged here.
+    /// Only the structure can be checked here.
     ///
     /// # Errors
-    /// When the coding is unknown or its header fields are malformed; when the
-    /// body is not encrypted, is not what its coding says, or has a wrong record
-    /// size, and that is not tolerated; when it is encrypted with the `vapid`
-    /// key.
+    /// If the coding is unknown or its header fields are malformed; if the body is not encrypted,
+    /// does not match its coding, or has a wrong record size, and this is not tolerated; if it is
+    /// encrypted with the `vapid` key.
     pub fn content(
         &self,
         body: Vec<u8>,
@@ -210,10 +206,10 @@ impl PushHeaders {
 }
 
 impl Content {
-    /// The sender's key in the encryption of the body.
+    /// The sender's key from the encrypted body.
     ///
     /// # Errors
-    /// When the body is not encrypted as its coding says, by its structure.
+    /// If the structure of the body does not match its coding.
     fn encryption_key(&self) -> Result<PublicKey, BodyError> {
         match &self.coding {
             None => Err(BodyError::Unencrypted),
@@ -228,9 +224,9 @@ impl Content {
         }
     }
 
-    /// The record size of an aes128gcm body and the octets of its record, when
-    /// the one is less than the other or than any can be (RFC 8188 §2.1,
-    /// RFC 8291 §4). `None`: all is well, or there is no record size.
+    /// The record size of an aes128gcm body and the length of its record in bytes, if the size is
+    /// less than the record or than the minimum (RFC 8188 §2.1, RFC 8291 §4). `None` if it is
+    /// right, or there is none.
     fn wrong_record_size(&self) -> Option<(u32, usize)> {
         const LEAST: u32 = 18;
         let (header, record) = self.body.split_at_checked(AES128GCM_HEADER)?;
@@ -241,11 +237,10 @@ impl Content {
     }
 }
 
-/// Octets before the record: salt (16), record size (4), length of the keyid
-/// (1), keyid (65).
+/// Bytes before the record: salt (16), record size (4), keyid length (1), keyid (65).
 const AES128GCM_HEADER: usize = 16 + 4 + 1 + 65;
 
-/// The sender's key in the header of an aes128gcm body.
+/// The sender's key from the header of an aes128gcm body.
 fn aes128gcm_key(body: &[u8]) -> Result<PublicKey, BodyError> {
     const SHORTEST: usize = AES128GCM_HEADER + 17;
     match body.get(20) {
@@ -263,13 +258,12 @@ impl PushMessage {
         now < self.expires_at
     }
 
-    /// Octets it takes in a store and on a connection, the fixed part
-    /// estimated.
+    /// Its size in the store and on a connection, in bytes, with an estimate for the fixed part.
     pub fn size(&self) -> usize {
         Self::size_with(self.content.as_ref())
     }
 
-    /// [`size`](Self::size) of a message with this content.
+    /// The [`size`](Self::size) of a message with this content.
     pub fn size_with(content: Option<&Content>) -> usize {
         const FIXED: usize = 128;
         content.map_or(FIXED, |content| {

@@ -1,4 +1,4 @@
-//! Wall-clock time as the protocol counts it. Nothing here reads a clock.
+//! Wall-clock time in the protocol. This module reads no clock.
 
 use std::fmt;
 use std::ops::Add;
@@ -10,18 +10,18 @@ use crate::headers::Ttl;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 ///
-/// A message's lifetime is kept as the absolute time of its end, so that
-/// neither a restart nor a later step of the clock extends it.
+/// A message's lifetime is stored as an absolute expiry time, so that neither a restart nor a later
+/// step of the clock extends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnixTime(u64);
 
 impl UnixTime {
-    /// From milliseconds since the epoch.
+    /// Creates a time from milliseconds since the epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// From seconds since the epoch.
+    /// Creates a time from seconds since the epoch.
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }
@@ -36,17 +36,17 @@ impl UnixTime {
         self.0 / 1000
     }
 
-    /// `by_ms` milliseconds later, or earlier if that is negative.
+    /// The time `by_ms` milliseconds later, or earlier if negative.
     pub const fn moved(self, by_ms: i64) -> Self {
         Self(self.0.saturating_add_signed(by_ms))
     }
 
-    /// How long it is from `earlier` to this time; zero when `earlier` is later.
+    /// The duration from `earlier` to this time; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// The time that is `duration` earlier; the epoch when that is before it.
+    /// The time `duration` earlier, at least the epoch.
     pub fn before(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_sub(millis))
@@ -54,8 +54,8 @@ impl UnixTime {
 }
 
 impl fmt::Display for UnixTime {
-    /// In UTC, to the second, as RFC 3339 writes it: `2026-11-28T19:08:00Z`. What
-    /// is after the year 9999 is shown as the end of it.
+    /// Formats as RFC 3339 in UTC, to the second: `2026-11-28T19:08:00Z`. Times after the year 9999
+    /// are shown as its end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DAY: u64 = 24 * 60 * 60;
         const LAST: u64 = 253_402_300_799;
@@ -69,11 +69,11 @@ impl fmt::Display for UnixTime {
     }
 }
 
-/// The date that is so many days after 1970-01-01. Years begin in March here, so
-/// that the day of a leap year is the last of its year.
+/// The date `days` after 1970-01-01. Years begin in March here, so that a leap day is the last day
+/// of its year.
 fn date(days: u64) -> (u64, u64, u64) {
     const FOUR_CENTURIES: u64 = 146_097;
-    /// From 0000-03-01 to 1970-01-01.
+    /// Days from 0000-03-01 to 1970-01-01.
     const BEFORE_1970: u64 = 719_468;
     let days = days + BEFORE_1970;
     let (era, day) = (days / FOUR_CENTURIES, days % FOUR_CENTURIES);

@@ -1,6 +1,5 @@
-//! The messages of the push WebSocket protocol, one JSON object in a text
-//! frame each. Both kinds are read and printed, so that a client and a test
-//! need no second copy.
+//! The messages of the push WebSocket protocol, each a JSON object in a text frame. Both directions
+//! can be parsed and printed, so clients and tests use the same code.
 
 mod lenient;
 
@@ -17,40 +16,39 @@ use crate::headers::Urgency;
 use crate::id::WireUaid;
 use crate::push::PushMessage;
 
-/// What a user agent says.
+/// A message from a user agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientMessage {
     /// The first message of a connection.
     Hello(Hello),
-    /// Asks for a subscription.
+    /// Requests a subscription.
     Register(Register),
-    /// Gives a subscription back.
+    /// Removes a subscription.
     Unregister(Unregister),
-    /// Asks for broadcasts.
+    /// Requests broadcasts.
     BroadcastSubscribe(BroadcastSubscribe),
-    /// Sets the urgency from which messages are wanted.
+    /// Sets the minimum urgency of messages to deliver.
     Urgency(UrgencyFilter),
-    /// Ends the delivery of messages.
+    /// Acknowledges messages.
     Ack(Ack),
-    /// Says that the page's handler failed, after the ack.
+    /// Reports that the page's handler failed after the ack.
     Nack(Nack),
     /// `{}`, or `{"messageType":"ping"}`.
     Ping,
 }
 
-/// `hello`. Older fields (`channelIDs`, `use_webpush`) are not looked at.
+/// `hello`. Older fields (`channelIDs`, `use_webpush`) are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// What the user agent was called before. Null, empty or malformed counts
-    /// as absent (WS-H-9, WS-H-16).
+    /// The uaid from an earlier hello. Null, empty or malformed counts as absent (WS-H-9, WS-H-16).
     #[serde(
         default,
         deserialize_with = "lenient::text",
         skip_serializing_if = "Option::is_none"
     )]
     pub uaid: Option<WireUaid>,
-    /// The broadcasts that the user agent wants, and the version of each that
-    /// it has. What is no such map counts as empty.
+    /// The broadcasts that the user agent wants, with the versions that it has. Anything but such a
+    /// map counts as empty.
     #[serde(
         default,
         deserialize_with = "lenient::versions",
@@ -62,7 +60,7 @@ pub struct Hello {
 /// `register`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Register {
-    /// The name of the channel, as sent: the answer repeats it (WS-R-3).
+    /// The id of the channel, as sent: the response repeats it (WS-R-3).
     #[serde(rename = "channelID")]
     pub channel_id: String,
     /// The application server key, base64url with or without padding (WS-R-8).
@@ -73,10 +71,10 @@ pub struct Register {
 /// `unregister`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unregister {
-    /// The name of the channel, as sent.
+    /// The id of the channel, as sent.
     #[serde(rename = "channelID")]
     pub channel_id: String,
-    /// Why: 200 asked for, 201 quota exceeded, 202 permission revoked (WS-U-5).
+    /// The reason: 200 requested, 201 quota exceeded, 202 permission revoked (WS-U-5).
     #[serde(
         default,
         deserialize_with = "lenient::value",
@@ -88,19 +86,17 @@ pub struct Unregister {
 /// `broadcast_subscribe`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BroadcastSubscribe {
-    /// The broadcasts and the version of each that the user agent has. What is
-    /// no such map counts as empty: nothing is answered (WS-B-1), so nothing
-    /// could say what is wrong.
+    /// The broadcasts that the user agent wants, with the versions that it has. Anything but such a
+    /// map counts as empty: there is no response (WS-B-1) that could report an error.
     #[serde(default, deserialize_with = "lenient::versions")]
     pub broadcasts: BTreeMap<String, String>,
 }
 
-/// `urgency`: what the user agent wants on this connection from now on
-/// (RFC 8030 §5.3, A-19).
+/// `urgency`: the filter of this connection from now on (RFC 8030 §5.3, A-19).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UrgencyFilter {
-    /// The least urgency of a message that is to be sent, by its word; `None`
-    /// when what was sent is none of the four.
+    /// The minimum urgency of messages to deliver; `None` if the value is not one of the four
+    /// words.
     #[serde(
         default,
         deserialize_with = "lenient::text",
@@ -112,17 +108,17 @@ pub struct UrgencyFilter {
 /// `ack`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
-    /// One entry for each message. Those that name none are left out: a
-    /// connection that ended for one would bring all of them again.
+    /// One entry per message. Entries without a version are ignored: closing the connection for one
+    /// would redeliver all of them.
     #[serde(default, deserialize_with = "lenient::updates")]
     pub updates: Vec<AckUpdate>,
 }
 
-/// One message that a user agent is done with.
+/// The acknowledgement of one message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AckUpdate {
-    /// The channel, as sent. Clients send it (WS-N-7); the version alone names
-    /// the message here.
+    /// The channel, as sent. Clients send it (WS-N-7); here the version alone identifies the
+    /// message.
     #[serde(
         default,
         rename = "channelID",
@@ -130,15 +126,15 @@ pub struct AckUpdate {
         skip_serializing_if = "Option::is_none"
     )]
     pub channel_id: Option<String>,
-    /// The `version` of the notification. What is no string names no message.
+    /// The `version` of the notification. Anything but a string identifies no message.
     #[serde(
         default,
         deserialize_with = "lenient::value",
         skip_serializing_if = "Option::is_none"
     )]
     pub version: Option<String>,
-    /// 100 delivered, 101 not decrypted, 102 not delivered (WS-N-8). Absent or
-    /// unknown counts as 100.
+    /// 100 delivered, 101 not decrypted, 102 not delivered (WS-N-8). Absent or unknown counts as
+    /// 100.
     #[serde(
         default,
         deserialize_with = "lenient::value",
@@ -159,47 +155,46 @@ pub struct Nack {
     pub code: Option<u16>,
 }
 
-/// What the service says.
+/// A message from the service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "messageType", rename_all = "snake_case")]
 pub enum ServerMessage {
-    /// The answer to `hello`.
+    /// The response to `hello`.
     Hello {
-        /// What the user agent is called: 32 hex digits (WS-H-6).
+        /// The id of the user agent: 32 hex digits (WS-H-6).
         uaid: String,
         /// 200.
         status: u16,
-        /// Always true: without it Firefox gives out subscriptions without
-        /// keys (WS-H-7).
+        /// Always true: otherwise Firefox creates subscriptions without keys (WS-H-7).
         use_webpush: bool,
         /// The broadcasts whose version differs from the user agent's.
         broadcasts: BTreeMap<String, String>,
     },
-    /// The answer to `register`.
+    /// The response to `register`.
     Register {
-        /// As sent.
+        /// The id of the channel, as sent.
         #[serde(rename = "channelID")]
         channel_id: String,
-        /// 200, or why not.
+        /// 200, or the reason for the refusal.
         status: u16,
-        /// The push resource; absent when refused (WS-R-12).
+        /// The push resource; absent on a refusal (WS-R-12).
         #[serde(rename = "pushEndpoint", skip_serializing_if = "Option::is_none")]
         push_endpoint: Option<String>,
     },
-    /// The answer to `unregister`.
+    /// The response to `unregister`.
     Unregister {
-        /// As sent.
+        /// The id of the channel, as sent.
         #[serde(rename = "channelID")]
         channel_id: String,
-        /// 200, also for a channel that was not there (WS-U-2).
+        /// 200, also for an unknown channel (WS-U-2).
         status: u16,
     },
     /// A push message.
     Notification {
-        /// The channel it is for.
+        /// The channel of the message.
         #[serde(rename = "channelID")]
         channel_id: String,
-        /// Names the message; the same when it is sent again (WS-N-2).
+        /// Identifies the message; the same on redelivery (WS-N-2).
         version: String,
         /// The body in base64url without padding; absent without a body.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,22 +203,22 @@ pub enum ServerMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         headers: Option<NotificationHeaders>,
     },
-    /// New versions of broadcasts that the user agent has asked for (WS-B-2).
+    /// New versions of broadcasts that the user agent requested (WS-B-2).
     Broadcast {
         /// Those whose version differs from the user agent's.
         broadcasts: BTreeMap<String, String>,
     },
-    /// The answer to `urgency`.
+    /// The response to `urgency`.
     Urgency {
-        /// 200, or 400 when `min` was none of the four words.
+        /// 200, or 400 if `min` is not one of the four words.
         status: u16,
     },
-    /// `{}`, the answer to a ping. Never sent unasked (WS-P-1b).
+    /// `{}`, the response to a ping. Never sent otherwise (WS-P-1b).
     #[serde(skip)]
     Pong,
 }
 
-/// What a user agent needs to decrypt a notification (WS-N-5), and no more
+/// The header fields that a user agent needs to decrypt a notification (WS-N-5), and no others
 /// (WS-N-6).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotificationHeaders {
@@ -238,19 +233,19 @@ pub struct NotificationHeaders {
     pub crypto_key: Option<String>,
 }
 
-/// Why a text is no message.
+/// Why a text frame is not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// Not a JSON object.
     #[error("not a JSON object")]
     NotAnObject,
-    /// An object with fields, but none that says which message it is.
+    /// An object with fields, but without `messageType`.
     #[error("no messageType")]
     NoType,
-    /// A kind of message that is not known here.
+    /// An unknown message type.
     #[error("unknown messageType")]
     UnknownType,
-    /// A field that this kind of message needs is missing or of another type.
+    /// A required field is missing or has the wrong type.
     #[error("malformed {0} message")]
     Malformed(&'static str),
 }
@@ -259,14 +254,14 @@ fn urgency_word<S: Serializer>(min: &Option<Urgency>, to: S) -> Result<S::Ok, S:
     min.map(Urgency::as_str).serialize(to)
 }
 
-/// The kind of a message: `Some("")` for `{}`.
+/// The message type: `Some("")` for `{}`.
 fn message_type(text: &str) -> Result<String, MessageError> {
     #[derive(Deserialize)]
     struct Envelope {
         #[serde(rename = "messageType")]
         message_type: Option<String>,
     }
-    // An array would be taken for the fields of an object in their order.
+    // Serde would accept an array as the fields of an object in order.
     if !text.trim_start().starts_with('{') {
         return Err(MessageError::NotAnObject);
     }
@@ -282,11 +277,11 @@ fn message_type(text: &str) -> Result<String, MessageError> {
 }
 
 impl ClientMessage {
-    /// Reads a text frame.
+    /// Parses a text frame.
     ///
     /// # Errors
-    /// When it is not one JSON object, of a known kind, with the fields of that
-    /// kind. Fields that are not known are ignored (WS-T-10).
+    /// If it is not a JSON object of a known type with the fields of that type. Unknown fields are
+    /// ignored (WS-T-10).
     pub fn parse(text: &str) -> Result<Self, MessageError> {
         fn body<T: DeserializeOwned>(kind: &'static str, text: &str) -> Result<T, MessageError> {
             serde_json::from_str(text).map_err(|_| MessageError::Malformed(kind))
@@ -306,7 +301,7 @@ impl ClientMessage {
         }
     }
 
-    /// Prints a text frame.
+    /// Formats a text frame.
     pub fn print(&self) -> String {
         let (message_type, fields) = match self {
             Self::Hello(hello) => ("hello", serde_json::to_value(hello)),
@@ -330,8 +325,8 @@ impl ClientMessage {
 }
 
 impl ServerMessage {
-    /// The answer to a `hello` that was taken; `broadcasts` are those whose
-    /// version differs from the user agent's.
+    /// The response to an accepted `hello`; `broadcasts` are those whose version differs from the
+    /// user agent's.
     pub fn hello(uaid: WireUaid, broadcasts: BTreeMap<String, String>) -> Self {
         Self::Hello {
             uaid: uaid.to_string(),
@@ -341,7 +336,7 @@ impl ServerMessage {
         }
     }
 
-    /// A push message under the name `version`.
+    /// The notification of a push message, with this `version`.
     pub fn notification(message: &PushMessage, version: String) -> Self {
         let content = message.content.as_ref();
         Self::Notification {
@@ -365,7 +360,7 @@ impl ServerMessage {
         }
     }
 
-    /// Reads a text frame.
+    /// Parses a text frame.
     ///
     /// # Errors
     /// As [`ClientMessage::parse`].
@@ -379,9 +374,9 @@ impl ServerMessage {
         }
     }
 
-    /// Prints a text frame.
+    /// Formats a text frame.
     pub fn print(&self) -> String {
-        // A skipped variant is the one thing that cannot be printed.
+        // Only a skipped variant cannot be printed.
         serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned())
     }
 }

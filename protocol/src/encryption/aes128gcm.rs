@@ -1,5 +1,5 @@
-//! The content coding `aes128gcm` as RFC 8291 uses it: a header of 86 octets
-//! (salt 16, record size 4, length of the keyid 1, keyid 65), then one record.
+//! The content coding `aes128gcm` as RFC 8291 uses it: a header of 86 bytes (salt 16, record size
+//! 4, keyid length 1, keyid 65), then one record.
 
 use super::content_key::{ContentKey, TAG, hkdf};
 use super::{DecryptError, SubscriptionKeys, UserAgentKeys};
@@ -8,8 +8,7 @@ use crate::key_pair::KeyPair;
 
 const HEADER: usize = 86;
 const RECORD_SIZE: u32 = 4096;
-/// What stands between the data and the padding of the last record
-/// (RFC 8188 §2).
+/// The delimiter between the data and the padding of the last record (RFC 8188 §2).
 const DELIMITER: u8 = 0x02;
 
 pub(super) fn encrypt(
@@ -32,8 +31,8 @@ pub(super) fn encrypt(
     body
 }
 
-/// The record size is not looked at (RFC 8291 §4 allows that, and common
-/// senders get it wrong); what has more than one record fails to authenticate.
+/// Ignores the record size (RFC 8291 §4 allows this, and common senders set it wrong); a body with
+/// more than one record fails authentication.
 pub(super) fn decrypt(keys: &UserAgentKeys, body: &[u8]) -> Result<Vec<u8>, DecryptError> {
     let too_short = DecryptError::TooShort(body.len());
     let (salt, rest) = body.split_first_chunk::<16>().ok_or(too_short)?;

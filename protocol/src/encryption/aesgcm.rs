@@ -1,5 +1,5 @@
-//! The content coding `aesgcm` of draft-ietf-webpush-encryption-04: salt and
-//! key travel in header fields, the padding stands before the data.
+//! The content coding `aesgcm` of draft-ietf-webpush-encryption-04: salt and key are in header
+//! fields, the padding precedes the data.
 
 use super::content_key::{ContentKey, TAG, hkdf};
 use super::{DecryptError, SubscriptionKeys, UserAgentKeys};
@@ -8,7 +8,7 @@ use crate::key::PublicKey;
 use crate::key_pair::KeyPair;
 use crate::params;
 
-/// The length of the padding, in two octets.
+/// Size of the padding length field, in bytes.
 const PADDING_LENGTH: usize = 2;
 
 pub(super) fn encrypt(

@@ -12,11 +12,11 @@ pub(super) struct ContentKey {
     nonce: [u8; 12],
 }
 
-/// Octets that AES-128-GCM adds to a record.
+/// Size of the AES-128-GCM tag of a record, in bytes.
 pub(super) const TAG: usize = 16;
 
 impl ContentKey {
-    /// Derives both from the salt of the message and its input keying material.
+    /// Derives both from the message's salt and input keying material.
     #[expect(clippy::expect_used, reason = "the invariant is stated")]
     pub(super) fn derive(salt: &[u8; 16], ikm: &[u8], cek: &[&[u8]], nonce: &[&[u8]]) -> Self {
         let key = UnboundKey::new(&AES_128_GCM, &hkdf(salt, ikm, cek)[..16])
@@ -29,8 +29,7 @@ impl ContentKey {
         }
     }
 
-    /// Encrypts the one record of a message. The key is used up: no nonce is
-    /// used twice.
+    /// Encrypts the only record of a message. Consumes the key, so that no nonce is used twice.
     #[expect(clippy::expect_used, reason = "the invariant is stated")]
     pub(super) fn seal(self, mut record: Vec<u8>) -> Vec<u8> {
         let nonce = Nonce::assume_unique_for_key(self.nonce);
@@ -40,7 +39,7 @@ impl ContentKey {
         record
     }
 
-    /// Decrypts the one record of a message.
+    /// Decrypts the only record of a message.
     pub(super) fn open(self, record: &[u8]) -> Result<Vec<u8>, DecryptError> {
         let nonce = Nonce::assume_unique_for_key(self.nonce);
         let mut octets = record.to_vec();
@@ -54,8 +53,8 @@ impl ContentKey {
     }
 }
 
-/// HKDF (RFC 5869) to 32 octets, one block of SHA-256. Shorter keys are the
-/// front of it, as the expansion of any length up to a block is.
+/// HKDF (RFC 5869) with 32 bytes of output, one block of SHA-256. A shorter key is a prefix of it,
+/// because any expansion up to one block is.
 #[expect(clippy::expect_used, reason = "the invariant is stated")]
 pub(super) fn hkdf(salt: &[u8], ikm: &[u8], info: &[&[u8]]) -> [u8; 32] {
     let mut octets = [0; 32];

@@ -1,6 +1,6 @@
-//! Message encryption for Web Push, as application servers and user agents do
-//! it: `aes128gcm` (RFC 8291) and `aesgcm`, its predecessor
-//! (draft-ietf-webpush-encryption-04). The push service has no part in it.
+//! Message encryption for Web Push, as application servers and user agents perform it: `aes128gcm`
+//! (RFC 8291) and its predecessor `aesgcm` (draft-ietf-webpush-encryption-04). The push service
+//! does not use it.
 //!
 //! An application server holds [`SubscriptionKeys`] and encrypts; the user
 //! agent holds [`UserAgentKeys`] and decrypts.
@@ -18,8 +18,8 @@ use crate::coding::{ContentCoding, aesgcm_key};
 use crate::key::PublicKey;
 use crate::key_pair::{KeyPair, KeyPairError};
 
-/// The longest plaintext in octets: what fits a body of 4096, the size that
-/// every push service takes (RFC 8291 §4).
+/// Maximum length of a plaintext in bytes: it fits a body of 4096, the size that every push service
+/// accepts (RFC 8291 §4).
 pub const MAX_PLAINTEXT: usize = 3993;
 
 /// The message cannot be encrypted.
@@ -36,7 +36,7 @@ pub enum DecryptError {
     /// Shorter than its header and an empty record.
     #[error("the encrypted body has only {0} octets")]
     TooShort(usize),
-    /// RFC 8291 §4: the keyid is a point on P-256 of 65 octets.
+    /// RFC 8291 §4: the keyid must be a point on P-256 of 65 bytes.
     #[error("the keyid of the body is not a P-256 point of 65 octets (RFC 8291 §4)")]
     KeyId,
     /// The aesgcm draft, §3 and §4.
@@ -45,13 +45,12 @@ pub enum DecryptError {
     /// The tag does not match.
     #[error("the message was changed on its way, or is for other keys")]
     Authentication,
-    /// RFC 8188 §2: a 0x02 before the padding; two octets of length before it
-    /// in aesgcm.
+    /// RFC 8188 §2: a 0x02 before the padding; in aesgcm, two bytes of length before it.
     #[error("the message is not padded as its content coding says")]
     Padding,
 }
 
-/// The `keys` of a PushSubscription: what a message is encrypted with.
+/// The `keys` of a PushSubscription, with which messages are encrypted.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionKeys {
     /// The user agent's public key.
@@ -62,7 +61,7 @@ pub struct SubscriptionKeys {
     pub auth: [u8; 16],
 }
 
-/// The user agent's own half of a subscription.
+/// The private half of a subscription, for the user agent.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserAgentKeys {
     #[serde(serialize_with = "print_pair", deserialize_with = "read_pair")]
@@ -72,16 +71,16 @@ pub struct UserAgentKeys {
 }
 
 impl UserAgentKeys {
-    /// From random octets.
+    /// Creates the keys from random bytes.
     ///
     /// # Errors
-    /// For about one in 2^32 values of `private`: draw again.
+    /// For about one in 2^32 values of `private`: use other random bytes.
     pub fn from_random(private: &[u8; 32], auth: [u8; 16]) -> Result<Self, KeyPairError> {
         let private = KeyPair::from_bytes(private)?;
         Ok(Self { private, auth })
     }
 
-    /// What the application server is given.
+    /// The public half, for the application server.
     pub fn subscription_keys(&self) -> SubscriptionKeys {
         SubscriptionKeys {
             p256dh: self.private.public_key(),
@@ -92,7 +91,7 @@ impl UserAgentKeys {
     /// Decrypts a message in either coding.
     ///
     /// # Errors
-    /// When it is not for these keys, was changed, or is malformed.
+    /// If the message is for other keys, was altered, or is malformed.
     pub fn decrypt(&self, coding: &ContentCoding, body: &[u8]) -> Result<Vec<u8>, DecryptError> {
         match coding {
             ContentCoding::Aes128gcm => aes128gcm::decrypt(self, body),
@@ -109,13 +108,13 @@ impl UserAgentKeys {
 }
 
 impl SubscriptionKeys {
-    /// Encrypts as RFC 8291: the body of a push with `Content-Encoding:
-    /// aes128gcm`, in one record of size 4096.
+    /// Encrypts as in RFC 8291. Returns the body of a push with `Content-Encoding: aes128gcm`, in
+    /// one record of size 4096.
     ///
-    /// `ephemeral` and `salt` are for this message alone, from random octets.
+    /// `ephemeral` and `salt` must be random and used for this message only.
     ///
     /// # Errors
-    /// When the plaintext has more than [`MAX_PLAINTEXT`] octets.
+    /// If the plaintext is longer than [`MAX_PLAINTEXT`] bytes.
     pub fn encrypt(
         &self,
         plaintext: &[u8],
@@ -126,12 +125,11 @@ impl SubscriptionKeys {
         Ok(aes128gcm::encrypt(self, plaintext, ephemeral, salt))
     }
 
-    /// Encrypts as draft-ietf-webpush-encryption-04: the header fields and the
-    /// body of a push with `Content-Encoding: aesgcm`. For what cannot read
-    /// the standard's coding.
+    /// Encrypts as in draft-ietf-webpush-encryption-04. Returns the header fields and the body of a
+    /// push with `Content-Encoding: aesgcm`, for receivers that cannot read the standard's coding.
     ///
     /// # Errors
-    /// When the plaintext has more than [`MAX_PLAINTEXT`] octets.
+    /// If the plaintext is longer than [`MAX_PLAINTEXT`] bytes.
     pub fn encrypt_aesgcm(
         &self,
         plaintext: &[u8],

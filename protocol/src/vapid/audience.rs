@@ -1,4 +1,4 @@
-//! The `aud` that a VAPID token must hold: the origin of the push service.
+//! The `aud` that a VAPID token must contain: the origin of the push service.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::tolerances::Tolerances;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience {
     ascii: Spelling,
-    /// Where the host is internationalised.
+    /// Set if the host is internationalised.
     unicode: Option<Spelling>,
 }
 
@@ -18,11 +18,11 @@ pub struct Audience {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Spelling {
     origin: String,
-    /// The form without the port, where the origin has one (V-16).
+    /// The form without the port, if the origin has a port (V-16).
     without_port: Option<String>,
 }
 
-/// How an `aud` names the push service.
+/// How the `aud` of a token names the push service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AudienceForm {
     /// The whole origin, in ASCII or in Unicode.
@@ -32,9 +32,8 @@ pub enum AudienceForm {
 }
 
 impl Audience {
-    /// From the parts of the public URL, in their ASCII form; an IPv6 address
-    /// in brackets. The default port of `http` and `https` is left out
-    /// (RFC 6454 §6.2).
+    /// Creates it from the parts of the public URL in ASCII, an IPv6 address in brackets. Omits the
+    /// default port of `http` and `https` (RFC 6454 §6.2).
     pub fn new(scheme: &str, host: &str, port: Option<u16>) -> Self {
         Self {
             ascii: Spelling::new(scheme, host, port),
@@ -42,8 +41,8 @@ impl Audience {
         }
     }
 
-    /// The same origin with its host in Unicode: a second spelling, taken as
-    /// exact too (RFC 6454 §6.1, V-4).
+    /// Adds the spelling with the host in Unicode, which is accepted as exact too (RFC 6454 §6.1,
+    /// V-4).
     #[must_use]
     pub fn or_in_unicode(mut self, scheme: &str, host: &str, port: Option<u16>) -> Self {
         let spelling = Spelling::new(scheme, host, port);
@@ -51,14 +50,12 @@ impl Audience {
         self
     }
 
-    /// The origin that senders are to write: scheme, host, and port if it is
-    /// not the default one.
+    /// The origin that senders should use: scheme, host, and the port unless it is the default.
     pub fn origin(&self) -> &str {
         &self.ascii.origin
     }
 
-    /// Looks for this origin in an `aud`: a string, or an array with it
-    /// (RFC 7519 §4.1.3).
+    /// Searches an `aud` for this origin: a string, or an array that contains it (RFC 7519 §4.1.3).
     pub(super) fn find_in(
         &self,
         aud: Option<&Value>,

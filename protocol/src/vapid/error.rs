@@ -1,16 +1,16 @@
-//! What can be wrong with VAPID credentials.
+//! Errors of VAPID credentials.
 
 use crate::key::KeyError;
 use crate::time::UnixTime;
 
-/// Why VAPID credentials are refused. The sender is at fault; the message says
-/// what to mend and shows neither the token nor the key.
+/// Why VAPID credentials are refused. The sender is at fault; the message says how to fix it, and
+/// shows neither the token nor the key.
 ///
-/// [`VapidError::Repeated`] makes the request ambiguous (V-15); all others mean
-/// that authentication was tried and failed (RFC 8292 §4.2).
+/// [`VapidError::Repeated`] makes the request ambiguous (V-15); with all others, authentication was
+/// attempted and failed (RFC 8292 §4.2).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VapidError {
-    /// V-15: it cannot be told which one counts.
+    /// V-15: more than one is present.
     #[error("{0} stands more than once: send one")]
     Repeated(&'static str),
     /// RFC 9110 §11.4.
@@ -52,19 +52,19 @@ pub enum VapidError {
          within 24 hours (RFC 8292 §2)"
     )]
     ExpiryMalformed(&'static str),
-    /// 8292-4.2-i3: by how many seconds, and the time of the service.
+    /// 8292-4.2-i3: seconds since the expiry, and the time of the service.
     #[error(
         "the VAPID token expired {0} seconds ago by the clock of this service, which shows {1}: \
          sign a new one, and set the clock that is wrong"
     )]
     Expired(u64, UnixTime),
-    /// 8292-2-d: in how many seconds, and the time of the service.
+    /// 8292-2-d: seconds until the expiry, and the time of the service.
     #[error(
         "the VAPID token expires in {0} seconds by the clock of this service, which shows {1}; \
          more than 86400 (24 hours) is not allowed (RFC 8292 §2)"
     )]
     ExpiryTooFar(u64, UnixTime),
-    /// RFC 7519 §4.1.5: by how many seconds, and the time of the service.
+    /// RFC 7519 §4.1.5: seconds until `nbf`, and the time of the service.
     #[error(
         "the nbf of the VAPID token is {0} seconds ahead of the clock of this service, which \
          shows {1}: set the clock that is wrong"
@@ -75,7 +75,7 @@ pub enum VapidError {
     Audience {
         /// The origin that must be in `aud`.
         expected: String,
-        /// What is there, shortened.
+        /// The actual value, shortened.
         got: String,
     },
     /// RFC 7518 §3.4.
@@ -86,7 +86,7 @@ pub enum VapidError {
     Signature,
 }
 
-/// At most 100 characters of what a stranger sent, without control characters.
+/// At most 100 characters of the sender's text, without control characters.
 pub(super) fn excerpt(text: &str) -> String {
     const LENGTH: usize = 100;
     let printable = |c: char| {

@@ -15,18 +15,18 @@ use crate::key::PublicKey;
 use crate::key_pair::KeyPair;
 use crate::time::UnixTime;
 
-/// A token, taken apart but not yet believed.
+/// A parsed token whose signature is not verified yet.
 pub(super) struct Jwt<'t> {
     pub(super) claims: Map<String, Value>,
-    /// What the signature covers.
+    /// The text that the signature covers.
     signed: &'t str,
     signature: Vec<u8>,
 }
 
 impl<'t> Jwt<'t> {
-    /// Takes a token apart and checks its header. Costs no cryptography.
+    /// Parses a token and checks its header. Does no cryptography.
     ///
-    /// A doubled member counts as its last (RFC 7515 §4).
+    /// Of a repeated member, the last counts (RFC 7515 §4).
     pub(super) fn parse(token: &'t str) -> Result<Self, VapidError> {
         let (signed, signature) = token.rsplit_once('.').ok_or(VapidError::Token)?;
         let (header, claims) = signed.split_once('.').ok_or(VapidError::Token)?;
@@ -50,10 +50,10 @@ impl<'t> Jwt<'t> {
         })
     }
 
-    /// Checks the signature (8292-4.2-i2): the one costly step, so the last.
+    /// Verifies the signature (8292-4.2-i2). This is the only expensive step, so it comes last.
     pub(super) fn check_signature(&self, key: &PublicKey) -> Result<(), VapidError> {
-        // The backend is named, not left to be guessed from the features that
-        // another crate may have switched on.
+        // Names the backend, instead of inferring it from features that another crate may have
+        // enabled.
         let key = DecodingKey::from_ec_der(key.as_bytes());
         let verifier = (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&Algorithm::ES256, &key)
             .map_err(|_| VapidError::Signature)?;
@@ -62,11 +62,11 @@ impl<'t> Jwt<'t> {
             .map_err(|_| VapidError::Signature)
     }
 
-    /// A NumericDate: seconds since 1970, with or without a fraction (V-6). A
-    /// time beyond what can be counted is the last that can be.
+    /// A NumericDate: seconds since 1970, with or without a fraction (V-6). A value out of range
+    /// counts as the largest possible time.
     ///
     /// # Errors
-    /// What is there instead.
+    /// A description of the actual value.
     pub(super) fn date(&self, claim: &str) -> Result<UnixTime, &'static str> {
         let seconds = match self.claims.get(claim) {
             Some(Value::Number(number)) => number.as_f64().ok_or("not a number")?,
@@ -88,7 +88,7 @@ fn object(part: &str, name: &'static str) -> Result<Map<String, Value>, VapidErr
     serde_json::from_slice(&json).map_err(|_| VapidError::Json(name))
 }
 
-/// Whether `text` has the shape of a token: three parts of base64url.
+/// Whether `text` has the form of a token: three parts of base64url.
 pub(super) fn is_jwt(text: &str) -> bool {
     let in_alphabet = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     let is_part = |part: &str| !part.is_empty() && part.bytes().all(in_alphabet);
@@ -108,7 +108,7 @@ impl KeyPair {
         self.sign_json(r#"{"typ":"JWT","alg":"ES256"}"#, &claims.to_string())
     }
 
-    /// Signs any header and claims, such as tests of a verifier need.
+    /// Signs any header and claims, for tests of verifiers.
     pub fn sign_json(&self, header: &str, claims: &str) -> String {
         let signed = format!(
             "{}.{}",
@@ -119,8 +119,8 @@ impl KeyPair {
         format!("{signed}.{}", base64url::encode(signature.to_bytes()))
     }
 
-    /// The value of an Authorization header field: a token as
-    /// [`KeyPair::sign`] makes it, with the public key (RFC 8292 §3).
+    /// The value of an Authorization header field: a token from [`KeyPair::sign`] with the public
+    /// key (RFC 8292 §3).
     pub fn authorization(
         &self,
         audience: &str,

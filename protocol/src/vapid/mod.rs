@@ -1,10 +1,9 @@
 //! Voluntary application server identification (VAPID, RFC 8292) and the two
 //! forms of its drafts that senders still use.
 //!
-//! A push service reads [`Credentials`] from a request and verifies them
-//! against its [`Audience`]; what comes out is [`Verified`], worth keeping
-//! while it is [`Verified::still_valid`]. An application server signs with a
-//! [`KeyPair`](crate::KeyPair).
+//! A push service reads [`Credentials`] from a request and verifies them against its [`Audience`].
+//! The result, [`Verified`], can be cached while it is [`Verified::still_valid`]. An application
+//! server signs with a [`KeyPair`](crate::KeyPair).
 
 mod audience;
 mod error;
@@ -28,10 +27,10 @@ use crate::time::UnixTime;
 use crate::tolerances::Tolerances;
 use jwt::Jwt;
 
-/// RFC 8292 §2: a token lives no longer than this.
+/// RFC 8292 §2: the maximum lifetime of a token.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A token and a public key, as a request carries them. Nothing is proved yet.
+/// The token and the public key of a request, not verified yet.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     token: String,
@@ -39,26 +38,25 @@ pub struct Credentials {
     form: Form,
 }
 
-/// How credentials are written.
+/// The form of the credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// By RFC 8292 and the grammar of RFC 9110.
     Standard,
-    /// Beside that grammar (`Tolerances::loose_vapid`).
+    /// Deviates from that grammar (`Tolerances::loose_vapid`).
     Loose,
-    /// As the drafts of RFC 8292 have it (`Tolerances::legacy_vapid`).
+    /// A form of the drafts of RFC 8292 (`Tolerances::legacy_vapid`).
     Legacy,
 }
 
-/// An application server that has proved to hold a private key.
+/// An application server that has proved that it holds a private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Who it is.
+    /// Its public key.
     pub key: PublicKey,
-    /// When the token ends (`exp`).
+    /// When the token expires (`exp`).
     pub expires_at: UnixTime,
-    /// Contact (`sub`), a claim that nobody checked (RFC 8292 §5). Left out
-    /// when it has more than 512 octets.
+    /// Its contact (`sub`), an unverified claim (RFC 8292 §5). Omitted if longer than 512 bytes.
     pub subject: Option<String>,
     /// How the token names this push service.
     pub audience: AudienceForm,
@@ -97,17 +95,14 @@ impl<'h> Unread<'h> {
 }
 
 impl Credentials {
-    /// Reads the Authorization header field, and Crypto-Key for the legacy
-    /// forms `WebPush <JWT>` and `Bearer <JWT>` where they are tolerated
-    /// (VLEG-a).
+    /// Reads the Authorization header field, and Crypto-Key for the legacy forms `WebPush <JWT>`
+    /// and `Bearer <JWT>` if they are tolerated (VLEG-a).
     ///
-    /// `None`: no VAPID was offered, there being no such field or one of
-    /// another scheme (V-3).
+    /// Returns `None` if the request has no VAPID: no such field, or another scheme (V-3).
     ///
     /// # Errors
-    /// [`VapidError::Repeated`] when it cannot be told which credentials
-    /// count; others when the token or the key is missing, or the key is not
-    /// one. The token is looked at by [`Credentials::verify`].
+    /// [`VapidError::Repeated`] if there are several credentials; others if the token or the key is
+    /// missing, or the key is invalid. [`Credentials::verify`] checks the token.
     pub fn parse(headers: &HeaderMap, tolerances: &Tolerances) -> Result<Option<Self>, VapidError> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         let Some(field) = fields.next() else {
@@ -170,22 +165,22 @@ impl Credentials {
         &self.key
     }
 
-    /// How they are written.
+    /// The form in which they were sent.
     pub const fn form(&self) -> Form {
         self.form
     }
 
-    /// SHA-256 of the key and the whole token: the name under which a
-    /// [`Verified`] may be kept (8292-5-b), of one size whatever the token's.
+    /// SHA-256 of the key and the whole token, as the key of a cache of [`Verified`] (8292-5-b):
+    /// its size does not depend on the token.
     pub fn digest(&self) -> [u8; 32] {
         sha256(&[self.key.as_bytes(), self.token.as_bytes()])
     }
 
-    /// Checks the token: its header, `exp`, `nbf` and `aud`, at last its
-    /// signature. `leeway` is for clocks that differ (V-7), on both ends.
+    /// Verifies the token: its header, `exp`, `nbf` and `aud`, and finally its signature. `leeway`
+    /// is the tolerated clock difference (V-7), applied to both ends.
     ///
     /// # Errors
-    /// The first thing that is wrong (RFC 8292 §4.2).
+    /// The first error found (RFC 8292 §4.2).
     pub fn verify(
         &self,
         audience: &Audience,
@@ -205,7 +200,7 @@ impl Credentials {
             },
         };
         verified.still_valid(leeway, now)?;
-        // An nbf that is no date says nothing; RFC 8292 does not know it.
+        // An `nbf` that is not a date is ignored; RFC 8292 does not use it.
         if let Ok(not_before) = jwt.date("nbf")
             && not_before > now + leeway
         {
@@ -220,8 +215,8 @@ impl Credentials {
 }
 
 impl Verified {
-    /// Whether the token may be used at `now`: neither expired nor ending more
-    /// than 24 hours ahead. Cheap, to be asked at each use of a kept result.
+    /// Whether the token may be used at `now`: it has not expired, and does not expire more than 24
+    /// hours ahead. Cheap; check it at each use of a cached result.
     ///
     /// # Errors
     /// [`VapidError::Expired`] and [`VapidError::ExpiryTooFar`].
@@ -258,7 +253,7 @@ fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     digest
 }
 
-/// The value of the parameter `name`, called `what` when it is repeated.
+/// The value of the parameter `name`. The error of a repeated one calls it `what`.
 fn once<'p>(
     params: &'p [Param],
     name: &str,
