@@ -22,7 +22,7 @@ const NEAR: u64 = 90;
 
 /// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct ProbeResult {
     /// When the probe ended.
     at: Instant,
     /// Whether the store accepts changes and the disk keeps them.
@@ -34,14 +34,14 @@ pub struct Seen {
 /// The last result, and a signal that requests a new one.
 pub struct Readiness {
     asked: Notify,
-    seen: watch::Sender<Option<Seen>>,
+    latest: watch::Sender<Option<ProbeResult>>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
         Self {
             asked: Notify::new(),
-            seen: watch::Sender::new(None),
+            latest: watch::Sender::new(None),
         }
     }
 }
@@ -49,17 +49,20 @@ impl Default for Readiness {
 impl Readiness {
     /// Returns a result at most one second old, probing if there is none. Returns `None` if the
     /// probe does not finish in time.
-    pub async fn seen(&self) -> Option<Seen> {
-        let mut seen = self.seen.subscribe();
-        if let Some(seen) = &*seen.borrow_and_update()
-            && seen.at.elapsed() < FRESH
+    pub async fn probe(&self) -> Option<ProbeResult> {
+        let mut result = self.latest.subscribe();
+        if let Some(result) = &*result.borrow_and_update()
+            && result.at.elapsed() < FRESH
         {
-            return Some(seen.clone());
+            return Some(result.clone());
         }
         self.asked.notify_one();
         // Slightly longer than a probe can take.
-        timeout(PATIENCE + FRESH, seen.changed()).await.ok()?.ok()?;
-        seen.borrow().clone()
+        timeout(PATIENCE + FRESH, result.changed())
+            .await
+            .ok()?
+            .ok()?;
+        result.borrow().clone()
     }
 }
 
@@ -68,12 +71,12 @@ pub async fn run(app: Arc<App>) {
     loop {
         app.readiness.asked.notified().await;
         let flushed = timeout(PATIENCE, app.service.flush()).await;
-        let seen = Seen {
+        let result = ProbeResult {
             at: Instant::now(),
             store: flushed.is_ok_and(|flushed| flushed.is_ok()),
             overloaded: overloaded(&app),
         };
-        app.readiness.seen.send_replace(Some(seen));
+        app.readiness.latest.send_replace(Some(result));
     }
 }
 
@@ -133,14 +136,14 @@ mod tests {
         let (server, _folder) = bound().await;
         let app = Arc::clone(server.app());
         let looking = tokio::spawn(run(Arc::clone(&app)));
-        let many = || join_all((0..100).map(|_| app.readiness.seen()));
+        let many = || join_all((0..100).map(|_| app.readiness.probe()));
         let first = many().await;
-        let one = first[0].clone().expect("it is looked at");
+        let one = first[0].clone().expect("it is probed");
         assert!(one.store && one.overloaded.is_empty(), "{one:?}");
-        assert!(first.iter().all(|seen| seen.as_ref() == Some(&one)));
-        assert_eq!(app.readiness.seen().await, Some(one.clone()));
+        assert!(first.iter().all(|result| result.as_ref() == Some(&one)));
+        assert_eq!(app.readiness.probe().await, Some(one.clone()));
         tokio::time::advance(FRESH).await;
-        let later = app.readiness.seen().await.expect("it is looked at");
+        let later = app.readiness.probe().await.expect("it is probed");
         assert!(later.at >= one.at + FRESH);
         looking.abort();
     }
@@ -148,6 +151,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_gives_up_if_no_probe_finishes() {
         let (server, _folder) = bound().await;
-        assert_eq!(server.app().readiness.seen().await, None);
+        assert_eq!(server.app().readiness.probe().await, None);
     }
 }

@@ -173,11 +173,11 @@ impl Visit {
         report.take(Check::Connect, network::connect(&addresses, limit).await)?;
         let certificate = certificate::check(site, dialer, limit).await;
         report.take(Check::Certificate, certificate)?;
-        let seen = report.take(Check::Http, http::check(site, dialer, limit).await)?;
-        report.add(Check::Version, http::version(&seen));
+        let timed = report.take(Check::Http, http::check(site, dialer, limit).await)?;
+        report.add(Check::Version, http::version(&timed));
         let leeway = self.config.as_ref().map(|config| config.push.vapid_leeway);
         let leeway = leeway.unwrap_or_else(|| Config::default().push.vapid_leeway);
-        report.add(Check::Clock, http::clock(&seen, leeway));
+        report.add(Check::Clock, http::clock(&timed, leeway));
         let upgraded = websocket::check(site, dialer, limit).await;
         report.take(Check::WebSocket, upgraded)?;
         let opened = Session::open(site, dialer, limit).await;

@@ -86,12 +86,12 @@ struct Index {
 
 /// The blocklist.
 pub struct Blocks {
-    kept: Arc<Kept>,
+    state: Arc<State>,
     changes: SerialExecutor,
 }
 
 /// The blocklist on disk and in memory.
-struct Kept {
+struct State {
     file: PathBuf,
     most: usize,
     index: ArcSwap<Index>,
@@ -115,7 +115,7 @@ impl Blocks {
         };
         let index = ArcSwap::from_pointee(index);
         Ok(Self {
-            kept: Arc::new(Kept { file, most, index }),
+            state: Arc::new(State { file, most, index }),
             changes: SerialExecutor::default(),
         })
     }
@@ -125,7 +125,7 @@ impl Blocks {
     /// # Errors
     /// [`Refusal::BlockedKey`].
     pub fn check_key(&self, key: &PublicKey) -> Result<(), Refusal> {
-        let index = self.kept.index.load();
+        let index = self.state.index.load();
         // The list is almost always empty; skip hashing the key then.
         if !index.keys.is_empty() && index.keys.contains_key(key) {
             return Err(Refusal::BlockedKey);
@@ -138,7 +138,7 @@ impl Blocks {
     /// # Errors
     /// [`Refusal::BlockedAddress`].
     pub fn check_address(&self, address: IpAddr) -> Result<(), Refusal> {
-        let index = self.kept.index.load();
+        let index = self.state.index.load();
         let address = address.to_canonical();
         let blocked = index.prefixes.iter().any(|length| {
             let range = IpNet::new(address, *length);
@@ -191,7 +191,7 @@ impl Blocks {
 
     /// Returns all blocks.
     pub fn list(&self) -> List {
-        self.kept.index.load().list()
+        self.state.index.load().list()
     }
 
     async fn change(
@@ -199,15 +199,15 @@ impl Blocks {
         change: impl FnOnce(&mut Index, usize) -> Result<(), ChangeError> + Send + 'static,
         then: impl FnOnce() + Send + 'static,
     ) -> Result<(), ChangeError> {
-        let kept = Arc::clone(&self.kept);
+        let state = Arc::clone(&self.state);
         let changed = self
             .changes
-            .run(move || kept.change(change).map(|()| then()));
+            .run(move || state.change(change).map(|()| then()));
         changed.await.unwrap_or(Err(ChangeError::Unavailable))
     }
 }
 
-impl Kept {
+impl State {
     /// Writes the changed list to disk, then puts it in force. Blocks on disk I/O.
     ///
     /// # Errors

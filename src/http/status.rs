@@ -77,7 +77,7 @@ pub fn is_get(method: &Method) -> bool {
 /// no reason to fail, because it would take a service that is alone out of use;
 /// those who choose between several ask for that by `?overloaded=fail`.
 async fn ready(app: &App, query: Option<&str>) -> Reply {
-    let seen = app.readiness.seen().await;
+    let seen = app.readiness.probe().await;
     let (store, overloaded) = match seen {
         // What was seen may be a second old, a failure of the store is known at once.
         Some(seen) => (seen.store && app.service.store_is_well(), seen.overloaded),

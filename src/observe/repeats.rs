@@ -27,11 +27,11 @@ pub(super) struct Repeats {
     /// 0 means no limit.
     limit: u32,
     /// At most one entry per call site in the program.
-    places: DashMap<Identifier, Place>,
+    sites: DashMap<Identifier, CallSite>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct CallSite {
     lines: u64,
     metadata: &'static Metadata<'static>,
     /// The message of the first suppressed line.
@@ -41,8 +41,8 @@ struct Place {
 impl Repeats {
     /// Allows `limit` lines per minute and call site; 0 means no limit.
     pub(super) fn new(limit: u32) -> Self {
-        let places = DashMap::new();
-        Self { limit, places }
+        let sites = DashMap::new();
+        Self { limit, sites }
     }
 
     fn lets_pass(&self, event: &Event<'_>) -> bool {
@@ -50,27 +50,27 @@ impl Repeats {
         if self.limit == 0 || ABOUT_THE_LOG.contains(&metadata.target()) {
             return true;
         }
-        let first = || Place {
+        let first = || CallSite {
             lines: 0,
             metadata,
             message: String::new(),
         };
-        let mut place = self.places.entry(metadata.callsite()).or_insert_with(first);
-        place.lines += 1;
-        if place.lines == u64::from(self.limit) + 1 {
-            event.record(&mut Message(&mut place.message));
+        let mut site = self.sites.entry(metadata.callsite()).or_insert_with(first);
+        site.lines += 1;
+        if site.lines == u64::from(self.limit) + 1 {
+            event.record(&mut Message(&mut site.message));
         }
-        place.lines <= u64::from(self.limit)
+        site.lines <= u64::from(self.limit)
     }
 
     /// Reports the suppressed lines and starts a new period.
     pub(super) fn tell(&self) {
         let mut held = Vec::new();
         // Writing a line enters this map again, so no guard may be held then.
-        self.places.retain(|_, place| {
-            let lines = place.lines.saturating_sub(self.limit.into());
+        self.sites.retain(|_, site| {
+            let lines = site.lines.saturating_sub(self.limit.into());
             if lines > 0 {
-                held.push((lines, place.metadata, std::mem::take(&mut place.message)));
+                held.push((lines, site.metadata, std::mem::take(&mut site.message)));
             }
             false
         });

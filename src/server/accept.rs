@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::proxy_header::{self, Unread};
+use super::proxy_header::{self, HeaderError};
 use super::tls::Tls;
 use crate::app::App;
 use crate::app::peer::{Admitted, Peer};
@@ -24,7 +24,7 @@ use crate::gate::proxies::{Mistake, ON_THIS_MACHINE};
 use crate::http::{AdminRoutes, Site, http1, http2};
 use crate::io::{Io, Socket, peek, set_nodelay};
 
-use super::listener::{From, Listener};
+use super::listener::{Listener, Source};
 use super::shutdown::Listeners;
 use super::tasks::Tasks;
 
@@ -115,10 +115,10 @@ impl Acceptor {
 
     /// Serves a connection. One too many of its address gets a 429 response first, while enough
     /// slots are free for others.
-    fn admit(&self, socket: Socket, from: From, permit: OwnedSemaphorePermit) {
+    fn admit(&self, socket: Socket, from: Source, permit: OwnedSemaphorePermit) {
         let (address, user) = match from {
-            From::Address(address) => (address, None),
-            From::User(user) => (ON_THIS_MACHINE, Some(user)),
+            Source::Address(address) => (address, None),
+            Source::User(user) => (ON_THIS_MACHINE, Some(user)),
         };
         let mut peer = Peer {
             app: Arc::clone(&self.app),
@@ -158,7 +158,7 @@ fn cut(peer: &Peer) {
 
 /// Why a connection ends before its first request.
 #[derive(Debug, thiserror::Error)]
-enum NotOpened {
+enum OpenError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -184,11 +184,11 @@ async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer, site: Site
             }
         }
         Ok(Ok((io, is_http2))) => speak(io, is_http2, peer, site).await,
-        Ok(Err(NotOpened::Io(error))) => {
+        Ok(Err(OpenError::Io(error))) => {
             tracing::debug!(%error, "a connection ended before its first request");
         }
-        Ok(Err(NotOpened::Mistake(mistake))) => peer.see(mistake),
-        Ok(Err(NotOpened::Cut)) => cut(&peer),
+        Ok(Err(OpenError::Mistake(mistake))) => peer.see(mistake),
+        Ok(Err(OpenError::Cut)) => cut(&peer),
         Err(_) => {
             let limit = Limit::HandshakeTimeout;
             peer.app.service.metrics().cut(limit);
@@ -211,7 +211,7 @@ async fn open(
     mut socket: Socket,
     tls: Option<Arc<Tls>>,
     peer: &mut Peer,
-) -> Result<(Io, bool), NotOpened> {
+) -> Result<(Io, bool), OpenError> {
     set_nodelay(&socket)?;
     let is_announced = peer.app.service.config().server.proxy_protocol;
     if is_announced && peer.is_proxy && !peer.is_admin {
@@ -219,13 +219,13 @@ async fn open(
             Ok(Some(client)) => {
                 peer.stand_for(client);
                 if peer.is_cut() {
-                    return Err(NotOpened::Cut);
+                    return Err(OpenError::Cut);
                 }
             }
             Ok(None) => {}
-            Err(Unread::Missing) => return Err(Mistake::NoHeader.into()),
-            Err(Unread::Malformed) => return Err(Mistake::BadHeader.into()),
-            Err(Unread::Io(error)) => return Err(error.into()),
+            Err(HeaderError::Missing) => return Err(Mistake::NoHeader.into()),
+            Err(HeaderError::Malformed) => return Err(Mistake::BadHeader.into()),
+            Err(HeaderError::Io(error)) => return Err(error.into()),
         }
     }
     let begins = beginning(&socket).await?;

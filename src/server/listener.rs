@@ -42,7 +42,7 @@ pub(super) struct UnixSocket {
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(super) enum Source {
     Address(IpAddr),
     User(User),
 }
@@ -96,17 +96,17 @@ impl Listener {
     ///
     /// # Errors
     /// Those of the system: the connection was reset, or no file descriptors are left.
-    pub(super) async fn accept(&self) -> io::Result<(Socket, From)> {
+    pub(super) async fn accept(&self) -> io::Result<(Socket, Source)> {
         match self {
             Self::Tcp { socket, .. } => {
                 let (stream, address) = socket.accept().await?;
-                Ok((Socket::Left(stream), From::Address(address.ip())))
+                Ok((Socket::Left(stream), Source::Address(address.ip())))
             }
             Self::Unix(UnixSocket { socket, owner, .. }) => {
                 let (stream, _) = socket.accept().await?;
                 let uid = stream.peer_cred()?.uid();
                 let is_own = uid == *owner;
-                Ok((Socket::Right(stream), From::User(User { uid, is_own })))
+                Ok((Socket::Right(stream), Source::User(User { uid, is_own })))
             }
         }
     }

@@ -28,7 +28,7 @@ const LONGEST_REST: usize = 4096;
 
 /// Why no client address can be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Unread {
+pub enum HeaderError {
     /// The connection begins with something else.
     #[error("no PROXY header")]
     Missing,
@@ -49,19 +49,19 @@ pub fn begins(octets: &[u8]) -> bool {
 /// if the proxy speaks for itself or does not know it.
 ///
 /// # Errors
-/// [`Unread`].
-pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>, Unread> {
+/// [`HeaderError`].
+pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>, HeaderError> {
     let mut header = vec![0; SIGNATURE];
     from.read_exact(&mut header).await?;
     if header.starts_with(VERSION_2) {
         header.resize(FIXED_VERSION_2, 0);
         from.read_exact(&mut header[SIGNATURE..]).await?;
         let [.., high, low] = header[..] else {
-            return Err(Unread::Malformed);
+            return Err(HeaderError::Malformed);
         };
         let rest = usize::from(u16::from_be_bytes([high, low]));
         if rest > LONGEST_REST {
-            return Err(Unread::Malformed);
+            return Err(HeaderError::Malformed);
         }
         header.resize(FIXED_VERSION_2 + rest, 0);
         from.read_exact(&mut header[FIXED_VERSION_2..]).await?;
@@ -71,12 +71,12 @@ pub async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<IpAddr>,
             header.push(from.read_u8().await?);
         }
     } else {
-        return Err(Unread::Missing);
+        return Err(HeaderError::Missing);
     }
     source(&header)
 }
 
-fn source(header: &[u8]) -> Result<Option<IpAddr>, Unread> {
+fn source(header: &[u8]) -> Result<Option<IpAddr>, HeaderError> {
     let config = ParseConfig {
         include_tlvs: false,
         ..ParseConfig::default()
@@ -86,7 +86,7 @@ fn source(header: &[u8]) -> Result<Option<IpAddr>, Unread> {
             let addresses = parsed.proxied_address();
             Ok(addresses.map(|addresses| addresses.source.ip().to_canonical()))
         }
-        _ => Err(Unread::Malformed),
+        _ => Err(HeaderError::Malformed),
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     /// The result of reading, and the number of bytes left.
-    fn read_of(octets: &[u8]) -> (Result<Option<IpAddr>, Unread>, usize) {
+    fn read_of(octets: &[u8]) -> (Result<Option<IpAddr>, HeaderError>, usize) {
         let runtime = Builder::new_current_thread().build().unwrap();
         let mut rest = octets;
         let read = runtime.block_on(read(&mut rest));
@@ -155,11 +155,11 @@ mod tests {
     fn malformed_proxy_headers_are_refused() {
         let endless = [b"PROXY UNKNOWN ", &[b'x'; 500][..]].concat();
         let (read, left) = read_of(&endless);
-        assert!(matches!(read, Err(Unread::Malformed)));
+        assert!(matches!(read, Err(HeaderError::Malformed)));
         assert_eq!(left, endless.len() - LONGEST_VERSION_1);
         let huge = [VERSION_2, &[0x21, 0x11, 0xff, 0xff][..], &[0; 70_000]].concat();
         let (read, left) = read_of(&huge);
-        assert!(matches!(read, Err(Unread::Malformed)));
+        assert!(matches!(read, Err(HeaderError::Malformed)));
         assert_eq!(left, huge.len() - FIXED_VERSION_2);
         for octets in [
             &b"PROXY TCP4 192.0.2.7 10.0.0.1 4711\r\n"[..],
@@ -169,14 +169,17 @@ mod tests {
             &version_2(0x31, 0x11, &[0; 12]),
         ] {
             assert!(
-                matches!(read_of(octets).0, Err(Unread::Malformed)),
+                matches!(read_of(octets).0, Err(HeaderError::Malformed)),
                 "{octets:?}"
             );
         }
         let (read, _) = read_of(b"GET / HTTP/1.1\r\n");
-        assert!(matches!(read, Err(Unread::Missing)));
+        assert!(matches!(read, Err(HeaderError::Missing)));
         assert!(!begins(b"GET / HTTP/1.1\r\n") && !begins(b"PRI * HTTP/2.0"));
-        assert!(matches!(read_of(b"PROXY TCP4 192").0, Err(Unread::Io(_))));
+        assert!(matches!(
+            read_of(b"PROXY TCP4 192").0,
+            Err(HeaderError::Io(_))
+        ));
     }
 
     proptest! {

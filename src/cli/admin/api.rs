@@ -18,12 +18,12 @@ use crate::cli::{Failure, files};
 
 /// The address of the API and the token for it.
 pub(super) struct Api {
-    place: Place,
+    target: Target,
     /// `None` on the unix socket, which needs no token.
     token: Option<String>,
 }
 
-enum Place {
+enum Target {
     Url(Box<Dialer>, Url),
     Socket(PathBuf),
 }
@@ -45,8 +45,8 @@ impl Api {
             (Some(url), _) => url,
             (None, Some(socket)) => {
                 let token = token_file.map(|file| token(Some(file))).transpose()?;
-                let place = Place::Socket(socket.clone());
-                return Ok(Self { place, token });
+                let target = Target::Socket(socket.clone());
+                return Ok(Self { target, token });
             }
             (None, None) => {
                 let listen = config.admin.listen.ok_or(
@@ -58,7 +58,7 @@ impl Api {
         };
         let url = Url::parse(&url).map_err(|error| format!("--url {url}: {error}"))?;
         Ok(Self {
-            place: Place::Url(Box::new(Dialer::new(ca)?), url),
+            target: Target::Url(Box::new(Dialer::new(ca)?), url),
             token: Some(token(token_file)?),
         })
     }
@@ -74,12 +74,12 @@ impl Api {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let (host, base) = match &self.place {
-            Place::Url(_, url) => {
+        let (host, base) = match &self.target {
+            Target::Url(_, url) => {
                 let host = &url[Position::BeforeHost..Position::AfterPort];
                 (host.to_owned(), url.path().trim_end_matches('/'))
             }
-            Place::Socket(_) => ("localhost".to_owned(), ""),
+            Target::Socket(_) => ("localhost".to_owned(), ""),
         };
         let mut request = Request::builder()
             .method(method)
@@ -109,9 +109,9 @@ impl Api {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, Failure> {
-        let stream: Stream = match &self.place {
-            Place::Url(dialer, url) => dialer.dial(url).await?,
-            Place::Socket(path) => {
+        let stream: Stream = match &self.target {
+            Target::Url(dialer, url) => dialer.dial(url).await?,
+            Target::Socket(path) => {
                 let connected = UnixStream::connect(path).await;
                 Box::new(connected.map_err(|error| format!("{}: {error}", path.display()))?)
             }

@@ -8,7 +8,7 @@ use bugle_protocol::UnixTime;
 use rustls::CertificateError;
 
 use super::network::{Trouble, within};
-use super::report::{Finding, Looked};
+use super::report::{Finding, Outcome};
 use super::site::Site;
 use crate::time::Clock;
 
@@ -19,7 +19,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const RENEW: Duration = DAY.saturating_mul(14);
 
 /// Checks the TLS certificate, or reports plain HTTP.
-pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<()> {
+pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Outcome<()> {
     if !site.origin.is_tls() {
         let finding = match site.is_loopback() {
             true => Finding::ok("none: plain HTTP, which is enough on one machine"),

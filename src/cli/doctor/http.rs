@@ -13,8 +13,8 @@ use serde::Deserialize;
 use url::{Position, Url};
 
 use super::network::{Trouble, within};
-use super::refusal::{Asked, explain};
-use super::report::{Finding, Looked};
+use super::refusal::{RequestKind, explain};
+use super::report::{Finding, Outcome};
 use super::site::Site;
 use crate::time::Clock;
 
@@ -22,25 +22,25 @@ use crate::time::Clock;
 const NOTICEABLE: Duration = Duration::from_secs(5);
 
 /// A response, and the local time before and after.
-pub(super) struct Seen {
+pub(super) struct Timed {
     answer: Response<Bytes>,
     before: UnixTime,
     after: UnixTime,
 }
 
 /// Requests `/version` over both versions of HTTP.
-pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<Seen> {
+pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Outcome<Timed> {
     let before = Clock::system().now();
     let answer = within(limit, get_version(dialer, site.origin.origin())).await;
     let after = Clock::system().now();
     let answer = answer.map_err(|trouble| no_http(site, &trouble))?;
-    let seen = Seen {
+    let timed = Timed {
         answer,
         before,
         after,
     };
-    if seen.answer.status() != StatusCode::OK {
-        return Ok((explain(Asked::Page, &seen.answer), seen));
+    if timed.answer.status() != StatusCode::OK {
+        return Ok((explain(RequestKind::Page, &timed.answer), timed));
     }
     let http2 = within(limit, get_version_over_http2(site, dialer)).await;
     let finding = match http2 {
@@ -60,7 +60,7 @@ pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Look
             .with("http2", false)
         }
     };
-    Ok((finding, seen))
+    Ok((finding, timed))
 }
 
 /// Requests `GET /version` from an origin, over HTTP/1.1.
@@ -107,16 +107,16 @@ fn no_http(site: &Site, trouble: &Trouble) -> Finding {
 }
 
 /// Checks that the server is Bugle, in the version of this program.
-pub(super) fn version(seen: &Seen) -> Finding {
+pub(super) fn version(timed: &Timed) -> Finding {
     #[derive(Deserialize)]
     struct Version {
         name: String,
         version: String,
     }
     const OURS: &str = env!("CARGO_PKG_VERSION");
-    let said: Option<Version> = serde_json::from_slice(seen.answer.body()).ok();
+    let said: Option<Version> = serde_json::from_slice(timed.answer.body()).ok();
     match said.filter(|said| said.name == "bugle") {
-        None if seen.answer.status() != StatusCode::OK => {
+        None if timed.answer.status() != StatusCode::OK => {
             Finding::skip("nothing was answered that tells the version")
         }
         None => Finding::fail(
@@ -135,8 +135,8 @@ pub(super) fn version(seen: &Seen) -> Finding {
 }
 
 /// Compares the two clocks; `leeway` is what the service tolerates from senders.
-pub(super) fn clock(seen: &Seen, leeway: Duration) -> Finding {
-    let date = seen.answer.headers().get(DATE);
+pub(super) fn clock(timed: &Timed, leeway: Duration) -> Finding {
+    let date = timed.answer.headers().get(DATE);
     let date = date.and_then(|date| parse_http_date(date.to_str().ok()?).ok());
     let Some(date) = date.map(UnixTime::from) else {
         return Finding::warn(
@@ -145,8 +145,8 @@ pub(super) fn clock(seen: &Seen, leeway: Duration) -> Finding {
         );
     };
     // The Date was written between the two moments, in whole seconds.
-    let behind = seen.before.since(date + Duration::from_secs(1));
-    let ahead = date.since(seen.after);
+    let behind = timed.before.since(date + Duration::from_secs(1));
+    let ahead = date.since(timed.after);
     let offset = behind.max(ahead);
     let word = if ahead > behind { "ahead" } else { "behind" };
     let secs = offset.as_secs();

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
-use super::report::{Finding, Looked};
+use super::report::{Finding, Outcome};
 use super::site::Site;
 
 /// Maximum number of addresses tried.
@@ -52,7 +52,7 @@ pub(super) fn millis(time: Duration) -> f64 {
 }
 
 /// Resolves the addresses of the host.
-pub(super) async fn resolve(site: &Site, limit: Duration) -> Looked<Vec<SocketAddr>> {
+pub(super) async fn resolve(site: &Site, limit: Duration) -> Outcome<Vec<SocketAddr>> {
     let (host, port) = (site.host(), site.port());
     if let Ok(address) = host.parse::<IpAddr>() {
         let finding = Finding::ok(format!("{address} is an address and needs no name"));
@@ -80,7 +80,7 @@ pub(super) async fn resolve(site: &Site, limit: Duration) -> Looked<Vec<SocketAd
 }
 
 /// Checks that each address accepts connections.
-pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Looked<()> {
+pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Outcome<()> {
     let tried = join_all(addresses.iter().map(|address| reach(*address, limit))).await;
     let pairs = || addresses.iter().zip(&tried);
     let failed: Vec<String> = pairs()

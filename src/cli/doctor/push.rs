@@ -15,7 +15,7 @@ use url::Url;
 
 use super::http::get_version;
 use super::network::{Trouble, millis, within};
-use super::refusal::{Asked, explain};
+use super::refusal::{RequestKind, explain};
 use super::report::Finding;
 use super::site::{Site, is_loopback};
 use crate::random::random;
@@ -147,7 +147,7 @@ impl Session {
             let answer = answer.map_err(|trouble| unanswered(&trouble))?;
             match answer.status() {
                 StatusCode::CREATED => Ok(begin.elapsed()),
-                _ => Err(explain(Asked::Push, &answer)),
+                _ => Err(explain(RequestKind::Push, &answer)),
             }
         };
         let agent = &mut self.agent;

@@ -13,7 +13,7 @@ const LONGEST_WORD: usize = 240;
 
 /// The kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum RequestKind {
     /// `GET /version`.
     Page,
     /// The upgrade to a WebSocket.
@@ -22,7 +22,7 @@ pub(super) enum Asked {
     Push,
 }
 
-impl Asked {
+impl RequestKind {
     fn name(self) -> &'static str {
         match self {
             Self::Page => "GET /version",
@@ -42,47 +42,47 @@ struct Words {
 }
 
 /// Explains the error and how to fix it.
-pub(super) fn explain(asked: Asked, answer: &Response<Bytes>) -> Finding {
+pub(super) fn explain(kind: RequestKind, answer: &Response<Bytes>) -> Finding {
     let finding = match serde_json::from_slice(answer.body()) {
-        Ok(words) => by_service(asked, answer.status(), &words),
-        Err(_) => by_another(asked, answer),
+        Ok(words) => by_service(kind, answer.status(), &words),
+        Err(_) => by_another(kind, answer),
     };
     finding.with("status", answer.status().as_u16())
 }
 
-fn by_service(asked: Asked, status: StatusCode, words: &Words) -> Finding {
+fn by_service(kind: RequestKind, status: StatusCode, words: &Words) -> Finding {
     let says = format!(
         "the service answers {} with {}: {}",
-        asked.name(),
+        kind.name(),
         status.as_u16(),
         short(&words.message)
     );
     let setting = words.setting.as_deref().map(short);
-    let mend = match (asked, status.as_u16(), &setting) {
+    let mend = match (kind, status.as_u16(), &setting) {
         (_, _, Some(setting)) if setting.starts_with("admission.") => format!(
             "give the URL as user agents have it, with what {setting} asks for (docs/admission.md)"
         ),
         (_, _, Some(setting)) => {
             format!("it is {setting} that draws the line: raise it, or wait until there is room")
         }
-        (Asked::WebSocket, 404, None) => "the WebSocket is at /, or at the secret path of \
+        (RequestKind::WebSocket, 404, None) => "the WebSocket is at /, or at the secret path of \
              admission.path: give that URL, and let a proxy leave the path as it is"
             .to_owned(),
-        (Asked::WebSocket, 400 | 426, None) => upgrade_advice(),
+        (RequestKind::WebSocket, 400 | 426, None) => upgrade_advice(),
         (_, 503, None) => "see the log of the service, and its /ready".to_owned(),
         _ => "docs/errors.md explains the answer".to_owned(),
     };
     Finding::fail(says, mend)
 }
 
-fn by_another(asked: Asked, answer: &Response<Bytes>) -> Finding {
+fn by_another(kind: RequestKind, answer: &Response<Bytes>) -> Finding {
     let status = answer.status();
-    let name = asked.name();
+    let name = kind.name();
     let who = header(answer, &SERVER);
     let who = who.map_or_else(String::new, |server| format!(" by {server}"));
     let code = format!("{name} is answered {}{who}", status.as_u16());
     match status.as_u16() {
-        200..=299 if asked == Asked::WebSocket => Finding::fail(
+        200..=299 if kind == RequestKind::WebSocket => Finding::fail(
             format!("{code}, with a page and no WebSocket"),
             upgrade_advice(),
         ),
@@ -103,7 +103,7 @@ fn by_another(asked: Asked, answer: &Response<Bytes>) -> Finding {
             "let the proxy pass these requests without a login of its own; the service has \
              [admission] for that (docs/admission.md)",
         ),
-        400 | 426 if asked == Asked::WebSocket => Finding::fail(code, upgrade_advice()),
+        400 | 426 if kind == RequestKind::WebSocket => Finding::fail(code, upgrade_advice()),
         404 => Finding::fail(
             format!("{code}, and not by the service"),
             "let the proxy forward this host and all its paths to the service, or correct the URL",

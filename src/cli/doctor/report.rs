@@ -159,7 +159,7 @@ impl Finding {
 }
 
 /// The result of a check with the input of the next ones, or a failure that skips them.
-pub(super) type Looked<T> = Result<(Finding, T), Finding>;
+pub(super) type Outcome<T> = Result<(Finding, T), Finding>;
 
 /// Replaces control characters and truncates: parts of the text come from the peer.
 fn one_line(text: &str) -> String {
@@ -189,8 +189,8 @@ impl Report {
     }
 
     /// Adds the finding, and returns the input of the next checks.
-    pub(super) fn take<T>(&mut self, check: Check, looked: Looked<T>) -> Option<T> {
-        match looked {
+    pub(super) fn take<T>(&mut self, check: Check, outcome: Outcome<T>) -> Option<T> {
+        match outcome {
             Ok((finding, more)) => {
                 self.add(check, finding);
                 Some(more)

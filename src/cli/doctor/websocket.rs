@@ -10,19 +10,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::{Instant, timeout_at};
 
 use super::network::{Trouble, within};
-use super::refusal::{Asked, explain, upgrade_advice};
-use super::report::{Finding, Looked};
+use super::refusal::{RequestKind, explain, upgrade_advice};
+use super::report::{Finding, Outcome};
 use super::site::Site;
 
 /// Requests the upgrade as Firefox does.
-pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Looked<()> {
+pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Outcome<()> {
     let answer = within(limit, ask_for_websocket(dialer, &site.websocket)).await;
     let answer = answer.map_err(|trouble| {
         let says = format!("the WebSocket handshake is not answered: {trouble}");
         Finding::fail(says, upgrade_advice())
     })?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(explain(Asked::WebSocket, &answer));
+        return Err(explain(RequestKind::WebSocket, &answer));
     }
     let finding = match answer.headers().get(SEC_WEBSOCKET_PROTOCOL) {
         Some(_) => Finding::ok("the upgrade to a WebSocket is answered 101"),

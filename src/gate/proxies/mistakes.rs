@@ -92,7 +92,7 @@ impl Mistake {
 
 /// When each kind was last logged.
 pub struct Mistakes {
-    told: Mutex<HashMap<&'static str, Duration>>,
+    logged: Mutex<HashMap<&'static str, Duration>>,
     clock: Clock,
 }
 
@@ -100,7 +100,7 @@ impl Mistakes {
     /// Nothing has been logged.
     pub fn new(clock: &Clock) -> Self {
         Self {
-            told: Mutex::default(),
+            logged: Mutex::default(),
             clock: clock.clone(),
         }
     }
@@ -119,11 +119,11 @@ impl Mistakes {
     fn is_time(&self, kind: &'static str) -> bool {
         let now = self.clock.monotonic();
         // No code can panic while it holds this lock.
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = told.get(kind);
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = logged.get(kind);
         let is_time = last.is_none_or(|last| now.saturating_sub(*last) >= SILENCE);
         if is_time {
-            told.insert(kind, now);
+            logged.insert(kind, now);
         }
         is_time
     }
