@@ -3,7 +3,7 @@
 //! An id becomes lower case, its `-` and `.` become `_`, and `rfc` stands before
 //! a number: `8030-5.2-j` is `rfc8030_5_2_j`, `WS-N-13` is `ws_n_13`. A test, or
 //! the module around it, begins with the ids that it shows, then says in words
-//! what it shows: `ws_n_15_rfc8030_5_2_j_ttl_0_is_for_those_who_are_there`.
+//! what it shows: `ws_n_15_rfc8030_5_2_j_ttl_0_reaches_only_connected_user_agents`.
 
 use std::collections::BTreeMap;
 

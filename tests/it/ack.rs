@@ -23,7 +23,7 @@ async fn nothing_is_left(server: &Server, of: &UserAgent) {
 }
 
 #[tokio::test]
-async fn ws_n_8_ws_n_9_papi_13_any_code_or_none_ends_the_delivery() {
+async fn ws_n_8_ws_n_9_papi_13_an_ack_with_any_code_or_none_ends_the_delivery() {
     let server = Server::start().await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
     for update in [
@@ -45,7 +45,7 @@ async fn ws_n_8_ws_n_9_papi_13_any_code_or_none_ends_the_delivery() {
 }
 
 #[tokio::test]
-async fn ws_n_9_versions_that_are_none_are_ignored() {
+async fn ws_n_9_acks_of_unknown_versions_are_ignored() {
     let server = Server::start().await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
     Push::to(&server, &endpoint).text("x").accepted().await;
@@ -159,7 +159,7 @@ async fn collect(user_agent: &mut UserAgent, into: &mut Vec<Notification>) {
 }
 
 #[tokio::test]
-async fn ws_n_13_what_is_sent_before_the_first_ack_fits_one_ack_frame() {
+async fn ws_n_13_messages_sent_before_the_first_ack_fit_one_ack_frame() {
     needs_ours!("its settings");
     let server = small_frames(10, Duration::from_secs(3600)).await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
@@ -180,7 +180,7 @@ async fn ws_n_13_what_is_sent_before_the_first_ack_fits_one_ack_frame() {
 }
 
 #[tokio::test]
-async fn ws_n_18_a_user_agent_that_never_acks_goes_on_after_the_patience_for_acks() {
+async fn ws_n_18_delivery_continues_after_ack_patience_without_acks() {
     needs_ours!("its settings");
     let server = small_frames(10, Duration::from_millis(100)).await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
@@ -192,7 +192,7 @@ async fn ws_n_18_a_user_agent_that_never_acks_goes_on_after_the_patience_for_ack
 }
 
 #[tokio::test]
-async fn ws_n_15_a_message_with_ttl_0_that_could_not_be_acknowledged_is_dropped() {
+async fn ws_n_15_a_ttl_0_message_that_exceeds_the_ack_frame_is_dropped() {
     needs_ours!("its settings");
     let server = small_frames(25, Duration::from_secs(3600)).await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
@@ -213,7 +213,7 @@ async fn ws_n_15_a_message_with_ttl_0_that_could_not_be_acknowledged_is_dropped(
 }
 
 #[tokio::test]
-async fn an_ack_that_is_under_way_when_the_service_stops_counts() {
+async fn an_ack_received_during_a_shutdown_counts() {
     needs_ours!("a stop");
     let mut server = Server::start().await;
     let (mut user_agent, endpoint) = subscribed(&server).await;

@@ -14,7 +14,7 @@ use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 #[tokio::test]
-async fn the_token_says_what_one_may_do() {
+async fn the_token_determines_the_role() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     let session = server.look("session").await;
@@ -50,7 +50,7 @@ async fn the_token_says_what_one_may_do() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_are_refused() {
+async fn requests_from_other_origins_are_refused() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     let bearer = format!("Bearer {}", server.admin_token(Token::Full));
@@ -75,7 +75,7 @@ async fn pages_of_other_origins_are_refused() {
 }
 
 #[tokio::test]
-async fn metrics_are_refused_under_a_host_name_that_is_not_ours() {
+async fn metrics_are_refused_under_a_foreign_host_name() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     for (host, status) in [
@@ -94,7 +94,7 @@ async fn metrics_are_refused_under_a_host_name_that_is_not_ours() {
 }
 
 #[tokio::test]
-async fn tokens_are_made_once_for_the_owner_alone() {
+async fn tokens_are_created_once_and_readable_by_the_owner_only() {
     needs_ours!("its data folder");
     use std::os::unix::fs::PermissionsExt;
     let mut server = Server::start().await;
@@ -118,7 +118,7 @@ async fn tokens_are_made_once_for_the_owner_alone() {
 }
 
 #[tokio::test]
-async fn the_overview_counts_what_happens() {
+async fn the_overview_counts_pushes_and_refusals() {
     needs_ours!("its admin listener");
     let server = Server::start_with(|config| {
         config.admin.sample_every = Duration::from_millis(20);

@@ -24,7 +24,7 @@ async fn admin(server: &Server, arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn every_command_of_admin_does_what_it_says() {
+async fn every_admin_command_works() {
     needs_ours!("its data folder");
     let server = Server::lenient().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -87,7 +87,7 @@ async fn every_command_of_admin_does_what_it_says() {
 }
 
 #[tokio::test]
-async fn the_unix_socket_needs_no_token_of_its_own_user() {
+async fn the_unix_socket_needs_no_token_from_its_owner() {
     needs_ours!("its admin socket");
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ async fn the_unix_socket_needs_no_token_of_its_own_user() {
 }
 
 #[tokio::test]
-async fn admin_says_in_one_sentence_what_is_in_its_way() {
+async fn admin_reports_each_error_in_one_sentence() {
     needs_ours!("its data folder");
     let server = Server::start().await;
     let url = format!("http://{}", server.admin());

@@ -39,7 +39,7 @@ fn holds_no_capability(answer: &str, uaid: &str, endpoint: &str) {
 }
 
 #[tokio::test]
-async fn a_user_agent_is_found_by_all_that_names_it() {
+async fn a_user_agent_is_found_by_uaid_endpoint_and_message() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -87,7 +87,7 @@ async fn a_user_agent_is_found_by_all_that_names_it() {
 }
 
 #[tokio::test]
-async fn a_dropped_user_agent_is_gone_and_begins_anew() {
+async fn a_dropped_user_agent_gets_a_new_uaid() {
     needs_ours!("its admin listener");
     let server = Server::lenient().await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
@@ -115,7 +115,7 @@ async fn a_dropped_user_agent_is_gone_and_begins_anew() {
 }
 
 #[tokio::test]
-async fn one_subscription_is_dropped_without_the_others() {
+async fn dropping_a_subscription_keeps_the_others() {
     needs_ours!("its admin listener");
     let server = Server::lenient().await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
@@ -147,7 +147,7 @@ async fn one_subscription_is_dropped_without_the_others() {
 }
 
 #[tokio::test]
-async fn what_a_handle_names_is_dropped_and_nothing_else() {
+async fn a_drop_by_handle_removes_only_its_subject() {
     needs_ours!("its admin listener");
     let server = Server::lenient().await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
@@ -182,7 +182,7 @@ async fn what_a_handle_names_is_dropped_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn the_messages_of_one_sender_are_removed_and_no_others() {
+async fn dropping_a_sender_removes_only_its_messages() {
     needs_ours!("its admin listener");
     let server = Server::lenient().await;
     let (user_agent, endpoint) = subscribed(&server).await;
@@ -244,7 +244,7 @@ async fn a_receipt_subscription_is_dropped_by_its_url_and_by_its_handle() {
 }
 
 #[tokio::test]
-async fn what_a_blocked_key_signs_is_refused() {
+async fn pushes_signed_by_a_blocked_key_are_refused() {
     needs_ours!("restarts");
     let mut server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -297,7 +297,7 @@ async fn what_a_blocked_key_signs_is_refused() {
 }
 
 #[tokio::test]
-async fn blocked_addresses_are_refused_whatever_they_ask() {
+async fn every_request_from_a_blocked_address_is_refused() {
     needs_ours!("its admin listener");
     let server = Server::start_with(|config| config.admin.blocks = 1).await;
     let (_user_agent, endpoint) = subscribed(&server).await;
@@ -337,7 +337,7 @@ async fn blocked_addresses_are_refused_whatever_they_ask() {
 }
 
 #[tokio::test]
-async fn drain_ends_the_service_as_sigterm_does() {
+async fn drain_shuts_down_like_sigterm() {
     needs_ours!("its admin listener");
     let mut server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;

@@ -52,7 +52,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn the_largest_are_listed_first_by_their_handles() {
+async fn top_lists_the_largest_first_by_handle() {
     needs_ours!("its admin API");
     let stage = Stage::new().await;
     let top = stage.server.look("top").await;
@@ -98,7 +98,7 @@ async fn the_largest_are_listed_first_by_their_handles() {
 }
 
 #[tokio::test]
-async fn who_may_look_asks_for_as_many_as_there_may_be() {
+async fn top_accepts_limits_from_1_to_100() {
     needs_ours!("its admin API");
     let stage = Stage::new().await;
     let server = &stage.server;
@@ -128,7 +128,7 @@ async fn who_may_look_asks_for_as_many_as_there_may_be() {
 }
 
 #[tokio::test]
-async fn bugle_admin_top_lists_them() {
+async fn bugle_admin_top_prints_the_lists() {
     needs_ours!("its data folder");
     let stage = Stage::new().await;
     let (server, url) = (&stage.server, format!("http://{}", stage.server.admin()));
@@ -149,7 +149,7 @@ async fn bugle_admin_top_lists_them() {
 }
 
 #[tokio::test]
-async fn connections_and_user_agents_are_listed_by_their_address() {
+async fn top_lists_connections_and_user_agents_by_address() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.connections_per_address = 100).await;
     let _user_agent = UserAgent::connect(&server).await;

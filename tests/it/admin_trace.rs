@@ -40,7 +40,7 @@ fn journey(state: &str, events: &[&str]) -> (String, Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_message_is_followed_from_its_acceptance_to_its_acknowledgement() {
+async fn a_message_is_traced_from_acceptance_to_acknowledgement() {
     needs_ours!("its clock");
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -97,7 +97,7 @@ async fn a_message_is_followed_from_its_acceptance_to_its_acknowledgement() {
 }
 
 #[tokio::test]
-async fn every_end_of_a_message_is_told() {
+async fn the_trace_shows_every_end_of_a_message() {
     needs_ours!("its clock");
     let server = Server::lenient().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -131,7 +131,7 @@ async fn every_end_of_a_message_is_told() {
 }
 
 #[tokio::test]
-async fn the_messages_of_a_key_are_found_in_their_bounds() {
+async fn the_trace_of_a_key_respects_the_limits() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.trace.messages = 3).await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -182,7 +182,7 @@ async fn the_messages_of_a_key_are_found_in_their_bounds() {
 }
 
 #[tokio::test]
-async fn the_trace_is_off_by_one_setting() {
+async fn trace_messages_0_turns_the_trace_off() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.trace.messages = 0).await;
     let mut user_agent = UserAgent::connect(&server).await;

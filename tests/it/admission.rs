@@ -65,7 +65,7 @@ fn basic(credentials: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_secret_path_is_the_only_way_in() {
+async fn user_agents_must_use_the_secret_path() {
     needs_ours!("its settings");
     let server = server(&[("path", SECRET)]).await;
     for path in ["/", &format!("/{NEARLY}"), &format!("/{SECRET}x"), "//"] {
@@ -86,7 +86,7 @@ async fn a_secret_path_is_the_only_way_in() {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_of_user_agents_and_not_of_application_servers() {
+async fn user_agents_need_the_token_and_application_servers_do_not() {
     needs_ours!("its settings");
     let mut server = server(&[("token", SECRET)]).await;
     for query in [
@@ -116,7 +116,7 @@ async fn a_token_is_asked_of_user_agents_and_not_of_application_servers() {
 }
 
 #[tokio::test]
-async fn a_password_is_asked_by_a_challenge() {
+async fn a_missing_password_gets_a_basic_challenge() {
     needs_ours!("its settings");
     let server = server(&[("basic", "me:s:cret")]).await;
     let good = basic("me:s:cret");
@@ -143,7 +143,7 @@ async fn a_password_is_asked_by_a_challenge() {
 }
 
 #[tokio::test]
-async fn addresses_count_wherever_a_user_agent_reads() {
+async fn addresses_restrict_every_resource_of_user_agents() {
     needs_ours!("its settings");
     let server = server(&[("addresses", "10.0.0.0/8, ::/0")]).await;
     assert_eq!(upgrade(&server, "/", None).await, 403);
@@ -166,7 +166,7 @@ async fn addresses_count_wherever_a_user_agent_reads() {
 }
 
 #[tokio::test]
-async fn all_that_is_set_is_asked_for() {
+async fn all_admission_settings_apply_together() {
     needs_ours!("its settings");
     let server = server(&[
         ("path", SECRET),
@@ -187,7 +187,7 @@ async fn all_that_is_set_is_asked_for() {
 }
 
 #[tokio::test]
-async fn bugle_listen_shows_what_its_url_carries() {
+async fn bugle_listen_sends_the_credentials_in_its_url() {
     needs_ours!("its settings");
     let server = server(&[("path", SECRET), ("token", SECRET), ("basic", "me:s:cret")]).await;
     let url = format!(

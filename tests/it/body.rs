@@ -6,7 +6,7 @@ use crate::support::server::Server;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
 #[tokio::test]
-async fn rfc8030_7_2_d_4096_octets_are_taken_whatever_the_framing() {
+async fn rfc8030_7_2_d_4096_octets_are_accepted_in_any_framing() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;

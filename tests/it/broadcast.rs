@@ -73,7 +73,7 @@ async fn broadcasts_are_set_shown_and_removed_on_the_admin_listener() {
 }
 
 #[tokio::test]
-async fn what_is_no_broadcast_is_refused() {
+async fn invalid_broadcasts_are_refused() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.broadcasts = 1).await;
     let long = "x".repeat(129);
@@ -110,7 +110,7 @@ async fn what_is_no_broadcast_is_refused() {
 }
 
 #[tokio::test]
-async fn ws_b_1_ws_b_2_ws_b_3_hello_is_told_what_differs_and_nothing_is_invented() {
+async fn ws_b_1_ws_b_2_ws_b_3_hello_returns_only_changed_broadcasts() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     let (_user_agent, told) = hello(&server, json!({ MONITOR: "\"0\"", "a": "1" })).await;
@@ -135,7 +135,7 @@ async fn ws_b_1_ws_b_2_ws_b_3_hello_is_told_what_differs_and_nothing_is_invented
 }
 
 #[tokio::test]
-async fn ws_b_2_a_new_version_is_told_within_a_second_to_those_who_asked() {
+async fn ws_b_2_subscribers_receive_a_new_version_within_a_second() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     let (mut by_hello, _) = hello(&server, json!({ MONITOR: "\"0\"", "later": "0" })).await;
@@ -162,7 +162,7 @@ async fn ws_b_2_a_new_version_is_told_within_a_second_to_those_who_asked() {
 }
 
 #[tokio::test]
-async fn ws_b_1_ws_b_3_broadcast_subscribe_is_answered_only_with_news() {
+async fn ws_b_1_ws_b_3_broadcast_subscribe_returns_only_changed_broadcasts() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     set(&server, "a", "1").await;
@@ -176,7 +176,7 @@ async fn ws_b_1_ws_b_3_broadcast_subscribe_is_answered_only_with_news() {
 }
 
 #[tokio::test]
-async fn a_connection_follows_at_most_64() {
+async fn a_connection_subscribes_to_at_most_64_broadcasts() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -193,7 +193,7 @@ async fn a_connection_follows_at_most_64() {
 }
 
 #[tokio::test]
-async fn broadcasts_and_messages_keep_out_of_each_others_way() {
+async fn broadcasts_and_messages_do_not_block_each_other() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     let (mut user_agent, _) = hello(&server, json!({ "a": "0" })).await;

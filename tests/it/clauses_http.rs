@@ -24,7 +24,7 @@ async fn the_next_is_good(server: &Server, endpoint: &str, mut user_agent: UserA
 }
 
 #[tokio::test]
-async fn http_l_a_doubtful_request_is_refused_and_its_connection_closed() {
+async fn http_l_an_ambiguous_request_is_refused_and_its_connection_closed() {
     let (server, user_agent, endpoint) = subscribed().await;
     let path = endpoint.strip_prefix(&server.origin()).unwrap();
     let host = format!("Host: {}", server.authority());
@@ -56,7 +56,7 @@ async fn http_l_a_doubtful_request_is_refused_and_its_connection_closed() {
 }
 
 #[tokio::test]
-async fn http_m_a_field_that_is_no_list_stands_once_in_any_case() {
+async fn http_m_a_repeated_singleton_field_is_refused_in_any_case() {
     let (server, user_agent, endpoint) = subscribed().await;
     let path = endpoint.strip_prefix(&server.origin()).unwrap();
     for fields in ["TTL: 60\r\nttl: 60", "TTL: 60\r\nTopic: a\r\nTOPIC: a"] {
@@ -79,7 +79,7 @@ async fn http_m_a_field_that_is_no_list_stands_once_in_any_case() {
 }
 
 #[tokio::test]
-async fn http_i_a_coding_that_is_refused_is_told_which_one_is_taken() {
+async fn http_i_a_415_names_the_accepted_coding() {
     let (server, _user_agent, endpoint) = subscribed().await;
     for version in [Http1, Http2] {
         let push = Push::to(&server, &endpoint)
@@ -96,7 +96,7 @@ async fn http_i_a_coding_that_is_refused_is_told_which_one_is_taken() {
 }
 
 #[tokio::test]
-async fn http_c_nobody_keeps_a_429() {
+async fn http_c_a_429_is_not_cacheable() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.messages_per_user_agent = 1).await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -139,7 +139,7 @@ async fn frame(stream: &mut TcpStream) -> Option<(u8, u8, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn rfc8030_7_1_b_rfc8030_7_5_a_http2_offers_streams_and_says_goaway_before_it_ends() {
+async fn rfc8030_7_1_b_rfc8030_7_5_a_http2_offers_streams_and_ends_with_goaway() {
     const SETTINGS: u8 = 4;
     const PING: u8 = 6;
     const GOAWAY: u8 = 7;

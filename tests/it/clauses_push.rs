@@ -26,7 +26,7 @@ async fn two() -> (Server, UserAgent, [String; 2]) {
 }
 
 #[tokio::test]
-async fn rfc8030_5_c_the_reply_does_not_tell_who_is_there() {
+async fn rfc8030_5_c_the_response_does_not_reveal_presence() {
     let (server, mut user_agent, [endpoint, _]) = two().await;
     let told = |mut reply: Reply| -> (u16, HeaderMap, usize) {
         let location = reply.headers.remove("location").unwrap();
@@ -47,7 +47,7 @@ async fn rfc8030_5_c_the_reply_does_not_tell_who_is_there() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_4_g_a_topic_is_that_of_one_subscription_and_one_spelling() {
+async fn rfc8030_5_4_g_topics_are_per_subscription_and_case_sensitive() {
     let (server, user_agent, endpoints) = two().await;
     let uaid = user_agent.uaid.clone();
     user_agent.leave(&server).await;
@@ -63,7 +63,7 @@ async fn rfc8030_5_4_g_a_topic_is_that_of_one_subscription_and_one_spelling() {
 }
 
 #[tokio::test]
-async fn rfc8030_7_2_b_when_all_has_expired_nothing_was_sent() {
+async fn rfc8030_7_2_b_expired_messages_are_not_delivered() {
     needs_ours!("its clock");
     let (server, user_agent, [endpoint, _]) = two().await;
     let uaid = user_agent.uaid.clone();
@@ -97,7 +97,8 @@ fn token(url: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn rfc8030_8_2_c_rfc8030_8_2_e_rfc8030_8_3_c_up_3_ws_h_14_no_url_shows_or_links_anything() {
+async fn rfc8030_8_2_c_rfc8030_8_2_e_rfc8030_8_3_c_up_3_ws_h_14_urls_reveal_and_correlate_nothing()
+{
     let (server, mut user_agent, endpoints) = two().await;
     let uaid: Vec<u8> = (0..16)
         .map(|at| u8::from_str_radix(&user_agent.uaid[2 * at..2 * at + 2], 16).unwrap())
@@ -128,7 +129,7 @@ async fn rfc8030_8_2_c_rfc8030_8_2_e_rfc8030_8_3_c_up_3_ws_h_14_no_url_shows_or_
 }
 
 #[tokio::test]
-async fn ws_n_1_rfc8292_4_2_d_rfc8291_7_a_only_what_is_needed_reaches_the_user_agent() {
+async fn ws_n_1_rfc8292_4_2_d_rfc8291_7_a_only_needed_fields_reach_the_user_agent() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let keys = key_pair(1);
@@ -159,7 +160,7 @@ async fn ws_n_1_rfc8292_4_2_d_rfc8291_7_a_only_what_is_needed_reaches_the_user_a
 }
 
 #[tokio::test]
-async fn rfc8291_ps_3_nothing_is_encoded_further() {
+async fn rfc8291_ps_3_no_further_encoding_is_applied() {
     let (server, _user_agent, [endpoint, _]) = two().await;
     let body = encrypted(&"x".repeat(2000));
     let push = Push::to(&server, &endpoint).text("").body(body.clone());

@@ -16,7 +16,7 @@ use crate::support::user_agent::PATIENCE;
 const RECEIPT: &str = "urn:ietf:params:push:receipt";
 
 #[tokio::test]
-async fn http_e_http_f_prefer_is_read_in_every_spelling_and_said_to_be_applied() {
+async fn http_e_http_f_prefer_is_parsed_in_every_form_and_confirmed() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let push = Push::to(&server, &made.push);
@@ -47,7 +47,7 @@ async fn http_e_http_f_prefer_is_read_in_every_spelling_and_said_to_be_applied()
 }
 
 #[tokio::test]
-async fn http_g_links_are_read_in_every_spelling() {
+async fn http_g_links_are_parsed_in_every_form() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let set = "urn:ietf:params:push:set";
@@ -82,7 +82,7 @@ async fn http_g_links_are_read_in_every_spelling() {
 }
 
 #[tokio::test]
-async fn http_h_links_are_written_in_the_plainest_spelling() {
+async fn http_h_links_are_written_in_the_plainest_form() {
     let server = Server::start().await;
     let reply = try_subscribe(&server, Http1, &[], "").await;
     let made = Subscription::of(&reply);
@@ -159,7 +159,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn http_k_pushed_streams_keep_to_the_limit_of_the_client() {
+async fn http_k_pushed_streams_respect_the_limit_of_the_client() {
     const END_STREAM: u8 = 1;
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;

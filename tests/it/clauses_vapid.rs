@@ -76,7 +76,7 @@ async fn v_5_the_audience_is_the_origin_of_the_endpoint_whatever_the_host() {
 }
 
 #[tokio::test]
-async fn v_6_v_7_the_end_may_have_fractions_and_clocks_may_differ_by_a_minute() {
+async fn v_6_v_7_exp_may_be_fractional_and_clocks_may_differ_by_a_minute() {
     let scene = Scene::at(Server::start().await).await;
     let aud = scene.server.origin();
     for (exp, status) in [
@@ -92,7 +92,7 @@ async fn v_6_v_7_the_end_may_have_fractions_and_clocks_may_differ_by_a_minute() 
 }
 
 #[tokio::test]
-async fn v_14_endpoint_then_token_then_fields_then_body() {
+async fn v_14_checks_run_in_order_endpoint_token_fields_body() {
     let scene = Scene::at(Server::start().await).await;
     let good =
         scene.signed(&json!({ "aud": scene.server.origin(), "exp": scene.seconds_ahead(60) }));
@@ -122,7 +122,7 @@ async fn v_14_endpoint_then_token_then_fields_then_body() {
 }
 
 #[tokio::test]
-async fn v_18_space_and_empty_elements_between_parameters_are_taken() {
+async fn v_18_space_and_empty_elements_between_parameters_are_accepted() {
     let scene = Scene::at(Server::start().await).await;
     let good =
         scene.signed(&json!({ "aud": scene.server.origin(), "exp": scene.seconds_ahead(60) }));
@@ -138,7 +138,7 @@ async fn v_18_space_and_empty_elements_between_parameters_are_taken() {
 }
 
 #[tokio::test]
-async fn rfc8292_2_f_nothing_is_learnt_from_a_bad_token() {
+async fn rfc8292_2_f_the_response_to_a_bad_token_reveals_nothing() {
     let mut scene = Scene::at(Server::start().await).await;
     let claims = json!({ "aud": scene.server.origin(), "exp": scene.seconds_ahead(3600) });
     let good = scene.signed(&claims);

@@ -32,7 +32,7 @@ async fn ws_t_9_ping_is_answered_with_pong_and_close_with_close() {
 }
 
 #[tokio::test]
-async fn ws_r_10_registers_of_many_are_answered_within_10_s() {
+async fn ws_r_10_many_registers_are_answered_within_10_s() {
     let server = Server::start().await;
     let one = |_| async {
         let mut user_agent = UserAgent::connect(&server).await;

@@ -57,7 +57,7 @@ pub async fn json(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
 }
 
 #[tokio::test]
-async fn listen_and_send_pass_a_push_and_keep_their_identity() {
+async fn listen_receives_a_push_from_send_and_both_keep_their_identity() {
     needs_ours!("the program");
     let server = Server::start_with(|_| ()).await;
     let folder = tempfile::tempdir().unwrap();
@@ -98,7 +98,7 @@ async fn listen_and_send_pass_a_push_and_keep_their_identity() {
 }
 
 #[tokio::test]
-async fn listen_takes_a_url_with_a_password_from_a_file_and_shows_it_nowhere() {
+async fn listen_reads_a_url_with_a_password_from_a_file_and_hides_it() {
     needs_ours!("its settings");
     const PASSWORD: &str = "a-password-nobody-sees";
     let settings = [(
@@ -137,7 +137,7 @@ async fn listen_takes_a_url_with_a_password_from_a_file_and_shows_it_nowhere() {
 }
 
 #[tokio::test]
-async fn a_push_goes_from_send_to_listen_through_the_real_program() {
+async fn the_real_program_delivers_a_push_from_send_to_listen() {
     needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
@@ -212,7 +212,7 @@ async fn a_push_goes_from_send_to_listen_through_the_real_program() {
 }
 
 #[tokio::test]
-async fn check_config_prints_what_is_in_effect_or_what_is_wrong_and_where() {
+async fn check_config_prints_the_settings_or_the_error_with_its_position() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let good = run(folder.path(), &["check-config", "--listen", "127.0.0.1:9"]).await;
@@ -251,7 +251,7 @@ async fn check_config_prints_what_is_in_effect_or_what_is_wrong_and_where() {
 }
 
 #[tokio::test]
-async fn serve_says_what_is_in_its_way_in_one_sentence() {
+async fn serve_reports_each_error_in_one_sentence() {
     needs_ours!("the program");
     let server = Server::start().await;
     let folder = tempfile::tempdir().unwrap();

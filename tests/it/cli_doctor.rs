@@ -115,7 +115,7 @@ pub async fn program(change: impl FnOnce(&mut Config)) -> (Server, String) {
 }
 
 #[tokio::test]
-async fn doctor_finds_a_sound_installation_sound_and_leaves_nothing_behind() {
+async fn doctor_passes_a_sound_installation_and_cleans_up() {
     needs_ours!("the program");
     let (server, config) = program(|config| {
         config.user_agent.ping_interval = Duration::from_millis(200);
@@ -167,7 +167,7 @@ async fn doctor_finds_a_sound_installation_sound_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn doctor_says_a_line_for_each_check_and_a_summary() {
+async fn doctor_prints_a_line_per_check_and_a_summary() {
     needs_ours!("the program");
     let (server, _) = program(|_| ()).await;
     let folder = tempdir().unwrap();
@@ -194,7 +194,7 @@ async fn doctor_says_a_line_for_each_check_and_a_summary() {
 }
 
 #[tokio::test]
-async fn doctor_looks_at_the_machine_also_where_no_service_answers() {
+async fn doctor_checks_the_machine_even_without_a_service() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     let nobody = ["--listen", "127.0.0.1:1", "--data", "data"];
@@ -228,7 +228,7 @@ async fn doctor_looks_at_the_machine_also_where_no_service_answers() {
 }
 
 #[tokio::test]
-async fn doctor_is_let_in_as_a_user_agent_is() {
+async fn doctor_passes_admission_like_a_user_agent() {
     needs_ours!("the program");
     let (server, config) = program(|config| {
         let settings = [
@@ -279,7 +279,7 @@ async fn doctor_is_let_in_as_a_user_agent_is() {
 }
 
 #[tokio::test]
-async fn doctor_trusts_a_private_authority_by_name_alone() {
+async fn doctor_trusts_a_private_authority_only_when_given() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     let init = ["tls", "init", "--host", "127.0.0.1", "--host", "push.test"];
@@ -313,7 +313,7 @@ async fn doctor_trusts_a_private_authority_by_name_alone() {
 }
 
 #[tokio::test]
-async fn doctor_that_is_interrupted_leaves_nothing_behind() {
+async fn an_interrupted_doctor_cleans_up() {
     needs_ours!("the program");
     let endpoints = StandIn::unfinished().await;
     let url = format!("http://{}", endpoints.address);
@@ -353,7 +353,7 @@ async fn doctor_that_is_interrupted_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn doctor_wants_a_url_of_a_service_or_a_configuration() {
+async fn doctor_requires_a_url_or_a_configuration() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     let ca = "no.pem";

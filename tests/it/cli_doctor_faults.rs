@@ -16,7 +16,7 @@ use crate::support::subject::needs_ours;
 const OURS: &str = env!("CARGO_PKG_VERSION");
 
 #[tokio::test]
-async fn doctor_without_a_name_or_a_listener() {
+async fn doctor_reports_a_missing_name_and_a_missing_listener() {
     needs_ours!("the program");
     let found = doctor(&["https://push.invalid"]).await;
     found.fails(
@@ -43,7 +43,7 @@ async fn certified(identity: &Identity, known: Option<&Authority>) -> Seen {
 }
 
 #[tokio::test]
-async fn doctor_reads_certificates() {
+async fn doctor_reports_untrusted_and_expired_certificates() {
     needs_ours!("the program");
     let authority = Authority::new();
     let known = Some(&authority);
@@ -112,7 +112,7 @@ async fn doctor_reads_certificates() {
 }
 
 #[tokio::test]
-async fn doctor_tells_tls_from_plain_http() {
+async fn doctor_distinguishes_tls_from_plain_http() {
     needs_ours!("the program");
     let plain = StandIn::http(|_| page(200, "")).await;
     let found = doctor(&[&plain.url("https")]).await;
@@ -142,7 +142,7 @@ async fn upgraded(answer: fn() -> Answer) -> Seen {
 }
 
 #[tokio::test]
-async fn doctor_explains_what_answers_in_place_of_a_websocket() {
+async fn doctor_explains_a_response_other_than_a_websocket() {
     needs_ours!("the program");
     type Case = (fn() -> Answer, &'static str, &'static str);
     let cases: [Case; 8] = [
@@ -196,7 +196,7 @@ fn moved() -> Answer {
 }
 
 #[tokio::test]
-async fn doctor_knows_who_answers_and_what_time_it_is_there() {
+async fn doctor_identifies_the_server_and_checks_its_clock() {
     needs_ours!("the program");
     let found = doctor(&[&StandIn::http(|_| page(502, "nginx")).await.url("http")]).await;
     found.fails(
@@ -232,7 +232,7 @@ async fn doctor_knows_who_answers_and_what_time_it_is_there() {
 }
 
 #[tokio::test]
-async fn doctor_follows_endpoints_to_where_they_lead() {
+async fn doctor_checks_where_endpoints_lead() {
     needs_ours!("the program");
     let wrong = "http://127.0.0.1:1".parse().unwrap();
     let (server, _) = program(|config| config.server.public_url = Some(wrong)).await;
@@ -250,7 +250,7 @@ async fn doctor_follows_endpoints_to_where_they_lead() {
 }
 
 #[tokio::test]
-async fn doctor_sees_a_proxy_that_cuts_idle_connections() {
+async fn doctor_detects_a_proxy_that_cuts_idle_connections() {
     needs_ours!("the program");
     let (server, _) = program(|_| ()).await;
     let proxy = StandIn::proxy(server.authority(), "unregister", Duration::from_millis(100)).await;
@@ -273,7 +273,7 @@ async fn doctor_sees_a_proxy_that_cuts_idle_connections() {
 }
 
 #[tokio::test]
-async fn doctor_sees_a_proxy_that_keeps_the_upgrade() {
+async fn doctor_detects_a_proxy_that_drops_the_upgrade() {
     needs_ours!("the program");
     let (server, _) = program(|_| ()).await;
     let proxy = StandIn::proxy_without_upgrade(server.authority()).await;

@@ -7,7 +7,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 
 #[tokio::test]
-async fn health_is_alive_or_ready_or_neither() {
+async fn health_reports_alive_ready_or_neither() {
     needs_ours!("the program");
     let notice = Duration::from_secs(3600);
     let mut server = Server::start_with(|config| config.server.stop_notice = notice).await;

@@ -98,7 +98,7 @@ async fn pushes_are_printed_and_acknowledged_and_the_identity_is_kept() {
 }
 
 #[tokio::test]
-async fn what_is_less_urgent_is_kept_by_the_service() {
+async fn less_urgent_messages_stay_with_the_service() {
     needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
@@ -115,7 +115,7 @@ async fn what_is_less_urgent_is_kept_by_the_service() {
 }
 
 #[tokio::test]
-async fn a_push_that_cannot_be_read_is_acknowledged() {
+async fn an_undecryptable_push_is_acknowledged() {
     needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ async fn a_push_that_cannot_be_read_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_gone_is_replaced() {
+async fn an_ended_subscription_is_replaced() {
     needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
@@ -203,7 +203,7 @@ async fn send_waits_for_the_receipt() {
 }
 
 #[tokio::test]
-async fn send_warns_of_a_receipt_subscription_that_ps_shows() {
+async fn send_warns_of_a_receipt_subscription_in_its_arguments() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let send = ["send", "none.json", "--receipt", "--receipt-subscription"];
@@ -220,7 +220,7 @@ async fn send_warns_of_a_receipt_subscription_that_ps_shows() {
 }
 
 #[tokio::test]
-async fn send_says_that_a_message_was_given_up() {
+async fn send_reports_a_message_that_was_not_delivered() {
     needs_ours!("the program");
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();

@@ -45,7 +45,7 @@ fn is_accepted_for(folder: &Path, name: &'static str) -> bool {
 }
 
 #[tokio::test]
-async fn tls_init_makes_an_authority_and_a_certificate_for_every_host() {
+async fn tls_init_creates_an_authority_and_a_certificate_for_every_host() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     let made = run(folder.path(), INIT).await;
@@ -109,7 +109,7 @@ async fn tls_init_renews_the_certificate_under_the_same_authority() {
 }
 
 #[tokio::test]
-async fn tls_init_says_what_is_missing_or_wrong() {
+async fn tls_init_reports_missing_and_invalid_files() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     run(folder.path(), INIT).await;

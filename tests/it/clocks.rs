@@ -12,7 +12,7 @@ use crate::support::user_agent::UserAgent;
 const TWO_DAYS: Duration = Duration::from_secs(2 * 24 * 3600);
 
 #[tokio::test]
-async fn messages_accepted_by_a_clock_that_was_behind_keep_their_lifetime() {
+async fn messages_accepted_with_a_slow_clock_keep_their_ttl() {
     needs_ours!("its clock");
     let mut server = Server::start().await;
     let (user_agent, endpoint) = subscribed(&server).await;
@@ -37,7 +37,7 @@ async fn messages_accepted_by_a_clock_that_was_behind_keep_their_lifetime() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_makes_no_message_live_longer() {
+async fn setting_the_clock_back_extends_no_ttl() {
     needs_ours!("its clock");
     let server = Server::start().await;
     let (user_agent, endpoint) = subscribed(&server).await;
@@ -54,7 +54,7 @@ async fn a_clock_that_is_set_back_makes_no_message_live_longer() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_told_what_the_clock_of_the_service_shows() {
+async fn a_token_refused_by_time_gets_the_clock_of_the_service() {
     needs_ours!("its clock");
     let server = Server::start().await;
     let (_user_agent, endpoint) = subscribed(&server).await;
@@ -81,7 +81,7 @@ async fn a_refused_token_is_told_what_the_clock_of_the_service_shows() {
 }
 
 #[test]
-fn the_unit_waits_for_the_time() {
+fn the_unit_starts_after_time_synchronisation() {
     let unit = include_str!("../../packaging/systemd/bugle.service");
     for key in ["Wants=", "After="] {
         let mut lines = unit.lines().filter_map(|line| line.strip_prefix(key));

@@ -151,7 +151,7 @@ fn outcome(reply: &Reply) -> (u16, u64) {
 }
 
 #[tokio::test]
-async fn each_switch_takes_what_it_names_and_counts_it() {
+async fn each_tolerance_accepts_its_deviation_and_counts_it() {
     needs_ours!("its settings");
     for case in &CASES {
         let scene = Scene::with(|config| (case.set)(&mut config.compat, true)).await;
@@ -168,7 +168,7 @@ async fn each_switch_takes_what_it_names_and_counts_it() {
 }
 
 #[tokio::test]
-async fn each_switch_refuses_what_it_names_when_it_is_off() {
+async fn each_tolerance_refuses_its_deviation_when_off() {
     needs_ours!("its settings");
     for case in &CASES {
         let mut scene = Scene::with(|config| (case.set)(&mut config.compat, false)).await;
@@ -182,7 +182,7 @@ async fn each_switch_refuses_what_it_names_when_it_is_off() {
 }
 
 #[tokio::test]
-async fn the_default_takes_what_libraries_in_the_field_do() {
+async fn the_default_accepts_deviations_of_common_libraries() {
     needs_ours!("its settings");
     let scene = Scene::with(|_| ()).await;
     for case in &CASES {
@@ -204,7 +204,7 @@ async fn the_default_takes_what_libraries_in_the_field_do() {
 }
 
 #[tokio::test]
-async fn the_strict_profile_wins_over_every_switch() {
+async fn the_strict_profile_overrides_every_tolerance() {
     needs_ours!("its settings");
     let mut scene = Scene::with(|config| {
         config.compat.profile = Profile::Strict;
@@ -259,7 +259,7 @@ async fn e_2_rfc8291_4_a_rfc8291_4_b_rfc8188_2_1_b_the_record_size_fits_its_one_
 }
 
 #[tokio::test]
-async fn a_push_is_counted_under_each_switch_it_needed_and_only_when_accepted() {
+async fn an_accepted_push_counts_for_each_tolerance_that_it_needed() {
     needs_ours!("its settings");
     let scene = Scene::with(|_| ()).await;
     let token = scene.token("http://127.0.0.1");
@@ -285,7 +285,7 @@ async fn a_push_is_counted_under_each_switch_it_needed_and_only_when_accepted() 
 }
 
 #[tokio::test]
-async fn v_3_a_legacy_scheme_that_is_not_taken_is_no_signature() {
+async fn v_3_a_disabled_legacy_scheme_counts_as_unsigned() {
     needs_ours!("its settings");
     let mut scene = Scene::with(|config| config.compat.legacy_vapid = false).await;
     for field in ["WebPush", "Bearer"] {
@@ -305,7 +305,7 @@ async fn v_3_a_legacy_scheme_that_is_not_taken_is_no_signature() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_2_b_the_ttl_that_is_assumed_is_granted_and_said() {
+async fn rfc8030_5_2_b_an_assumed_ttl_is_granted_and_returned() {
     needs_ours!("its settings and its metrics");
     for (assumed, is_kept) in [(0, false), (60, true)] {
         let assume = Some(Ttl::from_secs(assumed));

@@ -124,20 +124,20 @@ async fn answers_all(count: usize, most: usize) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_over_the_bound_are_answered_and_none_is_reset() {
+async fn connections_over_the_limit_get_a_response_without_a_reset() {
     needs_ours!("its settings");
     assert_eq!(answers_all(1500, 1000).await, 1000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_application_server_may_push_on_three_thousand_connections_at_once() {
+async fn an_application_server_may_push_on_3000_connections_at_once() {
     needs_ours!("its settings");
     let most = bugle::Config::default().limits.connections_per_address;
     assert_eq!(answers_all(3000, most).await, 3000);
 }
 
 #[tokio::test]
-async fn one_address_leaves_connections_for_others_whatever_it_opens() {
+async fn one_address_always_leaves_connections_for_others() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.connections = 40;
@@ -155,7 +155,7 @@ async fn one_address_leaves_connections_for_others_whatever_it_opens() {
 }
 
 #[tokio::test]
-async fn a_connection_over_the_bound_is_refused_inside_tls() {
+async fn a_connection_over_the_limit_is_refused_inside_tls() {
     needs_ours!("its certificate");
     let folder = tempfile::tempdir().unwrap();
     let certificate = write_certificate(folder.path());

@@ -54,7 +54,7 @@ fn exposes(reply: &Reply, name: &str) -> bool {
 }
 
 #[tokio::test]
-async fn ws_as_1_pages_read_that_a_receipt_comes_and_which_coding_is_taken() {
+async fn ws_as_1_pages_may_read_preference_applied_and_accept_encoding() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let push = Push::to(&server, &made.push);
@@ -71,7 +71,7 @@ async fn ws_as_1_pages_read_that_a_receipt_comes_and_which_coding_is_taken() {
 }
 
 #[tokio::test]
-async fn ws_as_1_pages_may_read_what_is_refused_before_the_route() {
+async fn ws_as_1_pages_may_read_refusals_before_routing() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.address_rate = 1;

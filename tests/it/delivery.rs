@@ -36,7 +36,7 @@ async fn ws_h_13_a_18_papi_17_stored_messages_come_first_and_in_order() {
 /// acceptance. The best-known service loses all but one of such messages on
 /// the stores that people can run.
 #[tokio::test]
-async fn two_messages_to_one_channel_in_the_same_millisecond_both_arrive() {
+async fn two_messages_accepted_in_the_same_millisecond_both_arrive() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -60,7 +60,7 @@ async fn two_messages_to_one_channel_in_the_same_millisecond_both_arrive() {
 /// The best-known service resets a user agent that has more than 150 messages
 /// waiting.
 #[tokio::test]
-async fn ws_n_14_200_messages_queued_while_away_arrive_once_each_in_order() {
+async fn ws_n_14_200_stored_messages_arrive_once_each_in_order() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -113,7 +113,7 @@ async fn ws_n_13_ws_n_18_a_user_agent_that_never_acks_still_gets_everything() {
 }
 
 #[tokio::test]
-async fn ws_n_10_ws_n_2_ws_n_11_up_11_papi_14_rfc8030_6_2_c_what_was_not_acknowledged_comes_again_with_the_same_version()
+async fn ws_n_10_ws_n_2_ws_n_11_up_11_papi_14_rfc8030_6_2_c_unacknowledged_messages_are_redelivered_with_the_same_version()
  {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -138,7 +138,7 @@ async fn ws_n_10_ws_n_2_ws_n_11_up_11_papi_14_rfc8030_6_2_c_what_was_not_acknowl
 }
 
 #[tokio::test]
-async fn ws_n_15_rfc8030_5_2_j_ttl_0_is_for_those_who_are_there() {
+async fn ws_n_15_rfc8030_5_2_j_ttl_0_reaches_only_connected_user_agents() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -166,7 +166,7 @@ async fn ws_n_15_rfc8030_5_2_j_ttl_0_is_for_those_who_are_there() {
 }
 
 #[tokio::test]
-async fn ws_p_1_ws_p_1b_a_ping_is_answered_and_none_comes_unasked() {
+async fn ws_p_1_ws_p_1b_a_ping_gets_one_pong_and_none_is_unsolicited() {
     let server = Server::start().await;
     for ping in ["{}", r#"{"messageType":"ping"}"#] {
         // Each on a connection of its own: they may be limited to one at a time.
@@ -179,7 +179,7 @@ async fn ws_p_1_ws_p_1b_a_ping_is_answered_and_none_comes_unasked() {
 }
 
 #[tokio::test]
-async fn ws_p_2_pings_that_come_too_often_are_not_answered() {
+async fn ws_p_2_too_frequent_pings_are_not_answered() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.min_ping_interval = std::time::Duration::from_secs(10);

@@ -114,31 +114,31 @@ async fn fails_and_returns(writes: Fault, syncs: Fault) {
 }
 
 #[tokio::test]
-async fn ws_h_11_ws_r_7_ws_u_4_a_disk_whose_writes_fail() {
+async fn ws_h_11_ws_r_7_ws_u_4_the_service_recovers_from_failing_writes() {
     needs_ours!("its disk");
     fails_and_returns(Fault::IO, Fault::IO).await;
 }
 
 #[tokio::test]
-async fn a_disk_whose_syncs_fail() {
+async fn the_service_recovers_from_failing_syncs() {
     needs_ours!("its disk");
     fails_and_returns(Fault::None, Fault::IO).await;
 }
 
 #[tokio::test]
-async fn a_disk_that_is_read_only_all_at_once() {
+async fn the_service_recovers_from_a_read_only_disk() {
     needs_ours!("its disk");
     fails_and_returns(Fault::READ_ONLY, Fault::None).await;
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_all_at_once() {
+async fn the_service_recovers_from_a_full_disk() {
     needs_ours!("its disk");
     fails_and_returns(Fault::NO_SPACE, Fault::None).await;
 }
 
 #[tokio::test]
-async fn a_disk_that_is_slow_holds_up_nobody_who_does_not_need_it() {
+async fn a_slow_disk_delays_only_requests_that_need_it() {
     needs_ours!("its disk");
     let disk = FaultyDisk::new();
     let data = disk.data();
@@ -169,7 +169,7 @@ async fn a_disk_that_is_slow_holds_up_nobody_who_does_not_need_it() {
 }
 
 #[tokio::test]
-async fn two_registers_of_one_channel_at_once_give_one_endpoint() {
+async fn concurrent_registers_of_one_channel_give_one_endpoint() {
     needs_ours!("its disk");
     let disk = FaultyDisk::new();
     let data = disk.data();
@@ -194,7 +194,7 @@ async fn two_registers_of_one_channel_at_once_give_one_endpoint() {
 }
 
 #[tokio::test]
-async fn little_room_stops_what_is_new_before_the_disk_is_full() {
+async fn little_disk_space_stops_new_data_before_the_disk_is_full() {
     needs_ours!("its disk");
     let disk = Disk::new(128);
     let data = disk.root().join("data");
@@ -237,7 +237,7 @@ async fn little_room_stops_what_is_new_before_the_disk_is_full() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_really_full_stops_the_store_until_there_is_room() {
+async fn a_really_full_disk_stops_the_store_until_space_is_freed() {
     needs_ours!("its disk");
     let disk = Disk::new(96);
     let data = disk.root().join("data");

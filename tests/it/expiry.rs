@@ -9,7 +9,7 @@ use crate::support::subject::needs_ours;
 use crate::support::user_agent::UserAgent;
 
 #[tokio::test]
-async fn rfc8030_5_2_i_a_17_nothing_is_delivered_after_its_ttl_also_not_after_a_restart() {
+async fn rfc8030_5_2_i_a_17_no_message_is_delivered_after_its_ttl_even_after_a_restart() {
     needs_ours!("its clock");
     let mut server = Server::start().await;
     let (user_agent, endpoint) = subscribed(&server).await;

@@ -37,7 +37,7 @@ async fn end(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn who_holds_half_of_the_places_is_refused_and_others_are_served() {
+async fn a_sender_with_half_of_the_slots_is_refused_and_others_are_served() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.bodies = 12;
@@ -79,7 +79,7 @@ async fn who_holds_half_of_the_places_is_refused_and_others_are_served() {
 }
 
 #[tokio::test]
-async fn senders_without_a_signature_are_told_apart_by_their_address() {
+async fn unsigned_senders_are_distinguished_by_address() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.bodies = 4;

@@ -36,7 +36,7 @@ fn holds(folder: &Path, octets: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn who_reads_the_data_folder_finds_no_uaid() {
+async fn the_data_folder_contains_no_uaid() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start_program(Some(folder.path())).await;
@@ -51,7 +51,7 @@ async fn who_reads_the_data_folder_finds_no_uaid() {
 }
 
 #[tokio::test]
-async fn keys_and_data_are_for_the_user_of_the_service_alone() {
+async fn keys_and_data_are_accessible_to_the_services_user_only() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     // Made by somebody who did not think of it.
@@ -101,7 +101,7 @@ async fn the_first_start_works_with_bare_file_names() {
 }
 
 #[tokio::test]
-async fn secrets_are_never_written_through_links() {
+async fn secrets_are_never_written_through_symbolic_links() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let (data, victim) = (folder.path().join("data"), folder.path().join("victim"));

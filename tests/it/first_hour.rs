@@ -57,7 +57,7 @@ async fn serve(folder: &Path, flags: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_or_not_here() {
+async fn an_unavailable_listen_address_is_reported() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -92,7 +92,7 @@ async fn an_address_that_is_taken_or_not_here() {
 }
 
 #[tokio::test]
-async fn a_data_folder_that_is_in_use_or_none() {
+async fn an_unusable_data_folder_is_reported() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     let server = Server::start_program(None).await;
@@ -138,7 +138,7 @@ async fn serve_without_rights(folder: &Path, flags: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn a_data_folder_of_another_user() {
+async fn a_data_folder_of_another_user_is_reported() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
@@ -155,7 +155,7 @@ async fn a_data_folder_of_another_user() {
 }
 
 #[tokio::test]
-async fn a_port_that_only_root_may_take() {
+async fn a_privileged_port_is_reported() {
     needs_ours!("the program");
     // Systems differ, and then there is nothing to refuse.
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
@@ -178,7 +178,7 @@ fn write(folder: &Path, identity: &Identity) {
 }
 
 #[tokio::test]
-async fn certificate_files_that_are_missing_or_mixed_up() {
+async fn missing_and_mismatched_certificate_files_are_reported() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     let authority = Authority::new();
@@ -238,7 +238,7 @@ async fn certificate_files_that_are_missing_or_mixed_up() {
 }
 
 #[tokio::test]
-async fn certificates_out_of_their_time_are_told_and_served() {
+async fn expired_certificates_are_reported_and_served() {
     needs_ours!("the program");
     let authority = Authority::new();
     for (from, until, parts) in [
@@ -275,7 +275,7 @@ async fn certificates_out_of_their_time_are_told_and_served() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_is_wrong_is_told_with_its_place() {
+async fn a_configuration_error_is_reported_with_its_position() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     for (file, parts) in [
@@ -360,7 +360,7 @@ async fn a_configuration_that_is_wrong_is_told_with_its_place() {
 }
 
 #[tokio::test]
-async fn keys_that_are_none_are_not_replaced() {
+async fn invalid_key_files_are_not_replaced() {
     needs_ours!("the program");
     let folder = tempdir().unwrap();
     let file = folder.path().join("keys");

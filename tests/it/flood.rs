@@ -113,7 +113,7 @@ async fn a_flooding_connection_is_dropped_by_the_operator() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_dropped_registers_nothing_any_more() {
+async fn a_dropped_connection_registers_nothing() {
     needs_ours!("its admin listener");
     let server = start().await;
     let register = |channel: &str| {
@@ -160,7 +160,7 @@ async fn a_flooding_connection_ends_when_the_service_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mail_reaches_a_connection_that_floods() {
+async fn messages_reach_a_flooding_connection() {
     needs_ours!("its settings");
     let server = start().await;
     // A message that is never whole does not end what the service has to say.
@@ -173,7 +173,7 @@ async fn mail_reaches_a_connection_that_floods() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_before_hello_is_cut() {
+async fn a_flood_before_hello_ends_the_connection() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.hello_timeout = Duration::from_millis(500);
@@ -189,7 +189,7 @@ async fn a_flood_before_hello_is_cut() {
 }
 
 #[tokio::test]
-async fn few_control_frames_are_taken_before_hello() {
+async fn control_frames_before_hello_are_limited() {
     needs_ours!("its bounds");
     let server = Server::start().await;
     let ping = websocket(FIN | PING, b"");
@@ -211,7 +211,7 @@ async fn few_control_frames_are_taken_before_hello() {
 }
 
 #[tokio::test]
-async fn over_its_rate_a_user_agent_is_left_unread_and_served_all_the_same() {
+async fn a_user_agent_over_its_frame_rate_is_delayed_and_still_served() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.frame_rate = 100;
@@ -230,7 +230,7 @@ async fn over_its_rate_a_user_agent_is_left_unread_and_served_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_browser_with_500_channels_is_within_its_rate() {
+async fn a_browser_with_500_channels_is_within_its_frame_rate() {
     needs_ours!("its metrics");
     let server = Server::start_with(|config| config.store.engine = StoreEngine::Memory).await;
     let mut user_agent = UserAgent::connect(&server).await;

@@ -19,7 +19,7 @@ const OPTIONS: (&str, &str) = ("content-type", "application/webpush-options+json
 
 /// RFC 9110 §11.2: `auth-param = token BWS "=" BWS ( token / quoted-string )`.
 #[tokio::test]
-async fn white_space_around_the_equals_sign_of_an_auth_param_is_read() {
+async fn white_space_around_the_equals_sign_of_an_auth_param_is_accepted() {
     let scene = Scene::at(Server::start().await).await;
     let push = Push::to(&scene.server, &scene.endpoint).text("x");
     let signed = push.clone().signed(&scene.keys);
@@ -38,7 +38,7 @@ async fn white_space_around_the_equals_sign_of_an_auth_param_is_read() {
 
 /// RFC 8288 §3: `link-param = token BWS [ "=" BWS ( token / quoted-string ) ]`.
 #[tokio::test]
-async fn link_parameters_need_no_value_and_may_be_spaced() {
+async fn link_parameters_may_lack_a_value_and_contain_white_space() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     for params in [
@@ -65,7 +65,7 @@ async fn subscribe_with(server: &Server, options: &str) -> Reply {
 
 /// RFC 8292 §4.1: the member is a string, the key as in §3.2, without padding.
 #[tokio::test]
-async fn a_null_and_a_padded_key_in_the_options_are_tolerances() {
+async fn a_null_and_a_padded_key_in_the_options_need_a_tolerance() {
     needs_ours!("its settings");
     let scene = Scene::at(Server::start().await).await;
     let (null, padded) = (
@@ -93,7 +93,7 @@ async fn a_null_and_a_padded_key_in_the_options_are_tolerances() {
 
 /// RFC 9110 §12.4.2: a weight of 0 is "not acceptable".
 #[tokio::test]
-async fn events_that_are_not_acceptable_are_not_sent() {
+async fn events_with_weight_0_are_not_sent() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     Push::to(&server, &made.push).accepted().await;
@@ -112,7 +112,7 @@ async fn events_that_are_not_acceptable_are_not_sent() {
 
 /// E-4: there is nothing that would have to be decrypted.
 #[tokio::test]
-async fn e_4_an_empty_body_is_a_message_without_data_whatever_coding_it_names() {
+async fn e_4_an_empty_body_with_any_coding_is_a_message_without_data() {
     let mut scene = Scene::at(Server::start().await).await;
     for coding in [
         "aes128gcm",
@@ -148,7 +148,7 @@ async fn unencrypted(change: impl FnOnce(&mut Config)) -> (Server, UserAgent, St
 /// Load tools and test suites of other services name a coding and send what
 /// comes to hand; the fields of the second are those of such a suite.
 #[tokio::test]
-async fn e_1_bodies_that_are_not_what_their_coding_says_are_taken_where_that_is_set() {
+async fn e_1_allow_unencrypted_accepts_bodies_that_contradict_their_coding() {
     needs_ours!("its settings");
     let (server, mut user_agent, endpoint) = unencrypted(|_| ()).await;
     let plain = Push::to(&server, &endpoint).header("content-encoding", "aes128gcm");
@@ -200,7 +200,7 @@ async fn e_1_bodies_that_are_not_what_their_coding_says_are_taken_where_that_is_
 }
 
 #[tokio::test]
-async fn bodies_that_are_not_what_their_coding_says_are_refused_by_default() {
+async fn bodies_that_contradict_their_coding_are_refused_by_default() {
     needs_ours!("its settings");
     let (server, mut user_agent, endpoint) =
         unencrypted(|config| config.compat.allow_unencrypted = false).await;

@@ -10,7 +10,7 @@ use crate::support::subject::needs_ours;
 use crate::support::subscriber::Subscription;
 
 #[tokio::test]
-async fn a_half_closing_client_gets_its_answer() {
+async fn a_half_closing_client_gets_its_response() {
     let server = Server::start().await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
     let path = endpoint.strip_prefix(&server.origin()).unwrap();
@@ -50,7 +50,7 @@ async fn all_pipelined_requests_of_a_half_closing_client_are_answered() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_cut_short_is_refused_as_such() {
+async fn a_truncated_body_is_refused() {
     let server = Server::start().await;
     let path = &*push_path(&server).await;
     let host = server.authority();

@@ -85,7 +85,7 @@ async fn noticed(server: &Server) {
 }
 
 #[tokio::test]
-async fn messages_of_senders_that_hang_up_are_delivered() {
+async fn messages_are_delivered_although_their_sender_hangs_up() {
     needs_ours!("its disk");
     let (disk, server) = scene().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -109,7 +109,7 @@ async fn messages_of_senders_that_hang_up_are_delivered() {
 }
 
 #[tokio::test]
-async fn held_gets_end_with_a_subscription_whose_owner_hangs_up() {
+async fn held_gets_end_although_the_owner_who_deletes_hangs_up() {
     needs_ours!("its disk");
     let (disk, server) = scene().await;
     let subscription = Subscription::new(&server).await;
@@ -127,7 +127,7 @@ async fn held_gets_end_with_a_subscription_whose_owner_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_broadcast_of_an_operator_who_hangs_up_is_announced() {
+async fn a_broadcast_is_sent_although_the_operator_hangs_up() {
     needs_ours!("its disk");
     let (disk, server) = scene().await;
     let hello = json!({
@@ -176,7 +176,7 @@ async fn await_audit(server: &Server, action: &str, outcome: &str) {
 }
 
 #[tokio::test]
-async fn a_drop_by_an_operator_who_hangs_up_is_finished_and_audited() {
+async fn a_drop_is_completed_and_audited_although_the_operator_hangs_up() {
     needs_ours!("its disk");
     let (disk, server) = scene().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -197,7 +197,7 @@ async fn a_drop_by_an_operator_who_hangs_up_is_finished_and_audited() {
 }
 
 #[tokio::test]
-async fn a_block_by_an_operator_who_hangs_up_is_in_force_and_audited() {
+async fn a_block_is_applied_and_audited_although_the_operator_hangs_up() {
     needs_ours!("its disk");
     let (disk, server) = scene().await;
     disk.fails(Fault::None, Fault::Stall);
@@ -217,7 +217,7 @@ async fn a_block_by_an_operator_who_hangs_up_is_in_force_and_audited() {
 }
 
 #[tokio::test]
-async fn a_change_that_fails_is_audited_as_failed() {
+async fn a_failed_change_is_audited_as_failed() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     let reply = server
@@ -229,7 +229,7 @@ async fn a_change_that_fails_is_audited_as_failed() {
 }
 
 #[tokio::test]
-async fn a_drop_ends_what_a_superseded_connection_is_just_registering() {
+async fn a_drop_includes_a_pending_register_of_a_superseded_connection() {
     needs_ours!("its disk");
     let disk = FaultyDisk::new();
     let data = disk.data();

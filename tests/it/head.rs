@@ -29,7 +29,7 @@ async fn alike(authority: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
 }
 
 #[tokio::test]
-async fn pages_and_resources_answer_head_as_they_answer_get() {
+async fn pages_and_resources_answer_head_like_get() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let message = Push::to(&server, &made.push).accepted().await;
@@ -49,7 +49,7 @@ async fn pages_and_resources_answer_head_as_they_answer_get() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_answers_head_too() {
+async fn the_admin_listener_answers_head() {
     needs_ours!("its admin API");
     let server = Server::start().await;
     let bearer = format!("Bearer {}", server.admin_token(Token::Read));
@@ -82,7 +82,7 @@ async fn the_admin_listener_answers_head_too() {
 }
 
 #[tokio::test]
-async fn head_of_what_can_be_held_holds_nothing() {
+async fn head_of_a_resource_that_can_be_held_supersedes_no_get() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;

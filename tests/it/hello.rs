@@ -29,7 +29,7 @@ const UPGRADE: &str = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n
                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
 
 #[tokio::test]
-async fn ws_t_1_ws_t_2_the_handshake_takes_the_subprotocol_or_none() {
+async fn ws_t_1_ws_t_2_the_handshake_accepts_the_subprotocol_or_none() {
     let server = Server::start().await;
     let plain = handshake(&server, &format!("{UPGRADE}\r\nSec-WebSocket-Version: 13")).await;
     assert!(plain.starts_with("http/1.1 101"), "{plain}");
@@ -48,7 +48,7 @@ async fn ws_t_1_ws_t_2_the_handshake_takes_the_subprotocol_or_none() {
 }
 
 #[tokio::test]
-async fn ws_6455_c_another_version_is_told_which_one_is_spoken() {
+async fn ws_6455_c_another_version_gets_the_supported_version() {
     let server = Server::start().await;
     for version in ["Sec-WebSocket-Version: 8", "X: y"] {
         let answer = handshake(&server, &format!("{UPGRADE}\r\n{version}")).await;
@@ -61,7 +61,7 @@ async fn ws_6455_c_another_version_is_told_which_one_is_spoken() {
 }
 
 #[tokio::test]
-async fn ws_t_1_other_paths_are_no_websocket() {
+async fn ws_t_1_other_paths_do_not_upgrade() {
     let server = Server::start().await;
     let mut request = format!("ws://{}/other", server.authority())
         .into_client_request()
@@ -105,7 +105,7 @@ async fn ws_h_4_ws_h_5_ws_h_6_ws_h_7_ws_h_15_ws_h_16_hello_is_answered_with_all_
 }
 
 #[tokio::test]
-async fn ws_h_8_a_known_uaid_is_answered_as_it_was_issued() {
+async fn ws_h_8_a_known_uaid_is_returned_as_issued() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     user_agent.register(CHANNEL, None).await;
@@ -133,7 +133,7 @@ async fn ws_h_8_a_known_uaid_is_answered_as_it_was_issued() {
 }
 
 #[tokio::test]
-async fn ws_h_9_a_uaid_that_was_not_issued_here_is_replaced() {
+async fn ws_h_9_an_unknown_uaid_is_replaced() {
     let server = Server::start().await;
     for uaid in [
         "nope",
@@ -156,7 +156,7 @@ async fn ws_h_10_a_uaid_is_stored_at_its_first_register() {
 }
 
 #[tokio::test]
-async fn ws_h_12_the_newest_connection_wins() {
+async fn ws_h_12_newest_connection_supersedes_older() {
     let server = Server::start().await;
     let mut older = UserAgent::connect(&server).await;
     let endpoint = older.register(CHANNEL, None).await;
@@ -199,7 +199,7 @@ async fn ws_h_2_ws_h_3_ws_t_3_ws_t_4_ws_t_5_ws_t_6_misuse_closes_with_its_code()
 }
 
 #[tokio::test]
-async fn ws_t_5_ws_t_10_what_is_unknown_is_ignored() {
+async fn ws_t_5_ws_t_10_unknown_messages_and_fields_are_ignored() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     user_agent

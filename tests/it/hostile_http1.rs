@@ -13,7 +13,7 @@ use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
 
 #[tokio::test]
-async fn one_who_asks_and_does_not_read_is_let_go() {
+async fn a_client_that_does_not_read_its_responses_is_closed() {
     needs_ours!("the program");
     let server = Server::start_program_with(None, |config| {
         config.limits.body_timeout = Duration::from_secs(1);
@@ -131,7 +131,7 @@ async fn no_framing_hides_a_second_request() {
 }
 
 #[tokio::test]
-async fn nothing_is_taken_whose_end_is_in_doubt() {
+async fn a_request_with_an_ambiguous_end_is_refused() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.idle_timeout = Duration::from_millis(200);
@@ -160,7 +160,7 @@ async fn nothing_is_taken_whose_end_is_in_doubt() {
 /// Whom a request is for, where two readers may see it differently (RFC 9112
 /// §3.2), and lines that some take for a line's end.
 #[tokio::test]
-async fn no_request_line_or_host_leaves_a_doubt() {
+async fn an_ambiguous_request_line_or_host_is_refused() {
     let server = Server::start().await;
     let authority = server.authority();
     for (octets, status) in [

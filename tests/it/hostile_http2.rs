@@ -56,7 +56,7 @@ fn resets(path: &str, streams: std::ops::Range<u32>) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn requests_that_are_reset_at_once_cost_nothing_that_lasts() {
+async fn rapid_resets_leave_no_resources() {
     needs_ours!("the program");
     let server = Server::start_program_with(None, impatient).await;
     let mut siege = Siege::of(&server).await;
@@ -78,7 +78,7 @@ async fn requests_that_are_reset_at_once_cost_nothing_that_lasts() {
 /// What a client pours and does not read the answers to: those that make the
 /// service write end the connection, the others come to nothing.
 #[tokio::test]
-async fn floods_of_control_frames_end_the_connection_or_come_to_nothing() {
+async fn control_frame_floods_end_the_connection_or_have_no_effect() {
     needs_ours!("the program");
     let server = Server::start_program_with(None, impatient).await;
     let mut siege = Siege::of(&server).await;
@@ -105,7 +105,7 @@ async fn floods_of_control_frames_end_the_connection_or_come_to_nothing() {
 }
 
 #[tokio::test]
-async fn headers_without_end_come_to_an_end() {
+async fn endless_headers_end_the_connection() {
     needs_ours!("the program");
     let server = Server::start_program_with(None, impatient).await;
     let mut siege = Siege::of(&server).await;
@@ -129,7 +129,7 @@ async fn headers_without_end_come_to_an_end() {
 }
 
 #[tokio::test]
-async fn answers_for_which_there_is_never_room_are_given_up() {
+async fn responses_without_flow_control_window_time_out() {
     needs_ours!("the program");
     let server = Server::start_program_with(None, impatient).await;
     let mut siege = Siege::of(&server).await;
@@ -163,7 +163,7 @@ async fn resets_of(stream: &mut TcpStream, mut count: usize) {
 }
 
 #[tokio::test]
-async fn half_headers_on_many_connections_are_bounded() {
+async fn incomplete_headers_on_many_connections_are_bounded() {
     needs_ours!("the program");
     let server = Server::start_program_with(None, |config| {
         config.limits.handshake_timeout = Duration::from_secs(1);
@@ -189,7 +189,7 @@ async fn half_headers_on_many_connections_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_client_may_cancel_all_its_requests_at_once() {
+async fn a_client_may_reset_all_its_requests_at_once() {
     let server = Server::start().await;
     for path in ["/push/x", "/health"] {
         let mut stream = begun(&server, &[]).await;
@@ -217,7 +217,7 @@ async fn frame_of(stream: &mut TcpStream, kind: u8, of: u32) {
 }
 
 #[tokio::test]
-async fn an_idle_connection_ends_by_goaway_and_no_ping() {
+async fn an_idle_connection_ends_with_goaway_and_without_ping() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.idle_timeout = Duration::from_millis(100);

@@ -64,7 +64,7 @@ async fn connect_to(listener: &str) -> Either<TcpStream, UnixStream> {
 }
 
 #[tokio::test]
-async fn slow_clients_are_cut_on_every_listener_and_in_every_state() {
+async fn slow_clients_are_closed_on_every_listener_in_every_state() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let sockets = ["push.sock", "admin.sock"].map(|name| folder.path().join(name));
@@ -118,7 +118,7 @@ async fn slow_clients_are_cut_on_every_listener_and_in_every_state() {
 }
 
 #[tokio::test]
-async fn slow_clients_are_cut_before_and_after_the_handshake_of_tls() {
+async fn slow_clients_are_closed_during_and_after_the_tls_handshake() {
     needs_ours!("its certificate");
     let folder = tempfile::tempdir().unwrap();
     let certificate = write_certificate(folder.path());

@@ -35,7 +35,7 @@ fn close_code(heard: &[u8]) -> u16 {
 }
 
 #[tokio::test]
-async fn pings_of_one_who_does_not_read_the_pongs_end_the_connection() {
+async fn pings_without_reading_the_pongs_end_the_connection() {
     needs_ours!("the program");
     let patience = Duration::from_secs(1);
     let change = |config: &mut bugle::Config| config.user_agent.write_timeout = patience;
@@ -52,7 +52,7 @@ async fn pings_of_one_who_does_not_read_the_pongs_end_the_connection() {
 }
 
 #[tokio::test]
-async fn fragments_without_end_come_to_an_end() {
+async fn endless_fragments_end_the_connection() {
     needs_ours!("the program");
     let server = Server::start_program_with(None, |config| {
         config.user_agent.ping_interval = Duration::from_secs(1);
@@ -104,7 +104,7 @@ async fn unfinished_messages_on_many_connections_are_bounded() {
 }
 
 #[tokio::test]
-async fn compression_is_offered_in_vain() {
+async fn compression_is_not_negotiated() {
     let server = Server::start().await;
     let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=15; \
                  server_no_context_takeover, x-webkit-deflate-frame\r\n";
@@ -119,7 +119,7 @@ async fn compression_is_offered_in_vain() {
 }
 
 #[tokio::test]
-async fn who_trickles_a_hello_after_the_upgrade_is_closed() {
+async fn a_hello_sent_too_slowly_ends_the_connection() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.hello_timeout = Duration::from_millis(200);

@@ -100,7 +100,7 @@ proptest! {
     #![proptest_config(bounded())]
 
     #[test]
-    fn nothing_is_lost_or_twice_whatever_happens_when(steps in vec(step(), 10..40)) {
+    fn no_interleaving_loses_or_repeats_a_message(steps in vec(step(), 10..40)) {
         if !is_ours("its clock, and restarts") {
             return Ok(());
         }

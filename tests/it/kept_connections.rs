@@ -138,7 +138,7 @@ async fn refused_requests_keep_their_connection_when_the_body_is_chunked() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_behind_a_refused_one_are_answered() {
+async fn pipelined_requests_after_a_refused_one_are_answered() {
     let stage = Stage::of(Server::lenient().await).await;
     let body = encrypted("refused");
     let framing = format!("Content-Length: {}\r\n", body.len());
@@ -156,7 +156,7 @@ async fn pipelined_requests_behind_a_refused_one_are_answered() {
 }
 
 #[tokio::test]
-async fn requests_refused_before_the_route_keep_their_connection() {
+async fn requests_refused_before_routing_keep_their_connection() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.address_rate = 1;
@@ -177,7 +177,7 @@ async fn requests_refused_before_the_route_keep_their_connection() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_keeps_connections_too() {
+async fn the_admin_listener_keeps_connections_after_refusals() {
     needs_ours!("its admin API");
     let server = Server::start().await;
     let mut kept = Kept::open(server.admin()).await;
@@ -223,7 +223,7 @@ async fn a_refusal_instead_of_100_continue_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_refused_in_order() {
+async fn a_body_that_is_too_long_is_refused_without_a_reset() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.discard_bytes = 64 << 20).await;
     let host = server.authority().to_owned();
@@ -266,7 +266,7 @@ async fn a_body_that_is_too_long_is_refused_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_of_a_refused_request_has_a_bound() {
+async fn discarded_bytes_of_a_refused_request_are_limited() {
     needs_ours!("its metrics");
     let server = Server::start_with(|config| config.limits.discard_bytes = 64 << 10).await;
     let host = server.authority();
@@ -288,7 +288,7 @@ async fn what_is_dropped_of_a_refused_request_has_a_bound() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_slow_is_refused_in_order() {
+async fn a_body_that_is_too_slow_is_refused_without_a_reset() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.body_timeout = Duration::from_millis(200);
@@ -308,7 +308,7 @@ async fn a_body_that_is_too_slow_is_refused_in_order() {
 }
 
 #[tokio::test]
-async fn one_who_never_closes_is_closed() {
+async fn a_client_that_never_closes_is_closed() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.body_timeout = Duration::from_millis(200);
@@ -325,7 +325,7 @@ async fn one_who_never_closes_is_closed() {
 }
 
 #[tokio::test]
-async fn answers_without_a_rest_keep_their_connection() {
+async fn responses_without_unread_body_keep_their_connection() {
     let server = Server::start().await;
     let path = &*push_path(&server).await;
     let host = server.authority();

@@ -73,7 +73,7 @@ async fn ask(
 }
 
 #[tokio::test]
-async fn refused_pushes_leave_their_connection_when_their_bodies_come_late() {
+async fn refused_pushes_with_late_bodies_keep_their_connection() {
     let server = Server::lenient().await;
     let refusals = refusals(&server).await;
     let (mut user_agent, good) = subscribed(&server).await;
@@ -169,7 +169,7 @@ impl Raw {
 }
 
 #[tokio::test]
-async fn no_stream_is_reset_whose_body_comes_after_its_refusal() {
+async fn a_late_body_after_a_refusal_causes_no_stream_reset() {
     let server = Server::start().await;
     let mut raw = Raw::open(&server).await;
     // All of them are less than may be sent before some is read.
@@ -192,7 +192,7 @@ async fn no_stream_is_reset_whose_body_comes_after_its_refusal() {
 }
 
 #[tokio::test]
-async fn a_refused_body_that_is_too_long_or_not_wanted_is_reset_in_order() {
+async fn a_refused_body_that_is_too_long_or_unwanted_is_reset_with_no_error() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.body_timeout = 8 * PATIENCE;
@@ -214,7 +214,7 @@ async fn a_refused_body_that_is_too_long_or_not_wanted_is_reset_in_order() {
 }
 
 #[tokio::test]
-async fn a_refused_body_that_never_ends_is_given_up() {
+async fn an_endless_refused_body_is_reset() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.body_timeout = Duration::from_millis(200);
@@ -229,7 +229,7 @@ async fn a_refused_body_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_no_body_that_is_not_wanted() {
+async fn a_shutdown_does_not_wait_for_unwanted_bodies() {
     needs_ours!("its settings");
     let mut server = Server::start_with(|config| {
         config.limits.body_timeout = 8 * PATIENCE;

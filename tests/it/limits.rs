@@ -37,8 +37,7 @@ fn assert_over(reply: &Reply, setting: &str) {
 }
 
 #[tokio::test]
-async fn rfc8030_8_4_a_rfc8030_8_4_b_rfc8030_8_4_c_messages_that_wait_for_a_user_agent_are_limited()
-{
+async fn rfc8030_8_4_a_rfc8030_8_4_b_rfc8030_8_4_c_stored_messages_of_a_user_agent_are_limited() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.messages_per_user_agent = 5).await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -56,7 +55,7 @@ async fn rfc8030_8_4_a_rfc8030_8_4_b_rfc8030_8_4_c_messages_that_wait_for_a_user
 }
 
 #[tokio::test]
-async fn octets_that_wait_are_limited_for_one_and_for_all() {
+async fn stored_bytes_are_limited_per_user_agent_and_in_total() {
     needs_ours!("its settings");
     for (setting, one) in [
         ("limits.bytes_per_user_agent", true),
@@ -80,7 +79,7 @@ async fn octets_that_wait_are_limited_for_one_and_for_all() {
 }
 
 #[tokio::test]
-async fn connected_user_agents_are_limited_and_senders_find_room() {
+async fn connected_user_agents_are_limited_and_senders_are_served() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.user_agents = 1;
@@ -97,7 +96,7 @@ async fn connected_user_agents_are_limited_and_senders_find_room() {
 }
 
 #[tokio::test]
-async fn connections_of_operators_are_limited_and_wait() {
+async fn admin_connections_over_the_limit_wait() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.admin.connections = 2).await;
     let connect = || TcpStream::connect(server.admin());
@@ -164,7 +163,7 @@ async fn exchange(server: &Server, octets: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn slow_and_half_sent_requests_are_given_up() {
+async fn slow_and_incomplete_requests_time_out() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.handshake_timeout = Duration::from_millis(100);
@@ -198,7 +197,7 @@ async fn slow_and_half_sent_requests_are_given_up() {
 }
 
 #[tokio::test]
-async fn every_connection_that_is_cut_is_counted_under_its_setting() {
+async fn every_closed_connection_counts_under_its_setting() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.hello_timeout = Duration::from_millis(100);
@@ -222,7 +221,7 @@ async fn every_connection_that_is_cut_is_counted_under_its_setting() {
 }
 
 #[tokio::test]
-async fn rfc8188_4_2_a_body_that_is_cut_is_not_taken() {
+async fn rfc8188_4_2_a_truncated_body_is_refused() {
     let server = Server::start().await;
     let path = push_path(&server).await;
     let body = encrypted("whole");
@@ -262,7 +261,7 @@ async fn large_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_user_agent_that_does_not_read_is_let_go() {
+async fn a_user_agent_that_does_not_read_is_closed() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.write_timeout = Duration::from_millis(200);
@@ -287,7 +286,7 @@ async fn a_user_agent_that_does_not_read_is_let_go() {
 }
 
 #[tokio::test]
-async fn more_header_fields_than_are_read_are_431() {
+async fn too_many_header_fields_get_431() {
     let server = Server::start().await;
     let fields = |count| vec![("x-field", "y"); count];
     for (version, count, status) in [

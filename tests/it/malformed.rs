@@ -114,7 +114,7 @@ async fn asked(server: &Server, made: &Subscription) -> (String, String) {
 }
 
 #[tokio::test]
-async fn subscribing_with_a_link_that_is_none_makes_nothing() {
+async fn subscribing_with_an_invalid_link_creates_nothing() {
     needs_ours!("its metrics");
     let stage = Stage::new().await;
     let good = format!("<{}>; rel=\"{SET}\"", stage.made.set);
@@ -142,7 +142,7 @@ async fn subscribing_with_a_link_that_is_none_makes_nothing() {
 }
 
 #[tokio::test]
-async fn subscribing_with_options_that_are_none_makes_nothing() {
+async fn subscribing_with_invalid_options_creates_nothing() {
     needs_ours!("its metrics");
     let stage = Stage::new().await;
     let deep = "[".repeat(4000);
@@ -174,7 +174,7 @@ async fn subscribing_with_options_that_are_none_makes_nothing() {
 }
 
 #[tokio::test]
-async fn monitoring_with_spoilt_header_fields_is_refused_or_goes_on_without_them() {
+async fn monitoring_refuses_or_ignores_invalid_header_fields() {
     needs_ours!("its metrics");
     let stage = Stage::new().await;
     for url in stage.held() {
@@ -202,7 +202,7 @@ async fn monitoring_with_spoilt_header_fields_is_refused_or_goes_on_without_them
 }
 
 #[tokio::test]
-async fn a_resource_takes_no_other_method() {
+async fn a_resource_refuses_other_methods() {
     needs_ours!("its metrics");
     let stage = Stage::new().await;
     for method in ["PUT", "PATCH", "POST", "TRACE", "FROB"] {
@@ -251,7 +251,7 @@ fn spoilt(url: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn one_bit_of_a_url_makes_it_nobodys() {
+async fn one_flipped_bit_invalidates_a_url() {
     needs_ours!("its metrics");
     let stage = Stage::new().await;
     let held = stage.held();
@@ -276,7 +276,7 @@ async fn one_bit_of_a_url_makes_it_nobodys() {
 }
 
 #[tokio::test]
-async fn a_token_of_one_kind_opens_no_other() {
+async fn a_token_of_one_kind_is_invalid_for_another() {
     needs_ours!("its metrics");
     let stage = Stage::new().await;
     let token = |url: &str| url.rsplit('/').next().unwrap().to_owned();
@@ -300,7 +300,7 @@ async fn a_token_of_one_kind_opens_no_other() {
 }
 
 #[tokio::test]
-async fn a_push_with_a_receipt_link_that_is_none_is_refused() {
+async fn a_push_with_an_invalid_receipt_link_is_refused() {
     needs_ours!("its metrics");
     let stage = Stage::new().await;
     let good = format!("<{}>; rel=\"{RECEIPT}\"", stage.receipts);
@@ -326,7 +326,7 @@ async fn a_push_with_a_receipt_link_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn what_was_deleted_is_deleted_once_and_takes_nothing_of_others_along() {
+async fn a_resource_is_deleted_once_without_side_effects() {
     needs_ours!("its metrics");
     let stage = Stage::new().await;
     for url in [&stage.message, &stage.made.url, &stage.receipts] {

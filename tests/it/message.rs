@@ -86,7 +86,7 @@ async fn rfc8030_5_4_a_rfc8030_5_4_d_a_topic_replaces_the_message_before_it() {
 }
 
 #[tokio::test]
-async fn a_14_a_topic_replaces_what_was_sent_and_not_acknowledged() {
+async fn a_14_a_topic_replaces_a_sent_unacknowledged_message() {
     let (server, uaid, endpoint, old) = stored().await;
     let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
     let first = user_agent.notification().await;
@@ -109,7 +109,7 @@ async fn a_14_a_topic_replaces_what_was_sent_and_not_acknowledged() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_4_d_of_topics_that_race_one_is_left() {
+async fn rfc8030_5_4_d_concurrent_pushes_of_a_topic_leave_one_message() {
     let (server, uaid, endpoint, _) = stored().await;
     let pushes = (0..20).map(|i| {
         let push = Push::to(&server, &endpoint)

@@ -53,7 +53,7 @@ async fn rfc8030_6_a_rfc8030_6_c_rfc8030_6_d_rfc8030_6_e_a_2_a_message_is_pushed
 }
 
 #[tokio::test]
-async fn rfc8030_6_f_rfc8030_6_g_rfc8030_6_1_e_rfc8030_6_1_f_rfc8030_7_2_b_wait_0_gives_what_is_there_and_ends()
+async fn rfc8030_6_f_rfc8030_6_g_rfc8030_6_1_e_rfc8030_6_1_f_rfc8030_7_2_b_wait_0_returns_stored_messages_and_ends()
  {
     needs_ours!("its clock");
     let server = Server::start().await;
@@ -79,7 +79,7 @@ async fn rfc8030_6_f_rfc8030_6_g_rfc8030_6_1_e_rfc8030_6_1_f_rfc8030_7_2_b_wait_
 }
 
 #[tokio::test]
-async fn rfc8030_6_1_b_rfc8030_6_1_d_a_2_a_set_covers_its_members_and_those_that_come() {
+async fn rfc8030_6_1_b_rfc8030_6_1_d_a_2_a_set_covers_its_present_and_future_members() {
     let server = Server::start().await;
     let first = Subscription::new(&server).await;
     let mut held = Held::get(&server, &first.set, &[]).await;
@@ -102,7 +102,7 @@ async fn rfc8030_6_1_b_rfc8030_6_1_d_a_2_a_set_covers_its_members_and_those_that
 }
 
 #[tokio::test]
-async fn rfc8030_6_a_a_subscription_gives_its_own_messages_alone() {
+async fn rfc8030_6_a_a_subscription_returns_only_its_own_messages() {
     let server = Server::start().await;
     let first = Subscription::new(&server).await;
     let second = first.another(&server).await;
@@ -113,7 +113,7 @@ async fn rfc8030_6_a_a_subscription_gives_its_own_messages_alone() {
 }
 
 #[tokio::test]
-async fn rfc8030_6_2_a_rfc8030_6_2_c_a_message_comes_again_until_it_is_deleted() {
+async fn rfc8030_6_2_a_rfc8030_6_2_c_a_message_is_redelivered_until_it_is_deleted() {
     needs_ours!("restarts");
     let mut server = Server::start().await;
     let made = Subscription::new(&server).await;
@@ -178,7 +178,7 @@ async fn rfc8030_5_3_h_several_urgencies_are_refused_when_monitoring() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_2_j_ttl_0_is_for_those_who_are_there() {
+async fn rfc8030_5_2_j_ttl_0_reaches_only_held_gets() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
@@ -204,7 +204,7 @@ async fn rfc8030_5_2_j_ttl_0_is_for_those_who_are_there() {
 }
 
 #[tokio::test]
-async fn the_newest_get_on_a_resource_wins() {
+async fn newest_get_on_a_resource_supersedes_older() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let mut older = Held::get(&server, &made.set, &[]).await;
@@ -218,7 +218,7 @@ async fn the_newest_get_on_a_resource_wins() {
 }
 
 #[tokio::test]
-async fn a_1_rfc8030_7_1_b_a_held_get_ends_with_its_lifetime_and_with_the_service() {
+async fn a_1_rfc8030_7_1_b_a_held_get_ends_after_its_lifetime_and_on_shutdown() {
     needs_ours!("its settings and restarts");
     let mut server = Server::start_with(|config| {
         config.user_agent.monitor_lifetime = Duration::from_millis(100);
@@ -239,7 +239,7 @@ async fn a_1_rfc8030_7_1_b_a_held_get_ends_with_its_lifetime_and_with_the_servic
 }
 
 #[tokio::test]
-async fn a_3_http_j_without_server_push_there_are_events_or_a_400_that_says_so() {
+async fn a_3_http_j_without_server_push_a_get_returns_events_or_400() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let path = made.url.strip_prefix(&server.origin()).unwrap();
@@ -276,7 +276,7 @@ async fn a_3_http_j_without_server_push_there_are_events_or_a_400_that_says_so()
 }
 
 #[tokio::test]
-async fn a_3_events_tell_the_same_log() {
+async fn a_3_events_deliver_the_same_messages() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let first = Push::to(&server, &made.push).text("first").accepted().await;
@@ -324,7 +324,7 @@ async fn rfc8030_5_4_a_rfc8030_5_4_d_a_14_a_topic_leaves_one_message() {
 }
 
 #[tokio::test]
-async fn a_18_200_messages_queued_while_away_are_pushed_once_each_in_order() {
+async fn a_18_200_stored_messages_are_pushed_once_each_in_order() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let mut sent = Vec::new();
@@ -342,7 +342,7 @@ async fn a_18_200_messages_queued_while_away_are_pushed_once_each_in_order() {
 }
 
 #[tokio::test]
-async fn a_get_that_is_refused_for_a_limit_ends_no_other() {
+async fn a_get_refused_by_a_limit_supersedes_no_other() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.user_agents = 1).await;
     let made = Subscription::new(&server).await;

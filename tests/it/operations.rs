@@ -159,7 +159,7 @@ fn blocks() -> impl Iterator<Item = &'static str> {
 }
 
 #[test]
-fn what_waits_is_delivered_after_all_that_an_operator_does() {
+fn a_stored_message_survives_all_commands_of_the_operations_page() {
     needs_ours!("commands of its operator");
     let machine = Machine::new();
     let subscribe = format!(

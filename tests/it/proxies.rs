@@ -10,7 +10,7 @@ use crate::support::proxied::{handshake, mistakes, server, subscribe};
 use crate::support::subject::needs_ours;
 
 #[tokio::test]
-async fn admission_goes_by_the_address_that_a_trusted_proxy_forwards() {
+async fn admission_uses_the_address_from_a_trusted_proxy() {
     needs_ours!("its settings");
     for (header, field, inside, outside) in [
         (
@@ -47,7 +47,7 @@ async fn admission_goes_by_the_address_that_a_trusted_proxy_forwards() {
 }
 
 #[tokio::test]
-async fn nobody_else_is_believed() {
+async fn forwarded_addresses_from_untrusted_peers_are_ignored() {
     needs_ours!("its settings");
     // Nobody by default, and not the other field of a proxy.
     for settings in [
@@ -71,7 +71,7 @@ async fn nobody_else_is_believed() {
 }
 
 #[tokio::test]
-async fn a_block_is_one_of_the_client_and_not_of_the_proxy() {
+async fn a_block_applies_to_the_client_not_to_the_proxy() {
     needs_ours!("its settings");
     let server = server(&[("SERVER__TRUSTED_PROXIES", "127.0.0.1")]).await;
     let path = "blocks/addresses/192.0.2.0%2F24";
@@ -86,7 +86,7 @@ async fn a_block_is_one_of_the_client_and_not_of_the_proxy() {
 }
 
 #[tokio::test]
-async fn a_rate_is_one_of_the_client_and_not_of_the_proxy() {
+async fn a_rate_limit_applies_to_the_client_not_to_the_proxy() {
     needs_ours!("its settings");
     let server = server(&[
         ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
@@ -114,7 +114,7 @@ async fn a_rate_is_one_of_the_client_and_not_of_the_proxy() {
 }
 
 #[tokio::test]
-async fn places_are_counted_for_each_client_behind_the_proxy() {
+async fn connection_limits_apply_to_each_client_behind_the_proxy() {
     needs_ours!("its settings");
     let server = server(&[
         ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
@@ -159,7 +159,7 @@ async fn places_are_counted_for_each_client_behind_the_proxy() {
 }
 
 #[tokio::test]
-async fn the_audit_log_has_the_address_of_an_operator_behind_the_proxy_too() {
+async fn the_audit_log_contains_the_address_of_an_operator_behind_the_proxy() {
     needs_ours!("its settings");
     let server = server(&[("SERVER__TRUSTED_PROXIES", "127.0.0.1")]).await;
     let bearer = format!("Bearer {}", server.admin_token(Token::Full));
@@ -188,7 +188,7 @@ async fn the_audit_log_has_the_address_of_an_operator_behind_the_proxy_too() {
 }
 
 #[tokio::test]
-async fn the_audit_log_names_the_connection_besides_what_a_proxy_says() {
+async fn the_audit_log_contains_the_peer_and_the_forwarded_address() {
     needs_ours!("its admin listener");
     let server = server(&[("SERVER__TRUSTED_PROXIES", "127.0.0.1")]).await;
     let bearer = format!("Bearer {}", server.admin_token(Token::Full));

@@ -10,7 +10,7 @@ const VERSION_2: &[u8] =
     b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x7f\0\0\x01\x12\x67\x01\xbb";
 
 #[tokio::test]
-async fn the_proxy_protocol_says_where_a_connection_comes_from() {
+async fn the_proxy_protocol_sets_the_client_address() {
     needs_ours!("its settings");
     let server = server(&[
         ("SERVER__TRUSTED_PROXIES", "127.0.0.1"),
@@ -94,7 +94,7 @@ async fn a_connection_without_its_proxy_header_is_closed() {
 }
 
 #[tokio::test]
-async fn a_proxy_header_is_taken_where_it_is_set_and_from_whom_is_trusted_alone() {
+async fn a_proxy_header_is_accepted_only_if_enabled_and_from_trusted_peers() {
     needs_ours!("its settings");
     for settings in [
         &[("SERVER__TRUSTED_PROXIES", "127.0.0.1")][..],

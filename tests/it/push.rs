@@ -78,7 +78,7 @@ async fn rfc8030_5_2_b_upl_8_a_push_without_ttl_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_2_c_a_ttl_is_digits_once() {
+async fn rfc8030_5_2_c_a_ttl_is_one_field_of_digits() {
     let cases = ["-1", "1.5", "abc", "", "1, 2"].map(|value| ("ttl", value));
     refused(&cases, 400, 112).await;
     let (server, _user_agent, endpoint) = subscribed().await;
@@ -92,7 +92,7 @@ async fn rfc8030_5_2_c_a_ttl_is_digits_once() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_2_d_rfc8030_5_2_e_rfc8030_5_2_f_rfc8030_5_2_g_rfc8030_5_2_h_upl_3_the_granted_ttl_is_said()
+async fn rfc8030_5_2_d_rfc8030_5_2_e_rfc8030_5_2_f_rfc8030_5_2_g_rfc8030_5_2_h_upl_3_the_granted_ttl_is_returned()
  {
     let (server, mut user_agent, endpoint) = subscribed().await;
     let month = 30 * 86400;
@@ -115,7 +115,7 @@ async fn rfc8030_5_2_d_rfc8030_5_2_e_rfc8030_5_2_f_rfc8030_5_2_g_rfc8030_5_2_h_u
 }
 
 #[tokio::test]
-async fn rfc8030_5_3_h_a_12_urgency_is_one_of_four_words_once() {
+async fn rfc8030_5_3_h_a_12_urgency_is_one_field_with_one_of_four_words() {
     let cases = ["urgent", "low, high", ""].map(|value| ("urgency", value));
     refused(&cases, 400, 115).await;
     let (server, _user_agent, endpoint) = subscribed().await;
@@ -131,7 +131,7 @@ async fn rfc8030_5_3_h_a_12_urgency_is_one_of_four_words_once() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_4_c_a_13_a_topic_is_32_characters_of_base64url_once() {
+async fn rfc8030_5_4_c_a_13_a_topic_is_one_field_of_up_to_32_base64url_characters() {
     let long = "x".repeat(33);
     let cases = ["a b", "a.b", "a/b", "a=", "a,b", "", long.as_str()].map(|value| ("topic", value));
     refused(&cases, 400, 113).await;
@@ -152,7 +152,7 @@ async fn rfc8030_5_4_c_a_13_a_topic_is_32_characters_of_base64url_once() {
 }
 
 #[tokio::test]
-async fn rfc8030_7_2_c_rfc8030_7_2_d_rfc8291_4_d_up_6_bodies_up_to_4096_octets_are_taken_and_larger_ones_refused()
+async fn rfc8030_7_2_c_rfc8030_7_2_d_rfc8291_4_d_up_6_bodies_up_to_4096_octets_are_accepted_and_larger_ones_refused()
  {
     let (server, mut user_agent, endpoint) = subscribed().await;
     let most = encrypted(&"x".repeat(3993));
@@ -169,7 +169,7 @@ async fn rfc8030_7_2_c_rfc8030_7_2_d_rfc8291_4_d_up_6_bodies_up_to_4096_octets_a
 }
 
 #[tokio::test]
-async fn rfc8291_ps_1_rfc8291_ps_2_ws_n_4_ws_n_5_the_body_arrives_as_it_was_sent_with_its_coding() {
+async fn rfc8291_ps_1_rfc8291_ps_2_ws_n_4_ws_n_5_the_body_arrives_unchanged_with_its_coding() {
     let (server, mut user_agent, endpoint) = subscribed().await;
     let body = encrypted(&"every octet ".repeat(200));
     Push::to(&server, &endpoint)
@@ -213,7 +213,7 @@ async fn ws_n_3_ws_n_6_rfc8030_5_3_b_rfc8030_5_4_h_e_4_papi_15_a_push_without_a_
 }
 
 #[tokio::test]
-async fn rfc8291_4_c_rfc8291_7_b_e_2_e_3_bodies_that_cannot_be_aes128gcm_are_refused() {
+async fn rfc8291_4_c_rfc8291_7_b_e_2_e_3_invalid_aes128gcm_bodies_are_refused() {
     let (server, mut user_agent, endpoint) = subscribed_to(Server::lenient().await).await;
     let good = encrypted("");
     assert_eq!(good.len(), 103);
@@ -256,7 +256,7 @@ async fn rfc8291_4_c_rfc8291_7_b_e_2_e_3_bodies_that_cannot_be_aes128gcm_are_ref
 }
 
 #[tokio::test]
-async fn rfc8291_4_e_rfc8188_4_1_a_e_1_other_codings_and_none_are_refused() {
+async fn rfc8291_4_e_rfc8188_4_1_a_e_1_other_codings_and_missing_ones_are_refused() {
     let codings = ["gzip", "aes128gcm, gzip", "aes128gcm, aes128gcm", ""];
     refused(&codings.map(|value| ("content-encoding", value)), 415, 110).await;
     let (server, _user_agent, endpoint) = subscribed().await;
@@ -269,7 +269,7 @@ async fn rfc8291_4_e_rfc8188_4_1_a_e_1_other_codings_and_none_are_refused() {
 }
 
 #[tokio::test]
-async fn e_1_unencrypted_bodies_are_taken_where_that_is_set() {
+async fn e_1_allow_unencrypted_accepts_unencrypted_bodies() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.compat.profile = Profile::Lenient;
@@ -368,7 +368,7 @@ async fn aesgcm_b_aesgcm_c_aesgcm_d_aesgcm_f_malformed_aesgcm_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc8030_8_3_b_http_b_what_is_no_endpoint_is_404_and_other_methods_405() {
+async fn rfc8030_8_3_b_http_b_unknown_endpoints_get_404_and_other_methods_405() {
     let (server, _user_agent, endpoint) = subscribed().await;
     for spoilt in [
         format!("{}/push/", server.origin()),
@@ -415,7 +415,7 @@ async fn rfc8030_8_2_a_rfc8030_8_2_b_rfc8030_8_2_f_up_2_endpoints_of_one_user_ag
 }
 
 #[tokio::test]
-async fn upl_1_discovery_is_answered_alike_for_every_token() {
+async fn upl_1_discovery_is_the_same_for_every_token() {
     let (server, _user_agent, endpoint) = subscribed().await;
     for url in [endpoint, format!("{}/push/unknown", server.origin())] {
         let reply = ask(&server, "GET", &url).await;

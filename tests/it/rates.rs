@@ -22,7 +22,7 @@ fn assert_too_often(reply: &Reply, limit: &str) -> Duration {
 }
 
 #[tokio::test]
-async fn a_subscription_takes_so_many_pushes_and_later_more() {
+async fn a_subscriptions_token_bucket_refills() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.subscription_rate = 1;
@@ -45,7 +45,7 @@ async fn a_subscription_takes_so_many_pushes_and_later_more() {
 }
 
 #[tokio::test]
-async fn a_key_is_charged_for_what_it_has_signed_alone() {
+async fn a_key_is_charged_only_for_pushes_it_signed() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.key_rate = 1;
@@ -75,7 +75,7 @@ async fn a_key_is_charged_for_what_it_has_signed_alone() {
 }
 
 #[tokio::test]
-async fn an_address_is_refused_before_anything_is_done_for_it() {
+async fn the_address_rate_limit_applies_to_every_request() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.address_rate = 1;

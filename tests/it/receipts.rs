@@ -87,7 +87,7 @@ async fn rfc8030_5_1_f_rfc8030_6_2_b_rfc8030_6_3_a_rfc8030_6_3_b_rfc8030_6_3_c_a
 }
 
 #[tokio::test]
-async fn rfc8030_5_1_i_a_11_a_receipt_subscription_that_is_none_is_refused() {
+async fn rfc8030_5_1_i_a_11_an_invalid_receipt_subscription_is_refused() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
@@ -134,7 +134,7 @@ async fn rfc8030_7_3_e_rfc8030_7_3_b_a_receipt_subscription_is_ended_by_delete()
 }
 
 #[tokio::test]
-async fn rfc8030_6_2_e_rfc8030_6_3_d_rfc8030_7_2_f_a_8_what_is_given_up_gives_a_410() {
+async fn rfc8030_6_2_e_rfc8030_6_3_d_rfc8030_7_2_f_a_8_an_undelivered_message_gives_a_410() {
     needs_ours!("its clock and restarts");
     let mut server = Server::start().await;
     let made = Subscription::new(&server).await;
@@ -159,7 +159,7 @@ async fn rfc8030_6_2_e_rfc8030_6_3_d_rfc8030_7_2_f_a_8_what_is_given_up_gives_a_
 }
 
 #[tokio::test]
-async fn ws_n_17_codes_of_acks_decide() {
+async fn ws_n_17_the_code_of_an_ack_determines_the_receipt() {
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
@@ -182,7 +182,7 @@ async fn ws_n_17_codes_of_acks_decide() {
 }
 
 #[tokio::test]
-async fn ws_n_17_a_repeat_that_is_not_wanted_was_delivered_before() {
+async fn ws_n_17_code_102_after_a_redelivery_counts_as_delivered() {
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
@@ -196,7 +196,7 @@ async fn ws_n_17_a_repeat_that_is_not_wanted_was_delivered_before() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_4_e_rfc8030_5_4_f_what_is_replaced_has_no_receipt() {
+async fn rfc8030_5_4_e_rfc8030_5_4_f_a_replaced_message_has_no_receipt() {
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
@@ -220,7 +220,7 @@ async fn rfc8030_5_4_e_rfc8030_5_4_f_what_is_replaced_has_no_receipt() {
 }
 
 #[tokio::test]
-async fn a_7_withdrawn_before_delivery_there_is_no_receipt() {
+async fn a_7_a_message_withdrawn_before_delivery_has_no_receipt() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let (message, receipts) = asked(Push::to(&server, &made.push)).await;
@@ -229,7 +229,7 @@ async fn a_7_withdrawn_before_delivery_there_is_no_receipt() {
 }
 
 #[tokio::test]
-async fn a_8_ttl_0_has_a_receipt_when_it_is_acknowledged_or_given_up() {
+async fn a_8_a_ttl_0_message_has_a_receipt_once_acknowledged_or_dropped() {
     needs_ours!("its clock");
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
@@ -249,7 +249,7 @@ async fn a_8_ttl_0_has_a_receipt_when_it_is_acknowledged_or_given_up() {
 }
 
 #[tokio::test]
-async fn a_9_a_10_receipts_wait_for_their_reader_for_two_days() {
+async fn a_9_a_10_receipts_are_kept_for_two_days() {
     needs_ours!("its clock and restarts");
     let mut server = Server::start().await;
     let made = Subscription::new(&server).await;
@@ -272,7 +272,7 @@ async fn a_9_a_10_receipts_wait_for_their_reader_for_two_days() {
 }
 
 #[tokio::test]
-async fn receipts_are_told_as_events_too() {
+async fn receipts_are_also_sent_as_events() {
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;

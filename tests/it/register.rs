@@ -31,7 +31,7 @@ async fn ws_r_5_papi_3_up_12_register_again_gives_the_same_endpoint() {
 }
 
 #[tokio::test]
-async fn ws_r_6_another_key_begins_another_subscription() {
+async fn ws_r_6_another_key_creates_another_subscription() {
     let server = Server::lenient().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let (one, other) = (key_pair(1), key_pair(2));
@@ -54,7 +54,7 @@ async fn ws_r_6_another_key_begins_another_subscription() {
 }
 
 #[tokio::test]
-async fn ws_r_2_ws_r_8_ws_r_12_bad_channels_and_keys_are_refused_without_an_endpoint() {
+async fn ws_r_2_ws_r_8_ws_r_12_invalid_channels_and_keys_are_refused_without_an_endpoint() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let good = key_pair(1).public_key();
@@ -120,7 +120,7 @@ async fn ws_u_1_ws_u_2_ws_u_6_papi_6_papi_16_http_d_unregister_ends_a_subscripti
 }
 
 #[tokio::test]
-async fn a_4_rfc8030_7_3_c_gone_is_404_where_that_is_set() {
+async fn a_4_rfc8030_7_3_c_a_setting_turns_410_into_404() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.compat.gone_status = 404.try_into().unwrap();
@@ -155,7 +155,7 @@ async fn ws_u_3_a_user_agent_cannot_end_the_subscription_of_another() {
 }
 
 #[tokio::test]
-async fn ws_u_5_any_code_or_none_will_do() {
+async fn ws_u_5_any_code_or_none_is_accepted() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     for code in [json!(201), json!(null), json!("x"), json!(99_999)] {

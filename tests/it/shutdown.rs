@@ -53,7 +53,7 @@ async fn refuses_connections(server: &Server) {
 }
 
 #[tokio::test]
-async fn readiness_fails_first_and_everything_else_goes_on() {
+async fn readiness_fails_first_and_everything_else_continues() {
     needs_ours!("a stop");
     let mut server = Server::start_with(|config| config.server.stop_notice = FOR_EVER).await;
     let mut here = UserAgent::connect(&server).await;
@@ -132,7 +132,7 @@ async fn a_stream_in_progress_is_answered_after_goaway() {
 }
 
 #[tokio::test]
-async fn held_gets_end_and_events_say_when_to_come_back() {
+async fn held_gets_end_and_events_send_a_retry_time() {
     needs_ours!("a stop");
     let mut server = Server::start().await;
     let made = Subscription::new(&server).await;
@@ -148,7 +148,7 @@ async fn held_gets_end_and_events_say_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn the_program_ends_at_once_at_a_second_signal() {
+async fn a_second_signal_ends_the_program_at_once() {
     needs_ours!("the program");
     let mut manager = ServiceManager::new(|config| config.server.stop_notice = FOR_EVER);
     manager.start().await;
@@ -180,7 +180,7 @@ async fn is_read(fifo: &Path) -> File {
 }
 
 #[tokio::test]
-async fn sigterm_is_heard_while_the_data_folder_is_being_opened() {
+async fn sigterm_is_handled_while_the_data_folder_is_being_opened() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys");

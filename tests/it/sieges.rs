@@ -130,7 +130,7 @@ async fn refused_bodies(strangers: &mut [Stranger]) -> usize {
 }
 
 #[tokio::test]
-async fn subscribe_requests_that_never_end_refuse_nobody_else() {
+async fn endless_subscribe_requests_cause_no_refusals_for_others() {
     needs_ours!("its settings");
     let server = Server::start_with(few_places).await;
     let mut strangers = Vec::new();
@@ -150,7 +150,7 @@ async fn subscribe_requests_that_never_end_refuse_nobody_else() {
 }
 
 #[tokio::test]
-async fn pushes_by_many_keys_that_never_end_refuse_nobody_else() {
+async fn endless_pushes_with_many_keys_cause_no_refusals_for_others() {
     needs_ours!("its settings");
     let server = Server::start_with(few_places).await;
     let (_victim, endpoint) = subscribed(&server).await;
@@ -178,7 +178,7 @@ async fn pushes_by_many_keys_that_never_end_refuse_nobody_else() {
 }
 
 #[tokio::test]
-async fn held_gets_and_websockets_of_one_address_refuse_nobody_else() {
+async fn held_gets_and_websockets_of_one_address_cause_no_refusals_for_others() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.connections_per_address = 1000;
@@ -208,7 +208,7 @@ async fn websocket_status(stream: TcpStream, server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn failed_signatures_of_one_address_cost_nobody_else() {
+async fn failed_signatures_of_one_address_do_not_delay_others() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.failed_signature_rate = 1;
@@ -270,7 +270,7 @@ async fn statuses(server: &Server, requests: &[(&str, String)]) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn every_request_but_one_for_health_takes_a_place() {
+async fn every_request_except_health_takes_a_slot() {
     needs_ours!("the program");
     let disk = FaultyDisk::new();
     let environment = disk.environment();

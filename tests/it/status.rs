@@ -11,7 +11,7 @@ use crate::support::subject::needs_ours;
 use crate::support::user_agent::{PATIENCE, UserAgent};
 
 #[tokio::test]
-async fn health_readiness_and_version_are_there_under_both_names() {
+async fn health_readiness_and_version_exist_under_both_names() {
     let server = Server::start().await;
     for path in [
         "/health",
@@ -41,7 +41,7 @@ async fn health_readiness_and_version_are_there_under_both_names() {
 }
 
 #[tokio::test]
-async fn the_page_says_what_to_set_in_firefox() {
+async fn the_page_lists_the_preferences_for_firefox() {
     let server = Server::start().await;
     let reply = server.get("/").await;
     assert_eq!(reply.header("content-type"), "text/html; charset=utf-8");
@@ -60,7 +60,7 @@ async fn the_page_says_what_to_set_in_firefox() {
 }
 
 #[tokio::test]
-async fn ws_as_2_refusals_lead_to_the_page_that_explains_them() {
+async fn ws_as_2_refusals_link_to_the_page_that_explains_them() {
     let server = Server::start().await;
     let reply = server.get("/push-me").await;
     let body: Value = serde_json::from_slice(&reply.body).unwrap();
@@ -72,7 +72,7 @@ async fn ws_as_2_refusals_lead_to_the_page_that_explains_them() {
 }
 
 #[tokio::test]
-async fn metrics_are_on_the_admin_listener_alone() {
+async fn metrics_are_on_the_admin_listener_only() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
     assert_eq!(server.get("/metrics").await.status, 404);
@@ -91,7 +91,7 @@ async fn metrics_are_on_the_admin_listener_alone() {
 }
 
 #[tokio::test]
-async fn readiness_says_what_is_near_its_bound_and_fails_by_it_if_asked_to() {
+async fn readiness_reports_values_near_their_limits_and_can_fail_by_them() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.user_agents = 2).await;
     let ready = async |path| {

@@ -112,7 +112,7 @@ fn records(file: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_export_holds_everything_and_comes_back_as_it_was() {
+async fn an_export_restores_everything() {
     needs_ours!("the program");
     let stored = Data::new().await;
     let (data, file, other) = (stored.data(), stored.path("export"), stored.path("other"));
@@ -142,7 +142,7 @@ async fn an_export_holds_everything_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn an_export_that_is_damaged_or_cut_is_not_imported() {
+async fn a_damaged_or_truncated_export_is_not_imported() {
     needs_ours!("the program");
     let stored = Data::new().await;
     let whole = succeeds(&["export", "-"], &stored.data());
@@ -168,7 +168,7 @@ async fn an_export_that_is_damaged_or_cut_is_not_imported() {
 }
 
 #[tokio::test]
-async fn check_says_what_is_there_and_what_is_damaged() {
+async fn check_reports_the_contents_and_the_damage() {
     needs_ours!("the program");
     let stored = Data::new().await;
     let data = stored.data();
@@ -212,7 +212,7 @@ async fn check_says_what_is_there_and_what_is_damaged() {
 }
 
 #[tokio::test]
-async fn compact_gives_room_back_and_survives_its_end_at_any_step() {
+async fn compact_frees_space_and_survives_an_abort_at_any_step() {
     needs_ours!("the program");
     let stored = Data::new().await;
     let server = Server::start_program(Some(&stored.data())).await;

@@ -80,7 +80,7 @@ fn refusal(reply: &Reply) -> (String, String, String) {
 }
 
 #[tokio::test]
-async fn one_site_cannot_starve_the_others_of_the_same_user_agent() {
+async fn one_site_cannot_starve_other_sites_of_the_same_user_agent() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.messages_per_user_agent = 40).await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -182,7 +182,7 @@ async fn many_keys_of_one_address_fill_its_share_of_the_store_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_is_unsigned_counts_for_its_address() {
+async fn unsigned_pushes_count_for_their_address() {
     needs_ours!("its settings");
     let server = behind_a_proxy(|config| config.limits.stored_bytes = STORED).await;
     let to = subscriptions(&server, 8).await;
@@ -297,7 +297,7 @@ async fn subscriptions_of_one_address_leave_room_for_others() {
 }
 
 #[tokio::test]
-async fn receipts_of_messages_with_ttl_0_are_true_for_all_but_the_stranger() {
+async fn honest_receipts_of_ttl_0_messages_stay_true() {
     needs_ours!("its settings");
     let server = behind_a_proxy(|config| config.limits.live_receipts = 20).await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
@@ -343,7 +343,7 @@ async fn taken(server: &Server, receipts: &str) -> Vec<(String, u16)> {
 }
 
 #[tokio::test]
-async fn where_addresses_tell_nobody_apart_none_has_a_share() {
+async fn without_connections_per_address_no_address_has_a_share() {
     needs_ours!("its settings");
     let server = behind_a_proxy(|config| {
         config.limits.connections_per_address = 0;

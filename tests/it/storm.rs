@@ -69,7 +69,7 @@ fn raise_file_handles(needed: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn all_who_come_back_at_once_are_served() {
+async fn simultaneous_reconnects_are_all_served() {
     needs_ours!("a restart");
     raise_file_handles(3 * USER_AGENTS as u64);
     let server = Server::start_with(|config| {

@@ -35,7 +35,7 @@ async fn all_is_given_back(server: &Server) {
 }
 
 #[tokio::test]
-async fn gets_that_are_cancelled_at_once_leave_nothing() {
+async fn cancelled_gets_leave_no_resources() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
@@ -62,7 +62,7 @@ async fn gets_that_are_cancelled_at_once_leave_nothing() {
 }
 
 #[tokio::test]
-async fn those_who_make_no_room_for_pushes_are_given_up() {
+async fn a_get_without_flow_control_window_times_out() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.limits.body_timeout = Duration::from_millis(50);
@@ -84,7 +84,7 @@ async fn those_who_make_no_room_for_pushes_are_given_up() {
 }
 
 #[tokio::test]
-async fn a_push_that_is_refused_ends_no_get() {
+async fn a_refused_server_push_ends_no_get() {
     needs_ours!("its settings");
     let server = Server::start().await;
     let mut settings = Builder::new();
@@ -112,7 +112,7 @@ async fn a_push_that_is_refused_ends_no_get() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_vanished_is_noticed() {
+async fn a_vanished_client_is_detected() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
         config.user_agent.ping_interval = Duration::from_millis(100);
@@ -155,7 +155,7 @@ fn held_get(server: &Server, url: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_push_that_is_reset_before_it_is_promised_ends_the_connection() {
+async fn a_push_reset_before_its_promise_ends_the_connection() {
     needs_ours!("its metrics");
     let server = Server::start_with(|config| {
         config.limits.body_timeout = Duration::from_secs(60);

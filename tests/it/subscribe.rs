@@ -8,7 +8,7 @@ use crate::support::subject::needs_ours;
 use crate::support::subscriber::{Subscription, try_subscribe};
 
 #[tokio::test]
-async fn rfc8030_4_a_rfc8030_4_b_rfc8030_4_c_rfc8030_4_1_a_rfc8030_4_1_c_subscribing_gives_the_resources()
+async fn rfc8030_4_a_rfc8030_4_b_rfc8030_4_c_rfc8030_4_1_a_rfc8030_4_1_c_subscribing_returns_the_resources()
  {
     let server = Server::start().await;
     for version in [Http1, Http2] {
@@ -32,7 +32,7 @@ async fn rfc8030_4_a_rfc8030_4_b_rfc8030_4_c_rfc8030_4_1_a_rfc8030_4_1_c_subscri
 }
 
 #[tokio::test]
-async fn rfc8030_4_1_d_a_set_that_is_given_is_kept() {
+async fn rfc8030_4_1_d_a_given_set_is_kept() {
     let server = Server::start().await;
     let first = Subscription::new(&server).await;
     let second = first.another(&server).await;
@@ -41,7 +41,7 @@ async fn rfc8030_4_1_d_a_set_that_is_given_is_kept() {
 }
 
 #[tokio::test]
-async fn rfc8030_4_1_f_a_set_that_is_none_is_refused_and_nothing_made() {
+async fn rfc8030_4_1_f_an_invalid_set_is_refused_and_nothing_created() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
@@ -175,7 +175,7 @@ async fn rfc8030_7_3_1_e_a_removed_subscription_leaves_its_set() {
 }
 
 #[tokio::test]
-async fn rfc8030_8_3_b_http_b_resources_of_one_kind_are_not_those_of_another() {
+async fn rfc8030_8_3_b_http_b_a_resource_of_one_kind_is_unknown_as_another() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
     let token = |url: &str| url.rsplit('/').next().unwrap().to_owned();

@@ -20,7 +20,7 @@ use crate::support::subscriber::link;
 use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
 
 #[tokio::test]
-async fn the_filter_is_shown_and_set_by_who_may() {
+async fn the_filter_is_readable_with_any_token_and_writable_with_the_full_one() {
     needs_ours!("its admin API");
     let server = Server::start().await;
     let shown = json!({ "filter": "info", "configured": "info" });
@@ -56,7 +56,7 @@ async fn the_filter_is_shown_and_set_by_who_may() {
 }
 
 #[tokio::test]
-async fn bugle_admin_log_shows_and_sets_it() {
+async fn bugle_admin_log_shows_and_sets_the_filter() {
     needs_ours!("its data folder");
     let server = Server::start().await;
     let url = format!("http://{}", server.admin());
@@ -142,7 +142,7 @@ impl Program {
 }
 
 #[tokio::test]
-async fn the_program_writes_by_the_new_filter_and_caps_what_repeats() {
+async fn a_new_filter_applies_at_once_and_repeated_lines_are_limited() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let mut program = Program::start(folder.path()).await;
@@ -174,7 +174,7 @@ async fn the_program_writes_by_the_new_filter_and_caps_what_repeats() {
 /// A sender may write anything where an origin is expected, such as the URL of
 /// a message, which is a capability.
 #[tokio::test]
-async fn what_a_client_writes_stays_out_of_the_log() {
+async fn text_from_clients_stays_out_of_the_log() {
     needs_ours!("the program");
     const WRITTEN: &str = "aOOygrE-bTK_8XfZNX49ys4OURqu";
     let folder = tempfile::tempdir().unwrap();
@@ -230,7 +230,7 @@ async fn what_a_client_writes_stays_out_of_the_log() {
 
 /// The debug data of a GOAWAY is the peer's text (RFC 9113 §6.8).
 #[tokio::test]
-async fn what_a_peer_says_as_it_goes_stays_out_of_the_log() {
+async fn goaway_debug_data_stays_out_of_the_log() {
     needs_ours!("the program");
     const WRITTEN: &str = "aOOygrE-bTK_8XfZNX49ys4OURqu";
     let folder = tempfile::tempdir().unwrap();
@@ -247,7 +247,7 @@ async fn what_a_peer_says_as_it_goes_stays_out_of_the_log() {
 }
 
 #[tokio::test]
-async fn why_a_register_is_refused_stands_in_the_log() {
+async fn the_reason_of_a_refused_register_is_logged() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     let mut program = Program::start(folder.path()).await;

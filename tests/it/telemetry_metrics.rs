@@ -59,7 +59,7 @@ async fn every_stage_of_a_push_is_timed_once() {
 }
 
 #[tokio::test]
-async fn what_lay_in_the_log_is_not_timed_as_routed() {
+async fn stored_messages_are_not_timed_as_routed() {
     needs_ours!("its metrics");
     let scene = Scene::at(Server::start().await).await;
     let (server, uaid) = (&scene.server, scene.user_agent.uaid.clone());
@@ -75,7 +75,7 @@ async fn what_lay_in_the_log_is_not_timed_as_routed() {
 }
 
 #[tokio::test]
-async fn each_format_is_told_to_who_asks_for_it() {
+async fn each_metrics_format_is_negotiated() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let open_metrics = exposition(&server, "application/openmetrics-text;version=1.0.0").await;
@@ -106,7 +106,7 @@ fn labels(text: &str) -> BTreeSet<(String, String)> {
 }
 
 #[tokio::test]
-async fn no_label_holds_a_capability_an_address_or_a_key() {
+async fn no_label_contains_a_capability_an_address_or_a_key() {
     needs_ours!("its metrics");
     let mut scene = Scene::at(Server::lenient().await).await;
     let server = &scene.server;
@@ -184,7 +184,7 @@ fn described(text: &str) -> Vec<[String; 3]> {
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/telemetry.md");
 
 #[tokio::test]
-async fn the_page_has_the_table_of_all_metrics() {
+async fn the_page_contains_the_table_of_all_metrics() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let mut table = "| metric | type | |\n|---|---|---|\n".to_owned();
@@ -220,7 +220,7 @@ fn named(text: &str) -> BTreeSet<&str> {
 }
 
 #[tokio::test]
-async fn every_metric_that_is_named_anywhere_is_there() {
+async fn every_metric_named_in_the_project_exists() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let text = exposition(&server, "*/*").await.text();

@@ -129,7 +129,7 @@ async fn traced(collector: &Collector) -> Server {
 }
 
 #[tokio::test]
-async fn one_trace_goes_from_the_post_of_a_push_to_its_acknowledgement() {
+async fn one_trace_spans_a_push_from_post_to_acknowledgement() {
     needs_ours!("the program");
     let mut collector = Collector::start().await;
     let mut scene = Scene::at(traced(&collector).await).await;
@@ -208,7 +208,7 @@ async fn a_refused_push_is_traced_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_dead_collector_stops_nothing_and_is_told_of_once() {
+async fn an_unreachable_collector_stops_nothing_and_is_logged_once() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
     // Nobody is there any more when the program asks.

@@ -97,7 +97,7 @@ async fn both_versions_of_http_are_negotiated() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_changes_is_read_anew_and_a_broken_one_is_not_used() {
+async fn a_changed_certificate_is_reloaded_and_a_broken_one_ignored() {
     needs_ours!("its certificate");
     let folder = tempfile::tempdir().unwrap();
     let first = write_certificate(folder.path());
@@ -126,7 +126,7 @@ async fn a_certificate_that_changes_is_read_anew_and_a_broken_one_is_not_used() 
 }
 
 #[tokio::test]
-async fn rfc8030_3_a_with_a_certificate_nothing_but_current_tls_is_spoken() {
+async fn rfc8030_3_a_with_a_certificate_only_current_tls_is_accepted() {
     needs_ours!("its certificate");
     let folder = tempfile::tempdir().unwrap();
     write_certificate(folder.path());

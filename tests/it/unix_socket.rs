@@ -48,7 +48,7 @@ async fn a_unix_socket_is_a_listener_whose_peers_are_trusted() {
 }
 
 #[tokio::test]
-async fn only_a_unix_socket_that_nobody_listens_at_is_replaced() {
+async fn only_a_stale_unix_socket_is_replaced() {
     needs_ours!("its settings");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("push.sock");
@@ -75,7 +75,7 @@ async fn only_a_unix_socket_that_nobody_listens_at_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_whole_push_goes_over_the_unix_socket() {
+async fn a_push_is_delivered_over_the_unix_socket() {
     needs_ours!("its settings");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("push.sock");

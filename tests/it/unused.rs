@@ -55,7 +55,7 @@ async fn until_one_ends(server: &Server, endpoint: &str) {
 }
 
 #[tokio::test]
-async fn ws_h_9_a_browser_whose_unused_subscriptions_have_ended_subscribes_anew() {
+async fn ws_h_9_unused_subscriptions_end_and_the_browser_gets_a_new_uaid() {
     needs_ours!("its settings and clock");
     let server = Server::start_with(short).await;
     let mut unused = UserAgent::connect(&server).await;
@@ -85,7 +85,7 @@ async fn ws_h_9_a_browser_whose_unused_subscriptions_have_ended_subscribes_anew(
 }
 
 #[tokio::test]
-async fn what_is_read_over_http_is_in_use() {
+async fn reading_over_http_counts_as_use() {
     needs_ours!("its settings and clock");
     let server = Server::start_with(short).await;
     let unused = Subscription::new(&server).await;

@@ -43,7 +43,7 @@ async fn hears(user_agent: &mut UserAgent, texts: &[&str]) {
 }
 
 #[tokio::test]
-async fn rfc8030_5_3_e_rfc8030_5_3_b_each_of_the_16_pairs() {
+async fn rfc8030_5_3_e_rfc8030_5_3_b_each_urgency_passes_the_filters_up_to_it() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -74,7 +74,7 @@ async fn rfc8030_5_3_e_rfc8030_5_3_b_each_of_the_16_pairs() {
 }
 
 #[tokio::test]
-async fn rfc8030_5_3_f_without_a_filter_everything_comes() {
+async fn rfc8030_5_3_f_without_a_filter_everything_is_delivered() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -99,7 +99,7 @@ async fn rfc8030_5_3_c_a_message_without_urgency_is_normal() {
 }
 
 #[tokio::test]
-async fn a_19_up_10_what_was_held_back_comes_in_order_and_nothing_twice() {
+async fn a_19_up_10_held_back_messages_arrive_in_order_and_once() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -159,7 +159,7 @@ async fn a_19_a_long_log_is_released_through_the_window() {
 }
 
 #[tokio::test]
-async fn a_19_a_filter_ends_with_its_connection_and_ttls_go_on() {
+async fn a_19_a_filter_ends_with_its_connection_and_extends_no_ttl() {
     needs_ours!("its clock and restarts");
     let mut server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -212,7 +212,7 @@ async fn rfc8030_5_2_j_ttl_0_below_the_filter_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_replacement_passes_by_its_own_urgency() {
+async fn a_replacement_is_filtered_by_its_own_urgency() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;

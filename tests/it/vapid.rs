@@ -78,7 +78,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_b_rfc8292_3_b_http_a_a_restricted_subscription_asks_for_vapid() {
+async fn rfc8292_4_2_b_rfc8292_3_b_http_a_a_restricted_subscription_requires_vapid() {
     let scene = scene().await;
     for authorization in [None, Some("Basic dXNlcjpwYXNz"), Some("Bearer opaque")] {
         let mut push = Push::to(&scene.server, &scene.restricted).text("x");
@@ -97,7 +97,7 @@ async fn rfc8292_4_2_b_rfc8292_3_b_http_a_a_restricted_subscription_asks_for_vap
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_i1_v_2_token_and_key_must_both_be_there() {
+async fn rfc8292_4_2_i1_v_2_token_and_key_are_both_required() {
     let scene = scene().await;
     let (token, key) = (scene.good(), scene.key());
     for field in [
@@ -111,7 +111,7 @@ async fn rfc8292_4_2_i1_v_2_token_and_key_must_both_be_there() {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_i2_rfc8292_4_2_c_the_signature_must_fit() {
+async fn rfc8292_4_2_i2_rfc8292_4_2_c_the_signature_must_be_valid() {
     let scene = scene().await;
     let (token, key) = (scene.good(), scene.key());
     let forged = KeyPair::from_bytes(&[9; 32]).unwrap();
@@ -136,7 +136,7 @@ async fn rfc8292_4_2_i2_rfc8292_4_2_c_the_signature_must_fit() {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_i3_rfc8292_2_d_a_token_has_ended_or_ends_within_a_day() {
+async fn rfc8292_4_2_i3_rfc8292_2_d_a_token_must_expire_within_a_day_and_not_before_now() {
     let scene = scene().await;
     let (origin, key) = (scene.server.origin(), scene.key());
     for (secs, status) in [(-120, 403), (86400 + 120, 403), (82800, 201), (86400, 201)] {
@@ -150,7 +150,7 @@ async fn rfc8292_4_2_i3_rfc8292_2_d_a_token_has_ended_or_ends_within_a_day() {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_i4_rfc8292_2_b_v_16_the_audience_is_this_service() {
+async fn rfc8292_4_2_i4_rfc8292_2_b_v_16_the_audience_must_be_this_service() {
     let scene = scene_at(Server::lenient().await).await;
     let (origin, key) = (scene.server.origin(), scene.key());
     for audience in [
@@ -177,7 +177,7 @@ async fn rfc8292_4_2_i4_rfc8292_2_b_v_16_the_audience_is_this_service() {
 }
 
 #[tokio::test]
-async fn rfc8292_4_2_i5_the_key_is_that_of_the_subscription() {
+async fn rfc8292_4_2_i5_the_key_must_be_that_of_the_subscription() {
     let scene = scene().await;
     let other = authorization(&scene.server, &key_pair(2));
     assert_eq!(scene.status(&other).await, 403);
@@ -202,7 +202,7 @@ async fn v_1_v_3_rfc8292_2_e_a_bad_token_is_refused_on_an_open_subscription_too(
 }
 
 #[tokio::test]
-async fn rfc8292_3_c_rfc8292_3_d_v_8_v_15_every_spelling_of_the_field_is_read() {
+async fn rfc8292_3_c_rfc8292_3_d_v_8_v_15_every_form_of_the_field_is_accepted() {
     let scene = scene_at(Server::lenient().await).await;
     let (token, key) = (scene.good(), scene.key());
     for field in [
@@ -226,7 +226,7 @@ async fn rfc8292_3_c_rfc8292_3_d_v_8_v_15_every_spelling_of_the_field_is_read() 
 }
 
 #[tokio::test]
-async fn vleg_a_vleg_b_the_legacy_forms_are_read() {
+async fn vleg_a_vleg_b_the_legacy_forms_are_accepted() {
     let scene = scene_at(Server::lenient().await).await;
     let (token, key) = (scene.good(), scene.key());
     let push = Push::to(&scene.server, &scene.restricted);
@@ -259,7 +259,7 @@ async fn rfc8292_3_2_c_a_message_encrypted_with_the_signing_key_is_refused() {
 }
 
 #[tokio::test]
-async fn rfc8292_5_b_a_token_is_checked_once_and_not_beyond_its_end() {
+async fn rfc8292_5_b_a_token_is_verified_once_and_cached_until_it_expires() {
     needs_ours!("its clock");
     let scene = scene().await;
     let (push, keys) = (Push::to(&scene.server, &scene.restricted), &scene.keys);
@@ -282,7 +282,7 @@ async fn rfc8292_5_b_a_token_is_checked_once_and_not_beyond_its_end() {
 }
 
 #[tokio::test]
-async fn v_11_up_8_ws_r_12_keys_can_be_required() {
+async fn v_11_up_8_ws_r_12_vapid_can_be_required() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.push.require_vapid = true).await;
     let mut user_agent = UserAgent::connect(&server).await;

@@ -50,7 +50,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn rfc8292_2_b_aud_is_there_and_names_this_service() {
+async fn rfc8292_2_b_aud_is_required_and_must_be_this_service() {
     let mut scene = Scene::at(Server::start().await).await;
     let origin = scene.server.origin();
     for (aud, status) in [
@@ -170,7 +170,7 @@ async fn rfc8292_2_2_b_a_header_over_the_limit_is_431() {
 }
 
 #[tokio::test]
-async fn rfc8292_3_a_credentials_for_a_proxy_are_not_for_us() {
+async fn rfc8292_3_a_proxy_credentials_are_ignored() {
     let mut scene = Scene::at(Server::start().await).await;
     let good = authorization(&scene.server, &scene.keys);
     for version in [Http1, Http2] {

@@ -1,11 +1,11 @@
-//! An operator: speaks the admin API with one of its tokens.
+//! An operator of the admin API.
 
 use serde_json::Value;
 
 use super::http::{self, Reply, Version};
 use super::server::Server;
 
-/// Which token is used.
+/// The token to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     Full,
@@ -13,7 +13,7 @@ pub enum Token {
 }
 
 impl Server {
-    /// A token of the admin API.
+    /// Reads a token of the admin API.
     pub fn admin_token(&self, token: Token) -> String {
         let file = match token {
             Token::Full => "admin-token",
@@ -23,12 +23,12 @@ impl Server {
         token.trim().to_owned()
     }
 
-    /// Asks as an operator who may do everything. `null` sends no body.
+    /// Sends a request with the full token. `null` sends no body.
     pub async fn operate(&self, method: &str, path: &str, body: &Value) -> Reply {
         self.operate_as(Token::Full, method, path, body).await
     }
 
-    /// Asks with this token; `path` is what follows `/admin/v1/`.
+    /// Sends a request with this token; `path` is relative to `/admin/v1/`.
     pub async fn operate_as(&self, token: Token, method: &str, path: &str, body: &Value) -> Reply {
         let bearer = format!("Bearer {}", self.admin_token(token));
         let body = if body.is_null() {
@@ -53,7 +53,7 @@ impl Server {
         .await
     }
 
-    /// What a GET is answered.
+    /// Returns the body of a successful GET.
     pub async fn look(&self, path: &str) -> Value {
         let reply = self.operate("GET", path, &Value::Null).await;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text());

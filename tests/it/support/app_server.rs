@@ -1,4 +1,4 @@
-//! An application server: pushes, signed and encrypted or not.
+//! An application server that sends pushes, optionally signed and encrypted.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,14 +10,14 @@ use super::http::{self, Reply, Version};
 use super::secrets;
 use super::server::Server;
 
-/// The keys of an application server, the same in every run.
+/// The deterministic key pair for a seed.
 pub fn key_pair(seed: u8) -> KeyPair {
     let keys = KeyPair::from_bytes(&[seed; 32]).unwrap();
     secrets::see(&keys.public_key().to_base64url());
     keys
 }
 
-/// The keys of the user agent in the tests.
+/// The encryption keys of the user agent in the tests.
 pub fn user_agent_keys() -> UserAgentKeys {
     let keys = UserAgentKeys::from_random(&[200; 32], [201; 16]).unwrap();
     secrets::see(&serde_json::to_string(&keys.subscription_keys()).unwrap());
@@ -31,7 +31,7 @@ pub fn encrypted(text: &str) -> Vec<u8> {
         .unwrap()
 }
 
-/// What [`encrypted`] hid.
+/// Decrypts the result of [`encrypted`].
 pub fn decrypted(body: &[u8]) -> String {
     let plain = user_agent_keys()
         .decrypt(&ContentCoding::Aes128gcm, body)
@@ -39,13 +39,13 @@ pub fn decrypted(body: &[u8]) -> String {
     String::from_utf8(plain).unwrap()
 }
 
-/// The value of `Authorization` that `keys` sign for the service.
+/// An `Authorization` value signed for the service.
 pub fn authorization(server: &Server, keys: &KeyPair) -> String {
     let expires_at = UnixTime::from_secs(server.now() + 12 * 3600);
     keys.authorization(&server.origin(), expires_at, None)
 }
 
-/// A push on its way to an endpoint.
+/// A push that is being built.
 #[derive(Clone)]
 pub struct Push<'s> {
     server: &'s Server,
@@ -72,7 +72,7 @@ impl<'s> Push<'s> {
         }
     }
 
-    /// Sets a header, in the place of those with its name.
+    /// Sets a header and removes others with its name.
     pub fn header(self, name: &str, value: &str) -> Self {
         self.without(name).another(name, value)
     }
@@ -109,7 +109,7 @@ impl<'s> Push<'s> {
             .map_or("", |(_, value)| value)
     }
 
-    /// An encrypted text.
+    /// Sets an encrypted text as the body.
     pub fn text(self, text: &str) -> Self {
         self.body(encrypted(text))
             .header("content-encoding", "aes128gcm")
@@ -136,7 +136,7 @@ impl<'s> Push<'s> {
         http::send(self.version, authority, "POST", path, &headers, &self.body).await
     }
 
-    /// Sends it, is accepted, and gives the message's URL.
+    /// Sends the push, asserts that it is accepted, and returns the URL of the message.
     pub async fn accepted(&self) -> String {
         let reply = self.send().await;
         assert_eq!(reply.status, 201, "{reply:?}");
@@ -144,7 +144,7 @@ impl<'s> Push<'s> {
     }
 }
 
-/// Asks for a resource by its URL.
+/// Sends a request without a body to a resource.
 pub async fn ask(server: &Server, method: &str, url: &str) -> Reply {
     let path = url
         .strip_prefix(&server.origin())
@@ -153,7 +153,7 @@ pub async fn ask(server: &Server, method: &str, url: &str) -> Reply {
     http::send(version, server.authority(), method, path, &[], b"").await
 }
 
-/// base64 with the alphabet that no key is written in.
+/// Standard base64, an alphabet that is not valid for keys.
 pub fn standard_base64(octets: &[u8]) -> String {
     STANDARD.encode(octets)
 }

@@ -1,5 +1,5 @@
-//! Disks that fail: a file system of its own that can be full, and one whose
-//! writes and syncs fail or wait. The loss of power is `bugle-load faults`.
+//! Failing disks: a separate file system that can be filled, and a folder whose writes and
+//! syncs fail or stall. `bugle-load faults` simulates the loss of power.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -9,13 +9,13 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A file system of its own, which may be filled.
+/// A separate file system that can be filled.
 pub struct Disk {
     folder: TempDir,
 }
 
 impl Disk {
-    /// Of so many MiB. Needs root, who may mount it.
+    /// Creates a file system of this size in MiB. Needs root to mount it.
     pub fn new(mebibytes: u64) -> Self {
         let disk = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -24,7 +24,7 @@ impl Disk {
         let file = File::create(&image).unwrap();
         file.set_len(mebibytes << 20).unwrap();
         fs::create_dir(disk.root()).unwrap();
-        // No blocks are set aside for root, who may fill it like everybody.
+        // Reserve no blocks for root, so that root can fill it completely.
         let image = image.to_str().unwrap();
         assert!(
             run("mkfs.ext4", &["-q", "-m", "0", image]) && disk.mount(),
@@ -51,8 +51,7 @@ impl Disk {
         run("umount", &[self.root().to_str().unwrap()])
     }
 
-    /// Takes all the room that is left but for some octets; whoever removes the
-    /// file gives it back.
+    /// Fills the disk except for `leave` bytes. Removing the returned file frees the space.
     pub fn fill(&self, leave: u64) -> PathBuf {
         let path = self.root().join("filler");
         let mut file = File::create(&path).unwrap();
@@ -78,14 +77,14 @@ fn run(program: &str, arguments: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// What writes or syncs do.
+/// The behaviour of writes or syncs.
 #[derive(Clone, Copy)]
 pub enum Fault {
-    /// They work.
+    /// They succeed.
     None,
     /// They fail with this errno.
     Errno(i32),
-    /// They wait until something else is said.
+    /// They block until the fault changes.
     Stall,
 }
 
@@ -95,8 +94,8 @@ impl Fault {
     pub const READ_ONLY: Self = Self::Errno(30);
 }
 
-/// A folder whose disk fails when it is told to, for the program that is
-/// started with its [`environment`](Self::environment).
+/// A folder on a disk with injected faults, for a program started with its
+/// [`environment`](Self::environment).
 pub struct FaultyDisk {
     folder: TempDir,
 }
@@ -121,7 +120,7 @@ impl FaultyDisk {
         self.folder.path().canonicalize().unwrap().join(name)
     }
 
-    /// Where the program keeps its data.
+    /// The data folder of the program.
     pub fn data(&self) -> PathBuf {
         self.path("data")
     }
@@ -134,7 +133,7 @@ impl FaultyDisk {
         ]
     }
 
-    /// Says what writes and syncs do from now on.
+    /// Sets the behaviour of later writes and syncs.
     pub fn fails(&self, writes: Fault, syncs: Fault) {
         let word = |fault| match fault {
             Fault::None => 0,

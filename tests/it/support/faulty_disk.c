@@ -1,8 +1,8 @@
-/* Stands for a disk that cannot be had: loaded before the system's library, it
- * makes writes and syncs of files below $FAULTY_DISK_FOLDER fail or wait, as
- * the file $FAULTY_DISK_CONTROL says. That file holds two words, what writes
- * do and what syncs do: 0 (they work), an errno (they fail with it), or -1
- * (they wait until it says something else). */
+ /* Simulates a failing disk. Preloaded before the system's library, it makes
+ * writes and syncs of files below $FAULTY_DISK_FOLDER fail or block, as the
+ * file $FAULTY_DISK_CONTROL says. That file holds two numbers, one for writes
+ * and one for syncs: 0 (succeed), an errno (fail with it), or -1 (block until
+ * the file changes). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -15,7 +15,7 @@
 
 enum { WRITES, SYNCS };
 
-/* What the control file says; 0 when it cannot be read. */
+ /* Reads the control file; 0 if it cannot be read. */
 static int fault(int which) {
     const char *path = getenv("FAULTY_DISK_CONTROL");
     char text[64] = "";
@@ -43,7 +43,7 @@ static int is_ours(int fd) {
     return strncmp(path, folder, strlen(folder)) == 0;
 }
 
-/* 0 when the call may go on, else -1 with errno set. */
+ /* Returns 0 if the call may proceed, else -1 with errno set. */
 static int meet_fault(int fd, int which) {
     int error;
     if (!is_ours(fd))

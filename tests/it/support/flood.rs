@@ -1,4 +1,4 @@
-//! A WebSocket client that never stops sending.
+//! A WebSocket client that sends without a pause.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,15 +13,14 @@ use super::server::Server;
 use super::siege::upgrade;
 use super::user_agent::PATIENCE;
 
-/// How many bytes the client may still get rid of once the service has to end
-/// it: several times what the buffers of a loopback connection hold.
-const STILL: usize = 32 << 20;
+/// How many more bytes the client can send after the service should have ended the connection:
+/// several times the buffers of a loopback connection.
+const MARGIN: usize = 32 << 20;
 
-/// A connection that sends the same frames again and again and reads whatever
-/// comes back.
+/// A connection that repeats the same frames and reads whatever arrives.
 pub struct Flood {
     poured: Arc<AtomicUsize>,
-    /// How many bytes it pours at most.
+    /// The maximum number of bytes to send.
     most: Arc<AtomicUsize>,
     heard: Arc<Mutex<Vec<u8>>>,
     writer: JoinHandle<bool>,
@@ -49,18 +48,17 @@ impl Flood {
         }
     }
 
-    /// Waits until the service has read a part of the flood.
+    /// Waits until the service has read part of the flood.
     pub async fn is_under_way(&self) {
         let seen = async {
             while self.poured.load(Ordering::Relaxed) < 64 << 10 {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        timeout(PATIENCE, seen).await.expect("it pours");
+        timeout(PATIENCE, seen).await.expect("the flood starts");
     }
 
-    /// Waits until these bytes have come. The flood goes on meanwhile, within
-    /// its bound.
+    /// Waits for these bytes while the flood continues, up to its limit.
     pub async fn hears(&self, bytes: &[u8]) {
         self.bound();
         let heard = || {
@@ -73,14 +71,17 @@ impl Flood {
             }
         };
         timeout(PATIENCE, seen).await.expect("the flood is bounded");
-        assert!(heard(), "it does not come beside the flood");
+        assert!(heard(), "the bytes do not arrive during the flood");
     }
 
-    /// Asserts that the service ends the connection, and gives what was heard.
+    /// Asserts that the service ends the connection; returns what was received.
     pub async fn read_until_cut(self) -> Vec<u8> {
         self.bound();
         let cut = timeout(PATIENCE, self.writer).await;
-        assert!(cut.expect("the flood is bounded").unwrap(), "it is not cut");
+        assert!(
+            cut.expect("the flood is bounded").unwrap(),
+            "the connection is not closed"
+        );
         timeout(PATIENCE, self.reader)
             .await
             .expect("TCP ends")
@@ -89,12 +90,12 @@ impl Flood {
     }
 
     fn bound(&self) {
-        let most = self.poured.load(Ordering::Relaxed) + STILL;
+        let most = self.poured.load(Ordering::Relaxed) + MARGIN;
         self.most.store(most, Ordering::Relaxed);
     }
 }
 
-/// Writes until the service ends the connection (`true`) or enough was written.
+/// Writes until the service ends the connection (`true`) or the limit is reached.
 async fn pour(
     mut to: OwnedWriteHalf,
     frames: Vec<u8>,
@@ -110,7 +111,7 @@ async fn pour(
     false
 }
 
-/// Reads to the end, which may be a reset, and keeps the last 64 KiB.
+/// Reads until the end or a reset; keeps the last 64 KiB.
 async fn listen(mut from: OwnedReadHalf, heard: Arc<Mutex<Vec<u8>>>) {
     let mut octets = [0; 4096];
     while let Ok(read @ 1..) = from.read(&mut octets).await {

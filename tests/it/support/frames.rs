@@ -1,9 +1,9 @@
-//! Frames written by hand, for clients that keep to no manners.
+//! Hand-written frames, for clients that violate protocols.
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// What an HTTP/2 client says first (RFC 9113 §3.4), with its SETTINGS.
+/// The client's connection preface (RFC 9113 §3.4) with its SETTINGS.
 pub fn http2_begin(settings: &[(u16, u32)]) -> Vec<u8> {
     let mut payload = Vec::new();
     for (name, value) in settings {
@@ -25,7 +25,7 @@ pub fn http2(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     octets
 }
 
-/// A frame of HTTP/2 that the service sent.
+/// An HTTP/2 frame received from the service.
 pub struct Http2Frame {
     pub kind: u8,
     pub flags: u8,
@@ -49,12 +49,12 @@ pub async fn next_http2(from: &mut TcpStream) -> Http2Frame {
     }
 }
 
-/// The header block of a request (RFC 7541): the method's index in the static
-/// table (2 GET, 3 POST), and literals that no table keeps.
+/// The header block of a request (RFC 7541): the method's index in the static table (2 GET, 3
+/// POST), and literals without indexing.
 pub fn http2_head(method: u8, path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut head = vec![0x80 | method, 0x86, 4];
     let text = |text: &str, head: &mut Vec<u8>| {
-        assert!(text.len() < 127, "one octet for the length");
+        assert!(text.len() < 127, "the length fits one byte");
         head.push(u8::try_from(text.len()).unwrap());
         head.extend(text.as_bytes());
     };

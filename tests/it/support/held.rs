@@ -1,4 +1,4 @@
-//! A client of held GETs: HTTP/2 with server push (RFC 8030 §6), or events.
+//! A client for held GETs: HTTP/2 with server push (RFC 8030 §6), or Server-Sent Events.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -17,16 +17,16 @@ use super::secrets;
 use super::server::Server;
 use super::user_agent::PATIENCE;
 
-/// A GET that is held, and what is pushed on it.
+/// A held GET and its server pushes.
 pub struct Held {
     response: ResponseFuture,
-    /// The end, once it has come.
+    /// The response, once it has arrived.
     last: Option<Response<RecvStream>>,
     pushes: PushPromises,
     _client: SendRequest<Bytes>,
 }
 
-/// A server push: the promised request and its response.
+/// A server push: the promised request and the response.
 #[derive(Debug)]
 pub struct Pushed {
     pub request: Request<()>,
@@ -41,12 +41,12 @@ impl Pushed {
 }
 
 impl Held {
-    /// Asks for a resource, with these header fields.
+    /// Sends a GET with these header fields.
     pub async fn get(server: &Server, url: &str, headers: &[(&str, &str)]) -> Self {
         Self::get_with(&Builder::new(), server, url, headers).await
     }
 
-    /// The same with other settings of the connection.
+    /// Like `get`, with these HTTP/2 settings.
     pub async fn get_with(
         settings: &Builder,
         server: &Server,
@@ -73,7 +73,7 @@ impl Held {
         }
     }
 
-    /// The next push; `None` when the GET has ended.
+    /// Returns the next push; `None` when the GET has ended.
     pub async fn push(&mut self) -> Option<Pushed> {
         let promised = match self.last {
             Some(_) => self.pushes.push_promise().now_or_never()?,
@@ -87,8 +87,7 @@ impl Held {
         Some(Pushed { request, reply })
     }
 
-    /// The library wakes nobody who waits for pushes when the last one has
-    /// come, so the end is waited for beside them.
+    /// h2 does not wake a task that waits for pushes when the response ends, so wait for both.
     async fn promise_or_end(&mut self) -> Option<Result<PushPromise, h2::Error>> {
         tokio::select! {
             biased;
@@ -100,7 +99,7 @@ impl Held {
         }
     }
 
-    /// Waits for the end.
+    /// Waits for the response.
     pub async fn ended(self) -> Reply {
         let last = match self.last {
             Some(last) => last,
@@ -113,7 +112,7 @@ impl Held {
     }
 }
 
-/// What a GET with `Prefer: wait=0` gives: the pushes and the final status.
+/// Sends a GET with `Prefer: wait=0`; returns the pushes and the final status.
 pub async fn drain(server: &Server, url: &str) -> (Vec<Pushed>, u16) {
     let mut held = Held::get(server, url, &[("prefer", "wait=0")]).await;
     let mut pushes = Vec::new();
@@ -123,19 +122,19 @@ pub async fn drain(server: &Server, url: &str) -> (Vec<Pushed>, u16) {
     (pushes, held.ended().await.status.as_u16())
 }
 
-/// A GET that is answered by events, over HTTP/1.1.
+/// A GET whose response is a stream of events, over HTTP/1.1.
 pub struct Events {
     body: Incoming,
     text: String,
-    /// When to come back, in milliseconds, once it was said.
+    /// The reconnection time in milliseconds, once received.
     pub retry: Option<u64>,
 }
 
-/// An event: its kind and its data.
+/// The type and data of an event.
 pub type Event = (String, Value);
 
 impl Events {
-    /// Asks for a resource, with these header fields.
+    /// Sends a GET with these header fields.
     pub async fn get(server: &Server, url: &str, headers: &[(&str, &str)]) -> Self {
         let stream = TcpStream::connect(server.authority()).await.unwrap();
         let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -159,7 +158,7 @@ impl Events {
         }
     }
 
-    /// The next event; `None` when the body has ended.
+    /// Returns the next event; `None` when the body has ended.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {

@@ -1,4 +1,4 @@
-//! A plain HTTP client for both versions; one connection for each request.
+//! An HTTP client for both versions; one connection per request.
 
 use bugle_client::{Http2Connection, HttpConnection};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::secrets;
 use super::user_agent::PATIENCE;
 
-/// Which HTTP a request is made over.
+/// The HTTP version of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.1.
@@ -20,8 +20,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// What a run makes its requests over where a test does not care:
-    /// `BUGLE_TEST_HTTP_VERSION`, 1.1 or 2.
+    /// The version for tests that work with both: `BUGLE_TEST_HTTP_VERSION`, 1.1 or 2.
     pub fn of_run() -> Self {
         match std::env::var("BUGLE_TEST_HTTP_VERSION").as_deref() {
             Err(_) | Ok("1.1") => Self::Http1,
@@ -31,7 +30,7 @@ impl Version {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: StatusCode,
@@ -53,7 +52,7 @@ impl Reply {
         }
     }
 
-    /// A header's text, empty when it is not there.
+    /// The value of a header, or an empty string.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -64,7 +63,7 @@ impl Reply {
         String::from_utf8(self.body.to_vec()).unwrap()
     }
 
-    /// The errno of a refusal.
+    /// The errno of an error response.
     pub fn errno(&self) -> u64 {
         let body: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(body["code"], self.status.as_u16(), "{body}");
@@ -90,7 +89,7 @@ fn request(
     request
 }
 
-/// A request over the version that is asked for.
+/// Sends a request over this version.
 pub async fn send(
     version: Version,
     authority: &str,
@@ -105,7 +104,7 @@ pub async fn send(
     }
 }
 
-/// A request over HTTP/1.1.
+/// Sends a request over HTTP/1.1.
 pub async fn http1(
     authority: &str,
     method: &str,
@@ -122,18 +121,18 @@ pub async fn http1(
     Reply::seen(connection.send(request).await.unwrap())
 }
 
-/// Sends octets, and gives what comes until the service closes.
+/// Sends bytes and returns what arrives until the service closes the connection.
 pub async fn raw(authority: &str, octets: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(authority).await.unwrap();
     stream.write_all(octets).await.unwrap();
     let mut answer = Vec::new();
     let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
-    // A reset after the answer is an end too.
+    // A reset after the response counts as an end.
     let _ = read.expect("the service closes");
     answer
 }
 
-/// A request over HTTP/2.
+/// Sends a request over HTTP/2.
 pub async fn http2(
     authority: &str,
     method: &str,

@@ -1,5 +1,5 @@
-//! A client of HTTP/1.1 that keeps its connection and decides itself when each
-//! part of a request is written.
+//! An HTTP/1.1 client with a persistent connection that controls when each part of a request is
+//! written.
 
 use std::io;
 use std::time::Duration;
@@ -11,32 +11,32 @@ use tokio::time::timeout;
 use super::secrets;
 use super::user_agent::PATIENCE;
 
-/// The time between two packets of one request: long enough for the service to
-/// see the first one alone.
+/// Pause between two packets of one request: long enough for the service to read the first one
+/// separately.
 const GAP: Duration = Duration::from_millis(20);
 
-/// A connection that is used for one request after the other.
+/// A persistent connection.
 pub struct Kept {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
-/// One response.
+/// A response.
 #[derive(Debug)]
 pub struct Answered {
     pub status: u16,
-    /// The status line and the fields, in lower case.
+    /// The status line and header fields in lower case.
     pub head: String,
     pub body: Vec<u8>,
 }
 
 impl Answered {
-    /// Whether it says that the connection ends (RFC 9112 §9.6).
+    /// Whether the response announces the end of the connection (RFC 9112 §9.6).
     pub fn closes(&self) -> bool {
         self.head.contains("\r\nconnection: close\r\n")
     }
 
-    /// The value of a field, empty when it is not there.
+    /// The value of a field, or an empty string.
     pub fn header(&self, name: &str) -> &str {
         let begin = format!("{name}: ");
         let value = self.head.lines().find_map(|line| line.strip_prefix(&begin));
@@ -52,17 +52,17 @@ impl Kept {
         Self { stream, read }
     }
 
-    /// Writes octets, in a packet of their own.
+    /// Writes bytes in their own packet.
     pub async fn write(&mut self, octets: impl AsRef<[u8]>) {
         self.stream.write_all(octets.as_ref()).await.unwrap();
     }
 
-    /// Writes what a service that no longer reads would refuse.
+    /// Writes bytes; fails if the service no longer reads.
     pub async fn try_write(&mut self, octets: &[u8]) -> io::Result<()> {
         self.stream.write_all(octets).await
     }
 
-    /// Writes the parts of a request in packets that do not arrive together.
+    /// Writes the parts of a request in separate packets.
     pub async fn write_apart<'p>(&mut self, parts: impl IntoIterator<Item = &'p [u8]>) {
         for part in parts {
             self.write(part).await;
@@ -70,15 +70,17 @@ impl Kept {
         }
     }
 
-    /// Ends what is written; the service may still answer.
+    /// Closes the write side; the service may still respond.
     pub async fn half_close(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
 
-    /// The next response, which must come whole.
+    /// Returns the next complete response.
     pub async fn answer(&mut self) -> Answered {
         let answer = timeout(PATIENCE, self.read_answer()).await;
-        answer.expect("an answer comes").expect("it comes whole")
+        answer
+            .expect("a response arrives")
+            .expect("the response is complete")
     }
 
     async fn read_answer(&mut self) -> io::Result<Answered> {
@@ -100,10 +102,10 @@ impl Kept {
         Ok(answered)
     }
 
-    async fn read_until(&mut self, place: impl Fn(&[u8]) -> Option<usize>) -> io::Result<usize> {
+    async fn read_until(&mut self, position: impl Fn(&[u8]) -> Option<usize>) -> io::Result<usize> {
         loop {
-            if let Some(place) = place(&self.read) {
-                return Ok(place);
+            if let Some(position) = position(&self.read) {
+                return Ok(position);
             }
             if self.stream.read_buf(&mut self.read).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -111,17 +113,17 @@ impl Kept {
         }
     }
 
-    /// Reads until these octets have come.
+    /// Reads until these bytes have arrived.
     pub async fn read_to(&mut self, octets: &[u8]) {
         let read = timeout(PATIENCE, self.read_until(|read| find(read, octets))).await;
-        read.expect("they come").unwrap();
+        read.expect("the bytes arrive").unwrap();
     }
 
-    /// The service closes the connection in order: no reset, and nothing more.
+    /// Asserts that the service closes the connection without a reset and sends nothing more.
     pub async fn ends(mut self) {
         let mut rest = std::mem::take(&mut self.read);
         let read = timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await;
-        read.expect("the service closes").expect("without a reset");
+        read.expect("the service closes").expect("no reset");
         assert_eq!(String::from_utf8_lossy(&rest), "");
     }
 }

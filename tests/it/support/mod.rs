@@ -1,4 +1,4 @@
-//! The subject, and the two parties around it. They speak the wire alone.
+//! The service under test and its clients, which use only the wire.
 
 pub mod admin;
 pub mod app_server;

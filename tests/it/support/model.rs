@@ -1,6 +1,5 @@
-//! A model of one user agent and its messages, beside the real service: what
-//! was accepted and what became of it, and so what a connection must hear, what
-//! it may hear, and what it may not.
+//! A model of one user agent and its messages. It records what the real service accepted and
+//! predicts which messages a connection must, may and must not receive.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,36 +20,36 @@ pub const CHANNELS: [&str; 3] = [
     "00000000-0000-4000-8000-000000000003",
 ];
 
-/// No channel of anybody: to ask after it is a fence.
+/// An unused channel; the response to its `unregister` follows everything sent before.
 const FENCE: &str = "ffffffff-ffff-4fff-8fff-ffffffffffff";
 
-/// A message that was accepted. Its number is its place in time.
+/// An accepted message. Its number is its position in time.
 struct Accepted {
     channel: usize,
     topic: Option<u8>,
     url: String,
     expires_at: u64,
-    /// TTL 0: for this connection or none.
+    /// TTL 0: only the current connection may receive it.
     fleeting: bool,
-    /// Acknowledged, replaced, withdrawn, or its subscription is gone.
+    /// Acknowledged, replaced, withdrawn, or its subscription has ended.
     settled: bool,
 }
 
-/// A connection and what it may have heard of.
+/// A connection and the messages that it may receive.
 struct Connection {
     user_agent: UserAgent,
     may: BTreeSet<usize>,
     heard: Vec<usize>,
 }
 
-/// The service, and what is known of it.
+/// The service and the state of the model.
 pub struct World {
     server: Server,
     uaid: Option<String>,
     endpoints: [Option<String>; CHANNELS.len()],
     messages: Vec<Accepted>,
     connection: Option<Connection>,
-    /// Notifications that were heard and not acknowledged.
+    /// Notifications that were received and not acknowledged.
     unacknowledged: Vec<(usize, Notification)>,
 }
 
@@ -66,22 +65,25 @@ impl World {
         }
     }
 
-    /// Whether a message is owed to whoever connects.
+    /// Whether the message must be delivered to the next connection.
     fn is_waiting(&self, number: usize) -> bool {
         let message = &self.messages[number];
         !message.settled && !message.fleeting && message.expires_at > self.server.now()
     }
 
-    /// Says hello; an older connection must end, and hears nothing newer. A user
-    /// agent without a subscription is not known again (WS-H-10): who connects
-    /// then is another.
+    /// Sends `hello`. An older connection must end and receive nothing newer. A user agent
+    /// without a subscription is not recognised again (WS-H-10) and gets a new uaid.
     pub async fn connect(&mut self) {
         let user_agent = match &self.uaid {
             Some(uaid) => UserAgent::reconnect(&self.server, uaid).await,
             None => UserAgent::connect(&self.server).await,
         };
         if self.endpoints.iter().any(Option::is_some) {
-            assert_eq!(Some(&user_agent.uaid), self.uaid.as_ref(), "it is known");
+            assert_eq!(
+                Some(&user_agent.uaid),
+                self.uaid.as_ref(),
+                "the uaid is known"
+            );
         }
         let before = self.uaid.replace(user_agent.uaid.clone());
         let older = self.connection.take();
@@ -97,7 +99,7 @@ impl World {
         });
     }
 
-    /// Checks what a connection heard before its Close, and the code of that.
+    /// Checks what a connection received before its Close frame, and the close code.
     fn ended(&mut self, mut connection: Connection, end: (Vec<Value>, u16), code: u16) {
         for message in end.0 {
             self.hears(&mut connection, message);
@@ -106,14 +108,14 @@ impl World {
         self.is_away();
     }
 
-    /// Nobody is there for messages that do not wait.
+    /// Settles TTL-0 messages when the user agent is not connected.
     fn is_away(&mut self) {
         for message in &mut self.messages {
             message.settled |= message.fleeting;
         }
     }
 
-    /// Goes without a word.
+    /// Drops the connection without a Close frame.
     pub fn vanish(&mut self) {
         self.connection = None;
         self.is_away();
@@ -128,7 +130,7 @@ impl World {
         assert_eq!(answer["status"], 200, "{answer}");
         let endpoint = answer["pushEndpoint"].as_str().unwrap().to_owned();
         if let Some(before) = &self.endpoints[channel] {
-            assert_eq!(*before, endpoint, "the subscription lives");
+            assert_eq!(*before, endpoint, "the subscription still exists");
         }
         self.endpoints[channel] = Some(endpoint);
     }
@@ -149,7 +151,7 @@ impl World {
         }
     }
 
-    /// Pushes to a channel, if it is there.
+    /// Pushes to a channel, if it is registered.
     pub async fn push(&mut self, channel: usize, ttl: u64, topic: Option<u8>) {
         let Some(endpoint) = &self.endpoints[channel] else {
             return;
@@ -193,8 +195,8 @@ impl World {
         self.messages[number].settled = true;
     }
 
-    /// Acknowledges one of those that were heard, whether or not it still
-    /// counts.
+    /// Acknowledges one of the received messages, whether or not the acknowledgement still has
+    /// an effect.
     pub async fn acknowledge(&mut self, nth: usize) {
         let Some(nth) = nth.checked_rem(self.unacknowledged.len()) else {
             return;
@@ -203,19 +205,19 @@ impl World {
             let (number, notification) = self.unacknowledged.swap_remove(nth);
             connection.user_agent.ack(&notification).await;
             self.messages[number].settled = true;
-            // An ack that nobody has read yet would say nothing.
+            // Wait until the service has read the acknowledgement.
             self.listen().await;
         }
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub fn advance(&mut self, secs: u64) {
         self.server.advance(Duration::from_secs(secs));
-        // It may have been too late for them.
+        // Messages with TTL 0 may have expired.
         self.is_away();
     }
 
-    /// A new service over the same data.
+    /// Restarts the service over the same data.
     pub async fn restart(&mut self) {
         match self.connection.take() {
             None => self.server.restart().await,
@@ -227,7 +229,7 @@ impl World {
         }
     }
 
-    /// Hears all that is owed, and nothing else.
+    /// Receives every message that must be delivered, and nothing else.
     pub async fn listen(&mut self) {
         if self.connection.is_some() {
             let ask = json!({ "messageType": "unregister", "channelID": FENCE });
@@ -245,7 +247,7 @@ impl World {
         }
     }
 
-    /// A message that the connection has yet to hear.
+    /// A message that the connection must still receive.
     fn owed(&self) -> Option<usize> {
         let connection = self.connection.as_ref()?;
         let is_owed = |number: &usize| {
@@ -256,7 +258,7 @@ impl World {
         connection.may.iter().copied().find(is_owed)
     }
 
-    /// Asks, and gives the answer; what else comes before it is heard too.
+    /// Sends a request and returns its response; handles messages that arrive before it.
     async fn ask(&mut self, question: Value) -> Value {
         let mut connection = self.connection.take().unwrap();
         connection.user_agent.say(question.clone()).await;
@@ -271,19 +273,22 @@ impl World {
         }
     }
 
-    /// Checks a notification: accepted while the connection was there or
-    /// before, once, and in order.
+    /// Checks a notification: it was accepted before or during the connection, and it arrives
+    /// once and in order.
     fn hears(&mut self, connection: &mut Connection, message: Value) {
         assert_eq!(message["messageType"], "notification", "{message}");
         let notification = Notification(message);
         let number: usize = decrypted(&notification.data()).parse().unwrap();
-        assert!(connection.may.contains(&number), "{number} is not for it");
-        assert!(!connection.heard.contains(&number), "{number} comes twice");
+        assert!(connection.may.contains(&number), "{number} must not arrive");
+        assert!(
+            !connection.heard.contains(&number),
+            "{number} arrives twice"
+        );
         let waits = |number: &usize| !self.messages[*number].fleeting;
         let last = connection.heard.iter().copied().filter(waits).max();
         assert!(
             !waits(&number) || last < Some(number),
-            "{number} comes after {last:?}"
+            "{number} arrives after {last:?}"
         );
         connection.heard.push(number);
         if self.messages[number].fleeting {
@@ -293,8 +298,8 @@ impl World {
         }
     }
 
-    /// Everything that is owed is heard and acknowledged, and then nothing is
-    /// left, also not after another restart.
+    /// Receives and acknowledges everything, then checks that nothing is left, even after
+    /// another restart.
     pub async fn end(mut self) {
         self.connect().await;
         self.listen().await;
@@ -304,22 +309,28 @@ impl World {
         self.restart().await;
         self.connect().await;
         self.listen().await;
-        assert_eq!(self.unacknowledged.len(), 0, "what is acknowledged is gone");
+        assert_eq!(
+            self.unacknowledged.len(),
+            0,
+            "acknowledged messages are gone"
+        );
         let stored = self.server.metric("bugle_stored_messages").await;
         assert_eq!(stored, 0.0);
     }
 }
 
-/// Hears a connection out: the messages before its Close, and the code.
+/// Reads a connection to its end; returns the messages before the Close frame and its code.
 async fn heard_out(user_agent: &mut UserAgent) -> (Vec<Value>, u16) {
     let mut messages = Vec::new();
     loop {
         let frame = timeout(PATIENCE, user_agent.socket.next()).await;
-        let frame = frame.expect("it is closed").expect("with a Close frame");
+        let frame = frame
+            .expect("the connection is closed")
+            .expect("with a Close frame");
         match frame.unwrap() {
             Frame::Text(text) => messages.push(serde_json::from_str(&text).unwrap()),
             Frame::Close(Some(close)) => {
-                // Answers it, so that the service need not wait.
+                // Answer the Close frame, so that the service need not wait.
                 let _ = user_agent.socket.close(None).await;
                 return (messages, close.code.into());
             }

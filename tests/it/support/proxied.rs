@@ -1,4 +1,4 @@
-//! A service behind a proxy, and what comes to it through one.
+//! A service behind a proxy, and requests through the proxy.
 
 use ::http::header::HeaderName;
 use bugle::Config;
@@ -13,7 +13,7 @@ use super::http::{self, Reply, Version};
 use super::server::Server;
 use super::user_agent::{PATIENCE, UserAgent};
 
-/// A service of our own, with settings such as `SERVER__PROXY_PROTOCOL`.
+/// Starts a service with settings such as `SERVER__PROXY_PROTOCOL`.
 pub async fn server(settings: &[(&str, &str)]) -> Server {
     let settings = settings.iter().map(|(key, value)| {
         let name = format!("BUGLE_{key}");
@@ -30,7 +30,7 @@ pub async fn server(settings: &[(&str, &str)]) -> Server {
     .await
 }
 
-/// A WebSocket with these header fields, or the status of the refusal.
+/// Opens a WebSocket with these header fields, or returns the status of the refusal.
 pub async fn websocket<S>(io: S, fields: &[(&str, &str)]) -> Result<WebSocketStream<S>, u16>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -47,7 +47,7 @@ where
     }
 }
 
-/// A user agent over a WebSocket with these header fields, or the status of the
+/// Opens a user agent's WebSocket with these header fields, or returns the status of the
 /// refusal.
 pub async fn handshake(server: &Server, fields: &[(&str, &str)]) -> Result<UserAgent, u16> {
     let stream = TcpStream::connect(server.authority()).await.unwrap();
@@ -56,7 +56,7 @@ pub async fn handshake(server: &Server, fields: &[(&str, &str)]) -> Result<UserA
     Ok(UserAgent { socket, uaid })
 }
 
-/// Asks for a subscription with these header fields.
+/// Requests a subscription with these header fields.
 pub async fn subscribe(server: &Server, version: Version, fields: &[(&str, &str)]) -> Reply {
     http::send(
         version,
@@ -69,24 +69,24 @@ pub async fn subscribe(server: &Server, version: Version, fields: &[(&str, &str)
     .await
 }
 
-/// What comes back until the service closes.
+/// Sends bytes and returns what arrives until the service closes the connection.
 pub async fn exchange(mut io: impl AsyncRead + AsyncWrite + Unpin, octets: &[&[u8]]) -> String {
     for part in octets {
         io.write_all(part).await.unwrap();
     }
     let mut answer = Vec::new();
     let read = timeout(PATIENCE, io.read_to_end(&mut answer)).await;
-    // A reset is an end too.
+    // A reset counts as an end.
     let _ = read.expect("the service closes");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A request over HTTP/1.1, after which the connection ends.
+/// An HTTP/1.1 request that ends its connection.
 pub fn request(method: &str, path: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: push.example\r\nConnection: close\r\n\r\n")
 }
 
-/// How often a mistake of this kind was seen.
+/// The number of counted proxy mistakes of this kind.
 pub async fn mistakes(server: &Server, kind: &str) -> f64 {
     let name = format!("bugle_proxy_mistakes_total{{reason=\"{kind}\"}}");
     server.metric(&name).await

@@ -1,4 +1,4 @@
-//! What tests of signatures begin with.
+//! The start of tests of signatures.
 
 use bugle_protocol::key_pair::KeyPair;
 
@@ -6,7 +6,7 @@ use super::app_server::key_pair;
 use super::server::Server;
 use super::user_agent::{CHANNEL, UserAgent};
 
-/// A service, and an endpoint of it that is restricted to `keys`.
+/// A service, and one of its endpoints that is restricted to `keys`.
 pub struct Scene {
     pub server: Server,
     pub user_agent: UserAgent,
@@ -29,7 +29,7 @@ impl Scene {
         }
     }
 
-    /// The public key, as it stands in `k`.
+    /// The public key as the value of `k`.
     pub fn key(&self) -> String {
         self.keys.public_key().to_base64url()
     }

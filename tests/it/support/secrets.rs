@@ -1,8 +1,8 @@
-//! Keeps what a run must not find in its logs: with `BUGLE_TEST_SECRETS` set to
-//! a folder, every service under test logs at trace level into it, and every
-//! token, uaid and key that a test says or hears is noted beside. `./test
-//! conformance real-clients secrets` makes such runs, and looks.
-#![allow(dead_code, reason = "each kind of test uses a part")]
+//! Collects secrets that must not appear in logs. With `BUGLE_TEST_SECRETS` set to a folder,
+//! every service under test logs at trace level into it, and every token, uaid and key that a
+//! test sends or receives is recorded there. `./test conformance real-clients secrets` runs the
+//! tests this way and searches the logs.
+#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -15,7 +15,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Where a run keeps its logs and its secrets.
+/// The folder for logs and secrets, if set.
 fn folder() -> Option<&'static PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let named = || std::env::var_os("BUGLE_TEST_SECRETS").map(PathBuf::from);
@@ -28,8 +28,8 @@ fn file(kind: &str) -> Option<File> {
     Some(file.unwrap())
 }
 
-/// Begins the log of the services in this process: all that `bugle serve` would
-/// write at trace level.
+/// Starts logging for services in this process: everything that `bugle serve` would write at
+/// trace level.
 pub fn log_here() {
     static BEGUN: OnceLock<()> = OnceLock::new();
     if let Some(log) = folder().and_then(|_| file("log")) {
@@ -42,27 +42,26 @@ pub fn log_here() {
     }
 }
 
-/// Whether this run keeps them: then every service is to log at trace level.
+/// Whether secrets are collected, so that every service must log at trace level.
 pub fn are_kept() -> bool {
     folder().is_some()
 }
 
-/// Keeps the log that a real program has written at trace level.
+/// Stores the log of a real program that ran at trace level.
 pub fn keep_log(text: &[u8]) {
     if let Some(mut log) = file("program") {
         log.write_all(text).unwrap();
     }
 }
 
-/// Notes the secrets in a text that passed between a client and the service,
-/// each once, with the test that it is of.
+/// Records each secret in a text between client and service once, with the name of the test.
 pub fn see(text: &str) {
     text.split(|c: char| !is_of_tokens(c))
         .filter(is_secret)
         .for_each(note);
 }
 
-/// Notes a secret that does not look like one, of at least 12 characters.
+/// Records a secret that does not look like one, of at least 12 characters.
 pub fn note(secret: &str) {
     static SEEN: OnceLock<Mutex<(HashSet<String>, File)>> = OnceLock::new();
     if folder().is_none() {
@@ -81,8 +80,8 @@ fn is_of_tokens(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '-' || c == '_'
 }
 
-/// Whether a word was made of random octets: no word of ours is so long, and
-/// has a digit and letters of both cases, or is a UUID.
+/// Whether a word looks like encoded random bytes: ordinary words are not that long with digits
+/// and letters of both cases, nor are they UUIDs.
 fn is_secret(word: &&str) -> bool {
     let has = |test: fn(&char) -> bool| word.chars().any(|c| test(&c));
     let is_base64 = has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);

@@ -1,6 +1,5 @@
-//! The service under test, on free ports, over a folder of its own: in this
-//! process, with a clock that the test moves; or the real program, to be killed;
-//! or one that somebody else has started.
+//! The service under test, on free ports with its own data folder: in this process with a clock
+//! that the test controls, as the real program that a test can kill, or as an external service.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -19,18 +18,18 @@ use super::http::{self, Reply, Version};
 use super::secrets;
 use super::subject::{self, Elsewhere};
 
-/// A running service. Dropped, it is gone with its data.
+/// A running service. Dropping it stops it and removes its data.
 pub struct Server {
     config: Config,
     clock: Clock,
     running: Option<Running>,
-    /// After what runs in it.
+    /// Declared after `running`, so that it is dropped last.
     folder: TempDir,
     /// Host and port of the public listener.
     public: String,
-    /// What endpoints begin with.
+    /// The origin of endpoints.
     origin: String,
-    /// Where user agents connect.
+    /// The URL for user agents.
     websocket: String,
     admin: String,
 }
@@ -46,12 +45,12 @@ enum Running {
     },
 }
 
-/// When the tests take place: 2026-01-01T00:00:00Z.
+/// The initial time of tests: 2026-01-01T00:00:00Z.
 pub const START: UnixTime = UnixTime::from_secs(1_767_225_600);
 
 impl Server {
-    /// The service that the environment names, or one of our own: the defaults
-    /// under the strict profile, but for what keeps tests from waiting.
+    /// Starts the external service given by the environment, or one with the defaults under the
+    /// strict profile and without delays for tests.
     pub async fn start() -> Self {
         match Elsewhere::from_environment() {
             Some(elsewhere) => Self::elsewhere(elsewhere),
@@ -59,8 +58,8 @@ impl Server {
         }
     }
 
-    /// The same, with the tolerances that are on by default: for the tests of
-    /// those, and of 410.
+    /// Like `start`, with the tolerances that are on by default: for tests of tolerances and of
+    /// 410.
     pub async fn lenient() -> Self {
         match Elsewhere::from_environment() {
             Some(elsewhere) => Self::elsewhere(elsewhere),
@@ -68,7 +67,7 @@ impl Server {
         }
     }
 
-    /// One of our own with other settings.
+    /// Starts a service with changed settings.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         assert!(
             Elsewhere::from_environment().is_none(),
@@ -80,9 +79,9 @@ impl Server {
         config.admin.listen = Some("127.0.0.1:0".parse().unwrap());
         config.server.data = folder.path().join("data");
         config.expiry.every = Duration::from_millis(20);
-        // Clauses are shown without any tolerance; a test of one sets it.
+        // Clauses are tested without tolerances; a test of a tolerance enables it.
         config.compat.profile = Profile::Strict;
-        // Tests use a ping and its answer as a fence.
+        // Tests use pings as a fence.
         config.user_agent.min_ping_interval = Duration::ZERO;
         config.limits.connections_per_address = 0;
         change(&mut config);
@@ -100,18 +99,18 @@ impl Server {
         server
     }
 
-    /// The real program, with the system's clock, its data in `data` or in a
-    /// folder of its own.
+    /// Starts the real program with the system's clock; its data is in `data` or in a temporary
+    /// folder.
     pub async fn start_program(data: Option<&Path>) -> Self {
         Self::start_program_with(data, |_| ()).await
     }
 
-    /// The same with other settings.
+    /// Like `start_program`, with changed settings.
     pub async fn start_program_with(data: Option<&Path>, change: impl FnOnce(&mut Config)) -> Self {
         Self::start_program_in(Vec::new(), data, change).await
     }
 
-    /// The same in an environment.
+    /// Like `start_program_with`, with environment variables.
     pub async fn start_program_in(
         environment: Vec<(&'static str, OsString)>,
         data: Option<&Path>,
@@ -146,7 +145,7 @@ impl Server {
         server
     }
 
-    /// A service that a test has started there, with the system's clock.
+    /// Wraps a service that the test started at this address, with the system's clock.
     pub fn at(authority: &str) -> Self {
         Self::elsewhere(Elsewhere {
             http: format!("http://{authority}"),
@@ -167,7 +166,7 @@ impl Server {
         }
     }
 
-    /// The octets of memory that the program holds now.
+    /// The resident memory of the program, in bytes.
     pub fn resident(&self) -> u64 {
         let Some(Running::Program { service, .. }) = &self.running else {
             panic!("only the program has memory of its own")
@@ -178,7 +177,7 @@ impl Server {
         kib.parse::<u64>().unwrap() << 10
     }
 
-    /// Notes what endpoints are sealed with.
+    /// Records the endpoint keys as secrets.
     fn see_keys(&self) {
         let keys = std::fs::read_to_string(self.config.endpoint_keys_file());
         secrets::see(&keys.unwrap_or_default());
@@ -193,7 +192,7 @@ impl Server {
         self.origin = format!("http://{}", self.public);
         self.websocket = format!("ws://{}/", self.public);
         self.admin = bound.admin_addr().unwrap().to_string();
-        // The same address after a restart: endpoints are to stay as they are.
+        // Keep the address after a restart, so that endpoints stay valid.
         self.config.server.listen = bound.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(bound.run(async {
@@ -206,7 +205,7 @@ impl Server {
         self.see_keys();
     }
 
-    /// Begins a stop, as SIGTERM does.
+    /// Starts a shutdown as SIGTERM does.
     pub fn begin_stop(&mut self) {
         let Some(Running::Here { stop, .. }) = &mut self.running else {
             panic!("only a service in this process can be stopped so")
@@ -214,7 +213,7 @@ impl Server {
         let _ = stop.take().map(|stop| stop.send(()));
     }
 
-    /// Stops it as SIGTERM does, and waits for the end.
+    /// Shuts down as SIGTERM does and waits for the end.
     pub async fn stop(&mut self) {
         self.begin_stop();
         if let Some(Running::Here { task, .. }) = self.running.take() {
@@ -222,7 +221,7 @@ impl Server {
         }
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the service has ended by itself.
     pub async fn ended(&mut self) {
         match self.running.take() {
             Some(Running::Here { stop: _stop, task }) => task.await.unwrap().unwrap(),
@@ -230,37 +229,37 @@ impl Server {
         }
     }
 
-    /// Stops it and starts it again over the same data.
+    /// Stops the service and starts it again over the same data.
     pub async fn restart(&mut self) {
         self.stop().await;
         self.run().await;
     }
 
-    /// The same, with a time in which it does not run.
+    /// Like `restart`, and advances the clock while the service is stopped.
     pub async fn restart_after(&mut self, time: Duration) {
         self.stop().await;
         self.clock.advance(time);
         self.run().await;
     }
 
-    /// Moves its clock.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         assert!(self.running.is_some(), "only our clock can be moved");
         self.clock.advance(by);
     }
 
-    /// Sets its wall clock, in seconds, as a time service does.
+    /// Sets the wall clock, in seconds, as a time service does.
     pub fn set_clock(&self, secs: u64) {
         assert!(self.running.is_some(), "only our clock can be set");
         self.clock.set(UnixTime::from_secs(secs));
     }
 
-    /// Its clock's time, in seconds.
+    /// The time of the clock, in seconds.
     pub fn now(&self) -> u64 {
         self.clock.now().as_secs()
     }
 
-    /// Its settings, with the addresses that it listens at.
+    /// The settings, with the bound addresses.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -280,27 +279,27 @@ impl Server {
         &self.config.server.data
     }
 
-    /// The origin that tokens are made out to.
+    /// The origin that VAPID tokens use as audience.
     pub fn origin(&self) -> String {
         self.origin.clone()
     }
 
-    /// Has user agents connect to another path.
+    /// Lets user agents connect to another path.
     pub fn user_agents_at(&mut self, path: &str) {
         self.websocket = format!("ws://{}{path}", self.public);
     }
 
-    /// Where user agents connect.
+    /// The URL for user agents.
     pub fn websocket(&self) -> &str {
         &self.websocket
     }
 
-    /// Gets a page of the public listener.
+    /// Sends a GET to the public listener.
     pub async fn get(&self, path: &str) -> Reply {
         http::send(Version::of_run(), &self.public, "GET", path, &[], b"").await
     }
 
-    /// The value of a metric, 0 when it is not there.
+    /// The value of a metric, 0 if it is missing.
     pub async fn metric(&self, name: &str) -> f64 {
         assert!(!self.admin.is_empty(), "only our metrics can be read");
         let text = http::http1(&self.admin, "GET", "/metrics", &[], b"")
@@ -312,20 +311,19 @@ impl Server {
         value.unwrap_or_default()
     }
 
-    /// Asserts the value of a metric where there is one: what is on the wire is
-    /// for other assertions.
+    /// Asserts the value of a metric, unless the service is external and has none.
     pub async fn counts(&self, name: &str, value: f64) {
         if !self.admin.is_empty() {
             assert_eq!(self.metric(name).await, value, "{name}");
         }
     }
 
-    /// Waits until a metric has a value: for what happens in the background.
+    /// Waits until a metric reaches a value that changes in the background.
     pub async fn await_metric(&self, name: &str, value: f64) {
         self.await_that(name, |found| found == value).await;
     }
 
-    /// Waits until a metric is what it has to be.
+    /// Waits until a metric satisfies a condition.
     pub async fn await_that(&self, name: &str, is_reached: impl Fn(f64) -> bool) {
         let reached = async {
             while !is_reached(self.metric(name).await) {
@@ -333,14 +331,14 @@ impl Server {
             }
         };
         let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
-        assert!(reached.is_ok(), "{name} did not become what it has to be");
+        assert!(reached.is_ok(), "{name} did not reach its value");
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(Running::Program { service, launcher }) = self.running.take() {
-            // Ended, so that the log is whole.
+            // Stop the service first, so that the log is complete.
             drop(service);
             secrets::keep_log(&std::fs::read(launcher.log_file()).unwrap_or_default());
         }

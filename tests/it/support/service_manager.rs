@@ -1,6 +1,6 @@
-//! Stands in for systemd, which tests cannot have as their first process: holds
-//! the listening sockets, starts the real program with them, and hears what it
-//! says (sd_listen_fds(3), sd_notify(3)).
+//! Stands in for systemd, which tests cannot run as their first process: holds the listening
+//! sockets, starts the real program with them, and receives its notifications
+//! (sd_listen_fds(3), sd_notify(3)).
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -19,24 +19,24 @@ use tokio::time::timeout;
 use super::http::{self, Reply};
 use super::secrets;
 
-/// A unit: its sockets, its data, and what its process has said.
+/// A unit: its sockets, its data, and the notifications of its process.
 pub struct ServiceManager {
     public: TcpListener,
     admin: TcpListener,
     said: mpsc::UnboundedReceiver<String>,
     service: Option<Service>,
-    /// After what runs in it.
+    /// Declared after `service`, so that it is dropped last.
     folder: TempDir,
 }
 
 impl ServiceManager {
-    /// A unit with sockets, and no process yet.
+    /// Creates a unit with sockets and no process.
     pub fn new(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let (public, admin) = (listen(), listen());
         let mut config = Config::default();
-        // Not where the sockets are: those count.
+        // Other addresses than those of the sockets, which take precedence.
         config.server.listen = "127.0.0.1:1".parse().unwrap();
         config.admin.listen = None;
         config.server.data = folder.path().join("data");
@@ -64,11 +64,11 @@ impl ServiceManager {
         }
     }
 
-    /// Starts the program, and waits until it says that it is ready.
+    /// Starts the program and waits until it reports that it is ready.
     pub async fn start(&mut self) {
         let mut command = Command::new("sh");
         command
-            // The process's own number, as a manager knows it after its fork.
+            // The shell's pid stays the same across exec, as after a manager's fork.
             .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
             .arg(env!("CARGO_BIN_EXE_bugle"))
             .arg("--config")
@@ -76,7 +76,7 @@ impl ServiceManager {
             .env("LISTEN_FDS", "2")
             .env("LISTEN_FDNAMES", "public:admin")
             .env("NOTIFY_SOCKET", self.folder.path().join("notify"))
-            // Small, so that a test need not wait.
+            // Short, so that tests need not wait.
             .env("WATCHDOG_USEC", "200000");
         let pass = |socket: &TcpListener, child_fd| FdMapping {
             parent_fd: OwnedFd::from(socket.try_clone().unwrap()),
@@ -89,7 +89,7 @@ impl ServiceManager {
         self.hears("READY=1").await;
     }
 
-    /// Waits until the process says this line, after all that was waited for.
+    /// Waits until the process sends this line.
     pub async fn hears(&mut self, wanted: &str) {
         let hear = async {
             while let Some(said) = self.said.recv().await {
@@ -99,19 +99,23 @@ impl ServiceManager {
             }
         };
         let heard = timeout(PATIENCE, hear).await;
-        assert!(heard.is_ok(), "the process does not say {wanted}");
+        assert!(heard.is_ok(), "the process does not send {wanted}");
     }
 
     /// Sends SIGTERM.
     pub fn terminate(&mut self) {
-        let service = self.service.as_mut().expect("it runs");
+        let service = self.service.as_mut().expect("the process runs");
         service.process().signal(Signal::TERM).unwrap();
     }
 
-    /// Waits for the end of the process, which is to be a good one.
+    /// Waits for the end of the process and asserts success.
     pub async fn ended(&mut self) {
-        let mut service = self.service.take().expect("it runs");
-        let status = service.process().ended(PATIENCE).await.expect("it ends");
+        let mut service = self.service.take().expect("the process runs");
+        let status = service
+            .process()
+            .ended(PATIENCE)
+            .await
+            .expect("the process ends");
         assert!(status.success(), "{status}: {}", service.log());
     }
 
@@ -124,7 +128,7 @@ impl ServiceManager {
         self.public.local_addr().unwrap().to_string()
     }
 
-    /// Gets a page of the admin socket.
+    /// Sends a GET to the admin socket.
     pub async fn admin(&self, path: &str) -> Reply {
         let admin = self.admin.local_addr().unwrap().to_string();
         http::http1(&admin, "GET", path, &[], b"").await
@@ -133,7 +137,7 @@ impl ServiceManager {
 
 impl Drop for ServiceManager {
     fn drop(&mut self) {
-        // Ended, so that the log is whole.
+        // Stop the process first, so that the log is complete.
         self.service = None;
         secrets::keep_log(&std::fs::read(self.log_file()).unwrap_or_default());
     }

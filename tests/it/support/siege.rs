@@ -1,5 +1,5 @@
-//! The real program under attack: how much memory it takes, and whether honest
-//! clients are served meanwhile.
+//! The real program under attack: measures its memory and checks that honest clients are served
+//! meanwhile.
 
 use std::pin::pin;
 
@@ -10,12 +10,12 @@ use super::app_server::{Push, decrypted};
 use super::server::Server;
 use super::user_agent::{CHANNEL, UserAgent};
 
-/// By how much an attack may grow the program, in octets. Each attack sends
-/// many times as much, or holds as many connections as would take it at 64 KiB
-/// each; what is left is the allocator's and the kernel's granularity.
+/// Maximum memory growth of the program during an attack, in bytes. Each attack sends many
+/// times as much, or holds so many connections that 64 KiB each would exceed it. The margin
+/// covers the granularity of allocator and kernel.
 pub const BOUND: u64 = 48 << 20;
 
-/// A program with one honest user agent.
+/// A program under attack with one honest user agent.
 pub struct Siege<'s> {
     server: &'s Server,
     user_agent: UserAgent,
@@ -24,7 +24,7 @@ pub struct Siege<'s> {
 }
 
 impl<'s> Siege<'s> {
-    /// Before the walls of a program.
+    /// Connects the honest user agent.
     pub async fn of(server: &'s Server) -> Self {
         let mut user_agent = UserAgent::connect(server).await;
         let endpoint = user_agent.register(CHANNEL, None).await;
@@ -34,14 +34,14 @@ impl<'s> Siege<'s> {
             endpoint,
             count: 0,
         };
-        // What the first requests make stays.
+        // The first requests allocate memory that is kept.
         for _ in 0..20 {
             siege.honest().await;
         }
         siege
     }
 
-    /// A push reaches its user agent, and is acknowledged.
+    /// Sends a push that its user agent receives and acknowledges.
     async fn honest(&mut self) {
         let text = format!("{}", self.count);
         self.count += 1;
@@ -52,8 +52,8 @@ impl<'s> Siege<'s> {
         self.user_agent.ack(&notification).await;
     }
 
-    /// Honest clients are served until the attack is over, and the memory stays
-    /// under its bound.
+    /// Asserts that honest clients are served until the attack ends, and that the memory stays
+    /// below [`BOUND`].
     pub async fn withstands<T>(&mut self, attack: impl Future<Output = T>) -> T {
         let before = self.server.resident();
         let mut attack = pin!(attack);
@@ -73,18 +73,17 @@ impl<'s> Siege<'s> {
         }
         let grown = peak.saturating_sub(before);
         println!("grown by {} KiB from {} KiB", grown >> 10, before >> 10);
-        assert!(grown < BOUND, "the program has grown by {grown} octets");
+        assert!(grown < BOUND, "the program has grown by {grown} bytes");
         over.unwrap()
     }
 }
 
-/// A connection to the public listener.
+/// Connects to the public listener.
 pub async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.authority()).await.unwrap()
 }
 
-/// A connection to the public listener from another address of this machine,
-/// 127.9.9.x.
+/// Connects to the public listener from another local address, 127.9.9.x.
 pub async fn connect_from(server: &Server, last: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 9, 9, last], 0).into()).unwrap();
@@ -92,15 +91,15 @@ pub async fn connect_from(server: &Server, last: u8) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// A WebSocket's connection, the handshake done with these fields more, and
-/// what the service answered.
+/// Performs a WebSocket handshake with these additional fields; returns the connection and the
+/// response.
 pub async fn upgrade(server: &Server, fields: &str) -> (TcpStream, String) {
     let (stream, answer) = upgrade_on(connect(server).await, server, fields).await;
     assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
     (stream, answer)
 }
 
-/// The same on this connection, whatever the service answers.
+/// Like `upgrade`, on this connection and with any response.
 pub async fn upgrade_on(
     mut stream: TcpStream,
     server: &Server,
@@ -120,8 +119,8 @@ pub async fn upgrade_on(
     (stream, answer)
 }
 
-/// Writes the octets again and again, `times` or until the service has had
-/// enough; gives how often it was.
+/// Writes the bytes up to `times` times, until the service ends the connection; returns the
+/// count.
 pub async fn pour(stream: &mut TcpStream, octets: &[u8], times: usize) -> usize {
     for count in 0..times {
         if stream.write_all(octets).await.is_err() {
@@ -131,12 +130,12 @@ pub async fn pour(stream: &mut TcpStream, octets: &[u8], times: usize) -> usize 
     times
 }
 
-/// Reads until the service closes, however it does.
+/// Reads until the service closes the connection, with or without a reset.
 pub async fn drain(stream: &mut TcpStream) -> Vec<u8> {
     let mut octets = Vec::new();
     let read = stream.read_to_end(&mut octets);
     let ended = tokio::time::timeout(super::user_agent::PATIENCE, read).await;
-    // A reset is an end too.
+    // A reset counts as an end.
     let _ = ended.expect("the service closes");
     octets
 }

@@ -1,5 +1,5 @@
-//! What may stand where the service should: other web servers, proxies that
-//! are set wrongly, certificates that nobody should trust.
+//! Servers that may answer in place of the service: other web servers, misconfigured proxies,
+//! servers with untrusted certificates.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -25,17 +25,17 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-/// An answer of another web server.
+/// A response of another web server.
 pub type Answer = Response<Full<Bytes>>;
 
-/// Somebody else's server, until it is dropped.
+/// Another server, which runs until it is dropped.
 pub struct StandIn {
     pub address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl StandIn {
-    /// A web server over HTTP/1.1 alone.
+    /// A web server for HTTP/1.1 only.
     pub async fn http(
         answer: impl Fn(&Request<Incoming>) -> Answer + Send + Sync + 'static,
     ) -> Self {
@@ -47,7 +47,7 @@ impl StandIn {
         .await
     }
 
-    /// A web server with TLS that answers nothing.
+    /// A web server with TLS that responds with 404.
     pub async fn tls(identity: &Identity) -> Self {
         let acceptor = TlsAcceptor::from(identity.config());
         Self::serve(move |stream| {
@@ -61,8 +61,8 @@ impl StandIn {
         .await
     }
 
-    /// A proxy that cuts connections on which nothing has come for a while, once
-    /// the service has said `word` there: however slow all before that is.
+    /// A proxy that closes a connection after `idle` without traffic, once the service has sent
+    /// `word` on it; before that, it waits without a limit.
     pub async fn proxy(to: &str, word: &'static str, idle: Duration) -> Self {
         let to = to.to_owned();
         Self::serve(move |stream| {
@@ -75,7 +75,7 @@ impl StandIn {
         .await
     }
 
-    /// A proxy that keeps the upgrade to itself, as many do by default.
+    /// A proxy that does not forward the upgrade, the default of many.
     pub async fn proxy_without_upgrade(to: &str) -> Self {
         let to = to.to_owned();
         Self::serve(move |mut stream| {
@@ -95,7 +95,7 @@ impl StandIn {
         .await
     }
 
-    /// Bugle as it answers `/version`, and never the end of a push.
+    /// A server that responds to `/version` like Bugle, and to no push.
     pub async fn unfinished() -> Self {
         Self::serve(|mut stream| async move {
             let mut head = vec![0; 4096];
@@ -122,7 +122,7 @@ impl StandIn {
         Self { address, task }
     }
 
-    /// Its URL.
+    /// The URL of the server.
     pub fn url(&self, scheme: &str) -> String {
         format!("{scheme}://localhost:{}/", self.address.port())
     }
@@ -142,14 +142,14 @@ async fn answer_all(
         let answered = answer(&request);
         async move { Ok::<_, Infallible>(answered) }
     });
-    // Its peer may leave as it likes.
+    // The peer may close at any time.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-/// Passes octets both ways, until one side ends; once the service has said
-/// `word`, until none come for `idle`.
+/// Relays bytes in both directions until one side ends, or until `idle` passes without traffic
+/// after the service has sent `word`.
 async fn pass_on(mut client: TcpStream, mut service: TcpStream, word: &str, idle: Duration) {
     let (mut up, mut down) = ([0; 4096], [0; 4096]);
     let mut is_said = false;
@@ -190,13 +190,13 @@ pub fn page(status: u16, server: &str) -> Answer {
     answer.body(Full::new(body.into())).unwrap()
 }
 
-/// What Bugle answers to `GET /version`.
+/// Bugle's response to `GET /version`.
 pub fn version(version: &str) -> Answer {
     let body = format!(r#"{{"name":"bugle","version":"{version}"}}"#);
     Response::new(Full::new(body.into()))
 }
 
-/// A time so many days from now.
+/// The time this many days from now.
 pub fn days_from_now(days: i64) -> SystemTime {
     let now = SystemTime::from(Clock::system().now());
     let distance = Duration::from_secs(days.unsigned_abs() * 24 * 3600);
@@ -222,7 +222,7 @@ impl Identity {
     }
 }
 
-/// A private authority.
+/// A private certificate authority.
 pub struct Authority {
     /// Its certificate in PEM.
     pub certificate: String,
@@ -244,7 +244,7 @@ impl Authority {
         }
     }
 
-    /// A certificate for a name, valid between two days from now.
+    /// Issues a certificate for a name, valid between two days relative to now.
     pub fn certify(&self, name: &str, from: i64, until: i64) -> Identity {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = days_from_now(from).into();
@@ -257,7 +257,7 @@ impl Authority {
         }
     }
 
-    /// The same with this authority's own certificate behind it.
+    /// Like `certify`, with the authority's certificate appended.
     pub fn certify_with_chain(&self, name: &str, from: i64, until: i64) -> Identity {
         let mut identity = self.certify(name, from, until);
         identity.chain.push(self.certificate.clone());
@@ -265,7 +265,7 @@ impl Authority {
     }
 }
 
-/// A certificate that is signed by itself; as an authority's or as a service's.
+/// A self-signed certificate, either of an authority or of a service.
 pub fn self_signed(name: &str, is_authority: bool) -> Identity {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     if is_authority {

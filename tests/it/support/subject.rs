@@ -1,21 +1,21 @@
-//! Whose service is tested: one that the tests start for themselves, or, by
-//! `BUGLE_TEST_HTTP` and `BUGLE_TEST_WS`, one that somebody else has started.
+//! Selects the service under test: one that the tests start, or an external one given by
+//! `BUGLE_TEST_HTTP` and `BUGLE_TEST_WS`.
 
 use std::env;
 use std::io::Write;
 
 use http::Uri;
 
-/// Where another service listens.
+/// The URLs of an external service.
 pub struct Elsewhere {
-    /// What its endpoints begin with, such as `http://127.0.0.1:8080`.
+    /// The origin of its endpoints, such as `http://127.0.0.1:8080`.
     pub http: String,
-    /// Where its user agents connect, such as `ws://127.0.0.1:8080/`.
+    /// The URL for user agents, such as `ws://127.0.0.1:8080/`.
     pub websocket: String,
 }
 
 impl Elsewhere {
-    /// The service that the environment names.
+    /// Reads the external service from the environment.
     pub fn from_environment() -> Option<Self> {
         let named = |name, scheme: &str| {
             let url = env::var(name).ok()?;
@@ -44,8 +44,8 @@ pub fn authority(url: &str) -> String {
     format!("{host}:{}", url.port_u16().unwrap_or(80))
 }
 
-/// Whether a test runs: not against another service, when it needs more than the
-/// wire. Says so on standard error, past what the test runner captures.
+/// Whether a test runs: against an external service, a test that needs more than the wire is
+/// skipped. Reports that on standard error, uncaptured by the test runner.
 pub fn is_ours(needs: &str) -> bool {
     let ours = Elsewhere::from_environment().is_none();
     if !ours {
@@ -57,8 +57,8 @@ pub fn is_ours(needs: &str) -> bool {
     ours
 }
 
-/// Stands first in a test that needs more of its subject than the wire: its
-/// settings, its clock, its metrics, a restart.
+/// Begins a test that needs more than the wire of the service: its settings, clock, metrics, or
+/// a restart.
 macro_rules! needs_ours {
     ($what:literal) => {
         if !$crate::support::subject::is_ours($what) {

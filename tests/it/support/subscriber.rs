@@ -1,4 +1,4 @@
-//! An RFC 8030 user agent: its subscriptions, by their URLs.
+//! A user agent of RFC 8030: its subscriptions by URL.
 
 use super::http::{self, Reply, Version};
 use super::server::Server;
@@ -21,7 +21,7 @@ pub fn link(reply: &Reply, relation: &str) -> Option<String> {
     })
 }
 
-/// Asks for a subscription.
+/// Sends a request to subscribe.
 pub async fn try_subscribe(
     server: &Server,
     version: Version,
@@ -41,7 +41,7 @@ pub async fn try_subscribe(
 }
 
 impl Subscription {
-    /// What a reply to a subscribe request says.
+    /// Parses the response to a request to subscribe.
     pub fn of(reply: &Reply) -> Self {
         assert_eq!(reply.status, 201, "{reply:?}");
         Self {
@@ -51,12 +51,12 @@ impl Subscription {
         }
     }
 
-    /// A subscription in a set of its own.
+    /// Creates a subscription in a new set.
     pub async fn new(server: &Server) -> Self {
         Self::of(&try_subscribe(server, Version::Http2, &[], "").await)
     }
 
-    /// Another one in the same set.
+    /// Creates another subscription in the same set.
     pub async fn another(&self, server: &Server) -> Self {
         let link = format!("<{}>; rel=\"urn:ietf:params:push:set\"", self.set);
         Self::of(&try_subscribe(server, Version::Http2, &[("link", &link)], "").await)

@@ -1,4 +1,4 @@
-//! A user agent: WebSocket frames, as JSON.
+//! A user agent that sends and receives WebSocket messages as JSON.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use super::secrets;
 use super::server::Server;
 use super::subject::authority;
 
-/// For how long anything may take that is to happen.
+/// Timeout of every wait in the tests.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Channels that tests use.
 pub const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
 pub const CHANNEL_2: &str = "0ca2aff3-7f6b-4a2e-9526-9a0634efd79e";
 
-/// One connection of a user agent.
+/// A connection of a user agent.
 #[derive(Debug)]
 pub struct UserAgent {
     pub socket: WebSocketStream<TcpStream>,
@@ -31,12 +31,12 @@ pub struct UserAgent {
 }
 
 impl UserAgent {
-    /// Connects and says nothing.
+    /// Connects without sending `hello`.
     pub async fn silent(server: &Server) -> Self {
         Self::try_silent(server).await.unwrap()
     }
 
-    /// The same where it may be refused: gives the HTTP status.
+    /// Like `silent`; returns the HTTP status of a refusal.
     pub async fn try_silent(server: &Server) -> Result<Self, u16> {
         let url = server.websocket();
         let stream = TcpStream::connect(authority(url)).await.unwrap();
@@ -53,7 +53,7 @@ impl UserAgent {
         }
     }
 
-    /// Connects as somebody new.
+    /// Connects as a new user agent.
     pub async fn connect(server: &Server) -> Self {
         Self::hello(
             server,
@@ -62,12 +62,12 @@ impl UserAgent {
         .await
     }
 
-    /// Connects again.
+    /// Connects with a known uaid.
     pub async fn reconnect(server: &Server, uaid: &str) -> Self {
         Self::hello(server, json!({ "messageType": "hello", "uaid": uaid })).await
     }
 
-    /// Connects with this hello.
+    /// Connects and sends this `hello`.
     pub async fn hello(server: &Server, hello: Value) -> Self {
         let mut this = Self::silent(server).await;
         this.say(hello).await;
@@ -86,7 +86,7 @@ impl UserAgent {
             .unwrap();
     }
 
-    /// The next message; control frames are passed over.
+    /// Returns the next message; ignores pings and pongs.
     pub async fn hear(&mut self) -> Value {
         match self.frame().await {
             Message::Text(text) => {
@@ -101,7 +101,7 @@ impl UserAgent {
         loop {
             let frame = timeout(PATIENCE, self.socket.next())
                 .await
-                .expect("something comes");
+                .expect("a frame arrives");
             match frame.expect("the connection is open").unwrap() {
                 Message::Ping(_) | Message::Pong(_) => {}
                 frame => return frame,
@@ -109,7 +109,7 @@ impl UserAgent {
         }
     }
 
-    /// Waits for the Close frame, and for TCP to end after it. Gives the code.
+    /// Waits for the Close frame and for the end of TCP; returns the close code.
     pub async fn closed(&mut self) -> u16 {
         let code = match self.frame().await {
             Message::Close(Some(frame)) => frame.code.into(),
@@ -127,16 +127,15 @@ impl UserAgent {
         while !matches!(self.frame().await, Message::Close(_)) {}
     }
 
-    /// Fails if anything but the answer to a question comes next: whatever the
-    /// service had to say before is here by then. Not a ping, which may be
-    /// answered only so often.
+    /// Asserts that the service has sent nothing: only the response to a request arrives. Uses
+    /// `unregister` because pings have a rate limit.
     pub async fn hears_nothing(&mut self) {
         self.unregister("ffffffff-ffff-4fff-8fff-ffffffffffff")
             .await;
     }
 
-    /// Ends the connection, and waits until the service has done so too; the
-    /// last one of a service of our own.
+    /// Closes the connection and waits until the service has closed it too. On our own service,
+    /// it must be the only user agent.
     pub async fn leave(mut self, server: &Server) {
         self.socket.close(None).await.unwrap();
         let ended = timeout(PATIENCE, async {
@@ -148,14 +147,14 @@ impl UserAgent {
         }
     }
 
-    /// Subscribes, and gives the endpoint.
+    /// Subscribes and returns the endpoint.
     pub async fn register(&mut self, channel: &str, key: Option<&str>) -> String {
         let answer = self.try_register(channel, json!(key)).await;
         assert_eq!(answer["status"], 200, "{answer}");
         answer["pushEndpoint"].as_str().unwrap().to_owned()
     }
 
-    /// Asks for a subscription, and gives the answer.
+    /// Sends `register` and returns the response.
     pub async fn try_register(&mut self, channel: &str, key: Value) -> Value {
         self.say(json!({ "messageType": "register", "channelID": channel, "key": key }))
             .await;
@@ -172,7 +171,7 @@ impl UserAgent {
         assert_eq!(self.hear().await, answer);
     }
 
-    /// The next notification.
+    /// Returns the next notification.
     pub async fn notification(&mut self) -> Notification {
         let message = self.hear().await;
         assert_eq!(message["messageType"], "notification", "{message}");
@@ -183,19 +182,18 @@ impl UserAgent {
         self.ack_with(notification, json!({ "code": 100 })).await;
     }
 
-    /// Acknowledges with other fields beside channel and version.
+    /// Acknowledges with these fields besides channel and version.
     pub async fn ack_with(&mut self, notification: &Notification, update: Value) {
         self.say(notification.acknowledged(update)).await;
     }
 }
 
-/// A push, as the user agent sees it.
+/// A push as the user agent receives it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notification(pub Value);
 
 impl Notification {
-    /// The message that acknowledges it, with these fields beside channel and
-    /// version.
+    /// The acknowledgement with these fields besides channel and version.
     pub fn acknowledged(&self, mut update: Value) -> Value {
         update["channelID"] = self.0["channelID"].clone();
         update["version"] = self.0["version"].clone();
@@ -206,7 +204,7 @@ impl Notification {
         self.0["version"].as_str().unwrap()
     }
 
-    /// The octets that were posted.
+    /// The posted body.
     pub fn data(&self) -> Vec<u8> {
         URL_SAFE_NO_PAD
             .decode(self.0["data"].as_str().unwrap())
