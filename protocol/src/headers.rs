@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ttl_by_its_grammar() {
+    fn ttl_is_parsed_by_its_grammar() {
         let secs = |text: &str| text.parse::<Ttl>().map(Ttl::as_secs);
         assert_eq!(secs("0"), Ok(0));
         assert_eq!(secs("007"), Ok(7));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn urgency_by_its_grammar() {
+    fn urgency_is_parsed_by_its_grammar() {
         for urgency in [
             Urgency::VeryLow,
             Urgency::Low,
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn topic_by_its_grammar() {
+    fn topic_is_parsed_by_its_grammar() {
         for text in ["a", "-_Az09", &"x".repeat(32)] {
             assert_eq!(text.parse::<Topic>().as_ref().map(Topic::as_str), Ok(text));
         }

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_quotes_spaces_and_empty_elements() {
+    fn parameters_may_have_quotes_spaces_and_empty_elements() {
         let expected = vec![
             ("t".to_owned(), "a.b".to_owned()),
             ("k".to_owned(), "c=".to_owned()),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_lists_are_refused() {
+    fn malformed_parameter_lists_are_refused() {
         for text in [
             "t", "=a", "t=\"a", "t=\"a\"b", "t=a b", "a b=c", "t=a\"b\"", "a/b=c", "t=\u{e9}",
         ] {

@@ -1,9 +1,8 @@
-//! The resources of the service that have a token in their URL (RFC 8030 §4 to
-//! §6), and how their paths are read and written.
+//! The resources with a token in their URL (RFC 8030 §4 to §6), and how to parse and print their
+//! paths.
 //!
-//! A path is read in two steps: [`ResourcePath::parse`] says of what kind the
-//! resource is, which is enough to name its methods, and [`Resource::open`]
-//! opens its token.
+//! A path is parsed in two steps: [`ResourcePath::parse`] finds the kind of the resource, which
+//! determines the allowed methods, and [`Resource::open`] opens its token.
 
 use std::fmt;
 
@@ -11,7 +10,7 @@ use crate::endpoint::{
     BadToken, Keyring, MessageUrl, PushEndpoint, ReceiptSubscriptionUrl, SubscriptionSetUrl,
 };
 
-/// What a URL with a token leads to.
+/// The kind of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `/push/{token}`
@@ -26,27 +25,27 @@ pub enum Kind {
     ReceiptSubscription,
 }
 
-/// The path of a resource, its token not opened.
+/// The path of a resource, with its token unopened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ResourcePath<'p> {
-    /// Of what kind it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its last segment, a capability.
     pub token: &'p str,
 }
 
-/// A resource that has a token in its URL.
+/// A resource with a token in its URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// Where an application server sends messages (RFC 8030 §5).
+    /// A push resource, to which application servers send messages (RFC 8030 §5).
     Push(PushEndpoint),
     /// A message, for its sender (§5) and its user agent (§6.2).
     Message(MessageUrl),
     /// A subscription, for its user agent (§4, §6).
     Subscription(PushEndpoint),
-    /// All subscriptions of a user agent (§4.1, §6.1).
+    /// A subscription set: all subscriptions of a user agent (§4.1, §6.1).
     SubscriptionSet(SubscriptionSetUrl),
-    /// Receipts, for the application server that asked for them (§5.1, §6.3).
+    /// A receipt subscription, for the application server that requested receipts (§5.1, §6.3).
     ReceiptSubscription(ReceiptSubscriptionUrl),
 }
 
@@ -76,14 +75,14 @@ impl Kind {
 }
 
 impl<'p> ResourcePath<'p> {
-    /// Reads the path of a URL. `None` where it leads to no such resource.
+    /// Parses the path of a URL. Returns `None` if it is not such a resource.
     pub fn parse(path: &'p str) -> Option<Self> {
         let (segment, token) = path.strip_prefix('/')?.split_once('/')?;
         let kind = Kind::of(segment)?;
         Some(Self { kind, token })
     }
 
-    /// Reads the end of a URL, whatever its origin and what comes before.
+    /// Parses the last two segments of a URL, whatever precedes them.
     pub fn at_end(url: &'p str) -> Option<Self> {
         let mut segments = url.rsplit('/');
         let (token, segment) = (segments.next()?, segments.next()?);
@@ -102,7 +101,7 @@ impl Resource {
     /// Opens the token of a path.
     ///
     /// # Errors
-    /// When no key of the ring has sealed it as a token of this kind.
+    /// If no key of the ring sealed it as a token of this kind.
     pub fn open(path: ResourcePath<'_>, keyring: &Keyring) -> Result<Self, BadToken> {
         let token = path.token;
         match path.kind {

@@ -1,9 +1,7 @@
-//! The push WebSocket protocol from the service's side, as a pure state
-//! machine: what a connection may say when, what it is answered, how much may
-//! be in flight on it, and when it has been silent for too long.
+//! The service's side of the push WebSocket protocol as a pure state machine: which messages a
+//! connection may send, the responses, the number of messages in flight, and the timeouts.
 //!
-//! It performs nothing: it gives out [`Command`]s, and is told what came of
-//! them.
+//! A session performs no effects: it returns [`Command`]s, and its caller reports their results.
 
 mod bucket;
 mod close;
@@ -27,105 +25,104 @@ use self::window::Window;
 pub use self::close::Close;
 pub use self::window::{ack_frame_bytes, acks_in};
 
-/// The times and bounds of a session.
+/// The timeouts and limits of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionSettings {
-    /// For how long a new connection may say nothing (WS-T-7).
+    /// How long a new connection may take to send `hello` (WS-T-7).
     pub hello_timeout: Duration,
-    /// After how much silence a WebSocket Ping is sent (WS-T-8).
+    /// Idle time before a WebSocket Ping is sent (WS-T-8).
     pub ping_interval: Duration,
-    /// How soon anything must come after that Ping.
+    /// How long after that Ping anything must be received.
     pub pong_timeout: Duration,
-    /// Pings of the protocol (`{}`) that come faster are not answered (WS-P-2).
+    /// Minimum interval of protocol pings (`{}`); faster ones get no response (WS-P-2).
     pub min_ping_interval: Duration,
-    /// Messages in flight: sent and not acknowledged (WS-N-13).
+    /// Maximum number of messages in flight: sent and not acknowledged (WS-N-13).
     pub window_messages: usize,
-    /// Octets in flight.
+    /// Maximum number of bytes in flight.
     pub window_bytes: usize,
-    /// After how long without an acknowledgement a full window is opened
-    /// anew: some user agents never acknowledge (WS-N-18).
+    /// How long a full window waits for an acknowledgement before it is reopened: some user agents
+    /// never acknowledge (WS-N-18).
     pub window_patience: Duration,
-    /// Messages in flight over all reopened windows: as many as one `ack` frame
-    /// can answer ([`acks_in`]). At least 1.
+    /// Maximum number of messages in flight over all reopened windows: as many as one `ack` frame
+    /// can acknowledge ([`acks_in`]). At least 1.
     pub unacknowledged: usize,
-    /// For how long a user agent may collect acknowledgements. A message that
-    /// was sent so long ago counts as in flight no more.
+    /// How long a user agent may collect acknowledgements. A message sent longer ago no longer
+    /// counts as in flight.
     pub ack_patience: Duration,
-    /// Frames per second that are read; 0 for no limit. Each KiB counts as one
-    /// more.
+    /// Maximum rate of received frames, per second; 0 means no limit. Each KiB counts as one more
+    /// frame.
     pub frame_rate: u32,
-    /// How many of them may come at once after a time without any.
+    /// Burst of received frames.
     pub frame_burst: u32,
-    /// Bytes that may come before the end of `hello`.
+    /// Maximum number of bytes received up to the end of `hello`.
     pub hello_bytes: u32,
 }
 
-/// What the service is to do for a message that came.
+/// What the service must do for a received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Find or make the user agent, then answer with its name.
+    /// Look up or create the user agent, then send its id.
     Connect {
-        /// What the user agent says it is.
+        /// The id that the user agent sent.
         uaid: Option<WireUaid>,
-        /// The broadcasts it wants, with the version of each that it has. The
-        /// answer holds those that have another.
+        /// The broadcasts that it wants, with the versions that it has. The response contains those
+        /// whose version differs.
         broadcasts: BTreeMap<String, String>,
     },
-    /// Send these broadcasts, now and whenever the version is another than
-    /// the one given (WS-B-1, WS-B-2).
+    /// Send these broadcasts, now and whenever their version differs from the given one (WS-B-1,
+    /// WS-B-2).
     FollowBroadcasts(BTreeMap<String, String>),
-    /// Send only messages of this urgency or a greater one from now on, and
-    /// answer (RFC 8030 §5.3, A-19).
+    /// From now on send only messages of at least this urgency, and respond (RFC 8030 §5.3, A-19).
     Filter {
-        /// The least urgency that is wanted.
+        /// The minimum urgency.
         min: Urgency,
     },
-    /// Subscribe, then answer.
+    /// Subscribe, then respond.
     Subscribe {
         /// The channel.
         channel: ChannelId,
-        /// The application server key that the subscription is restricted to.
+        /// The application server key to which the subscription is restricted.
         key: Option<PublicKey>,
     },
-    /// Answer a `register` that cannot be read with status 400 (WS-R-2, WS-R-8).
+    /// Respond to a malformed `register` with status 400 (WS-R-2, WS-R-8).
     RefuseSubscription {
         /// The channel, as sent.
         channel_id: String,
-        /// What is wrong with it.
+        /// Why it is malformed.
         why: RegisterError,
     },
-    /// Unsubscribe, then answer.
+    /// Unsubscribe, then respond.
     Unsubscribe {
         /// The channel.
         channel: ChannelId,
     },
-    /// Remove these messages, and report them by [`Session::settle`].
+    /// Remove these messages, then report them to [`Session::settle`].
     Acknowledge(Vec<AckUpdate>),
-    /// Send this.
+    /// Send this message.
     Reply(ServerMessage),
-    /// Count it: a handler failed after the ack (WS-N-16).
+    /// Count a failure that a page's handler reported after the ack (WS-N-16).
     Nacked,
-    /// Nothing: messages of this kind are not known here.
+    /// Do nothing: the message type is unknown.
     Ignored,
 }
 
-/// Why a `register` cannot be read. Repeats nothing of it.
+/// Why a `register` is malformed. It does not repeat the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RegisterError {
-    /// The `channelID` is no UUID.
+    /// The `channelID` is not a UUID.
     #[error(transparent)]
     ChannelId(#[from] IdError),
-    /// The `key` is no application server key.
+    /// The `key` is not an application server key.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
 
-/// What to do when a session's time has come.
+/// What to do when a timeout has expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Timeout {
     /// Send a WebSocket Ping.
     Ping,
-    /// Nothing to send; there is room in the window again.
+    /// Send nothing; the window has room again.
     Room,
     /// Close the connection.
     Close(Close),
@@ -136,14 +133,14 @@ pub enum Timeout {
 pub struct Room {
     /// Messages.
     pub messages: usize,
-    /// Octets; a single message may go over.
+    /// Bytes; a single message may exceed them.
     pub bytes: usize,
 }
 
-/// A `channelID` that is no UUID is repeated in the answer up to this length.
+/// Maximum length of a malformed `channelID` that is repeated in a response.
 const ECHO: usize = 64;
 
-/// How many control frames may come before `hello`. User agents send none.
+/// Maximum number of control frames before `hello`. User agents send none.
 const FRAMES_BEFORE_HELLO: u8 = 16;
 
 /// One connection of one user agent.
@@ -151,14 +148,14 @@ const FRAMES_BEFORE_HELLO: u8 = 16;
 pub struct Session {
     settings: Arc<SessionSettings>,
     state: State,
-    /// When anything last came; before `hello`, when the connection was made.
+    /// When anything was last received; before `hello`, when the connection was made.
     heard: Instant,
     pinged: bool,
     is_paused: bool,
-    /// What has come before `hello`: control frames, and bytes.
+    /// Control frames and bytes received before `hello`.
     frames_before_hello: u8,
     bytes_before_hello: u32,
-    /// When a ping of the protocol was last answered.
+    /// When a protocol ping last got a response.
     answered_ping: Option<Instant>,
     window: Window,
     bucket: Bucket,
@@ -171,7 +168,7 @@ enum State {
 }
 
 impl Session {
-    /// A connection that was made at `now`.
+    /// Starts a session for a connection made at `now`.
     pub fn new(settings: Arc<SessionSettings>, now: Instant) -> Self {
         Self {
             settings,
@@ -187,15 +184,15 @@ impl Session {
         }
     }
 
-    /// Takes a text frame.
+    /// Processes a text frame.
     ///
     /// # Errors
-    /// When the protocol is broken, and the connection to be closed.
+    /// If the frame violates the protocol; close the connection then.
     pub fn receive(&mut self, text: &str, now: Instant) -> Result<Command, Close> {
         self.frame(now);
         let message = match ClientMessage::parse(text) {
             Ok(message) => message,
-            // WS-T-5: clients in the field send kinds that servers do not know.
+            // WS-T-5: clients in the field send types that servers do not know.
             Err(MessageError::UnknownType) if self.state == State::Open => {
                 return Ok(Command::Ignored);
             }
@@ -225,10 +222,10 @@ impl Session {
         }
     }
 
-    /// Says that a control frame came. Before `hello` it buys no time.
+    /// Records a control frame. Before `hello` it does not extend the timeout.
     ///
     /// # Errors
-    /// When too many come before `hello`.
+    /// If too many arrive before `hello`.
     pub fn heard(&mut self, now: Instant) -> Result<(), Close> {
         self.frame(now);
         if self.state == State::Open {
@@ -249,10 +246,10 @@ impl Session {
         }
     }
 
-    /// Says that so many bytes were read, of whatever frames.
+    /// Records bytes read, of any frames.
     ///
     /// # Errors
-    /// When too many come before `hello`.
+    /// If too many arrive before `hello`.
     pub fn read(&mut self, bytes: usize, now: Instant) -> Result<(), Close> {
         self.bucket.charge(&self.settings, 0, bytes, now);
         if self.state == State::Open {
@@ -266,8 +263,8 @@ impl Session {
         }
     }
 
-    /// Until when nothing more is to be read, because the peer sends more than
-    /// it may; `None` when it may be read now.
+    /// Until when reading must pause because the peer exceeds its rate; `None` if it may be read
+    /// now.
     pub fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.bucket.empty_until(&self.settings, now)
     }
@@ -284,15 +281,14 @@ impl Session {
         Command::Reply(ServerMessage::Pong)
     }
 
-    /// Whether reading has to pause and had not when this was last asked.
+    /// Whether reading must pause now, and did not at the last call.
     pub fn pause_begins(&mut self, now: Instant) -> bool {
         let is_paused = self.paused_until(now).is_some();
         let was_paused = std::mem::replace(&mut self.is_paused, is_paused);
         is_paused && !was_paused
     }
 
-    /// How much may be sent now; `None` before `hello`, and while too much is in
-    /// flight.
+    /// How much may be sent now; `None` before `hello`, and while too much is in flight.
     pub fn room(&self) -> Option<Room> {
         match self.state {
             State::AwaitingHello => None,
@@ -300,27 +296,25 @@ impl Session {
         }
     }
 
-    /// Whether a message that no log holds may be sent now: it need not fit the
-    /// window, and must be one that can be acknowledged.
+    /// Whether a message with TTL 0 may be sent now. It may exceed the window, but must not exceed
+    /// what can be acknowledged.
     pub fn may_send_live(&mut self, now: Instant) -> bool {
         self.window.forget(&self.settings, now);
         self.state == State::Open && self.window.total_room(&self.settings) > 0
     }
 
-    /// Says that a message of `bytes` octets was sent.
+    /// Records that a message of `bytes` bytes was sent.
     pub fn sent(&mut self, id: MessageId, bytes: usize, now: Instant) {
         self.window.sent(&self.settings, id, bytes, now);
     }
 
-    /// Says that messages need no acknowledgement any more, and gives for how
-    /// long each of them was in flight, in no order. Ids that are not in flight
-    /// have no effect. Sorts `ids`.
+    /// Records that messages no longer need an acknowledgement, and returns how long each was in
+    /// flight, in no particular order. Ignores ids that are not in flight. Sorts `ids`.
     pub fn settle(&mut self, ids: &mut [MessageId], now: Instant) -> Vec<Duration> {
         self.window.settle(ids, now)
     }
 
-    /// When [`on_timeout`](Self::on_timeout) is to be called, unless something
-    /// happens before.
+    /// When [`on_timeout`](Self::on_timeout) must be called, unless another event comes first.
     pub fn next_timeout(&self) -> Instant {
         let silence = match (self.state, self.pinged) {
             (State::AwaitingHello, _) => self.settings.hello_timeout,
@@ -334,7 +328,7 @@ impl Session {
         }
     }
 
-    /// What has run out at `now`; `None` when nothing has.
+    /// The action for a timeout that has expired at `now`, if any.
     pub fn on_timeout(&mut self, now: Instant) -> Option<Timeout> {
         let silence = now.duration_since(self.heard);
         if self.state != State::Open {
@@ -375,7 +369,7 @@ fn unsubscribe(Unregister { channel_id, .. }: Unregister) -> Result<Command, Clo
     match channel_id.parse() {
         Ok(channel) => Ok(Command::Unsubscribe { channel }),
         Err(_) if channel_id.len() > ECHO => Err(Close::ChannelId),
-        // A channel of that name was never there (WS-U-2).
+        // No such channel can exist (WS-U-2).
         Err(_) => Ok(Command::Reply(ServerMessage::Unregister {
             channel_id,
             status: 200,

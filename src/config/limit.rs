@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_metrics_on_the_page_are_there() {
+    fn the_metrics_in_limits_md_exist() {
         for (setting, (_, metrics)) in rows() {
             for metric in metrics {
                 let name = metric.strip_prefix("bugle_").expect(setting);

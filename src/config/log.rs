@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_filter() {
+    fn an_invalid_log_filter_is_refused() {
         for wrong in [
             "",
             "inf",

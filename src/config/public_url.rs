@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_taken_and_normalised() {
+    fn origins_are_accepted_and_normalised() {
         for (text, origin, websocket) in [
             (
                 "https://push.example.org",
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_origin_of_a_listener() {
+    fn the_origin_of_a_listener_follows_its_address() {
         for (address, is_tls, origin) in [
             ("127.0.0.1:8080", false, "http://127.0.0.1:8080"),
             ("192.0.2.1:443", true, "https://192.0.2.1"),

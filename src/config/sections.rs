@@ -174,7 +174,7 @@ pub struct UserAgentConfig {
         deserialize_with = "size::deserialize::<1, _, _>"
     )]
     pub window_bytes: usize,
-    /// How long a full window waits for an acknowledgement before it is emptied.
+    /// How long a full window waits for an acknowledgement before it is reopened.
     #[serde(with = "duration")]
     pub window_patience: Duration,
     /// How long an unacknowledged message counts as sent.

@@ -50,7 +50,7 @@ impl ShareHolder {
 pub struct Pool {
     limit: Limit,
     most: usize,
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     holders: DashMap<ShareHolder, usize>,
 }
 
@@ -73,7 +73,7 @@ impl Pool {
         Arc::new(Self {
             limit,
             most,
-            places: Arc::new(Semaphore::new(most)),
+            slots: Arc::new(Semaphore::new(most)),
             holders: DashMap::new(),
         })
     }
@@ -84,7 +84,7 @@ impl Pool {
     /// [`Refusal::Limit`] if no slot is free, [`Refusal::Share`] if a holder already has as many as
     /// are free. Nothing is taken then.
     pub fn acquire(self: &Arc<Self>, holders: [Option<ShareHolder>; 2]) -> Result<Slot, Refusal> {
-        let permit = Arc::clone(&self.places).try_acquire_owned();
+        let permit = Arc::clone(&self.slots).try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::Limit(self.limit))?;
         let [one, other] = holders;
         let share = |who| self.share(who).map_err(|holder| self.full(holder));
@@ -100,12 +100,12 @@ impl Pool {
     /// Waits for a slot that counts against no share yet. Never returns `None`: the semaphore is
     /// not closed.
     pub async fn acquire_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).acquire_owned().await.ok()
+        Arc::clone(&self.slots).acquire_owned().await.ok()
     }
 
     /// Takes a slot that counts against no share yet, if one is free.
     pub fn try_acquire_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
+        Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 
     /// Counts a slot that the caller already has against the share of `who`.
@@ -139,14 +139,14 @@ impl Pool {
     pub fn largest(&self, most: usize) -> Vec<(ShareHolder, usize)> {
         let held = self.holders.iter();
         let mut held: Vec<_> = held.map(|it| (it.key().clone(), *it.value())).collect();
-        held.sort_unstable_by_key(|(_, places)| Reverse(*places));
+        held.sort_unstable_by_key(|(_, slots)| Reverse(*slots));
         held.truncate(most);
         held
     }
 
     /// Number of free slots.
     pub fn free(&self) -> usize {
-        self.places.available_permits()
+        self.slots.available_permits()
     }
 
     /// Number of slots in use.
@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn the_largest_holders_come_first() {
         let pool = Pool::new(Limit::Connections, 100);
-        let places = [1, 2, 2, 3, 2, 3].map(|of| pool.acquire([Some(peer(of)), None]).unwrap());
+        let slots = [1, 2, 2, 3, 2, 3].map(|of| pool.acquire([Some(peer(of)), None]).unwrap());
         assert_eq!(pool.largest(2), [(peer(2), 3), (peer(3), 2)]);
         assert_eq!(pool.largest(9).len(), 3);
-        drop(places);
+        drop(slots);
         assert!(pool.largest(9).is_empty());
     }
 

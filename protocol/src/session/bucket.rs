@@ -1,32 +1,31 @@
-//! How fast a user agent may send: a token bucket.
+//! The rate limit of received frames: a token bucket.
 
 use std::time::{Duration, Instant};
 
 use super::SessionSettings;
 
-/// Frames and bytes are charged alike: a frame costs one token, and so does
-/// each KiB that was read. Fragments, which are not counted one by one, are
-/// bytes.
+/// Frames and bytes share one bucket: a frame costs one token, and so does each KiB read. Fragments
+/// are not counted as frames, only as bytes.
 const BYTES_PER_TOKEN: u64 = 1024;
 
-/// For how long at least an empty bucket is left to fill, so that a client at
-/// its bound does not cost a wake-up for each of its frames.
+/// Minimum pause of an empty bucket, so that a client at its limit does not cause a wake-up per
+/// frame.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A token bucket, told by the one moment at which it will be full again.
+/// A token bucket, represented by the time at which it is full again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     full_at: Instant,
 }
 
 impl Bucket {
-    /// A full one.
+    /// Creates a full bucket.
     pub(super) const fn new(now: Instant) -> Self {
         Self { full_at: now }
     }
 
-    /// Takes out what this costs. The bucket may go below empty: what was read
-    /// was read.
+    /// Takes the cost of frames and bytes. The bucket may become overdrawn, because they are
+    /// already read.
     pub(super) fn charge(
         &mut self,
         settings: &SessionSettings,
@@ -44,7 +43,7 @@ impl Bucket {
         self.full_at = self.full_at.max(now) + cost;
     }
 
-    /// Until when nothing more is to be read; `None` when there is a token.
+    /// Until when reading must pause; `None` if there is a token.
     pub(super) fn empty_until(&self, settings: &SessionSettings, now: Instant) -> Option<Instant> {
         let capacity = match settings.frame_rate {
             0 => return None,

@@ -1,4 +1,4 @@
-//! Why connections are closed.
+//! Reasons for closing connections.
 
 use crate::websocket::MessageError;
 
@@ -8,16 +8,16 @@ pub enum Close {
     /// The peer closed it.
     #[error("")]
     Normal,
-    /// The user agent has connected again (WS-H-12).
+    /// The user agent has a newer connection (WS-H-12).
     #[error("superseded by a newer connection")]
     Superseded,
-    /// What was read is removed (RFC 8030 §7.3).
+    /// The subscription or set that it reads was removed (RFC 8030 §7.3).
     #[error("removed")]
     Removed,
     /// The operator has blocked the address (`bugle admin block`).
     #[error("blocked by the operator")]
     Blocked,
-    /// The service stops or restarts.
+    /// The service is shutting down.
     #[error("going away")]
     GoingAway,
     /// A binary frame (WS-T-4).
@@ -26,25 +26,25 @@ pub enum Close {
     /// A frame or message over `limits.frame_bytes`.
     #[error("message too big")]
     TooBig,
-    /// The frames break RFC 6455.
+    /// The frames violate RFC 6455.
     #[error("WebSocket protocol error")]
     Framing,
     /// The first message was not `hello`.
     #[error("hello expected")]
     HelloExpected,
-    /// `hello` came twice.
+    /// A second `hello`.
     #[error("second hello")]
     SecondHello,
-    /// A message that cannot be read.
+    /// A malformed message.
     #[error("{0}")]
     Message(MessageError),
-    /// A `channelID` too long to be repeated in an answer.
+    /// A malformed `channelID`, too long to be repeated in a response.
     #[error("bad channelID")]
     ChannelId,
     /// No `hello` in time.
     #[error("no hello in time")]
     HelloTimeout,
-    /// No answer to a WebSocket Ping.
+    /// Nothing was received after a WebSocket Ping.
     #[error("no pong in time")]
     PongTimeout,
     /// The service cannot serve this connection now.

@@ -1,12 +1,11 @@
-//! What is in flight on one connection: sent, and not acknowledged.
+//! The messages in flight on one connection: sent and not acknowledged.
 //!
-//! Two bounds hold at once. The *window* (`window_messages`, `window_bytes`)
-//! keeps delivery in step with a user agent that acknowledges at once; after
-//! `window_patience` without an acknowledgement it is reopened, since some user
-//! agents collect theirs and some send none (WS-N-13, WS-N-18). The *total*
-//! (`unacknowledged`) counts over all reopened windows, and a message leaves it
-//! only by an acknowledgement or after `ack_patience`. So whatever a user agent
-//! collects for that long fits into one `ack` frame ([`acks_in`]).
+//! Two limits apply. The *window* (`window_messages`, `window_bytes`) keeps delivery in step with a
+//! user agent that acknowledges at once. After `window_patience` without an acknowledgement it is
+//! reopened, because some user agents collect their acknowledgements and some send none (WS-N-13,
+//! WS-N-18). The *total* (`unacknowledged`) counts over all reopened windows, and a message leaves
+//! it only by an acknowledgement or after `ack_patience`. So the acknowledgements that a user agent
+//! collects in that time fit into one `ack` frame ([`acks_in`]).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,42 +13,40 @@ use std::time::{Duration, Instant};
 use super::{Room, SessionSettings};
 use crate::id::MessageId;
 
-/// Bytes of an `ack` frame that one message takes: `version` and `channelID`
-/// are 54 and 36, names and punctuation 41, or 47 with a space after each colon
-/// and comma. The rest is for fields that we do not know.
+/// Bytes of an `ack` frame per message: `version` and `channelID` take 54 and 36, names and
+/// punctuation 41, or 47 with a space after each colon and comma. The rest is a reserve for unknown
+/// fields.
 const ACK_BYTES: usize = 160;
 
 /// Bytes of an `ack` frame around its updates.
 const ENVELOPE: usize = 64;
 
-/// How many messages one `ack` frame of at most `frame_bytes` bytes can
-/// acknowledge.
+/// How many messages one `ack` frame of at most `frame_bytes` bytes can acknowledge.
 pub const fn acks_in(frame_bytes: usize) -> usize {
     frame_bytes.saturating_sub(ENVELOPE) / ACK_BYTES
 }
 
-/// How large an `ack` frame for so many messages may be, in bytes: the inverse
-/// of [`acks_in`].
+/// The size of an `ack` frame for `messages` messages, in bytes: the inverse of [`acks_in`].
 pub const fn ack_frame_bytes(messages: usize) -> usize {
     messages.saturating_mul(ACK_BYTES).saturating_add(ENVELOPE)
 }
 
-/// The messages in flight. While there are none it takes no memory of its own:
-/// idle connections are many.
+/// The messages in flight. It allocates nothing while there are none, because most connections are
+/// idle.
 #[derive(Debug, Default)]
 pub(super) struct Window(Option<Box<Flight>>);
 
-/// The messages in flight, where there are some.
+/// At least one message in flight.
 #[derive(Debug)]
 struct Flight {
-    /// In the order in which they were sent.
+    /// In the order of sending.
     sent: VecDeque<Sent>,
-    /// How many of them, from the oldest on, the window counts no more: it was
-    /// reopened after them.
+    /// Number of the oldest messages that no longer count in the window, because it was reopened
+    /// after them.
     passed: usize,
-    /// Bytes of the others.
+    /// Total bytes of the other messages.
     bytes: usize,
-    /// When the last acknowledgement came, or the window was filled.
+    /// When the last acknowledgement arrived, or the window was last filled.
     moved: Instant,
 }
 
@@ -61,7 +58,7 @@ struct Sent {
 }
 
 impl Window {
-    /// How much may be sent now; `None` when one of the bounds is reached.
+    /// How much may be sent now; `None` if a limit is reached.
     pub(super) fn room(&self, settings: &SessionSettings) -> Option<Room> {
         let (counted, bytes) = match &self.0 {
             Some(flight) => (flight.sent.len() - flight.passed, flight.bytes),
@@ -79,7 +76,7 @@ impl Window {
         settings.unacknowledged.max(1).saturating_sub(sent)
     }
 
-    /// Counts a message that was sent.
+    /// Records a sent message.
     pub(super) fn sent(
         &mut self,
         settings: &SessionSettings,
@@ -96,7 +93,7 @@ impl Window {
                 moved: now,
             })
         });
-        // Messages with TTL 0 pass a full window by; they must not prolong it.
+        // Messages with TTL 0 bypass a full window; they must not extend its wait.
         if has_room {
             flight.moved = now;
         }
@@ -105,9 +102,8 @@ impl Window {
         flight.bytes += bytes;
     }
 
-    /// Takes out what was acknowledged, and says for how long each was in
-    /// flight. Ids that are not in flight are passed over. Sorts `ids`: one
-    /// pass over the window answers any number of them.
+    /// Removes acknowledged messages, and returns how long each was in flight. Ignores ids that are
+    /// not in flight. Sorts `ids`, so that one pass over the window suffices.
     pub(super) fn settle(&mut self, ids: &mut [MessageId], now: Instant) -> Vec<Duration> {
         let mut took = Vec::new();
         if let Some(flight) = self.0.as_deref_mut() {
@@ -133,7 +129,7 @@ impl Window {
         took
     }
 
-    /// When [`reopen`](Self::reopen) makes room; `None` while there is some.
+    /// When [`reopen`](Self::reopen) makes room; `None` if there is room.
     pub(super) fn reopens_at(&self, settings: &SessionSettings) -> Option<Instant> {
         let flight = self.0.as_ref()?;
         match flight.sent.front() {
@@ -145,7 +141,7 @@ impl Window {
         }
     }
 
-    /// Makes room if the time has come, and says whether it had.
+    /// Makes room if it is time, and returns whether it was.
     pub(super) fn reopen(&mut self, settings: &SessionSettings, now: Instant) -> bool {
         if self.reopens_at(settings).is_none_or(|at| at > now) {
             return false;
@@ -160,8 +156,7 @@ impl Window {
         true
     }
 
-    /// Gives up the acknowledgements of messages that were sent `ack_patience`
-    /// ago or earlier.
+    /// Stops waiting for acknowledgements of messages sent `ack_patience` ago or earlier.
     pub(super) fn forget(&mut self, settings: &SessionSettings, now: Instant) {
         let Some(flight) = self.0.as_deref_mut() else {
             return;

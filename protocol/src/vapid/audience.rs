@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn exact_without_port_and_arrays() {
+    fn an_audience_may_lack_its_port_or_be_in_an_array() {
         for aud in [
             json!("http://push.example.net:8080"),
             json!(["x", "http://push.example.net:8080"]),
@@ -172,7 +172,7 @@ mod tests {
 
     /// 8292-4.2-i4.
     #[test]
-    fn everything_else_is_another_audience() {
+    fn other_origins_are_not_the_audience() {
         for aud in [
             json!("http://other.example.net:8080"),
             json!("https://push.example.net:8080"),

@@ -62,19 +62,18 @@ pub struct Verified {
     pub audience: AudienceForm,
 }
 
-/// The credentials of a request, if it has any, not read yet: those that are known
-/// need not be.
+/// The unparsed credentials of a request, if it has any. Cached credentials need no parsing.
 #[derive(Clone, Copy)]
 pub struct Unread<'h>(&'h HeaderMap);
 
 impl<'h> Unread<'h> {
-    /// Those in the header fields of a request.
+    /// Takes the header fields of a request.
     pub const fn new(headers: &'h HeaderMap) -> Self {
         Self(headers)
     }
 
-    /// SHA-256 of the Authorization field. `None` where that is not all there is
-    /// of the credentials, in the forms of the drafts or none.
+    /// SHA-256 of the Authorization field. Returns `None` if other fields contribute to the
+    /// credentials (the legacy forms), or if there are none.
     pub fn digest(self) -> Option<[u8; 32]> {
         const SCHEME: &[u8] = b"vapid ";
         let mut fields = self.0.get_all(AUTHORIZATION).iter();
@@ -85,7 +84,7 @@ impl<'h> Unread<'h> {
         (is_whole && fields.next().is_none()).then(|| sha256(&[field]))
     }
 
-    /// Reads them, as [`Credentials::parse`].
+    /// Parses the credentials, as [`Credentials::parse`].
     ///
     /// # Errors
     /// As [`Credentials::parse`].

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_holder_has_a_line_with_what_is_known_of_it() {
+    fn each_holder_has_a_line_with_its_values() {
         let since = 1_767_225_600_000_u64;
         let page = top(&json!({
             "user_agents": [{ "handle": "60b420bb3851d9d4", "messages": 3, "bytes": 2048, "since": since }],

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_says_what_a_user_agent_needs() {
+    fn the_url_contains_the_secrets_of_the_configuration() {
         let settings = [
             ("BUGLE_SERVER__PUBLIC_URL", "https://a.test"),
             ("BUGLE_ADMISSION__PATH", "0123456789abcdef"),

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn pushes_for_scripts() {
+    fn pushes_are_printed_as_json() {
         let json = |data| {
             let mut json = push_json(&push(), data);
             assert_eq!(

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_accepted_push() {
+    fn an_accepted_push_is_reported() {
         let response = Response::builder()
             .status(201)
             .header("Location", "http://a/message/b");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_push_with_a_receipt_subscription() {
+    fn the_receipt_subscription_is_reported() {
         let link = link::print("http://a/receipt-subscription/c", link::RECEIPT);
         let response = Response::builder().status(202).header("Link", link);
         let answer = Answer::of(&response.body(Bytes::new()).unwrap());
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_push() {
+    fn a_refused_push_is_reported() {
         let body = r#"{"code":429,"errno":201,"message":"too many\u001b messages"}"#;
         let response = Response::builder().status(429).header("Retry-After", "30");
         let answer = Answer::of(&response.body(body.into()).unwrap());

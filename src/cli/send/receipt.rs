@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_may_give_none() {
+    fn a_response_without_a_receipt_is_an_error() {
         let response = Response::builder().status(201).header("Location", "/m");
         let answer = Answer::of(&response.body(Bytes::new()).unwrap());
         let error = Awaited::new("http://a/push/c", &answer).err().unwrap();
