@@ -16,7 +16,7 @@ use crate::support::siege::{drain, upgrade};
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, Notification, PATIENCE, UserAgent};
 
-/// Another connection of the same user agent is sent nothing.
+/// Asserts that a new connection of the same user agent receives nothing.
 async fn nothing_is_left(server: &Server, of: &UserAgent) {
     let mut again = UserAgent::reconnect(server, &of.uaid).await;
     again.hears_nothing().await;
@@ -75,7 +75,7 @@ async fn ws_n_12_an_ack_touches_only_the_messages_of_its_user_agent() {
     stranger.ack(&notification).await;
     stranger.hears_nothing().await;
     server.counts("bugle_stored_messages", 1.0).await;
-    // It counts whichever connection of the owner it comes on.
+    // An acknowledgement counts on any connection of the owner.
     let mut again = UserAgent::reconnect(&server, &owner.uaid).await;
     assert_eq!(again.notification().await, notification);
     again.ack(&notification).await;
@@ -99,7 +99,7 @@ async fn ws_n_16_a_nack_changes_nothing() {
     nothing_is_left(&server, &user_agent).await;
 }
 
-/// The ack frame for all of them.
+/// The acknowledgement of all notifications in one frame.
 fn acknowledgement(notifications: &[Notification]) -> Value {
     let updates = notifications.iter().map(|notification| {
         let mut ack = notification.acknowledged(json!({ "code": 100 }));
@@ -108,7 +108,7 @@ fn acknowledgement(notifications: &[Notification]) -> Value {
     json!({ "messageType": "ack", "updates": updates.collect::<Vec<_>>() })
 }
 
-/// As autopush-manager does, which collects its acknowledgements for 30 s.
+/// autopush-manager collects acknowledgements for 30 s.
 #[tokio::test]
 async fn ws_n_8_ws_n_13_one_frame_acknowledges_900_messages() {
     needs_ours!("its settings");
@@ -131,8 +131,8 @@ async fn ws_n_8_ws_n_13_one_frame_acknowledges_900_messages() {
     nothing_is_left(&server, &user_agent).await;
 }
 
-/// A service that sends no more than it has room to be answered in one frame of
-/// 4096 bytes: 25 acknowledgements.
+/// A service that accepts frames of 4096 bytes, which hold 25 acknowledgements; it must not
+/// send more messages than fit.
 async fn small_frames(window_messages: usize, ack_patience: Duration) -> Server {
     Server::start_with(|config| {
         config.limits.frame_bytes = 4096;
@@ -143,14 +143,14 @@ async fn small_frames(window_messages: usize, ack_patience: Duration) -> Server 
     .await
 }
 
-/// Pushes a message so many times.
+/// Pushes this many messages.
 async fn push(server: &Server, endpoint: &str, times: usize) {
     for _ in 0..times {
         Push::to(server, endpoint).text("x").accepted().await;
     }
 }
 
-/// Takes what comes, until nothing has for a while.
+/// Receives notifications until none arrives for 300 ms.
 async fn collect(user_agent: &mut UserAgent, into: &mut Vec<Notification>) {
     let pause = Duration::from_millis(300);
     while let Ok(notification) = timeout(pause, user_agent.notification()).await {
@@ -173,7 +173,7 @@ async fn ws_n_13_messages_sent_before_the_first_ack_fit_one_ack_frame() {
         assert!(ack.to_string().len() <= 4096, "{} fit", collected.len());
         user_agent.say(ack).await;
         rounds += 1;
-        assert!(rounds < 60, "nothing comes any more");
+        assert!(rounds < 60, "no further messages arrive");
     }
     user_agent.hears_nothing().await;
     server.counts("bugle_stored_messages", 0.0).await;
@@ -236,7 +236,7 @@ async fn an_ack_received_during_a_shutdown_counts() {
     server.counts("bugle_stored_messages", 0.0).await;
 }
 
-/// Reads until these bytes have come.
+/// Reads until these bytes have arrived.
 async fn hear(stream: &mut TcpStream, bytes: &[u8]) {
     let mut heard = Vec::new();
     while !heard.ends_with(bytes) {

@@ -1,4 +1,4 @@
-//! The admin API: who may, and what it shows.
+//! The admin API: authorization, overview and audit log.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn requests_from_other_origins_are_refused() {
     let body = br#"{"version":"1"}"#;
     let reply = http::http1(server.admin(), "PUT", path, &page, body).await;
     assert_eq!(reply.status, 403);
-    // What a page may send without asking first.
+    // A page may send this content type without a CORS preflight.
     let simple = [("authorization", &*bearer), ("content-type", "text/plain")];
     let reply = http::http1(server.admin(), "PUT", path, &simple, body).await;
     assert_eq!(reply.status, 415);

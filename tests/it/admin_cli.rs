@@ -8,7 +8,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
-/// What `bugle admin` prints.
+/// Runs `bugle admin` and returns its output.
 async fn admin(server: &Server, arguments: &[&str]) -> String {
     let url = format!("http://{}", server.admin());
     let data = server.data().to_str().unwrap();
@@ -92,7 +92,7 @@ async fn the_unix_socket_needs_no_token_from_its_owner() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("admin.sock");
-    // What a process that was killed leaves.
+    // A killed process leaves its socket file behind.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let mut server = Server::start_with(|config| config.admin.socket = Some(socket.clone())).await;
     assert_eq!(

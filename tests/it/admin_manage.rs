@@ -1,4 +1,4 @@
-//! The admin API: user agents looked at and dropped, blocks, drain.
+//! The admin API: lookup and removal of user agents, blocks, drain.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ async fn find(server: &Server, subject: &str) -> Value {
     serde_json::from_slice(&reply.body).unwrap()
 }
 
-/// What a push to this endpoint is answered.
+/// The status of a push to this endpoint.
 async fn push_status(server: &Server, endpoint: &str) -> u16 {
     let push = Push::to(server, endpoint).text("x");
     push.send().await.status.as_u16()
 }
 
-/// Asserts that no answer gives access that was not there before.
+/// Asserts that a response contains no secret.
 fn holds_no_capability(answer: &str, uaid: &str, endpoint: &str) {
     let token = endpoint.rsplit('/').next().unwrap();
     for secret in [uaid, token, "p256dh"] {
@@ -135,7 +135,7 @@ async fn dropping_a_subscription_keeps_the_others() {
     assert_eq!(push_status(&server, &endpoint).await, 410);
     Push::to(&server, &other).text("x").accepted().await;
     user_agent.notification().await;
-    // Another life of the channel is another subscription.
+    // A new registration of the channel is another subscription.
     let newer = user_agent.register(CHANNEL, None).await;
     let old = server
         .operate("POST", path, &json!({ "subject": endpoint }))
@@ -202,7 +202,7 @@ async fn dropping_a_sender_removes_only_its_messages() {
     assert_eq!(dropped["messages"], 100);
     server.counts("bugle_stored_messages", 1.0).await;
     let handle = dropped["handle"].as_str().unwrap();
-    // Nothing of it is waiting, so nobody is found by that handle.
+    // A handle resolves only while its sender has stored messages.
     let gone = server.operate("POST", path, &by(handle)).await;
     assert_eq!(gone.status, 404);
     let again = Push::to(&server, &endpoint).text("x");
@@ -327,7 +327,7 @@ async fn every_request_from_a_blocked_address_is_refused() {
         let reply = server.operate("PUT", bad, &json!({})).await;
         assert_eq!(reply.status, status, "{bad}");
     }
-    // The operator is never locked out, and the same range has other spellings.
+    // The admin listener accepts blocked addresses; the range may be written differently.
     let again = "blocks/addresses/127.9.9.9%2F8";
     assert_eq!(
         server.operate("DELETE", again, &Value::Null).await.status,

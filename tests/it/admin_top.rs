@@ -1,4 +1,4 @@
-//! Who holds most, as the admin API and `bugle admin top` show it.
+//! The largest holders in the admin API and in `bugle admin top`.
 
 use serde_json::{Value, json};
 
@@ -10,8 +10,8 @@ use crate::support::subject::needs_ours;
 use crate::support::subscriber::{Subscription, link};
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
-/// A user agent with three signed messages, and one over HTTP with a message
-/// that has been asked a receipt of, and a receipt.
+/// A user agent with three signed messages, and an HTTP user agent with a message whose receipt
+/// is pending.
 struct Stage {
     server: Server,
     user_agent: UserAgent,
@@ -22,7 +22,7 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        // Addresses are told apart.
+        // A limit makes the service distinguish addresses.
         let server = Server::start_with(|config| config.limits.connections_per_address = 100).await;
         let keys = key_pair(1);
         let mut user_agent = UserAgent::connect(&server).await;
@@ -83,7 +83,7 @@ async fn top_lists_the_largest_first_by_handle() {
     for held in [&top["user_agents"][0], sender, &top["addresses"][0]] {
         assert_eq!(held["since"].as_u64().unwrap() / 1000, stage.server.now());
     }
-    // No capability comes out.
+    // The response contains no capability.
     let shown = top.to_string();
     for secret in [
         &stage.endpoint,

@@ -1,4 +1,4 @@
-//! The admin API: what became of messages.
+//! The admin API: the trace of messages.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn trace(server: &Server, subject: &str) -> Value {
     serde_json::from_slice(&reply.body).unwrap()
 }
 
-/// State and events of the newest message to an endpoint.
+/// The state and events of the newest message to an endpoint.
 async fn newest(server: &Server, endpoint: &str) -> (String, Vec<String>) {
     let trace = trace(server, endpoint).await;
     let message = &trace["messages"][0];

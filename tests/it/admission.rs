@@ -1,4 +1,4 @@
-//! Who may come in as a user agent, where that is not everybody.
+//! Restricting who may connect as a user agent (`[admission]`).
 
 use ::http::HeaderValue;
 use ::http::header::AUTHORIZATION;
@@ -21,7 +21,7 @@ use crate::support::user_agent::{CHANNEL, UserAgent};
 const SECRET: &str = "0123456789abcdef";
 const NEARLY: &str = "0123456789abcdeg";
 
-/// A service of our own with settings of `[admission]`.
+/// A service with these settings of `[admission]`.
 async fn server(settings: &[(&str, &str)]) -> Server {
     for (_, value) in settings.iter().filter(|(key, _)| *key != "addresses") {
         secrets::note(value);
@@ -34,7 +34,7 @@ async fn server(settings: &[(&str, &str)]) -> Server {
     Server::start_with(|config| config.admission = admission).await
 }
 
-/// The status of a WebSocket handshake for a path.
+/// The status of a WebSocket handshake at a path.
 async fn upgrade(server: &Server, path: &str, authorization: Option<&str>) -> u16 {
     let stream = TcpStream::connect(server.authority()).await.unwrap();
     let url = format!("ws://{}{path}", server.authority());
@@ -50,7 +50,7 @@ async fn upgrade(server: &Server, path: &str, authorization: Option<&str>) -> u1
     }
 }
 
-/// `POST /subscribe`, by whatever path and with whatever credentials.
+/// Sends `POST` to a subscribe path, optionally with credentials.
 async fn subscribe(server: &Server, path: &str, authorization: Option<&str>) -> Reply {
     let headers = authorization.map(|field| [("authorization", field)]);
     let headers = headers.as_ref().map_or(&[][..], |headers| headers);
@@ -76,8 +76,8 @@ async fn user_agents_must_use_the_secret_path() {
     assert_eq!(subscribe(&server, "/subscribe", None).await.status, 404);
     let made = subscribe(&server, &format!("/{SECRET}/subscribe"), None).await;
     assert_eq!(made.status, 201, "{made:?}");
-    // What people and machines look at is where it was; nothing else is below
-    // the secret.
+    // Pages for people and monitoring stay at their paths; below the secret path there is
+    // nothing else.
     assert_eq!(server.get("/health").await.status, 200);
     let below = format!("/{SECRET}/health");
     assert_eq!(server.get(&below).await.status, 404);
@@ -159,7 +159,7 @@ async fn addresses_restrict_every_resource_of_user_agents() {
             );
         }
     }
-    // These are application servers'.
+    // Application servers use these.
     for path in ["/push/x", "/receipt-subscription/x", "/message/x"] {
         assert_ne!(server.get(path).await.status, 403, "{path}");
     }

@@ -1,4 +1,4 @@
-//! The body of a push: its framing, and the largest that is always taken.
+//! The body of a push: its framing and maximum size.
 
 use crate::support::app_server::{Push, encrypted};
 use crate::support::http::Version::{Http1, Http2};
@@ -19,7 +19,7 @@ async fn rfc8030_7_2_d_4096_octets_are_accepted_in_any_framing() {
         push.clone()
             .over(Http1)
             .header("transfer-encoding", "chunked"),
-        // Without Content-Length, as the client of the tests sends it.
+        // The HTTP/2 client of the tests sends no Content-Length.
         push.clone().over(Http2),
         push.over(Http2).header("content-length", "4096"),
     ] {

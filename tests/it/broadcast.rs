@@ -1,4 +1,4 @@
-//! Broadcasts: set on the admin listener, told to those who asked.
+//! Broadcasts: set on the admin listener, sent to subscribers.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ async fn all(server: &Server) -> Value {
     server.look("broadcasts").await["broadcasts"].take()
 }
 
-/// A user agent that has these versions, and the broadcasts it was told.
+/// A user agent that says hello with these versions, and the broadcasts in the response.
 async fn hello(server: &Server, broadcasts: Value) -> (UserAgent, Value) {
     let mut user_agent = UserAgent::silent(server).await;
     let hello = json!({ "messageType": "hello", "broadcasts": broadcasts, "use_webpush": true });
@@ -103,7 +103,7 @@ async fn invalid_broadcasts_are_refused() {
     assert_eq!(put(&server, "b", "v").await.status, 429);
     set(&server, "a", "v").await;
     assert_eq!(all(&server).await, json!({ "a": "v" }));
-    // The public listener has no such thing.
+    // The public listener does not expose broadcasts.
     for path in ["/admin/v1/broadcasts", "/admin/v1/broadcasts/a"] {
         assert_eq!(server.get(path).await.status, 404);
     }
@@ -150,10 +150,10 @@ async fn ws_b_2_subscribers_receive_a_new_version_within_a_second() {
         assert_eq!(told(&mut by_message).await, version);
     });
     within_a_second.await.unwrap();
-    // An id that nobody had set when it was asked for.
+    // A broadcast that did not exist when it was subscribed to.
     set(&server, "later", "1").await;
     assert_eq!(told(&mut by_hello).await, json!({ "later": "1" }));
-    // Neither the same again nor the end of one is news.
+    // Setting the same version again or removing a broadcast sends nothing.
     set(&server, MONITOR, "\"1\"").await;
     assert_eq!(remove(&server, MONITOR).await, 204);
     for user_agent in [&mut by_hello, &mut by_message, &mut neither] {

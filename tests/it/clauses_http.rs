@@ -1,4 +1,4 @@
-//! What RFC 9110, 9112, 9113 and 6585 ask of anyone who speaks HTTP.
+//! Requirements of RFC 9110, 9112, 9113 and 6585 on every HTTP server.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -17,7 +17,7 @@ async fn subscribed() -> (Server, UserAgent, String) {
     (server, user_agent, endpoint)
 }
 
-/// Nothing came before this.
+/// Asserts that nothing arrived before this push.
 async fn the_next_is_good(server: &Server, endpoint: &str, mut user_agent: UserAgent) {
     Push::to(server, endpoint).text("good").accepted().await;
     assert_eq!(decrypted(&user_agent.notification().await.data()), "good");
@@ -42,8 +42,8 @@ async fn http_l_an_ambiguous_request_is_refused_and_its_connection_closed() {
         assert!(answer.starts_with("HTTP/1.1 400"), "{fields}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{fields}: {answer}");
     }
-    // Two lengths: by the chunks alone or not at all, and then closed (RFC 9112
-    // §6.1), so that nothing after it is taken for a request.
+    // With both lengths, the service uses the chunks or refuses, and then closes the connection
+    // (RFC 9112 §6.1), so that it parses no further request from it.
     let request = format!(
         "POST /push/unknown HTTP/1.1\r\n{host}\r\nContent-Length: 5\r\n\
          Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /health HTTP/1.1\r\n{host}\r\n\r\n"
@@ -128,7 +128,7 @@ async fn upl_4_no_push_is_redirected() {
     }
 }
 
-/// The next frame of an HTTP/2 connection: type, flags and payload.
+/// The next HTTP/2 frame: type, flags and payload.
 async fn frame(stream: &mut TcpStream) -> Option<(u8, u8, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.ok()?;

@@ -1,5 +1,5 @@
-//! What is learnt from a push, by its sender, its receiver and those who see
-//! its URLs (RFC 8030 §5, §8; RFC 8291 §7).
+//! Which information a push reveals to its sender, its receiver and those who see its URLs (RFC
+//! 8030 §5, §8; RFC 8291 §7).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
-/// A service, a user agent, and two endpoints of it.
+/// A service, a user agent and two of its endpoints.
 async fn two() -> (Server, UserAgent, [String; 2]) {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -79,7 +79,7 @@ async fn rfc8030_7_2_b_expired_messages_are_not_delivered() {
     }
 }
 
-/// How many bits of these tokens are sometimes 0 and sometimes 1.
+/// The number of bits that differ between these tokens.
 fn varying_bits(tokens: &[Vec<u8>]) -> u32 {
     let shortest = tokens.iter().map(Vec::len).min().unwrap();
     (0..shortest)
@@ -118,9 +118,9 @@ async fn rfc8030_8_2_c_rfc8030_8_2_e_rfc8030_8_3_c_up_3_ws_h_14_urls_reveal_and_
         let bits = varying_bits(tokens);
         assert!(bits >= 160, "{bits} bits");
         let length = tokens[0].len();
-        // One octet may say the version.
+        // One byte may contain a version.
         let all = u32::try_from(8 * (length - 1)).unwrap();
-        assert!(bits >= all, "{bits} of {length} octets");
+        assert!(bits >= all, "{bits} of {length} bytes");
         for token in tokens {
             assert_eq!(token.len(), length);
             assert!(!token.windows(8).any(|part| part == &uaid[..8]));

@@ -1,4 +1,4 @@
-//! What HTTP itself asks of receipts, links and pushed streams.
+//! Requirements of HTTP on receipts, links and pushed streams.
 
 use std::collections::HashSet;
 
@@ -97,12 +97,11 @@ async fn http_h_links_are_written_in_the_plainest_form() {
     );
 }
 
-/// A client that speaks HTTP/2 frame by frame.
+/// A client that sends and receives single HTTP/2 frames.
 struct Frames(TcpStream);
 
 impl Frames {
-    /// Connects with MAX_CONCURRENT_STREAMS 1 and windows of 0, and asks for a
-    /// path.
+    /// Connects with MAX_CONCURRENT_STREAMS 1 and windows of 0, and sends a GET.
     async fn get(server: &Server, path: &str) -> Self {
         let mut octets = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         octets.extend(frame(4, 0, 0, &[0, 3, 0, 0, 0, 1, 0, 4, 0, 0, 0, 0]));
@@ -116,7 +115,7 @@ impl Frames {
         ] {
             block.push(0);
             for text in [name, value] {
-                // No text here has 127 octets or more.
+                // All texts here are shorter than 127 bytes.
                 block.push(u8::try_from(text.len()).unwrap());
                 block.extend(text.as_bytes());
             }
@@ -127,11 +126,11 @@ impl Frames {
         Self(stream)
     }
 
-    /// Kind, flags, stream and payload of the next frame.
+    /// Returns type, flags, stream and payload of the next frame.
     async fn next(&mut self) -> (u8, u8, u32, Vec<u8>) {
         let mut head = [0; 9];
         let read = timeout(PATIENCE, self.0.read_exact(&mut head)).await;
-        read.expect("a frame comes").unwrap();
+        read.expect("a frame arrives").unwrap();
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).unwrap()];
         self.0.read_exact(&mut payload).await.unwrap();
@@ -139,7 +138,7 @@ impl Frames {
         (head[3], head[4], stream, payload)
     }
 
-    /// Makes room on a stream.
+    /// Opens the window of a stream.
     async fn window(&mut self, stream: u32) {
         let update = frame(8, 0, stream, &20_000u32.to_be_bytes());
         self.0.write_all(&update).await.unwrap();
@@ -182,7 +181,7 @@ async fn http_k_pushed_streams_respect_the_limit_of_the_client() {
             HEADERS if is_pushed => {
                 open.insert(stream);
                 assert_eq!(open.len(), 1, "more streams than the client allows");
-                // Whatever would be sent without room comes before the answer.
+                // A frame sent without a window would arrive before the pong.
                 client.ping().await;
             }
             PING if flags == 1 => client.window(*open.iter().next().unwrap()).await,

@@ -1,4 +1,4 @@
-//! VAPID where RFC 8292 leaves something open.
+//! VAPID where RFC 8292 leaves a choice.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::support::scene::Scene;
 use crate::support::server::Server;
 
 impl Scene {
-    /// The value of `Authorization` with these claims.
+    /// An `Authorization` value with these claims.
     fn signed(&self, claims: &Value) -> String {
         let token = self
             .keys
@@ -16,7 +16,7 @@ impl Scene {
         format!("vapid t={token}, k={}", self.key())
     }
 
-    /// Seconds from now.
+    /// A time relative to now, in seconds.
     fn seconds_ahead(&self, secs: i64) -> u64 {
         self.server.now().checked_add_signed(secs).unwrap()
     }
@@ -96,7 +96,7 @@ async fn v_14_checks_run_in_order_endpoint_token_fields_body() {
     let scene = Scene::at(Server::start().await).await;
     let good =
         scene.signed(&json!({ "aud": scene.server.origin(), "exp": scene.seconds_ahead(60) }));
-    // Wrong in every way; then one thing after the other is put right.
+    // Everything is wrong at first; then one part after the other is corrected.
     let unknown = format!("{}/push/unknown", scene.server.origin());
     let all_wrong = |endpoint: &str| {
         let push = Push::to(&scene.server, endpoint).without("ttl");
@@ -143,7 +143,7 @@ async fn rfc8292_2_f_the_response_to_a_bad_token_reveals_nothing() {
     let claims = json!({ "aud": scene.server.origin(), "exp": scene.seconds_ahead(3600) });
     let good = scene.signed(&claims);
     let (token, _) = good.split_once(", k=").unwrap();
-    // In the middle of the signature.
+    // A position in the middle of the signature.
     let at = token.len() - 40;
     let flipped = if &token[at..=at] == "A" { "B" } else { "A" };
     let other = key_pair(2).public_key().to_base64url();
@@ -156,7 +156,7 @@ async fn rfc8292_2_f_the_response_to_a_bad_token_reveals_nothing() {
             scene.key()
         ),
     ] {
-        // Not even that it came before.
+        // A second attempt must give the same response.
         for _ in 0..2 {
             assert_eq!(scene.status(&field).await, 403, "{field}");
         }

@@ -1,5 +1,4 @@
-//! What is left of the push WebSocket protocol: control frames, and answers
-//! under pressure.
+//! Other parts of the push WebSocket protocol: control frames, and responses under load.
 
 use std::time::Duration;
 

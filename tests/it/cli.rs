@@ -1,4 +1,4 @@
-//! The commands, as a person runs them.
+//! The commands as users run them.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -16,7 +16,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
 
-/// A command in a folder of its own, with an environment of its own.
+/// A command with its own folder and environment.
 pub fn bugle(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bugle"));
     command
@@ -48,12 +48,12 @@ pub fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
     BufReader::new(child.stdout.take().unwrap()).lines()
 }
 
-/// The next line, as JSON.
+/// Reads the next line as JSON.
 pub async fn json(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
     let line = timeout(PATIENCE, lines.next_line())
         .await
-        .expect("a line comes");
-    serde_json::from_str(&line.unwrap().expect("the command goes on")).unwrap()
+        .expect("a line arrives");
+    serde_json::from_str(&line.unwrap().expect("the command continues")).unwrap()
 }
 
 #[tokio::test]
@@ -84,7 +84,7 @@ async fn listen_receives_a_push_from_send_and_both_keep_their_identity() {
 
     let sent = run(folder.path(), &["send", "s.json", "grüße", "--ttl", "30"]).await;
     let said = text(&sent.stdout);
-    // The service's clock is the test's, so the token is of another time.
+    // The service uses the test's clock, so the token's time is wrong.
     assert!(
         !sent.status.success() && text(&sent.stderr).contains("exp"),
         "{sent:?}"
@@ -220,7 +220,7 @@ async fn check_config_prints_the_settings_or_the_error_with_its_position() {
         good.status.success() && text(&good.stdout).contains("127.0.0.1:9"),
         "{good:?}"
     );
-    // The strict profile wins over every switch.
+    // The strict profile overrides every tolerance.
     let strict = "[compat]\nprofile = \"strict\"\nmissing_ttl = \"4h\"\naesgcm = true\n";
     std::fs::write(folder.path().join("strict.toml"), strict).unwrap();
     let strict = run(folder.path(), &["check-config", "--config", "strict.toml"]).await;
@@ -320,7 +320,7 @@ async fn rfc8030_8_5_a_logs_hold_no_capability_and_sigterm_ends_with_0() {
     service.process().signal(Signal::TERM).unwrap();
     assert_eq!(user_agent.closed().await, 1001);
     let ended = service.process().ended(PATIENCE).await;
-    assert_eq!(ended.expect("it ends").code(), Some(0));
+    assert_eq!(ended.expect("the program ends").code(), Some(0));
     let log = service.log();
     secrets::keep_log(log.as_bytes());
     assert!(log.contains("refused"), "there is a log: {log}");

@@ -39,7 +39,7 @@ const ALL: [&str; 16] = [
     "wall-clock",
 ];
 
-/// A report for scripts.
+/// A parsed report of `doctor --json`.
 pub struct Seen {
     pub code: Option<i32>,
     pub json: Value,
@@ -66,7 +66,7 @@ impl Seen {
         self.check(name)["status"].as_str().unwrap()
     }
 
-    /// That a check failed, with these words in what it says and how to mend it.
+    /// Asserts that a check failed with these words in its message and remedy.
     #[track_caller]
     pub fn fails(&self, name: &str, says: &str, mend: &str) {
         self.is(name, "fail", says, mend);
@@ -74,7 +74,7 @@ impl Seen {
         assert_eq!(self.stderr, "", "what is wrong is said once");
     }
 
-    /// That a check came out so.
+    /// Asserts the status, message and remedy of a check.
     #[track_caller]
     pub fn is(&self, name: &str, status: &str, says: &str, mend: &str) {
         let check = self.check(name);
@@ -87,22 +87,22 @@ impl Seen {
     }
 }
 
-/// Runs it in a folder, for scripts; with all the time it may take.
+/// Runs `doctor --json` in a folder, with long timeouts.
 pub async fn doctor_in(folder: &Path, arguments: &[&str]) -> Seen {
     let mut all = vec!["doctor", "--json", "--timeout", "20s"];
     all.extend(arguments);
-    // Room for every step to take its time on a slow machine.
+    // A slow machine may need the full timeout for every step.
     let ended = timeout(PATIENCE * 4, bugle(folder, &all).output()).await;
     Seen::of(&ended.expect("it ends").unwrap())
 }
 
-/// Runs it for scripts, without waiting for proxies that cut.
+/// Runs `doctor --json` without the check for idle connections.
 pub async fn doctor(arguments: &[&str]) -> Seen {
     let folder = tempdir().unwrap();
     doctor_in(folder.path(), &[&["--idle", "0s"], arguments].concat()).await
 }
 
-/// The real program with few connections, which any shell has file handles for.
+/// The real program with few connections, within the file descriptor limit of any shell.
 pub async fn program(change: impl FnOnce(&mut Config)) -> (Server, String) {
     let server = Server::start_program_with(None, |config| {
         config.limits.connections = 64;
@@ -141,7 +141,7 @@ async fn doctor_passes_a_sound_installation_and_cleans_up() {
         .collect();
     assert_eq!(names, ALL);
     for name in ALL {
-        // A disk or a machine may be slow, or nearly full.
+        // The disk or the machine may be slow or nearly full.
         let may_warn = ["push", "push-ttl-0", "disk", "space"].contains(&name);
         let status = found.status(name);
         assert!(
@@ -160,7 +160,7 @@ async fn doctor_passes_a_sound_installation_and_cleans_up() {
     assert!(values["disk"]["sync_ms"].is_number());
     assert!(values["file-handles"]["handles"].as_u64() > Some(64));
     assert_eq!(values["version"]["version"], env!("CARGO_PKG_VERSION"));
-    // What is left is the other one's.
+    // Only the connection and subscription of the test remain.
     server.await_metric("bugle_user_agents", 1.0).await;
     assert_eq!(server.metric("bugle_subscriptions").await, 1.0);
     assert_eq!(server.metric("bugle_stored_messages").await, 0.0);
@@ -187,7 +187,7 @@ async fn doctor_prints_a_line_per_check_and_a_summary() {
             "{name}: {said}"
         );
     }
-    // Not faked from elsewhere.
+    // Checks of the machine are skipped for a remote service.
     let skipped = "skip  file-handles, disk, data, space, wall-clock: `bugle doctor` without a URL";
     assert!(said.lines().any(|line| line.starts_with(skipped)), "{said}");
     assert_eq!(said.lines().last(), Some("10 ok, 0 warn, 0 fail, 6 skip"));
@@ -267,13 +267,13 @@ async fn doctor_passes_admission_like_a_user_agent() {
             "admission.basic",
         ),
     ] {
-        // Where `ps` does not show it.
+        // `ps` shows arguments but not the contents of this file.
         std::fs::write(folder.path().join("url"), url).unwrap();
         doctor_in(folder.path(), &["--idle", "0s", "@url"])
             .await
             .fails("websocket", "the service answers", setting);
     }
-    // Where the secret path is missing, a page is there and no WebSocket.
+    // Without the secret path, the service responds with a page.
     let found = doctor(&[&server.origin()]).await;
     assert_eq!(found.status("websocket"), "fail", "{:#}", found.json);
 }
@@ -320,7 +320,7 @@ async fn an_interrupted_doctor_cleans_up() {
     let (server, _) = program(|config| config.server.public_url = url.parse().ok()).await;
     let folder = tempdir().unwrap();
     let asked = format!("http://{}", server.authority());
-    // It waits for the answer to its push.
+    // The doctor waits for the response to its push.
     let arguments = ["doctor", &asked, "--timeout", "20s"];
     let mut child = bugle(folder.path(), &arguments).spawn().unwrap();
     let mut said = lines(&mut child);
@@ -334,7 +334,7 @@ async fn an_interrupted_doctor_cleans_up() {
     };
     timeout(PATIENCE, subscribed)
         .await
-        .expect("it comes so far");
+        .expect("the doctor sends its push");
     server.await_metric("bugle_subscriptions", 1.0).await;
     let id = child.id().unwrap().to_string();
     let killed = Command::new("kill").args(["-INT", &id]).status().await;
@@ -376,7 +376,7 @@ async fn doctor_requires_a_url_or_a_configuration() {
         assert!(text(&said.stderr).contains(part), "{said:?}");
         assert_eq!(text(&said.stdout), "");
     }
-    // A file that is none, among those of the system.
+    // One of the system's certificate files is invalid.
     let CertifiedKey { signing_key, .. } = generate_simple_self_signed(["a".to_owned()]).unwrap();
     std::fs::write(folder.path().join(ca), signing_key.serialize_pem()).unwrap();
     let said = run(folder.path(), &["doctor", "http://127.0.0.1:1", "--ca", ca]).await;

@@ -1,5 +1,4 @@
-//! `bugle doctor` against what is wrong: each fault ends in one sentence, and
-//! in what mends it.
+//! `bugle doctor` against faulty setups: each fault gives one sentence and a remedy.
 
 use std::fs;
 use std::time::Duration;
@@ -29,7 +28,7 @@ async fn doctor_reports_a_missing_name_and_a_missing_listener() {
     found.fails("connect", "no connection to 127.0.0.1:1", "server.listen");
 }
 
-/// Looks at a stand-in with this certificate, with an authority known or not.
+/// Checks a server with this certificate, with or without trusting an authority.
 async fn certified(identity: &Identity, known: Option<&Authority>) -> Seen {
     let server = StandIn::tls(identity).await;
     let folder = tempdir().unwrap();
@@ -102,7 +101,7 @@ async fn doctor_reports_untrusted_and_expired_certificates() {
         "for localhost, by Test authority, until 2",
         "renew it soon",
     );
-    // One that lasts a week is renewed in its last third.
+    // A certificate for a week counts as expiring in its last third.
     let found = certified(&authority.certify("localhost", -1, 6), known).await;
     assert_eq!(found.status("certificate"), "ok", "{:#}", found.json);
     assert_eq!(
@@ -130,8 +129,7 @@ async fn doctor_distinguishes_tls_from_plain_http() {
     );
 }
 
-/// Looks at a web server that answers `/version` as Bugle does, and the
-/// handshake with this.
+/// Checks a web server that responds to `/version` like Bugle, and to the handshake with this.
 async fn upgraded(answer: fn() -> Answer) -> Seen {
     let server = StandIn::http(move |request| match request.uri().path() {
         "/version" => version(OURS),
@@ -183,7 +181,7 @@ async fn doctor_explains_a_response_other_than_a_websocket() {
         let found = upgraded(answer).await;
         found.fails("websocket", says, mend);
         assert_eq!(found.status("version"), "ok");
-        // It speaks no HTTP/2 either, which alone is not wrong.
+        // The server lacks HTTP/2 too, which is only a warning.
         found.is("http", "warn", "HTTP/2 is not", "switch HTTP/2 on");
     }
 }
@@ -262,7 +260,7 @@ async fn doctor_detects_a_proxy_that_cuts_idle_connections() {
         "an idle connection was cut after",
         "proxy_read_timeout",
     );
-    // The service does not know of the proxy: both origins lead to it.
+    // The service does not know the proxy, but both origins reach it.
     found.is(
         "endpoint",
         "warn",

@@ -1,4 +1,4 @@
-//! The commands that packages and containers call.
+//! The commands that packages and containers run.
 
 use std::time::Duration;
 

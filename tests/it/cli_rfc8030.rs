@@ -1,4 +1,4 @@
-//! The commands over HTTP/2 server push, as a person runs them.
+//! The commands over HTTP/2 server push, as users run them.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,7 +14,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::PATIENCE;
 
-/// `bugle listen --rfc8030`, and what it has subscribed to.
+/// A running `bugle listen --rfc8030` and its subscription.
 struct Listener {
     child: Child,
     printed: Lines<BufReader<ChildStdout>>,
@@ -44,7 +44,7 @@ impl Listener {
         push
     }
 
-    /// Waits until it has what `--count` says.
+    /// Waits until it exits after `--count` messages.
     async fn done(mut self) {
         let ended = timeout(PATIENCE, self.child.wait()).await;
         assert!(ended.unwrap().unwrap().success());
@@ -58,7 +58,7 @@ fn subscription_url(folder: &Path) -> String {
     kept["subscription"]["url"].as_str().unwrap().to_owned()
 }
 
-/// `bugle send --json`, which succeeds.
+/// Runs `bugle send --json` and asserts success.
 async fn send(folder: &Path, arguments: &[&str]) -> Value {
     let arguments = [&["send", "s.json", "--json"], arguments].concat();
     let sent = run(folder, &arguments).await;
@@ -120,7 +120,7 @@ async fn an_undecryptable_push_is_acknowledged() {
     let server = Server::start_program(None).await;
     let folder = tempfile::tempdir().unwrap();
     let mut listener = Listener::start(folder.path(), &server.origin(), &["--count", "1"]).await;
-    // Encrypted for the keys of somebody else.
+    // Encrypted for other keys.
     let push = Push::to(&server, &listener.endpoint).text("secret");
     let message = push.accepted().await;
     let printed = listener.push().await;

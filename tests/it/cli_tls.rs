@@ -1,4 +1,4 @@
-//! `bugle tls init`, as a person runs it.
+//! `bugle tls init`, as users run it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -31,7 +31,7 @@ fn read(folder: &Path, file: &str) -> String {
     fs::read_to_string(folder.join(file)).unwrap()
 }
 
-/// Whether somebody who trusts `ca.pem` accepts `cert.pem` for this name.
+/// Whether a client that trusts `ca.pem` accepts `cert.pem` for this name.
 fn is_accepted_for(folder: &Path, name: &'static str) -> bool {
     let pem = |file| CertificateDer::from_pem_file(folder.join(file)).unwrap();
     let mut roots = RootCertStore::empty();

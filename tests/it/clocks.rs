@@ -1,5 +1,5 @@
-//! A wall clock that is set while the service runs: what was accepted keeps its
-//! lifetime, and tokens are judged by the time that is right.
+//! The wall clock changes while the service runs: messages keep their TTL, and tokens are
+//! checked against the current time.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ async fn a_token_refused_by_time_gets_the_clock_of_the_service() {
     let (_user_agent, endpoint) = subscribed(&server).await;
     let now = server.now();
     let by_the_right_time = authorization(&server, &key_pair(1));
-    // The service is behind, then ahead of its senders.
+    // The clock is first behind, then ahead of the senders.
     for (clock, shown) in [
         (now - TWO_DAYS.as_secs(), "which shows 2025-12-30T00:00:00Z"),
         (now + TWO_DAYS.as_secs(), "which shows 2026-01-03T00:00:00Z"),
@@ -72,7 +72,7 @@ async fn a_token_refused_by_time_gets_the_clock_of_the_service() {
         assert_eq!((refused.status.as_u16(), refused.errno()), (403, 109));
         assert!(refused.text().contains(shown), "{}", refused.text());
     }
-    // As soon as the clock is right, so are they.
+    // Once the clock is correct, tokens are accepted.
     server.set_clock(now);
     let push = Push::to(&server, &endpoint).text("x");
     push.header("authorization", &by_the_right_time)

@@ -1,5 +1,5 @@
-//! What is taken of senders that stray from the standards: each switch of
-//! `[compat]`, the strict profile, and what is counted.
+//! Tolerances for senders that deviate from the standards: each setting of `[compat]`, the
+//! strict profile, and the counters.
 
 use bugle::config::{CompatConfig, Config, Profile};
 
@@ -23,7 +23,7 @@ impl Scene {
         Self::at(server).await
     }
 
-    /// A push as the standards want it.
+    /// A push that conforms to the standards.
     fn push(&self) -> Push<'_> {
         let push = Push::to(&self.server, &self.endpoint);
         push.text("x").signed(&self.keys)
@@ -40,13 +40,13 @@ impl Scene {
     }
 }
 
-/// A switch, and a push that needs it.
+/// A tolerance and a push that needs it.
 struct Case {
     switch: &'static str,
     by_default: bool,
     set: fn(&mut CompatConfig, bool),
     push: fn(&Scene) -> Push<'_>,
-    /// Status and errno without it.
+    /// Status and errno without the tolerance.
     refused: (u16, u64),
 }
 
@@ -136,7 +136,7 @@ fn aesgcm(scene: &Scene) -> Push<'_> {
         .header("crypto-key", &crypto_key)
 }
 
-/// An aes128gcm body with another record size than it was encrypted with.
+/// An aes128gcm body with a record size other than that of its encryption.
 fn with_record_size(size: u32, text: &str) -> Vec<u8> {
     let mut body = encrypted(text);
     body[16..20].copy_from_slice(&size.to_be_bytes());
@@ -231,7 +231,7 @@ async fn the_strict_profile_overrides_every_tolerance() {
 async fn e_2_rfc8291_4_a_rfc8291_4_b_rfc8188_2_1_b_the_record_size_fits_its_one_record() {
     needs_ours!("its settings");
     let scene = Scene::with(|config| config.compat.profile = Profile::Strict).await;
-    // A record is the text, a delimiter and a tag: 17 octets more.
+    // A record is the text, a delimiter and a tag: 17 more bytes.
     let text = "x".repeat(183);
     for (size, text, expected) in [
         (18, "", (201, 0)),
@@ -241,7 +241,7 @@ async fn e_2_rfc8291_4_a_rfc8291_4_b_rfc8188_2_1_b_the_record_size_fits_its_one_
         (u32::MAX, &*text, (201, 0)),
         (200, &*text, (201, 0)),
         (199, &*text, (400, 110)),
-        // 8291-4-a: by its size, this would be two records.
+        // 8291-4-a: with this record size, the body would be two records.
         (100, &*text, (400, 110)),
     ] {
         let body = with_record_size(size, text);
@@ -268,7 +268,7 @@ async fn an_accepted_push_counts_for_each_tolerance_that_it_needed() {
         .header("authorization", &format!("Bearer {token}"))
         .header("crypto-key", &format!("p256ecdsa={}", scene.key()));
     push.accepted().await;
-    // The token is known by now, and came in the form of the standard.
+    // The token is cached from a request in the standard form.
     let field = format!("vapid t={token}, k={}", scene.key());
     push.clone()
         .header("authorization", &field)
@@ -294,10 +294,10 @@ async fn v_3_a_disabled_legacy_scheme_counts_as_unsigned() {
         let reply = push.send().await;
         assert_eq!(outcome(&reply), (401, 109), "{field}");
         assert_eq!(reply.header("www-authenticate"), "vapid");
-        // Without its key it is not half a signature either.
+        // Without its key, the legacy signature is still incomplete.
         assert_eq!(push.without("crypto-key").send().await.status, 401);
     }
-    // Voluntary on a subscription without a key: ignored.
+    // On a subscription without a key, a signature is voluntary and ignored.
     scene.user_agent.unregister(CHANNEL).await;
     scene.endpoint = scene.user_agent.register(CHANNEL, None).await;
     legacy(&scene).accepted().await;
@@ -320,7 +320,7 @@ async fn rfc8030_5_2_b_an_assumed_ttl_is_granted_and_returned() {
             again.notification().await;
         }
         again.hears_nothing().await;
-        // What is there and malformed is an error still (8030-5.2-c).
+        // A malformed TTL is still an error (8030-5.2-c).
         let reply = scene.push().header("ttl", "").send().await;
         assert_eq!(outcome(&reply), (400, 112));
     }

@@ -1,5 +1,4 @@
-//! More connections than one address may have: each is answered, and none is
-//! reset.
+//! More connections than one address may have: each gets a response, and none is reset.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -18,10 +17,10 @@ use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 use crate::tls::{connect, write_certificate};
 
-/// How long any of thousands may wait on a machine with other things to do.
+/// Timeout of each of thousands of connections on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Both ends of each connection are in this process.
+/// Raises the file descriptor limit; this process holds both ends of each connection.
 fn raise_file_handles(needed: u64) {
     let most = getrlimit(Resource::Nofile).maximum;
     let enough = most.is_none_or(|most| most >= needed);
@@ -33,8 +32,8 @@ fn raise_file_handles(needed: u64) {
     setrlimit(Resource::Nofile, all).unwrap();
 }
 
-/// A push on a connection of its own, as Node's `https.request` sends it: the
-/// body follows the head. Gives the whole answer.
+/// Sends a push on its own connection like Node's `https.request`: the body follows the head.
+/// Returns the whole response.
 async fn push(mut stream: TcpStream, path: &str, body: &[u8]) -> Result<String, ErrorKind> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: a\r\nTTL: 0\r\nContent-Encoding: aes128gcm\r\n\
@@ -53,8 +52,8 @@ async fn push(mut stream: TcpStream, path: &str, body: &[u8]) -> Result<String, 
     exchange.map_err(|error| error.kind())
 }
 
-/// Opens `count` connections from one address, then pushes on all at once. Gives
-/// how many pushes were accepted; all others must be refused by 429.
+/// Opens `count` connections from one address, then pushes on all at once. Returns the number
+/// of accepted pushes; all others must get 429.
 async fn burst(server: &Arc<Server>, path: &str, count: usize) -> usize {
     let mut streams = Vec::with_capacity(count);
     for _ in 0..count {
@@ -63,7 +62,7 @@ async fn burst(server: &Arc<Server>, path: &str, count: usize) -> usize {
     server
         .await_that("bugle_connections", |open| open >= count as f64)
         .await;
-    // Encrypted once: that takes longer than all else here.
+    // Encrypt once, because encryption takes longer than everything else here.
     let (path, body): (Arc<str>, Arc<[u8]>) = (path.into(), encrypted("x").into());
     let mut pushes = JoinSet::new();
     for stream in streams {
@@ -92,7 +91,7 @@ fn assert_refusal(answer: &str) {
     );
 }
 
-/// An honest application server beside the burst, from another address.
+/// Asserts that an honest application server on another address is served during the burst.
 async fn serves_honest_clients(server: &Server) {
     let mut user_agent = UserAgent::connect(server).await;
     let endpoint = user_agent.register(CHANNEL_2, None).await;
@@ -109,7 +108,7 @@ async fn answers_all(count: usize, most: usize) -> usize {
     raise_file_handles(3 * count as u64);
     let server = Server::start_with(|config| {
         config.limits.connections_per_address = most;
-        // On a machine with other things to do, opening them takes a while.
+        // Opening all connections takes long on a busy machine.
         config.limits.handshake_timeout = PATIENCE;
         config.limits.body_timeout = PATIENCE;
     })
@@ -144,7 +143,7 @@ async fn one_address_always_leaves_connections_for_others() {
         config.limits.connections_per_address = 1000;
     })
     .await;
-    // Some are served, some would be refused, the last are closed at once.
+    // Some connections are served, some would be refused, and the last are closed at once.
     let mut held = Vec::new();
     for _ in 0..60 {
         held.push(connect_from(&server, 1).await);
@@ -185,7 +184,7 @@ async fn a_connection_over_the_limit_is_refused_inside_tls() {
     let ask = http::Request::get("https://localhost/health");
     let (answer, _) = client.send_request(ask.body(()).unwrap(), true).unwrap();
     assert_eq!(answer.await.unwrap().status(), 429);
-    // It is told to go, and is not cut.
+    // The service ends the connection with GOAWAY, not with a reset.
     let ended = timeout(PATIENCE, connection).await.expect("it ends");
     ended.unwrap().unwrap();
 }

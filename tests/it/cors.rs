@@ -47,7 +47,7 @@ async fn ws_as_1_pages_may_push_and_read_the_reply() {
     }
 }
 
-/// Whether a page of another origin can read this header field of the reply.
+/// Whether a page of another origin can read this header field of the response.
 fn exposes(reply: &Reply, name: &str) -> bool {
     let exposed = reply.header("access-control-expose-headers");
     exposed.split(", ").any(|exposed| exposed == name)
@@ -62,7 +62,7 @@ async fn ws_as_1_pages_may_read_preference_applied_and_accept_encoding() {
     assert_eq!(accepted.header("preference-applied"), "respond-async");
     assert!(exposes(&accepted, "Preference-Applied"));
     assert!(exposes(&accepted, "Link"));
-    // RFC 9110 §12.5.3: a 415 says which coding would be taken.
+    // RFC 9110 §12.5.3: a 415 names the accepted coding.
     let push = push.text("x").header("content-encoding", "gzip");
     let refused = push.send().await;
     assert_eq!(refused.status, 415);

@@ -1,5 +1,5 @@
-//! Stored messages first, in order, then live ones; once each, again when they
-//! were not acknowledged.
+//! Order of delivery: first stored messages in order, then live ones; each once, and again if
+//! unacknowledged.
 
 use crate::support::app_server::{Push, decrypted};
 use crate::support::server::Server;
@@ -32,9 +32,8 @@ async fn ws_h_13_a_18_papi_17_stored_messages_come_first_and_in_order() {
     }
 }
 
-/// The clock stands still in the tests: all of these have one time of
-/// acceptance. The best-known service loses all but one of such messages on
-/// the stores that people can run.
+/// The clock of the tests stands still, so both messages have the same time of acceptance. The
+/// best-known service loses all but one of them on the stores available to self-hosters.
 #[tokio::test]
 async fn two_messages_accepted_in_the_same_millisecond_both_arrive() {
     let server = Server::start().await;
@@ -57,8 +56,7 @@ async fn two_messages_accepted_in_the_same_millisecond_both_arrive() {
     user_agent.hears_nothing().await;
 }
 
-/// The best-known service resets a user agent that has more than 150 messages
-/// waiting.
+/// The best-known service resets a user agent with more than 150 stored messages.
 #[tokio::test]
 async fn ws_n_14_200_stored_messages_arrive_once_each_in_order() {
     let server = Server::start().await;
@@ -169,7 +167,7 @@ async fn ws_n_15_rfc8030_5_2_j_ttl_0_reaches_only_connected_user_agents() {
 async fn ws_p_1_ws_p_1b_a_ping_gets_one_pong_and_none_is_unsolicited() {
     let server = Server::start().await;
     for ping in ["{}", r#"{"messageType":"ping"}"#] {
-        // Each on a connection of its own: they may be limited to one at a time.
+        // Each ping has its own connection because of the rate limit.
         let mut user_agent = UserAgent::connect(&server).await;
         user_agent.hears_nothing().await;
         user_agent.say(serde_json::from_str(ping).unwrap()).await;

@@ -1,6 +1,5 @@
-//! Disks that fail under the real program: senders are told to come back, what
-//! needs no disk goes on, and so does the service when the disk is back,
-//! without a restart.
+//! Failing disks under the real program: senders get a 503 to retry, requests without the disk
+//! are served, and the service recovers without a restart.
 
 use std::fs;
 use std::pin::pin;
@@ -18,7 +17,7 @@ use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
 const FAILING: &str = "bugle_store_failing";
 
-/// Refused for now: senders keep the subscription, and know when to come back.
+/// Asserts a temporary refusal: senders keep the subscription and get a time to retry.
 fn assert_come_back(reply: &Reply, status: u16) {
     assert_eq!(
         (reply.status.as_u16(), reply.errno()),
@@ -31,15 +30,15 @@ fn assert_come_back(reply: &Reply, status: u16) {
     );
 }
 
-/// The text of the next notification, which is acknowledged.
+/// Receives and acknowledges the next notification; returns its text.
 async fn receive(user_agent: &mut UserAgent) -> String {
     let notification = user_agent.notification().await;
     user_agent.ack(&notification).await;
     decrypted(&notification.data())
 }
 
-/// What must hold while the disk takes nothing, for a user agent that is
-/// connected and has subscribed `CHANNEL`.
+/// Asserts what must work while the disk fails, for a connected user agent that has subscribed
+/// `CHANNEL`.
 async fn serves_what_it_can(server: &Server, user_agent: &mut UserAgent, endpoint: &str) {
     let push = Push::to(server, endpoint).text("stored");
     for _ in 0..5 {
@@ -49,7 +48,7 @@ async fn serves_what_it_can(server: &Server, user_agent: &mut UserAgent, endpoin
     assert_eq!(server.get("/health").await.status, 200);
     assert_eq!(server.get("/ready").await.status, 503);
 
-    // What was stored and not promised may come; what is live must.
+    // A stored message that was not promised may arrive; a live one must.
     let live = Push::to(server, endpoint).text("live").ttl(0);
     live.accepted().await;
     while receive(user_agent).await != "live" {}
@@ -62,7 +61,7 @@ async fn serves_what_it_can(server: &Server, user_agent: &mut UserAgent, endpoin
         .await;
     assert_eq!(user_agent.hear().await["status"], 500);
 
-    // Who is known is served, who is not gets no name.
+    // A known user agent is served; a new one gets no uaid.
     let known = UserAgent::reconnect(server, &user_agent.uaid).await;
     assert_eq!(known.uaid, user_agent.uaid);
     assert_eq!(user_agent.closed().await, 1000);
@@ -73,7 +72,7 @@ async fn serves_what_it_can(server: &Server, user_agent: &mut UserAgent, endpoin
     assert_eq!(new.closed().await, 1013);
 }
 
-/// Waits until `/ready` says so: for a second, it repeats what it saw before.
+/// Waits until `/ready` succeeds: it caches its result for a second.
 async fn is_ready(server: &Server) {
     let ready = async {
         while server.get("/ready").await.status != 200 {
@@ -84,7 +83,7 @@ async fn is_ready(server: &Server) {
     assert!(ready.is_ok(), "the store is open again and /ready fails");
 }
 
-/// A disk that takes nothing, then takes everything again, twice over.
+/// The disk fails and recovers, twice.
 async fn fails_and_returns(writes: Fault, syncs: Fault) {
     let disk = FaultyDisk::new();
     let data = disk.data();
@@ -104,11 +103,10 @@ async fn fails_and_returns(writes: Fault, syncs: Fault) {
         assert_eq!(server.metric(FAILING).await, 0.0);
         is_ready(&server).await;
         push("after").accepted().await;
-        // The connection stays, and misses nothing.
+        // The connection stays open and misses no message.
         while receive(&mut user_agent).await != "after" {}
     }
-    // What could not be unregistered is still there, what could not be
-    // registered can be.
+    // The failed `unregister` had no effect, and a new `register` succeeds.
     user_agent.register(CHANNEL_2, None).await;
     user_agent.unregister(CHANNEL).await;
 }
@@ -149,7 +147,7 @@ async fn a_slow_disk_delays_only_requests_that_need_it() {
     disk.fails(Fault::None, Fault::Stall);
     let push = Push::to(&server, &endpoint).text("stored");
     let mut first = pin!(push.send());
-    // It is applied, and not promised.
+    // The message is stored in memory and not yet promised.
     tokio::select! {
         reply = &mut first => panic!("{reply:?}"),
         () = server.await_metric("bugle_stored_messages", 1.0) => {}
@@ -181,7 +179,7 @@ async fn concurrent_registers_of_one_channel_give_one_endpoint() {
     disk.fails(Fault::None, Fault::Stall);
     newer.say(register.clone()).await;
     server.await_metric("bugle_subscriptions", 2.0).await;
-    // A browser that has lost its connection asks again on the next one.
+    // A browser that has lost its connection repeats the request on the next one.
     let mut newest = UserAgent::reconnect(&server, &older.uaid).await;
     newest.say(register).await;
     server.get("/health").await;
@@ -216,7 +214,7 @@ async fn little_disk_space_stops_new_data_before_the_disk_is_full() {
     assert!(refused.text().contains("store.min_free"), "{refused:?}");
     let answer = user_agent.try_register(CHANNEL_2, json!(null)).await;
     assert_eq!(answer["status"], 429, "{answer}");
-    // Live messages, acknowledgements and withdrawals go on.
+    // Live messages, acknowledgements and withdrawals still work.
     Push::to(&server, &endpoint)
         .text("live")
         .ttl(0)
@@ -249,7 +247,7 @@ async fn a_really_full_disk_stops_the_store_until_space_is_freed() {
     let endpoint = user_agent.register(CHANNEL, None).await;
     let filler = disk.fill(0);
     let push = |count: u32| Push::to(&server, &endpoint).text(&format!("stored {count}"));
-    // The engine has some room left that it has taken before.
+    // The engine still has some space that it allocated before.
     let mut accepted = 0;
     while push(accepted).send().await.status == 201 {
         accepted += 1;
@@ -266,7 +264,7 @@ async fn a_really_full_disk_stops_the_store_until_space_is_freed() {
     assert_eq!(again.uaid, uaid);
 }
 
-/// Live messages go on, amid those that were stored.
+/// Asserts that live messages are delivered on a full disk.
 async fn serves_what_it_can_of_full(server: &Server, endpoint: &str, user_agent: &mut UserAgent) {
     let stored = Push::to(server, endpoint).text("more");
     assert_come_back(&stored.send().await, 503);

@@ -1,4 +1,4 @@
-//! The end of a message's time (RFC 8030 §5.2).
+//! The expiry of messages (RFC 8030 §5.2).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One who sends much has the rest of the service, not the share of others.
+//! A sender with many requests gets free capacity only, never the share of others.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, PATIENCE, UserAgent};
 
-/// A push over HTTP/1.1 whose body has yet to come.
+/// Starts a push over HTTP/1.1 without sending its body.
 async fn begin(server: &Server, endpoint: &str, signed: Option<&str>) -> TcpStream {
     let path = endpoint.strip_prefix(&server.origin()).unwrap();
     let length = encrypted("x").len();
@@ -26,13 +26,13 @@ async fn begin(server: &Server, endpoint: &str, signed: Option<&str>) -> TcpStre
     stream
 }
 
-/// Sends the body, and gives the answer.
+/// Sends the body and returns the response.
 async fn end(mut stream: TcpStream) -> String {
-    // One that was refused may be closed by now.
+    // The service may have closed a refused connection.
     let _ = stream.write_all(&encrypted("x")).await;
     let mut answer = vec![0; 4096];
     let read = timeout(PATIENCE, stream.read(&mut answer)).await;
-    let length = read.expect("an answer").unwrap();
+    let length = read.expect("a response").unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
@@ -65,7 +65,7 @@ async fn a_sender_with_half_of_the_slots_is_refused_and_others_are_served() {
         message.starts_with("this application server key holds its share"),
         "{body}"
     );
-    // However often it asks, the others find room: with a key, and without.
+    // However often the sender repeats, others are served, signed or not.
     for _ in 0..20 {
         assert_eq!(push.clone().signed(&hog).send().await.status, 429);
         let push = Push::to(&server, &to_other).text("x");

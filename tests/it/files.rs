@@ -1,4 +1,4 @@
-//! The files that the service makes: for its user alone, whatever the umask.
+//! The files of the service: accessible to its user only, whatever the umask.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
@@ -13,7 +13,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
-/// Everything below a folder.
+/// All paths below a folder.
 fn all_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -26,7 +26,7 @@ fn all_below(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether any file of a folder has these octets.
+/// Whether a file in a folder contains these bytes.
 fn holds(folder: &Path, octets: &[u8]) -> bool {
     let files = all_below(folder).into_iter().filter(|path| path.is_file());
     files.into_iter().any(|path| {
@@ -54,7 +54,7 @@ async fn the_data_folder_contains_no_uaid() {
 async fn keys_and_data_are_accessible_to_the_services_user_only() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
-    // Made by somebody who did not think of it.
+    // A folder with careless permissions.
     let data = folder.path().join("data");
     fs::DirBuilder::new().mode(0o755).create(&data).unwrap();
     let mut program = Command::new("sh");
@@ -80,7 +80,7 @@ async fn keys_and_data_are_accessible_to_the_services_user_only() {
     }
 }
 
-/// Starts the program in `folder` over its data folder `data`.
+/// Starts the program in `folder` with the data folder `data`.
 async fn program(folder: &Path, more: &str) -> Service {
     let mut launcher = Launcher::new(env!("CARGO_BIN_EXE_bugle"), folder);
     launcher.configure(more).unwrap();
@@ -108,7 +108,8 @@ async fn secrets_are_never_written_through_symbolic_links() {
     fs::DirBuilder::new().mode(0o777).create(&data).unwrap();
     fs::write(&victim, "untouched").unwrap();
     for secret in ["endpoint-keys", "admin-token", "admin-read-token", "blocks"] {
-        // What another user can guess of the unfinished file, and a link that leads nowhere yet.
+        // Links at the guessable temporary name, and at the secret itself with a dangling
+        // target.
         symlink(&victim, data.join(secret).with_extension("new")).unwrap();
         symlink(folder.path().join(secret), data.join(secret)).unwrap();
     }

@@ -1,5 +1,5 @@
-//! The mistakes of an operator's first hour: `bugle serve` ends with one clear
-//! sentence for each, or says it and serves.
+//! Mistakes in an operator's first hour: `bugle serve` exits with one clear sentence for each,
+//! or logs it and serves.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -20,7 +20,7 @@ use crate::support::stand_in::{Authority, Identity};
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::PATIENCE;
 
-/// Where nothing is in the way.
+/// Flags with which the program starts.
 const FREE: [&str; 6] = [
     "--listen",
     "127.0.0.1:0",
@@ -30,7 +30,7 @@ const FREE: [&str; 6] = [
     "data",
 ];
 
-/// That this ends at once, with these words in one line of standard error.
+/// Asserts that the program exits at once with these words in one line of standard error.
 #[track_caller]
 fn is_refused(output: &Output, parts: &[&str]) {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -48,7 +48,7 @@ fn is_refused(output: &Output, parts: &[&str]) {
     }
 }
 
-/// Starts it with these flags over those of [`FREE`].
+/// Starts the program with these flags instead of those in [`FREE`].
 async fn serve(folder: &Path, flags: &[&str]) -> Output {
     let is_given = |pair: &&[&str]| flags.contains(&pair[0]);
     let rest = FREE.chunks(2).filter(|pair| !is_given(pair));
@@ -112,8 +112,8 @@ async fn an_unusable_data_folder_is_reported() {
     }
 }
 
-/// Starts a copy of it in `folder` as a user without rights: root, who has all,
-/// becomes another, who may not reach the program where it was built.
+/// Starts a copy of the program in `folder` as an unprivileged user. If the tests run as root,
+/// it switches to a user who may not read the build folder.
 async fn serve_without_rights(folder: &Path, flags: &[&str]) -> Output {
     let open = Permissions::from_mode(0o755);
     fs::set_permissions(folder, open.clone()).unwrap();
@@ -134,7 +134,7 @@ async fn serve_without_rights(folder: &Path, flags: &[&str]) -> Output {
         command.uid(65_534).gid(65_534);
     }
     let said = timeout(PATIENCE, command.output()).await;
-    said.expect("it ends").unwrap()
+    said.expect("the program ends").unwrap()
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn a_data_folder_of_another_user_is_reported() {
 #[tokio::test]
 async fn a_privileged_port_is_reported() {
     needs_ours!("the program");
-    // Systems differ, and then there is nothing to refuse.
+    // On some systems every port is unprivileged, so nothing is refused.
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let port = match first.unwrap().trim().parse::<u16>().unwrap() {
         0 => return eprintln!("any user may take any port here: not tried"),
@@ -260,8 +260,8 @@ async fn expired_certificates_are_reported_and_served() {
         let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
         let line = timeout(PATIENCE, said.next_line())
             .await
-            .expect("it is said");
-        let line = line.unwrap().expect("it goes on");
+            .expect("the warning is logged");
+        let line = line.unwrap().expect("the log continues");
         assert!(line.contains("ERROR"), "{line}");
         for part in parts {
             assert!(line.contains(part), "{part}: {line}");
@@ -269,7 +269,7 @@ async fn expired_certificates_are_reported_and_served() {
         let mut greeting = BufReader::new(child.stdout.take().unwrap()).lines();
         let greeting = timeout(PATIENCE, greeting.next_line())
             .await
-            .expect("it serves");
+            .expect("the service responds");
         assert!(greeting.unwrap().unwrap().contains("listens on"));
     }
 }
@@ -348,7 +348,9 @@ async fn a_configuration_error_is_reported_with_its_position() {
     ] {
         let mut command = bugle(folder.path(), &FREE);
         command.env(OsStr::new(name), value);
-        let said = timeout(PATIENCE, command.output()).await.expect("it ends");
+        let said = timeout(PATIENCE, command.output())
+            .await
+            .expect("the program ends");
         is_refused(&said.unwrap(), &parts);
     }
     let said = serve(folder.path(), &["--listen", "localhost:80"]).await;

@@ -1,5 +1,5 @@
-//! WebSockets that never stop sending: the service takes no notice of their
-//! frames where something more important has happened to the connection.
+//! WebSockets that send without a pause: the service handles more important events before their
+//! frames.
 
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ const TEXT: u8 = 1;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// A kind of flood: what comes before it, and the frames that are repeated.
+/// A kind of flood: its first frame and the repeated frames.
 struct Kind {
     name: &'static str,
     first: Vec<u8>,
     frames: Vec<u8>,
 }
 
-/// Frames of each kind, of the sizes at which the reads of a connection, 256
-/// bytes, and its budget in the runtime, 128 reads, come out even.
+/// Frames of each kind. Their sizes divide the reads of a connection (256 bytes) and its budget
+/// in the runtime (128 reads) evenly.
 fn kinds() -> Vec<Kind> {
     let kind = |name, first, frames| Kind {
         name,
@@ -55,7 +55,7 @@ fn kinds() -> Vec<Kind> {
     ]
 }
 
-/// A service without a rate of frames: what is shown here does not depend on it.
+/// A service without a frame rate limit, which these tests do not need.
 async fn start() -> Server {
     Server::start_with(|config| config.limits.frame_rate = 0).await
 }
@@ -65,7 +65,7 @@ fn hello(uaid: &str) -> Vec<u8> {
     websocket(FIN | TEXT, hello.to_string().as_bytes())
 }
 
-/// A user agent with a subscription, flooding, and the endpoint.
+/// A flooding user agent with a subscription, and its endpoint.
 async fn flooding(server: &Server, kind: &Kind) -> (Flood, String, String) {
     let mut user_agent = UserAgent::connect(server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
@@ -77,7 +77,7 @@ async fn flooding(server: &Server, kind: &Kind) -> (Flood, String, String) {
     (flood, uaid, endpoint)
 }
 
-/// Asserts that a Close frame with this code and reason was heard.
+/// Asserts that a Close frame with this code and reason arrived.
 fn was_closed(heard: &[u8], code: u16, reason: &str) {
     let close = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
     let found = heard.windows(close.len()).any(|window| window == close);
@@ -130,7 +130,7 @@ async fn a_dropped_connection_registers_nothing() {
         let subject = json!({ "subject": uaid });
         let mut status = 503;
         for _ in 0..1000 {
-            // As long as a register is on its way to the disk.
+            // 503 while a register waits for the disk.
             if status == 503 {
                 let dropped = server.operate("POST", "user-agents/drop", &subject).await;
                 status = dropped.status.as_u16();
@@ -163,7 +163,7 @@ async fn a_flooding_connection_ends_when_the_service_stops() {
 async fn messages_reach_a_flooding_connection() {
     needs_ours!("its settings");
     let server = start().await;
-    // A message that is never whole does not end what the service has to say.
+    // An incomplete message does not block messages from the service.
     for kind in kinds() {
         println!("{}", kind.name);
         let (flood, _, endpoint) = flooding(&server, &kind).await;
@@ -197,7 +197,7 @@ async fn control_frames_before_hello_are_limited() {
     let (mut stream, _) = upgrade(&server, "").await;
     let polite = [ping.repeat(16), hello.clone()].concat();
     stream.write_all(&polite).await.unwrap();
-    // 16 pongs without a payload come first.
+    // 16 pongs without a payload arrive first.
     let mut answer = [0; 16 * 2 + 4];
     let read = timeout(PATIENCE, stream.read_exact(&mut answer)).await;
     read.expect("hello is answered").unwrap();

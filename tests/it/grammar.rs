@@ -1,6 +1,5 @@
-//! Header fields at the edge of their grammar, and bodies beside their coding:
-//! what the standards derive is taken by the strict profile too, what they do
-//! not derive is a tolerance or refused.
+//! Edge cases of header field grammar, and bodies that contradict their coding. The strict
+//! profile accepts what the standards derive; anything else needs a tolerance or is refused.
 
 use bugle::config::{Config, Profile};
 
@@ -63,7 +62,7 @@ async fn subscribe_with(server: &Server, options: &str) -> Reply {
     try_subscribe(server, Http2, &[OPTIONS], options).await
 }
 
-/// RFC 8292 §4.1: the member is a string, the key as in §3.2, without padding.
+/// RFC 8292 §4.1: the member is a string with the key as in §3.2, without padding.
 #[tokio::test]
 async fn a_null_and_a_padded_key_in_the_options_need_a_tolerance() {
     needs_ours!("its settings");
@@ -84,7 +83,7 @@ async fn a_null_and_a_padded_key_in_the_options_need_a_tolerance() {
         let reply = Push::to(&server, &made.push).send().await;
         assert_eq!(reply.status.as_u16(), status, "{options}");
     }
-    // An array is no object, whatever its elements (V-9).
+    // An array is not an object (V-9).
     let array = format!("[\"{}\"]", scene.key());
     for server in [&server, &scene.server] {
         assert_eq!(subscribe_with(server, &array).await.status, 400);
@@ -110,7 +109,7 @@ async fn events_with_weight_0_are_not_sent() {
     }
 }
 
-/// E-4: there is nothing that would have to be decrypted.
+/// E-4: an empty body needs no decryption.
 #[tokio::test]
 async fn e_4_an_empty_body_with_any_coding_is_a_message_without_data() {
     let mut scene = Scene::at(Server::start().await).await;
@@ -145,8 +144,8 @@ async fn unencrypted(change: impl FnOnce(&mut Config)) -> (Server, UserAgent, St
     (server, user_agent, endpoint)
 }
 
-/// Load tools and test suites of other services name a coding and send what
-/// comes to hand; the fields of the second are those of such a suite.
+/// Load tools and test suites of other services declare a coding and send arbitrary bytes; the
+/// second case uses the fields of such a suite.
 #[tokio::test]
 async fn e_1_allow_unencrypted_accepts_bodies_that_contradict_their_coding() {
     needs_ours!("its settings");
@@ -185,7 +184,7 @@ async fn e_1_allow_unencrypted_accepts_bodies_that_contradict_their_coding() {
         let before = f64::from(u32::try_from(count).unwrap());
         assert_eq!(server.metric(tolerated).await, before + 1.0);
     }
-    // What a coding is relayed with has to be there, and be known.
+    // The fields that are relayed with a coding must exist and be known.
     for (push, status) in [
         (legacy.clone().without("encryption"), 400),
         (plain.clone().header("content-encoding", "gzip"), 415),
@@ -193,7 +192,7 @@ async fn e_1_allow_unencrypted_accepts_bodies_that_contradict_their_coding() {
         let reply = push.body(vec![7; 300]).send().await;
         assert_eq!((reply.status.as_u16(), reply.errno()), (status, 110));
     }
-    // What is encrypted needs no tolerance.
+    // An encrypted body needs no tolerance.
     plain.text("x").accepted().await;
     let tolerated = "bugle_tolerated_total{what=\"allow_unencrypted\"}";
     assert_eq!(server.metric(tolerated).await, 5.0);

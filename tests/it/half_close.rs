@@ -1,6 +1,5 @@
-//! Clients that end what they write before they have read their answer
-//! (RFC 9112 §9.6), as `nc -N` and some small libraries do, and those that hang
-//! up.
+//! Clients that close their write side before they have read the response (RFC 9112 §9.6), as
+//! `nc -N` and some small libraries do, and clients that disconnect.
 
 use crate::support::app_server::encrypted;
 use crate::support::channels::{push_path, subscribed};
@@ -22,7 +21,7 @@ async fn a_half_closing_client_gets_its_response() {
             body.len()
         )
     };
-    // The first one waits for the disk, where a hang-up was noticed.
+    // The first request waits for the disk, where the service once noticed the half-close.
     for (path, status) in [(path, 201), ("/push/none", 404)] {
         let mut kept = Kept::open(host).await;
         kept.write([post(path).as_bytes(), &body].concat()).await;
@@ -76,7 +75,7 @@ async fn an_event_stream_ends_when_its_client_hangs_up() {
     let path = made.url.strip_prefix(&server.origin()).unwrap();
     let host = server.authority();
     let get = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\n\r\n");
-    // Whether or not other requests were before it.
+    // With and without an earlier request on the connection.
     for before in ["", &format!("GET /health HTTP/1.1\r\nHost: {host}\r\n\r\n")] {
         let mut kept = Kept::open(host).await;
         kept.write(before).await;

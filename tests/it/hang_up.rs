@@ -1,6 +1,6 @@
-//! Clients that hang up while the disk is slow: what they began is finished,
-//! and those whom it concerns learn of it. Over HTTP/1.1, where the end of a
-//! connection ends its request.
+//! Clients that disconnect while the disk is slow: the service completes their requests, and
+//! affected peers are informed. Over HTTP/1.1, where the end of a connection cancels its
+//! request.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -36,20 +36,20 @@ impl Rude {
         Self(stream)
     }
 
-    /// Pushes to an endpoint.
+    /// Sends a push to an endpoint.
     async fn push(server: &Server, endpoint: &str) -> Self {
         let path = endpoint.strip_prefix(&server.origin()).unwrap();
         let request = format!("POST {path}");
         Self::send(server.authority(), &request, &[("ttl", "60")], "").await
     }
 
-    /// Deletes a resource.
+    /// Sends a DELETE for a resource.
     async fn delete(server: &Server, url: &str) -> Self {
         let path = url.strip_prefix(&server.origin()).unwrap();
         Self::send(server.authority(), &format!("DELETE {path}"), &[], "").await
     }
 
-    /// Changes something over the admin API.
+    /// Sends a change to the admin API.
     async fn operate(server: &Server, method: &str, path: &str, body: &Value) -> Self {
         let bearer = format!("Bearer {}", server.admin_token(Token::Full));
         let headers = [
@@ -66,18 +66,17 @@ impl Rude {
     }
 }
 
-/// A service on a disk that can be held.
+/// A service on a disk that can stall.
 async fn scene() -> (FaultyDisk, Server) {
     let disk = FaultyDisk::new();
     let data = disk.data();
     let server = Server::start_program_in(disk.environment(), Some(&data), |_| ()).await;
-    // Once it answers, its tokens are there.
+    // Once the service responds, its token files exist.
     assert_eq!(server.get("/health").await.status, 200);
     (disk, server)
 }
 
-/// Gives the service the time to notice that the clients are gone: it answers
-/// others meanwhile.
+/// Serves other requests, so that the service has time to notice the closed connections.
 async fn noticed(server: &Server) {
     for _ in 0..50 {
         assert_eq!(server.get("/health").await.status, 200);
@@ -152,7 +151,7 @@ async fn a_broadcast_is_sent_although_the_operator_hangs_up() {
     assert_eq!(user_agent.hear().await, news);
 }
 
-/// The newest entries of the audit log, as action and outcome.
+/// The newest entries of the audit log as pairs of action and outcome.
 async fn audited(server: &Server) -> Vec<(String, String)> {
     let log = server.look("audit").await;
     let entries = log["entries"].as_array().unwrap().iter();
@@ -162,7 +161,7 @@ async fn audited(server: &Server) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Waits until the newest entry says that an action has this outcome.
+/// Waits until the newest entry has this action and outcome.
 async fn await_audit(server: &Server, action: &str, outcome: &str) {
     let newest = (action.to_owned(), outcome.to_owned());
     let noted = async {
@@ -208,7 +207,7 @@ async fn a_block_is_applied_and_audited_although_the_operator_hangs_up() {
     noticed(&server).await;
     disk.fails(Fault::None, Fault::None);
     await_audit(&server, "blockAddresses", "done").await;
-    // The next change keeps it.
+    // A later change keeps the block.
     let other = "blocks/addresses/198.51.100.0%2F24";
     let reply = server.operate("PUT", other, &json!({ "note": "" })).await;
     assert_eq!(reply.status, 204);

@@ -1,5 +1,4 @@
-//! HEAD is answered wherever GET is, as GET is and without a body (RFC 9110
-//! §9.3.2).
+//! HEAD gets the same response as GET, without a body (RFC 9110 §9.3.2).
 
 use crate::support::admin::Token;
 use crate::support::app_server::Push;
@@ -12,7 +11,7 @@ use crate::support::subscriber::Subscription;
 
 const EVENTS: (&str, &str) = ("accept", "text/event-stream");
 
-/// The answers to HEAD and to GET are alike; gives the first.
+/// Asserts equal responses to HEAD and GET; returns that to HEAD.
 async fn alike(authority: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
     let mut last = None;
     for version in [Http1, Http2] {
@@ -104,7 +103,7 @@ async fn head_of_a_resource_that_can_be_held_supersedes_no_get() {
         let gone = send(version, host, "HEAD", "/subscription/x", fields, b"").await;
         assert_eq!(gone.status, 404, "{version:?} {fields:?}");
     }
-    // The one that was there before was not superseded.
+    // HEAD did not supersede the held GET.
     Push::to(&server, &made.push).ttl(0).accepted().await;
     held.read_to(b"event: message").await;
 }
@@ -120,7 +119,7 @@ async fn event_streams_tell_proxies_not_to_buffer_them() {
     held.write(get).await;
     let answer = held.answer().await;
     assert_eq!(answer.header("x-accel-buffering"), "no");
-    // A page may read them (WS-AS-1), and something comes at once.
+    // A page may read the events (WS-AS-1), and the first one arrives at once.
     assert_eq!(answer.header("access-control-allow-origin"), "*");
     held.read_to(b"retry: ").await;
 }

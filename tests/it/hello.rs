@@ -14,7 +14,7 @@ use crate::support::server::Server;
 use crate::support::subject::{authority, needs_ours};
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
-/// The first octets of an answer to a handshake with these fields.
+/// The first bytes of the response to a handshake with these fields.
 async fn handshake(server: &Server, fields: &str) -> String {
     let authority = authority(server.websocket());
     let mut stream = TcpStream::connect(&authority).await.unwrap();
@@ -236,7 +236,7 @@ async fn ws_t_8_a_peer_that_does_not_answer_pings_is_closed() {
         config.user_agent.pong_timeout = std::time::Duration::from_millis(50);
     })
     .await;
-    // A raw peer: the library would answer by itself.
+    // A raw connection, because the library answers pings itself.
     let fields = format!("{UPGRADE}\r\nSec-WebSocket-Version: 13");
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {}\r\n{fields}\r\n\r\n",

@@ -1,5 +1,4 @@
-//! HTTP/1.1 of strangers: requests that others would understand otherwise,
-//! octets that come one at a time, answers that are not read.
+//! Hostile HTTP/1.1 clients: ambiguous requests, single bytes, and unread responses.
 
 use std::time::Duration;
 
@@ -34,8 +33,8 @@ async fn a_client_that_does_not_read_its_responses_is_closed() {
     assert!(asked.is_ok_and(|times| times < 100_000), "it is kept");
 }
 
-/// What stands behind a request in each shape below. Taken for the next
-/// request, it is answered by 200.
+/// A complete request that follows each of the requests below. If the service parses it, the
+/// response is 200.
 fn behind(server: &Server) -> String {
     format!(
         "GET /health HTTP/1.1\r\nHost: {}\r\n\r\n",
@@ -43,7 +42,7 @@ fn behind(server: &Server) -> String {
     )
 }
 
-/// How often the service answers, and with what first.
+/// The number of responses, and the first one.
 async fn answers(server: &Server, octets: &str) -> (usize, String) {
     let answer = raw(server.authority(), octets.as_bytes()).await;
     let answer = String::from_utf8_lossy(&answer).into_owned();
@@ -51,7 +50,7 @@ async fn answers(server: &Server, octets: &str) -> (usize, String) {
     (answer.matches("HTTP/1.1 ").count(), first)
 }
 
-/// Bodies whose length two readers may see differently (RFC 9112 §6.3, §11.2).
+/// Bodies whose length two parsers may interpret differently (RFC 9112 §6.3, §11.2).
 const FRAMINGS: &[&str] = &[
     // Two lengths.
     "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -60,7 +59,7 @@ const FRAMINGS: &[&str] = &[
     "Content-Length: 44\r\nContent-Length: 0\r\n\r\n",
     "Content-Length: 0, 44\r\n\r\n",
     "Content-Length: 0\r\ncontent-length: 0 \r\nContent-length: 1\r\n\r\n",
-    // Lengths that are none.
+    // Invalid lengths.
     "Content-Length: +0\r\n\r\n",
     "Content-Length: -1\r\n\r\n",
     "Content-Length: 0x0\r\n\r\n",
@@ -68,7 +67,7 @@ const FRAMINGS: &[&str] = &[
     "Content-Length: \r\n\r\n",
     "Content-Length: 18446744073709551616\r\n\r\n",
     "Content-Length: 00000000000000000000000000\u{b2}\r\n\r\n",
-    // Codings that are not the one.
+    // Codings other than `chunked`.
     "Transfer-Encoding: identity\r\n\r\n",
     "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n",
@@ -82,7 +81,7 @@ const FRAMINGS: &[&str] = &[
     "Transfer-Encoding: \u{b}chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding: , chunked\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding:\r\n\r\n0\r\n\r\n",
-    // Names that are not theirs.
+    // Invalid field names.
     "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
     "Content-Length : 0\r\n\r\n",
     " Content-Length: 0\r\n\r\n",
@@ -91,7 +90,7 @@ const FRAMINGS: &[&str] = &[
     "Transfer\u{0}-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "X: y\rContent-Length: 0\r\n\r\n",
     "X: y\u{0}\r\nContent-Length: 0\r\n\r\n",
-    // Chunks that are none.
+    // Invalid chunks.
     "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n0\r\n\r\n",
     "Transfer-Encoding: chunked\r\n\r\n0x0\r\n\r\n",
     "Transfer-Encoding: chunked\r\n\r\n10000000000000000\r\n\r\n0\r\n\r\n",
@@ -106,13 +105,13 @@ const FRAMINGS: &[&str] = &[
 async fn no_framing_hides_a_second_request() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
-        // What waits for more is closed soon.
+        // A connection that waits for more bytes times out soon.
         config.limits.idle_timeout = Duration::from_millis(200);
         config.limits.body_timeout = Duration::from_millis(200);
     })
     .await;
     let (behind, host) = (behind(&server), format!("Host: {}", server.authority()));
-    // What is plain is followed by the next one.
+    // After a valid request, the next one is served.
     for plain in [
         "Content-Length: 2\r\n\r\nab",
         "Transfer-Encoding: Chunked\r\n\r\n1;a=b;c=\"d\"\r\na\r\n0\r\nX: trailer\r\n\r\n",
@@ -147,7 +146,7 @@ async fn a_request_with_an_ambiguous_end_is_refused() {
     );
     for framing in FRAMINGS {
         let (_, first) = answers(&server, &format!("{head}\r\n{framing}")).await;
-        // Two lengths are no doubt to us; the connection ends with them.
+        // A request with both lengths is accepted but ends the connection.
         let is_both = framing.contains("Content-Length: 5");
         assert!(
             is_both || !first.starts_with("HTTP/1.1 2"),
@@ -157,8 +156,8 @@ async fn a_request_with_an_ambiguous_end_is_refused() {
     Push::to(&server, &endpoint).ttl(0).accepted().await;
 }
 
-/// Whom a request is for, where two readers may see it differently (RFC 9112
-/// §3.2), and lines that some take for a line's end.
+/// Requests whose host two parsers may interpret differently (RFC 9112 §3.2), and bytes that
+/// some parsers accept as line ends.
 #[tokio::test]
 async fn an_ambiguous_request_line_or_host_is_refused() {
     let server = Server::start().await;
@@ -190,7 +189,7 @@ async fn an_ambiguous_request_line_or_host_is_refused() {
         assert!(first.starts_with(&wanted), "{octets:?}: {first}");
         assert_eq!(count, 1, "{octets:?}");
     }
-    // RFC 9112 §3.2.2: an absolute URL counts, whatever the Host is.
+    // RFC 9112 §3.2.2: an absolute URL takes precedence over Host.
     let absolute = format!(
         "GET http://{authority}/health HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n"
     );

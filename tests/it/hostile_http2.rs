@@ -1,6 +1,5 @@
-//! HTTP/2 of strangers, frame by frame: floods of what costs the sender little,
-//! headers and windows without end. The memory stays where it was, and honest
-//! clients are served.
+//! Hostile HTTP/2 clients, frame by frame: floods that cost the sender little, endless headers
+//! and closed windows. The memory stays bounded, and honest clients are served.
 
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ const END_HEADERS: u8 = 4;
 
 const INITIAL_WINDOW: u16 = 4;
 
-/// Methods by their place in the static table of HPACK.
+/// Indices of methods in the static table of HPACK.
 const GET: u8 = 2;
 const POST: u8 = 3;
 
@@ -75,8 +74,8 @@ async fn rapid_resets_leave_no_resources() {
     }
 }
 
-/// What a client pours and does not read the answers to: those that make the
-/// service write end the connection, the others come to nothing.
+/// Frames that a client sends while it reads no responses. Those that require a response end
+/// the connection; the others have no effect.
 #[tokio::test]
 async fn control_frame_floods_end_the_connection_or_have_no_effect() {
     needs_ours!("the program");
@@ -115,11 +114,11 @@ async fn endless_headers_end_the_connection() {
         ("full", http2(CONTINUATION, 0, 1, &field.repeat(150))),
         ("small", http2(CONTINUATION, 0, 1, &field)),
         ("empty", http2(CONTINUATION, 0, 1, &[])),
-        // The same field by its place in the table, which costs an octet each.
+        // The same field as a table reference, one byte each.
         ("table", http2(CONTINUATION, 0, 1, &[0xbe; 16_000])),
     ] {
         let mut stream = begun(&server, &[]).await;
-        // Into the table: RFC 7541 §6.2.1.
+        // A literal that enters the table: RFC 7541 §6.2.1.
         let kept = [&[0x40, 1, b'x', 100][..], &[b'y'; 100]].concat();
         let first = http2(HEADERS, END_STREAM, 1, &[&head[..], &kept].concat());
         stream.write_all(&first).await.unwrap();
@@ -155,7 +154,7 @@ async fn responses_without_flow_control_window_time_out() {
     }
 }
 
-/// Reads until so many streams have been reset.
+/// Reads until this many streams have been reset.
 async fn resets_of(stream: &mut TcpStream, mut count: usize) {
     while count > 0 {
         count -= usize::from(next_http2(stream).await.kind == RST_STREAM);
@@ -193,18 +192,18 @@ async fn a_client_may_reset_all_its_requests_at_once() {
     let server = Server::start().await;
     for path in ["/push/x", "/health"] {
         let mut stream = begun(&server, &[]).await;
-        // All that it may have, nearly as many again, then one that it waits for.
+        // All allowed streams, nearly as many again, then one to wait for.
         let mut octets = resets(path, 0..128);
         octets.extend(resets(path, 128..250));
         let head = http2_head(GET, "/health", &[]);
         octets.extend(http2(HEADERS, END_HEADERS | END_STREAM, 513, &head));
         stream.write_all(&octets).await.unwrap();
         let answered = timeout(PATIENCE, frame_of(&mut stream, HEADERS, 513)).await;
-        answered.expect("the last is answered");
+        answered.expect("the last request gets a response");
     }
 }
 
-/// Reads until a frame of this kind and stream comes; there must be no GOAWAY.
+/// Reads until a frame of this type and stream arrives; fails on GOAWAY.
 async fn frame_of(stream: &mut TcpStream, kind: u8, of: u32) {
     loop {
         let frame = next_http2(stream).await;
@@ -232,15 +231,15 @@ async fn an_idle_connection_ends_with_goaway_and_without_ping() {
             let frame = next_http2(&mut stream).await;
             assert_ne!(
                 frame.kind, PING,
-                "python-h2 takes it for an error after GOAWAY"
+                "python-h2 treats it as an error after GOAWAY"
             );
             if frame.kind == GOAWAY {
                 return frame.payload;
             }
         }
     };
-    let payload = timeout(PATIENCE, goaway).await.expect("GOAWAY comes");
-    // The last stream, and NO_ERROR.
+    let payload = timeout(PATIENCE, goaway).await.expect("GOAWAY arrives");
+    // The last stream id, and NO_ERROR.
     assert_eq!(payload, [0, 0, 0, 1, 0, 0, 0, 0]);
     assert!(drain(&mut stream).await.is_empty(), "nothing after it");
 }

@@ -1,4 +1,4 @@
-//! Holds the threat model of `docs/security.md` to the tests that it names.
+//! Checks that the tests named in the threat model of `docs/security.md` exist.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn every_test_in_the_threat_model_exists() {
             .map(|folder| read(&format!("{folder}/{file}.rs")))
             .concat();
         let is_there = tests.contains(&format!("fn {test}("));
-        // `file::test` is how the page says what a name is.
+        // The page itself explains names as `file::test`.
         assert!(is_there || test == "test", "{file}::{test} is no test");
         named += usize::from(is_there);
     }

@@ -1,5 +1,5 @@
-//! Clients that say one octet at a time, on every listener and in every state
-//! of a connection: each is cut, and honest ones are served meanwhile.
+//! Clients that send one byte at a time, on every listener and in every state of a connection:
+//! each is closed, and honest clients are served meanwhile.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::support::subject::needs_ours;
 use crate::support::user_agent::PATIENCE;
 use crate::tls::{connect, write_certificate};
 
-/// How many are slow at one time in each way.
+/// Number of concurrent slow clients of each kind.
 const SLOW: usize = 25;
 
 fn impatient(config: &mut Config) {
@@ -29,8 +29,8 @@ fn impatient(config: &mut Config) {
     config.user_agent.hello_timeout = patience;
 }
 
-/// Sends what comes first at once and the rest octet by octet, again and again,
-/// until the service ends the connection.
+/// Sends `first` at once and then `rest` byte by byte, repeatedly, until the service ends the
+/// connection.
 async fn trickle(stream: impl AsyncRead + AsyncWrite, first: &[u8], rest: &[u8]) {
     let (mut read, mut write) = split(stream);
     let say = async {
@@ -54,7 +54,7 @@ async fn trickle(stream: impl AsyncRead + AsyncWrite, first: &[u8], rest: &[u8])
     }
 }
 
-/// Connects to a listener: to the file of a unix socket, or to an authority.
+/// Connects to a listener: a unix socket or an authority.
 async fn connect_to(listener: &str) -> Either<TcpStream, UnixStream> {
     if listener.starts_with('/') {
         Either::Right(UnixStream::connect(listener).await.unwrap())
@@ -130,11 +130,11 @@ async fn slow_clients_are_closed_during_and_after_the_tls_handshake() {
     .await;
     let before = server.resident();
     let cut = |what: &'static str, ended: Result<(), _>| {
-        let _: () = ended.unwrap_or_else(|_: Elapsed| panic!("kept {what}"));
+        let _: () = ended.unwrap_or_else(|_: Elapsed| panic!("not closed {what}"));
     };
     let in_handshake = (0..10 * SLOW).map(|_| async {
         let stream = TcpStream::connect(server.authority()).await.unwrap();
-        // A record of a ClientHello, which says that 512 octets come.
+        // A TLS record with a ClientHello that announces 512 bytes.
         let hello = trickle(stream, &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc], &[3]);
         cut("in the handshake", timeout(3 * PATIENCE, hello).await);
     });
@@ -148,7 +148,7 @@ async fn slow_clients_are_closed_during_and_after_the_tls_handshake() {
         let get = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(get).await.unwrap();
         let mut answer = Vec::new();
-        // What ends is the connection; whether TLS says so does not matter here.
+        // The connection must end, with or without a TLS close_notify.
         let _ = stream.read_to_end(&mut answer).await;
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
     };

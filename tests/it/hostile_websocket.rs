@@ -1,5 +1,5 @@
-//! WebSockets of strangers: floods, frames without end, offers that would be
-//! expensive. The memory stays where it was, and honest clients are served.
+//! Hostile WebSockets: floods, endless frames and expensive offers. The memory stays bounded,
+//! and honest clients are served.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::support::user_agent::PATIENCE;
 
 const HELLO: &[u8] = br#"{"messageType":"hello","use_webpush":true}"#;
 
-/// The first octet of a frame: FIN, RSV1 and the opcode (RFC 6455 §5.2).
+/// The first byte of a frame: FIN, RSV1 and the opcode (RFC 6455 §5.2).
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
 const PING: u8 = 9;
 
-/// The code of the Close frame at the end of what was heard.
+/// The close code at the end of the received frames.
 fn close_code(heard: &[u8]) -> u16 {
-    // Ours are all short: 2 octets of header, then the code.
+    // Frames from the service are short: 2 bytes of header, then the payload.
     let mut rest = heard;
     while rest[0] != FIN | 8 {
         rest = match rest[1] {
@@ -60,7 +60,7 @@ async fn endless_fragments_end_the_connection() {
     })
     .await;
     let mut siege = Siege::of(&server).await;
-    // Of nothing: the message never grows, and never is one.
+    // Empty fragments: the message neither grows nor ends.
     let (mut stream, _) = upgrade(&server, "").await;
     stream
         .write_all(&websocket(FIN | TEXT, HELLO))
@@ -70,7 +70,7 @@ async fn endless_fragments_end_the_connection() {
     let nothing = websocket(CONTINUATION, b"").repeat(1000);
     let flood = timeout(3 * PATIENCE, pour(&mut stream, &nothing, usize::MAX));
     assert!(siege.withstands(flood).await.is_ok(), "it is never cut");
-    // Of something: it grows to `limits.frame_bytes`.
+    // Fragments with data: the message grows up to `limits.frame_bytes`.
     let (mut stream, _) = upgrade(&server, "").await;
     stream.write_all(&websocket(TEXT, HELLO)).await.unwrap();
     let something = websocket(CONTINUATION, &[b' '; 1000]);
@@ -91,7 +91,7 @@ async fn unfinished_messages_on_many_connections_are_bounded() {
         let mut held = Vec::new();
         for _ in 0..most {
             let (mut stream, _) = upgrade(&server, "").await;
-            // Says that 64 KiB come, and sends one.
+            // Announces 64 KiB and sends one.
             let mut half = websocket(FIN | TEXT, &[b' '; 65_535]);
             half.truncate(1024);
             stream.write_all(&half).await.unwrap();
@@ -111,7 +111,7 @@ async fn compression_is_not_negotiated() {
     let (mut stream, answer) = upgrade(&server, offer).await;
     let answer = answer.to_ascii_lowercase();
     assert!(!answer.contains("sec-websocket-extensions"), "{answer}");
-    // A message of a thousand octets that would become a million.
+    // A message of a thousand bytes that decompresses to a million.
     let bomb = [&[0xed, 0xc1, 0x01, 0x01][..], &[0; 1000]].concat();
     let bomb = websocket(FIN | RSV1 | TEXT, &bomb);
     stream.write_all(&bomb).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_hello_sent_too_slowly_ends_the_connection() {
     })
     .await;
     let (mut stream, _) = upgrade(&server, "").await;
-    // Each of them is a sign of life; none is a hello.
+    // Each byte shows that the client is alive, but `hello` never completes.
     let trickle = async {
         for octet in websocket(FIN | TEXT, HELLO).iter().cycle() {
             if stream.write_all(&[*octet]).await.is_err() {
@@ -138,7 +138,7 @@ async fn a_hello_sent_too_slowly_ends_the_connection() {
                 return u16::from_be_bytes([answer[2], answer[3]]);
             }
         }
-        panic!("it was reset without a word")
+        panic!("the connection was reset without a response")
     };
     assert_eq!(timeout(PATIENCE, trickle).await, Ok(1008));
 }

@@ -1,9 +1,9 @@
-//! Random interleavings of all that can happen to a user agent, against a
-//! model: nothing that was accepted is lost, only the newest connection
-//! receives, a topic leaves one message, and the order is kept.
+//! Random interleavings of the events of a user agent, checked against a model: no accepted
+//! message is lost, only the newest connection receives, a topic leaves one message, and the
+//! order is kept.
 //!
-//! `PROPTEST_CASES=1000 cargo test --test it interleavings` tries more of them.
-//! A failure is told as the shortest script of steps that shows it.
+//! `PROPTEST_CASES=1000 cargo test --test it interleavings` runs more cases. A failure prints
+//! the shortest sequence of steps that reproduces it.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -14,16 +14,16 @@ use crate::support::model::{CHANNELS, World};
 use crate::support::server::Server;
 use crate::support::subject::is_ours;
 
-/// What happens next.
+/// The next event.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Hello, also over an open connection.
+    /// Sends `hello`, also while a connection is open.
     Connect,
-    /// The connection is gone without a word.
+    /// The connection ends without a Close frame.
     Vanish,
     Register(usize),
     Unregister(usize),
-    /// Nothing is heard of it yet.
+    /// Pushes; the notification is not read yet.
     Push {
         channel: usize,
         ttl: u64,
@@ -58,7 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Does the steps, one by one, against a service of their own.
+/// Executes the steps against a new service.
 async fn play(steps: &[Step]) {
     let mut world = World::of(Server::start().await);
     world.register(0).await;
@@ -90,7 +90,7 @@ fn bounded() -> ProptestConfig {
         ..ProptestConfig::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        // Each is a service with a disk.
+        // Each case starts a service with a disk.
         config.cases = 8;
     }
     config
@@ -104,7 +104,7 @@ proptest! {
         if !is_ours("its clock, and restarts") {
             return Ok(());
         }
-        // The service runs beside the test, not only while that waits.
+        // Worker threads run the service while the test computes.
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
         runtime.unwrap().block_on(play(&steps));
     }

@@ -1,6 +1,6 @@
-//! A kept connection of HTTP/1.1 survives a refusal, however late the body of
-//! the refused request comes; where it cannot, the refusal says so and arrives
-//! whole (RFC 9112 §9.3, §9.6).
+//! A persistent HTTP/1.1 connection survives a refusal, however late the body of the refused
+//! request arrives. Where it cannot, the refusal says so and arrives completely (RFC 9112 §9.3,
+//! §9.6).
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
-/// A service with an endpoint that takes pushes, and others that do not.
+/// A service with an endpoint that accepts pushes and others that refuse them.
 struct Stage {
     server: Server,
     user_agent: UserAgent,
-    /// Paths.
+    /// Paths of endpoints.
     good: String,
     restricted: String,
     gone: String,
@@ -43,13 +43,13 @@ impl Stage {
         Kept::open(self.server.authority()).await
     }
 
-    /// The header of a request; `fields` end with line ends.
+    /// The head of a request; each of `fields` ends with CRLF.
     fn head(&self, method: &str, path: &str, fields: &str) -> String {
         let host = self.server.authority();
         format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n")
     }
 
-    /// A push that is accepted: `TTL: 0` stores nothing.
+    /// An accepted push; `TTL: 0` stores nothing.
     fn push(&self, body: &[u8]) -> (String, Vec<u8>) {
         let fields = format!(
             "TTL: 0\r\nContent-Encoding: aes128gcm\r\nContent-Length: {}\r\n",
@@ -58,7 +58,7 @@ impl Stage {
         (self.head("POST", &self.good, &fields), body.to_vec())
     }
 
-    /// Requests that are refused before their body is read, and the statuses.
+    /// Requests that are refused before their body is read, with their statuses.
     fn refusals(&self) -> Vec<(u16, String)> {
         let post = |path: &str, fields: &str| {
             let fields = format!("{fields}Content-Encoding: aes128gcm\r\n");
@@ -85,13 +85,13 @@ impl Stage {
                     "TTL: 0\r\nContent-Encoding: gzip\r\n{framing}",
                 ),
             ),
-            // Its body is not asked for.
+            // The service does not read the body of these.
             (201, self.head("POST", "/subscribe", "{framing}")),
             (404, self.head("DELETE", "/message/none", "{framing}")),
         ]
     }
 
-    /// The connection still takes a push, which arrives.
+    /// Asserts that the connection still accepts a push and that it is delivered.
     async fn still_serves(&mut self, kept: &mut Kept, what: &str) {
         let (head, body) = self.push(&encrypted("next"));
         kept.write_apart([head.as_bytes(), &body]).await;
@@ -147,7 +147,7 @@ async fn pipelined_requests_after_a_refused_one_are_answered() {
         let head = head.replace("{framing}", &framing);
         let mut kept = stage.open().await;
         let all = [head.as_bytes(), &body, next.as_bytes(), &next_body].concat();
-        // The second header comes in a packet with the end of the first body.
+        // The second head arrives in one packet with the end of the first body.
         let (first, rest) = all.split_at(head.len() + 10);
         kept.write_apart([first, rest]).await;
         assert_eq!(kept.answer().await.status, status, "{head}");
@@ -201,7 +201,7 @@ async fn a_refusal_instead_of_100_continue_ends_the_connection() {
     let framing = format!("Expect: 100-continue\r\nContent-Length: {}\r\n", body.len());
     for (status, head) in stage.refusals() {
         let head = head.replace("{framing}", &framing);
-        // One client waits for the answer, and another sends its body unasked.
+        // One client waits for 100 Continue, another sends its body without waiting.
         for unasked in [&b""[..], &body] {
             let mut kept = stage.open().await;
             kept.write_apart([head.as_bytes(), unasked]).await;
@@ -210,7 +210,7 @@ async fn a_refusal_instead_of_100_continue_ends_the_connection() {
             kept.ends().await;
         }
     }
-    // Where the body is wanted, it is asked for, and the connection stays.
+    // If the service wants the body, it sends 100 Continue and keeps the connection.
     let mut kept = stage.open().await;
     let (head, _) = stage.push(&body);
     let head = head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
@@ -251,9 +251,9 @@ async fn a_body_that_is_too_long_is_refused_without_a_reset() {
             "POST {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n{framing}"
         ))
         .await;
-        // It looks for an answer only when all is written, as libraries do.
+        // The client reads only after it has written everything, as libraries do.
         let written = kept.try_write(&long).await;
-        written.expect("the service goes on reading");
+        written.expect("the service continues to read");
         let answer = kept.answer().await;
         assert_eq!(
             (answer.status, answer.closes()),
@@ -319,7 +319,7 @@ async fn a_client_that_never_closes_is_closed() {
     let get = format!("GET /health HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     kept.write(get).await;
     assert!(kept.answer().await.closes());
-    // One is that of the question.
+    // The remaining connection is that of the metrics request.
     server.await_metric("bugle_connections", 1.0).await;
     kept.ends().await;
 }

@@ -1,6 +1,6 @@
-//! A connection of HTTP/2 survives refusals, however late the bodies of the
-//! refused requests come (RFC 9113 §8.1): no stream is reset while its body may
-//! still come within the limits.
+//! An HTTP/2 connection survives refusals, however late the bodies of the refused requests
+//! arrive (RFC 9113 §8.1): no stream is reset while its body may still arrive within the
+//! limits.
 
 use std::time::Duration;
 
@@ -29,16 +29,16 @@ const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// Methods by their place in the static table of HPACK.
+/// Indices of methods in the static table of HPACK.
 const GET: u8 = 2;
 const POST: u8 = 3;
 
-/// More than the errors of streams after which the h2 crate ends a connection
-/// (1,024), in rounds of less than may be open at a time (128).
+/// In total more stream errors than the h2 crate allows on a connection (1,024), in rounds
+/// below the limit of concurrent streams (128).
 const ROUNDS: u32 = 15;
 const ROUND: u32 = 100;
 
-/// Pushes that are refused before their body is read, and the statuses.
+/// Pushes that are refused before their body is read, with their statuses.
 async fn refusals(server: &Server) -> Vec<(u16, Request<()>)> {
     let mut user_agent = UserAgent::connect(server).await;
     let key = key_pair(1).public_key().to_base64url();
@@ -52,8 +52,8 @@ async fn refusals(server: &Server) -> Vec<(u16, Request<()>)> {
         .into()
 }
 
-/// Sends a round of requests whose bodies are missing, and gives those streams
-/// once all are answered.
+/// Sends a round of requests without their bodies; returns the streams once all responses have
+/// arrived.
 async fn ask(
     client: &SendRequest<Bytes>,
     refusals: &[(u16, Request<()>)],
@@ -79,11 +79,11 @@ async fn refused_pushes_with_late_bodies_keep_their_connection() {
     let (mut user_agent, good) = subscribed(&server).await;
     let (client, connection) = handshake(connect(&server).await).await.unwrap();
     tokio::spawn(connection);
-    // Together 90 times what may be sent before some of it is read.
+    // In total 90 times the flow-control window.
     let body = Bytes::from(vec![b'x'; 4096]);
     for round in 0..ROUNDS {
         let answered = timeout(PATIENCE, ask(&client, &refusals)).await;
-        for mut stream in answered.expect("all are answered") {
+        for mut stream in answered.expect("all responses arrive") {
             let sent = stream.send_data(body.clone(), true);
             assert_eq!(sent.map_err(|error| error.to_string()), Ok(()), "{round}");
         }
@@ -95,19 +95,19 @@ async fn refused_pushes_with_late_bodies_keep_their_connection() {
     let (answer, mut stream) = client.send_request(push.body(()).unwrap(), false).unwrap();
     let body = encrypted("the connection lives");
     stream.send_data(body.clone().into(), true).unwrap();
-    let answer = timeout(PATIENCE, answer).await.expect("it is answered");
+    let answer = timeout(PATIENCE, answer).await.expect("a response arrives");
     assert_eq!(answer.unwrap().status(), 201);
     assert_eq!(user_agent.notification().await.data(), body);
 }
 
-/// A connection whose frames are written by hand.
+/// A connection with hand-written frames.
 struct Raw(TcpStream);
 
 impl Raw {
     async fn open(server: &Server) -> Self {
         let mut stream = connect(server).await;
         stream.write_all(&http2_begin(&[])).await.unwrap();
-        // Room for all answers.
+        // A window for all responses.
         let room = http2(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes());
         stream.write_all(&room).await.unwrap();
         Self(stream)
@@ -117,14 +117,14 @@ impl Raw {
         self.0.write_all(octets).await.unwrap();
     }
 
-    /// Begins a push that is refused.
+    /// Starts a push that is refused.
     async fn push(&mut self, stream: u32, fields: &[(&str, &str)]) {
         let head = http2_head(POST, "/push/never-issued", fields);
         self.write(&http2(HEADERS, END_HEADERS, stream, &head))
             .await;
     }
 
-    /// Reads until a frame that `is_wanted`; there must be no GOAWAY.
+    /// Reads until a frame satisfies `is_wanted`; fails on GOAWAY.
     async fn until(&mut self, is_wanted: impl Fn(&Http2Frame) -> bool) -> Http2Frame {
         let found = async {
             loop {
@@ -136,10 +136,12 @@ impl Raw {
                 }
             }
         };
-        timeout(PATIENCE, found).await.expect("such a frame comes")
+        timeout(PATIENCE, found)
+            .await
+            .expect("such a frame arrives")
     }
 
-    /// Reads until so many answers are whole; no stream may be reset.
+    /// Reads until this many responses are complete; fails if a stream is reset.
     async fn answers(&mut self, count: u32) {
         for _ in 0..count {
             let end = |frame: &Http2Frame| {
@@ -151,19 +153,19 @@ impl Raw {
         }
     }
 
-    /// Reads until this stream is reset, and gives the code.
+    /// Reads until this stream is reset; returns the error code.
     async fn reset(&mut self, stream: u32) -> Vec<u8> {
         let is_reset = |frame: &Http2Frame| (frame.kind, frame.stream) == (RST_STREAM, stream);
         self.until(is_reset).await.payload
     }
 
-    /// The connection still takes a request.
+    /// Asserts that the connection still serves a request.
     async fn still_serves(&mut self, stream: u32) {
         let head = http2_head(GET, "/health", &[]);
         let flags = END_HEADERS | END_STREAM;
         self.write(&http2(HEADERS, flags, stream, &head)).await;
         let is_answer = |frame: &Http2Frame| (frame.kind, frame.stream) == (HEADERS, stream);
-        // 200, by its place in the static table of HPACK.
+        // Status 200 in the static table of HPACK.
         assert_eq!(self.until(is_answer).await.payload[0], 0x88);
     }
 }
@@ -172,7 +174,7 @@ impl Raw {
 async fn a_late_body_after_a_refusal_causes_no_stream_reset() {
     let server = Server::start().await;
     let mut raw = Raw::open(&server).await;
-    // All of them are less than may be sent before some is read.
+    // The bodies of one round fit into the flow-control window.
     let body = [b'x'; 30];
     for round in 0..ROUNDS {
         let streams = (0..ROUND).map(|nth| 2 * (round * ROUND + nth) + 1);

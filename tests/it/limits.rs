@@ -1,4 +1,4 @@
-//! Bounds: over each is a clear refusal, and the others are served.
+//! Limits: a request over one gets a clear refusal, and others are served.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ async fn rfc8030_8_4_a_rfc8030_8_4_b_rfc8030_8_4_c_stored_messages_of_a_user_age
     push.accepted().await;
     push.clone().topic("t").accepted().await;
     assert_over(&push.send().await, "limits.messages_per_user_agent");
-    // A replacement takes no more room, TTL 0 none at all.
+    // A replacement needs no additional space, and TTL 0 none at all.
     push.clone().topic("t").accepted().await;
     push.clone().ttl(0).accepted().await;
     assert_eq!(ask(&server, "DELETE", &url).await.status, 204);
@@ -104,7 +104,7 @@ async fn admin_connections_over_the_limit_wait() {
     let mut third = connect().await.unwrap();
     let get = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     third.write_all(get).await.unwrap();
-    // Those who push are served all the while.
+    // The public listener is served meanwhile.
     let mut user_agent = UserAgent::connect(&server).await;
     user_agent.register(CHANNEL, None).await;
     let mut answer = String::new();
@@ -139,18 +139,18 @@ async fn ws_t_6_connections_of_one_address_are_limited() {
     }
     first.hears_nothing().await;
     drop(first);
-    // The second one, and the one that asks.
+    // The second connection, and that of the metrics request.
     server.await_metric("bugle_connections", 2.0).await;
     UserAgent::connect(&server).await;
 }
 
-/// How often a connection was ended over a bound.
+/// Asserts how many connections ended because of a limit.
 async fn assert_cut(server: &Server, setting: &str, times: f64) {
     let cut = format!("bugle_connections_cut_total{{reason=\"{setting}\"}}");
     server.await_metric(&cut, times).await;
 }
 
-/// Sends octets and reads until the service closes.
+/// Sends bytes and reads until the service closes the connection.
 async fn exchange(server: &Server, octets: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.authority()).await.unwrap();
     stream.write_all(octets).await.unwrap();
@@ -158,7 +158,7 @@ async fn exchange(server: &Server, octets: &[u8]) -> String {
     let read = stream.read_to_end(&mut answer);
     let _ = tokio::time::timeout(Duration::from_secs(60), read)
         .await
-        .expect("it is closed");
+        .expect("the service closes the connection");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -215,7 +215,7 @@ async fn every_closed_connection_counts_under_its_setting() {
     loud.say(json!("x".repeat(5000))).await;
     assert_eq!(loud.closed().await, 1009);
     assert_cut(&server, "limits.frame_bytes", 1.0).await;
-    // Answers no ping, because nobody drives it.
+    // Nothing drives this connection, so it answers no ping.
     let _deaf = UserAgent::connect(&server).await;
     assert_cut(&server, "user_agent.pong_timeout", 1.0).await;
 }
@@ -290,7 +290,7 @@ async fn too_many_header_fields_get_431() {
     let server = Server::start().await;
     let fields = |count| vec![("x-field", "y"); count];
     for (version, count, status) in [
-        // One is the Host field.
+        // Host is one of the fields.
         (Version::Http1, 99, 200),
         (Version::Http1, 100, 431),
         (Version::Http2, 100, 200),

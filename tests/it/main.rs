@@ -1,5 +1,5 @@
-//! Black-box tests: they speak only the wire, and are named after the clauses
-//! that they hold the service to.
+//! Black-box tests: they use only the wire, and their names begin with the clauses that they
+//! test.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! Input that is spoilt: each is refused with its status, over both versions
-//! of HTTP, and changes nothing.
+//! Malformed input: it is refused with its status, over both versions of HTTP, and changes
+//! nothing.
 
 use crate::support::app_server::{Push, ask};
 use crate::support::http::Version::{self, Http1, Http2};
@@ -14,8 +14,8 @@ const OPTIONS: &str = "application/webpush-options+json";
 const EVENTS: (&str, &str) = ("accept", "text/event-stream");
 const NOW: (&str, &str) = ("prefer", "wait=0");
 
-/// A service with something to lose: two user agents, one with a message that
-/// has been asked a receipt of, one with a receipt waiting.
+/// A service with state: two user agents, one with a message whose receipt is pending, one with
+/// a receipt that waits.
 struct Stage {
     server: Server,
     made: Subscription,
@@ -26,7 +26,7 @@ struct Stage {
     before: [f64; 4],
 }
 
-/// What is stored.
+/// Counts of the stored items.
 async fn stored(server: &Server) -> [f64; 4] {
     [
         server.metric("bugle_subscriptions").await,
@@ -43,7 +43,7 @@ impl Stage {
         let other = Subscription::new(&server).await;
         let (message, receipts) = asked(&server, &made).await;
         let (acknowledged, others_receipts) = asked(&server, &other).await;
-        // Shown once, so that the DELETE is an acknowledgement (A-7).
+        // Deliver the message once, so that the DELETE is an acknowledgement (A-7).
         let path = other.url.strip_prefix(&server.origin()).unwrap();
         let headers = [EVENTS, NOW];
         let shown = send(Http1, server.authority(), "GET", path, &headers, b"").await;
@@ -62,7 +62,7 @@ impl Stage {
         }
     }
 
-    /// The resources that can be held.
+    /// The resources that accept held GETs.
     fn held(&self) -> [&String; 3] {
         [&self.made.url, &self.made.set, &self.others_receipts]
     }
@@ -94,7 +94,7 @@ impl Stage {
             let what = format!("{version:?} {method} {url} {headers:?}");
             assert_eq!(reply.status.as_u16(), status, "{what}");
             if method != "HEAD" {
-                // Asserts that the refusal has its words.
+                // Asserts that the refusal has a JSON body.
                 reply.errno();
             }
         }
@@ -187,7 +187,7 @@ async fn monitoring_refuses_or_ignores_invalid_header_fields() {
         let twice = [("urgency", "low"), ("urgency", "low"), EVENTS, NOW];
         stage.refused(400, "GET", url, &twice, b"").await;
     }
-    // RFC 7240 §2: no preference is an error. A body means nothing here.
+    // RFC 7240 §2: an invalid preference is not an error. A body is ignored.
     let long = "x, ".repeat(2000) + "wait=0";
     for prefer in ["wait=0, wait=9", "\"; wait=x, ,=, wait=0;;=", &long] {
         for version in [Http1, Http2] {
@@ -232,8 +232,8 @@ async fn a_resource_refuses_other_methods() {
     stage.unchanged().await;
 }
 
-/// The URL with one bit of each character of its token flipped, where what
-/// comes out can stand in a URL.
+/// Variants of the URL with one flipped bit in each character of its token, if the result is
+/// valid in a URL.
 fn spoilt(url: &str) -> Vec<String> {
     let start = url.rfind('/').unwrap() + 1;
     let mut spoilt = Vec::new();
@@ -336,7 +336,7 @@ async fn a_resource_is_deleted_once_without_side_effects() {
         }
         stage.refused(404, "GET", url, &[EVENTS, NOW], b"").await;
     }
-    // Its only subscription is gone, and with it the set.
+    // The set ended with its only subscription.
     stage
         .refused(404, "DELETE", &stage.made.set, &[], b"")
         .await;

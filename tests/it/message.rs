@@ -40,13 +40,9 @@ async fn a_6_rfc8030_7_2_a_rfc8030_5_3_b_rfc8030_5_4_h_dwp_3_a_stored_message_ca
     );
     assert_eq!(reply.header("cache-control"), "private");
     for hidden in ["urgency", "topic", "authorization"] {
-        assert_eq!(
-            reply.header(hidden),
-            "",
-            "{hidden} is not the user agent's business"
-        );
+        assert_eq!(reply.header(hidden), "", "{hidden} must not be revealed");
     }
-    // To read is not to deliver.
+    // Reading does not count as delivery.
     let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
     assert_eq!(user_agent.notification().await.data(), encrypted("kept"));
 }
@@ -104,7 +100,7 @@ async fn a_14_a_topic_replaces_a_sent_unacknowledged_message() {
     assert_eq!(
         again.notification().await,
         second,
-        "the late ack took nothing away"
+        "the late ack has no effect"
     );
 }
 

@@ -269,7 +269,7 @@ async fn a_3_http_j_without_server_push_a_get_returns_events_or_400() {
             reply.text()
         );
     }
-    // Who was refused has ended no GET that is held, and taken nothing.
+    // A refused GET neither supersedes a held one nor takes a message.
     let next = Push::to(&server, &made.push).accepted().await;
     assert_eq!(live.push().await.unwrap().url(), next);
     assert_eq!(drain(&server, &made.url).await.0.len(), 2);

@@ -1,5 +1,5 @@
-//! `docs/operations.md`: its commands, as they stand there and in their order,
-//! around a service whose one waiting message has to outlive them all.
+//! The commands of `docs/operations.md`, executed in order on a service with one stored message
+//! that must survive all of them.
 
 use std::fs;
 use std::net::TcpListener;
@@ -12,8 +12,7 @@ use crate::support::subject::needs_ours;
 const PAGE: &str = include_str!("../../docs/operations.md");
 const BUGLE: &str = env!("CARGO_BIN_EXE_bugle");
 
-/// Commands that need what a test has not: a second machine, the package, the
-/// journal.
+/// Commands that require a second machine, the package or the journal.
 const NOT_RUN: &[&str] = &[
     "sudo rsync ",
     "sudo apt ",
@@ -23,13 +22,13 @@ const NOT_RUN: &[&str] = &[
     "sudo systemctl enable ",
 ];
 
-/// This user is nobody else.
+/// Replaces sudo: runs the command as the current user.
 const SUDO: &str = r#"#!/bin/bash
 [[ $1 != -u ]] || shift 2
 exec "$@"
 "#;
 
-/// Files belong to who runs the test.
+/// Replaces install: the files belong to the user who runs the test.
 const INSTALL: &str = r#"#!/bin/bash
 words=()
 while (($#)); do
@@ -42,7 +41,7 @@ done
 exec /usr/bin/install "${words[@]}"
 "#;
 
-/// Stands in for systemd: the service alone, without its socket.
+/// Replaces systemctl: controls the service without its socket.
 const SYSTEMCTL: &str = r#"#!/bin/bash
 set -eu
 stop() {
@@ -67,7 +66,7 @@ restart) stop && start ;;
 esac
 "#;
 
-/// A folder that is the root of a machine, with the service running.
+/// A folder that serves as the root of a machine, with a running service.
 struct Machine {
     folder: tempfile::TempDir,
     server: String,
@@ -89,7 +88,7 @@ impl Machine {
             fs::write(&file, script).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        // Both are held until both are known, so that they are two.
+        // Hold both ports until both are known, so that they differ.
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let [public, admin] = free.map(|listener| listener.local_addr().unwrap());
         let machine = Self {
@@ -110,7 +109,7 @@ impl Machine {
         self.folder.path().join(path)
     }
 
-    /// Runs commands, with this folder for `/`.
+    /// Runs commands with this folder in place of `/`.
     fn shell(&self, commands: &str) -> Output {
         let root = self.folder.path().display();
         let commands = ["/var/", "/etc/"]
@@ -136,7 +135,7 @@ impl Machine {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What a user agent with this name receives, as soon as there is something.
+    /// Waits for the next message of the user agent with this identity.
     fn receives(&self, identity: &str) -> String {
         let server = &self.server;
         self.succeeds(&format!(
@@ -152,10 +151,10 @@ impl Drop for Machine {
     }
 }
 
-/// The blocks of shell commands with what stands before them.
+/// The blocks of shell commands, each with the text before it.
 fn blocks() -> impl Iterator<Item = &'static str> {
     let rest = PAGE.split("\n```sh\n").skip(1);
-    rest.map(|rest| rest.split_once("\n```").expect("a block ends").0)
+    rest.map(|rest| rest.split_once("\n```").expect("each block has an end").0)
 }
 
 #[test]
@@ -176,7 +175,7 @@ fn a_stored_message_survives_all_commands_of_the_operations_page() {
             .filter(|line| !NOT_RUN.iter().any(|begin| line.starts_with(begin)))
             .collect();
         machine.succeeds(&ours.join("\n"));
-        // What follows a move is done on the other machine.
+        // Commands after a move run on the other machine.
         if ours.iter().any(|line| line.contains("stop")) && !block.contains("start") {
             machine.succeeds("systemctl start bugle.service");
         }

@@ -1,4 +1,4 @@
-//! Behind a proxy: whose word counts on where a client is, and what goes by it.
+//! Behind a proxy: which forwarded addresses are trusted, and what uses them.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +49,7 @@ async fn admission_uses_the_address_from_a_trusted_proxy() {
 #[tokio::test]
 async fn forwarded_addresses_from_untrusted_peers_are_ignored() {
     needs_ours!("its settings");
-    // Nobody by default, and not the other field of a proxy.
+    // By default no peer is trusted, and a trusted proxy's other header field is ignored.
     for settings in [
         &[("ADMISSION__ADDRESSES", "192.0.2.0/24")][..],
         &[
@@ -95,7 +95,7 @@ async fn a_rate_limit_applies_to_the_client_not_to_the_proxy() {
     ])
     .await;
     for client in ["192.0.2.7", "192.0.2.8", "2001:db8::1"] {
-        // What a client writes itself makes no other of it.
+        // An address that the client itself adds has no effect.
         let asked = async |made_up: &str| {
             let field = format!("{made_up}, {client}");
             let field = [("x-forwarded-for", &*field)];
@@ -125,7 +125,7 @@ async fn connection_limits_apply_to_each_client_behind_the_proxy() {
     let other = [("x-forwarded-for", "192.0.2.8")];
     let made = subscribe(&server, Version::of_run(), &one).await;
     assert_eq!(made.status, 201);
-    // A WebSocket holds the place of its client, and that alone.
+    // A WebSocket counts for its client only.
     let first = handshake(&server, &one).await.unwrap();
     assert_eq!(handshake(&server, &one).await.unwrap_err(), 429);
     for version in [Version::Http1, Version::Http2] {
@@ -136,7 +136,7 @@ async fn connection_limits_apply_to_each_client_behind_the_proxy() {
         assert_eq!(subscribe(&server, version, &other).await.status, 201);
     }
     handshake(&server, &other).await.unwrap();
-    // And gives it back.
+    // Closing it frees the slot.
     first.leave(&server).await;
     let set = made
         .header("location")
@@ -151,7 +151,7 @@ async fn connection_limits_apply_to_each_client_behind_the_proxy() {
     let mut stream = TcpStream::connect(server.authority()).await.unwrap();
     stream.write_all(held.as_bytes()).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'H');
-    // So does a GET that is held.
+    // A held GET counts in the same way.
     assert_eq!(handshake(&server, &one).await.unwrap_err(), 429);
     drop(stream);
     server.await_metric("bugle_monitors", 0.0).await;
@@ -183,7 +183,7 @@ async fn the_audit_log_contains_the_address_of_an_operator_behind_the_proxy() {
     let audit = server.look("audit").await;
     let peer = "127.0.0.1 (forwarded for 192.0.2.7)";
     assert_eq!(audit["entries"][0]["peer"], peer);
-    // Nor are operators told about what proxies of theirs lack.
+    // Missing forwarded addresses of admin requests are not counted as mistakes.
     assert_eq!(mistakes(&server, "no_address").await, 0.0);
 }
 

@@ -1,4 +1,4 @@
-//! Behind a proxy that says by a PROXY header where a connection comes from.
+//! Behind a proxy that sends the client address in a PROXY header.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -27,7 +27,7 @@ async fn the_proxy_protocol_sets_the_client_address() {
         (&inside[..], "201"),
         (VERSION_2, "201"),
         (outside, "403"),
-        // The proxy itself.
+        // UNKNOWN: the address is that of the proxy.
         (b"PROXY UNKNOWN\r\n", "403"),
     ] {
         let answer = exchange(connect().await, &[header, ask.as_bytes()]).await;
@@ -36,11 +36,11 @@ async fn the_proxy_protocol_sets_the_client_address() {
             "{answer}"
         );
     }
-    // A client is no proxy, so what it claims is not believed.
+    // A client is not a trusted proxy, so its claim is ignored.
     let forged = ask.replace("Host", "X-Forwarded-For: 192.0.2.7\r\nHost");
     let answer = exchange(connect().await, &[outside, forged.as_bytes()]).await;
     assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
-    // The connection has the place of its client.
+    // The connection counts for its client.
     let mut stream = connect().await;
     stream.write_all(VERSION_2).await.unwrap();
     let first = websocket(stream, &[]).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_connection_without_its_proxy_header_is_closed() {
         assert_eq!(exchange(stream, &[octets, ask.as_bytes()]).await, "");
         assert_eq!(mistakes(&server, kind).await, 1.0, "{kind}");
     }
-    // Nor is one that never ends waited for.
+    // A PROXY header that never ends closes the connection too.
     let stream = TcpStream::connect(server.authority()).await.unwrap();
     assert_eq!(exchange(stream, &[b"PROXY TCP4 19"]).await, "");
     let cut = "bugle_connections_cut_total{reason=\"limits.handshake_timeout\"}";

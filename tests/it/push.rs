@@ -1,4 +1,4 @@
-//! Sending (RFC 8030 §5) and what may be sent (RFC 8291 §4).
+//! Sending (RFC 8030 §5), and valid bodies (RFC 8291 §4).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +13,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, UserAgent};
 
-/// A service, a connected user agent, and an endpoint of it.
+/// A service, a connected user agent and its endpoint.
 async fn subscribed() -> (Server, UserAgent, String) {
     subscribed_to(Server::start().await).await
 }
@@ -24,8 +24,8 @@ async fn subscribed_to(server: Server) -> (Server, UserAgent, String) {
     (server, user_agent, endpoint)
 }
 
-/// Pushes that must be refused with this status and errno, over both versions
-/// of HTTP; then a good one, which is the first to arrive.
+/// Asserts that these pushes are refused with this status and errno, over both versions of
+/// HTTP, and that a later valid push is the first to arrive.
 async fn refused(cases: &[(&str, &str)], status: u16, errno: u64) {
     let (server, mut user_agent, endpoint) = subscribed().await;
     for (name, value) in cases {
@@ -199,7 +199,7 @@ async fn ws_n_3_ws_n_6_rfc8030_5_3_b_rfc8030_5_4_h_e_4_papi_15_a_push_without_a_
         .topic("t")
         .header("urgency", "high");
     push.clone().accepted().await;
-    // E-4: a coding without a body is nothing either.
+    // E-4: a coding without a body is ignored.
     push.header("content-encoding", "aes128gcm")
         .topic("u")
         .accepted()
@@ -242,7 +242,7 @@ async fn rfc8291_4_c_rfc8291_7_b_e_2_e_3_invalid_aes128gcm_bodies_are_refused() 
             "{body:?}"
         );
     }
-    // E-2: the record size is not judged.
+    // E-2: the record size is not checked.
     for record_size in [[0, 0, 0, 17], [0xff; 4]] {
         let mut body = good.clone();
         body[16..20].copy_from_slice(&record_size);

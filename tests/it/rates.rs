@@ -1,5 +1,5 @@
-//! How often somebody may ask: by key, by subscription, by address. Over it is a
-//! refusal that says when there is room again.
+//! Rate limits by key, subscription and address. A refusal says when the next request is
+//! allowed.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
-/// The refusal of a rate; gives after how long it says to come again.
+/// Asserts a refusal by a rate limit; returns its Retry-After.
 fn assert_too_often(reply: &Reply, limit: &str) -> Duration {
     assert_eq!((reply.status.as_u16(), reply.errno()), (429, 201));
     let body: Value = serde_json::from_slice(&reply.body).unwrap();
@@ -56,7 +56,7 @@ async fn a_key_is_charged_only_for_pushes_it_signed() {
     let (keys, others) = (key_pair(1), key_pair(2));
     let endpoint = user_agent.register(CHANNEL, None).await;
     let push = Push::to(&server, &endpoint).signed(&keys);
-    // Whoever claims the key and cannot sign with it takes nothing from it.
+    // A forged signature does not use the rate of the claimed key.
     let theirs = push.authorization().to_owned();
     let forged = push
         .clone()
@@ -67,7 +67,7 @@ async fn a_key_is_charged_only_for_pushes_it_signed() {
     push.accepted().await;
     push.accepted().await;
     let wait = assert_too_often(&push.send().await, "key_rate");
-    // Nor do those who sign with their own, or not at all.
+    // Pushes with other keys or without one do not use it either.
     push.clone().signed(&others).accepted().await;
     push.clone().without("authorization").accepted().await;
     server.advance(wait);

@@ -1,5 +1,5 @@
-//! Receipts (RFC 8030 §5.1, §6.2, §6.3): what became of a message, told to the
-//! application server that asked.
+//! Receipts (RFC 8030 §5.1, §6.2, §6.3): reports to the application server about the fate of a
+//! message.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::user_agent::{CHANNEL, UserAgent};
 
 const RECEIPT: &str = "urn:ietf:params:push:receipt";
 
-/// A push that asks for a receipt; the URLs of its message and of its receipt
+/// Sends a push that requests a receipt; returns the URLs of the message and of the receipt
 /// subscription.
 async fn asked(push: Push<'_>) -> (String, String) {
     let reply = push.header("prefer", "respond-async").send().await;
@@ -24,7 +24,7 @@ async fn asked(push: Push<'_>) -> (String, String) {
     (reply.header("location").to_owned(), receipts)
 }
 
-/// The same in a receipt subscription that is there.
+/// Like `asked`, in an existing receipt subscription.
 async fn asked_in(push: Push<'_>, receipts: &str) -> String {
     let (message, same) =
         asked(push.header("link", &format!("<{receipts}>; rel=\"{RECEIPT}\""))).await;
@@ -32,7 +32,7 @@ async fn asked_in(push: Push<'_>, receipts: &str) -> String {
     message
 }
 
-/// All receipts that are there now: the message and the status of each.
+/// All present receipts: the message and status of each.
 async fn taken(server: &Server, receipts: &str) -> Vec<(String, u16)> {
     let (pushes, _) = drain(server, receipts).await;
     let told = pushes.iter().map(|push| {
@@ -109,7 +109,7 @@ async fn rfc8030_5_1_i_a_11_an_invalid_receipt_subscription_is_refused() {
         }
     }
     assert_eq!(server.metric("bugle_stored_messages").await, before);
-    // Without the preference a good link asks for nothing.
+    // Without the preference, a valid link requests nothing.
     let (_, receipts) = asked(Push::to(&server, &made.push)).await;
     let link = format!("<{receipts}>; rel=\"{RECEIPT}\"");
     Push::to(&server, &made.push)
@@ -125,7 +125,7 @@ async fn rfc8030_7_3_e_rfc8030_7_3_b_a_receipt_subscription_is_ended_by_delete()
     let made = Subscription::new(&server).await;
     let (_, receipts) = asked(Push::to(&server, &made.push)).await;
     let held = Held::get(&server, &receipts, &[]).await;
-    // It is held once the service knows of it.
+    // The held GET has started once the service counts its connection.
     server.await_metric("bugle_connections", 2.0).await;
     assert_eq!(ask(&server, "DELETE", &receipts).await.status, 204);
     assert_eq!(held.ended().await.status, 404);
@@ -209,7 +209,7 @@ async fn rfc8030_5_4_e_rfc8030_5_4_f_a_replaced_message_has_no_receipt() {
     browser.hears_nothing().await;
     browser.register(CHANNEL, None).await;
     assert_eq!(taken(&server, &receipts).await, [(new, 204)]);
-    // Replaced by one without a receipt: none at all.
+    // Replaced by a message without a receipt: no receipt is sent.
     asked_in(Push::to(&server, &endpoint).topic("t"), &receipts).await;
     browser.notification().await;
     Push::to(&server, &endpoint).topic("t").accepted().await;

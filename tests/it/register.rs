@@ -47,7 +47,7 @@ async fn ws_r_6_another_key_creates_another_subscription() {
         410
     );
     Push::to(&server, &new).signed(&other).accepted().await;
-    // The same channel of another user agent is another channel.
+    // The same channel id of another user agent is a different channel.
     let mut stranger = UserAgent::connect(&server).await;
     stranger.register(CHANNEL, None).await;
     Push::to(&server, &new).signed(&other).accepted().await;

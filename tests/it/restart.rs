@@ -1,4 +1,4 @@
-//! Restarts: graceful ones here, `kill -9` of the real program too.
+//! Graceful restarts, and `kill -9` of the real program.
 
 use crate::support::app_server::{Push, decrypted, key_pair};
 use crate::support::server::Server;

@@ -1,5 +1,5 @@
-//! Restarts that nobody notices: the listening sockets stay, and what comes
-//! while there is no process waits in them.
+//! Restarts without failed requests: the listening sockets stay open, and connections wait in
+//! their backlog while no process runs.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,18 +26,18 @@ use crate::support::user_agent::{CHANNEL, Notification, UserAgent};
 
 const RESTARTS: usize = 10;
 
-/// For how long one message may wait for a process.
+/// Timeout of one message, including a restart.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What an application server was promised.
+/// The promised texts of an application server.
 #[derive(Debug, Default)]
 struct Promised {
     texts: Vec<String>,
     connections: usize,
 }
 
-/// Pushes over HTTP/1.1, one after the other, until `over`: on one connection as
-/// long as the service keeps it. Any other end of it is a failure.
+/// Pushes sequentially over HTTP/1.1 until `over`, on one connection as long as the service
+/// keeps it. Fails if the connection ends in another way.
 async fn push_on_kept(path: &str, authority: &str, name: &str, over: &AtomicBool) -> Promised {
     let mut promised = Promised::default();
     let mut kept = None;
@@ -56,7 +56,7 @@ async fn push_on_kept(path: &str, authority: &str, name: &str, over: &AtomicBool
             .header("content-encoding", "aes128gcm");
         let request = request.body(Full::from(encrypted(&text))).unwrap();
         let reply = timeout(PATIENCE, client.send_request(request)).await;
-        let reply = reply.expect("an answer").expect("no push is cut");
+        let reply = reply.expect("a response").expect("no push is interrupted");
         let (head, body) = reply.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         assert_eq!(head.status, StatusCode::CREATED, "{body:?}");
@@ -72,19 +72,19 @@ async fn push_on_kept(path: &str, authority: &str, name: &str, over: &AtomicBool
 
 async fn connect(authority: &str) -> http1::SendRequest<Full<Bytes>> {
     let stream = timeout(PATIENCE, TcpStream::connect(authority)).await;
-    let stream = stream.expect("in time").expect("nothing is refused");
+    let stream = stream.expect("in time").expect("no connection is refused");
     let (client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-/// Pushes with a connection for each, until `over`.
+/// Pushes with a new connection for each push until `over`.
 async fn push_on_new(server: &Server, endpoint: &str, name: &str, over: &AtomicBool) -> Promised {
     let mut promised = Promised::default();
     while !over.load(Ordering::Relaxed) {
         let text = format!("{name} {:06}", promised.texts.len());
         let push = Push::to(server, endpoint).ttl(600).text(&text);
-        let reply = timeout(PATIENCE, push.send()).await.expect("an answer");
+        let reply = timeout(PATIENCE, push.send()).await.expect("a response");
         assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
         promised.texts.push(text);
         promised.connections += 1;
@@ -92,21 +92,20 @@ async fn push_on_new(server: &Server, endpoint: &str, name: &str, over: &AtomicB
     promised
 }
 
-/// Receives, acknowledges and comes back as often as it is sent away; hands on
-/// every text.
+/// Receives, acknowledges and reconnects after each close; forwards every text.
 async fn receive(server: &Server, uaid: &str, texts: mpsc::UnboundedSender<String>) {
     loop {
-        // Refused only by a service that is on its way down.
+        // Only a service that shuts down may refuse.
         if let Some(end) = stay(server, uaid, &texts).await {
             assert_eq!(end, 1001, "the code of a close");
         }
     }
 }
 
-/// One connection, to its end; gives the code of the Close frame.
+/// Uses one connection to its end; returns the close code.
 async fn stay(server: &Server, uaid: &str, texts: &mpsc::UnboundedSender<String>) -> Option<u16> {
     let stream = TcpStream::connect(server.authority()).await;
-    let stream = stream.expect("nothing is refused");
+    let stream = stream.expect("no connection is refused");
     let (mut socket, _) = client_async(server.websocket(), stream).await.ok()?;
     let hello = json!({ "messageType": "hello", "uaid": uaid });
     socket.send(Message::text(hello.to_string())).await.ok()?;
@@ -129,8 +128,8 @@ async fn stay(server: &Server, uaid: &str, texts: &mpsc::UnboundedSender<String>
     }
 }
 
-/// Each sender's texts: all that were promised, in their order, none unknown.
-/// One that was not acknowledged before a stop may come again after it.
+/// Checks each sender's texts: all promised ones arrived in order, and no unknown ones. A text
+/// that was unacknowledged before a stop may arrive again afterwards.
 fn account(promised: &[(&str, Promised)], received: &[String]) {
     let mut seen = BTreeSet::new();
     let firsts: Vec<_> = received.iter().filter(|text| seen.insert(*text)).collect();

@@ -1,4 +1,4 @@
-//! The way down, stage by stage (docs/reliability.md, "Restarts").
+//! The stages of a shutdown (docs/reliability.md, "Restarts").
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -22,14 +22,14 @@ use crate::support::subject::needs_ours;
 use crate::support::subscriber::Subscription;
 use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
 
-/// So long that a test never sees the end of it.
+/// A duration that never ends within a test.
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 async fn status_of(server: &Server, path: &str) -> u16 {
     server.get(path).await.status.as_u16()
 }
 
-/// Waits until the admin listener says that the stop has begun.
+/// Waits until the admin listener reports that the shutdown has begun.
 async fn leaving(server: &Server) {
     let begun = async {
         let ready = || http::http1(server.admin(), "GET", "/ready", &[], b"");
@@ -37,10 +37,10 @@ async fn leaving(server: &Server) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, begun).await.expect("the stop begins");
+    timeout(PATIENCE, begun).await.expect("the shutdown begins");
 }
 
-/// Waits until nothing is accepted any more.
+/// Waits until the service accepts no more connections.
 async fn refuses_connections(server: &Server) {
     let refused = async {
         while TcpStream::connect(server.authority()).await.is_ok() {
@@ -89,7 +89,7 @@ async fn a_request_in_progress_is_answered_and_ends_its_connection() {
     stream.write_all(head.as_bytes()).await.unwrap();
     let (first, rest) = body.split_at(20);
     stream.write_all(first).await.unwrap();
-    // The service has begun with it.
+    // The service has started to handle the request.
     server.await_metric("bugle_connections", 3.0).await;
     server.begin_stop();
     assert_eq!(user_agent.closed().await, 1001);
@@ -124,7 +124,7 @@ async fn a_stream_in_progress_is_answered_after_goaway() {
     server.begin_stop();
     refuses_connections(&server).await;
     body.send_data(encrypted("one").into(), true).unwrap();
-    let reply = timeout(PATIENCE, response).await.expect("an answer");
+    let reply = timeout(PATIENCE, response).await.expect("a response");
     assert_eq!(read(reply.unwrap()).await.status, 201);
     let ended = timeout(PATIENCE, connection).await;
     ended.expect("the connection ends").unwrap().unwrap();
@@ -143,7 +143,7 @@ async fn held_gets_end_and_events_send_a_retry_time() {
     let ((), status, end) = tokio::join!(server.stop(), held.ended(), events.next());
     assert_eq!(status.status, 204);
     assert_eq!(end, None);
-    let retry = events.retry.expect("a time to come back");
+    let retry = events.retry.expect("a reconnection time");
     assert!((1000..5000).contains(&retry), "{retry} ms");
 }
 
@@ -157,26 +157,27 @@ async fn a_second_signal_ends_the_program_at_once() {
     manager.terminate();
     manager.hears("STOPPING=1").await;
     assert_eq!(status_of(&server, "/health").await, 200);
-    // The store answers still, and so the process is alive.
+    // The watchdog message shows that the process is alive and its store responds.
     manager.hears("WATCHDOG=1").await;
     manager.terminate();
     manager.ended().await;
 }
 
-/// Waits until a process reads this FIFO. It reads nothing while the file lives.
+/// Waits until a process opens this FIFO for reading. It blocks while the returned file is
+/// open.
 async fn is_read(fifo: &Path) -> File {
     const O_NONBLOCK: i32 = 0o4000;
     let opened = async {
         loop {
             let mut options = OpenOptions::new();
-            // Fails as long as nobody reads (fifo(7)).
+            // Opening fails as long as there is no reader (fifo(7)).
             match options.write(true).custom_flags(O_NONBLOCK).open(fifo) {
                 Ok(file) => return file,
                 Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
             }
         }
     };
-    timeout(PATIENCE, opened).await.expect("it is read")
+    timeout(PATIENCE, opened).await.expect("the file is read")
 }
 
 #[tokio::test]

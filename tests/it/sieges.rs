@@ -1,6 +1,5 @@
-//! Strangers who hold what all share: places of requests by bodies that never
-//! end, places of user agents by held GETs. They come from an address of their
-//! own, and honest clients beside them are refused nothing.
+//! Hostile clients that hold shared slots: request slots by endless bodies, user agent slots by
+//! held GETs. They use their own address, and honest clients are never refused.
 
 use bugle::Config;
 use bugle_protocol::UnixTime;
@@ -24,13 +23,13 @@ use crate::support::subject::needs_ours;
 use crate::support::subscriber::Subscription;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, PATIENCE, UserAgent};
 
-/// Where the stranger comes from.
+/// The last number of the hostile client's address.
 const STRANGER: u8 = 1;
 
-/// A stranger's connection, which asks for one thing after the other.
+/// A connection of a hostile client that sends one request after the other.
 struct Stranger {
     client: SendRequest<bytes::Bytes>,
-    /// Requests whose body never ends, and their answers if there are any.
+    /// Requests with endless bodies, and their responses.
     unfinished: Vec<(h2::client::ResponseFuture, SendStream<bytes::Bytes>)>,
 }
 
@@ -45,7 +44,7 @@ impl Stranger {
         }
     }
 
-    /// Begins a request, whose body ends if `whole`.
+    /// Starts a request; its body ends if `whole`.
     async fn ask(&mut self, request: Request<()>, whole: bool) {
         let client = self.client.clone().ready().await.unwrap();
         self.client = client;
@@ -53,8 +52,8 @@ impl Stranger {
         self.unfinished.push(asked);
     }
 
-    /// The refusals that have come so far: each is 429 and names whose share is
-    /// full. Waits for one at least.
+    /// Counts the refusals so far, at least one: each must be a 429 that names the address's
+    /// share.
     async fn refusals(&mut self, setting: &str) -> usize {
         let mut count = 0;
         let all = std::mem::take(&mut self.unfinished);
@@ -81,7 +80,7 @@ async fn assert_refused(answer: http::Response<RecvStream>, setting: &str) {
     assert!(message.starts_with("this address holds"), "{message}");
 }
 
-/// An honest application server, its user agent, and one that subscribes.
+/// Asserts that an honest application server, its user agent and a new subscriber are served.
 async fn serves_honest_clients(server: &Server) {
     let mut user_agent = UserAgent::connect(server).await;
     let signed = user_agent.register(CHANNEL, None).await;
@@ -104,8 +103,7 @@ async fn serves_honest_clients(server: &Server) {
     held.push().await.unwrap();
 }
 
-/// Few places, and no time-out while the test lasts, also on a machine with
-/// other things to do.
+/// Few slots, and no timeout during the test, even on a busy machine.
 fn few_places(config: &mut Config) {
     config.limits.connections_per_address = 1000;
     config.limits.requests = 256;
@@ -113,14 +111,14 @@ fn few_places(config: &mut Config) {
     config.limits.body_timeout = 8 * PATIENCE;
 }
 
-/// Waits until the service has seen at least so many requests without an end.
+/// Waits until the service handles at least this many endless requests.
 async fn await_bodies(server: &Server, count: f64) {
     server
         .await_that("bugle_bodies", |bodies| bodies >= count)
         .await;
 }
 
-/// How many requests were refused because their address has its share of bodies.
+/// Counts requests refused because the address has used its share of bodies.
 async fn refused_bodies(strangers: &mut [Stranger]) -> usize {
     let mut refused = 0;
     for stranger in strangers {
@@ -187,7 +185,7 @@ async fn held_gets_and_websockets_of_one_address_cause_no_refusals_for_others() 
     .await;
     let mut stranger = Stranger::at(&server).await;
     for _ in 0..40 {
-        // Each of its own: a second GET of the same would end the first.
+        // Different subscriptions, because a second GET would supersede the first.
         let made = Subscription::new(&server).await;
         let ask = Request::get(&made.url).body(()).unwrap();
         stranger.ask(ask, true).await;
@@ -195,7 +193,7 @@ async fn held_gets_and_websockets_of_one_address_cause_no_refusals_for_others() 
     server.await_metric("bugle_monitors", 32.0).await;
     serves_honest_clients(&server).await;
     assert_eq!(stranger.refusals("limits.user_agents").await, 8);
-    // It has its share, whichever way it asks for more.
+    // The address has used its share, over WebSockets as well.
     let refused = websocket_status(connect_from(&server, STRANGER).await, &server).await;
     assert_eq!(refused, "HTTP/1.1 429");
     let neighbour = websocket_status(connect_from(&server, STRANGER + 1).await, &server).await;
@@ -204,7 +202,7 @@ async fn held_gets_and_websockets_of_one_address_cause_no_refusals_for_others() 
 
 async fn websocket_status(stream: TcpStream, server: &Server) -> String {
     let answer = timeout(PATIENCE, upgrade_on(stream, server, "")).await;
-    answer.expect("an answer").1[..12].to_owned()
+    answer.expect("a response").1[..12].to_owned()
 }
 
 #[tokio::test]
@@ -219,7 +217,7 @@ async fn failed_signatures_of_one_address_do_not_delay_others() {
     let push = Push::to(&server, &endpoint);
     let known = push.clone().signed(&key_pair(1));
     known.accepted().await;
-    // Signed by another key than it names.
+    // Signed by another key than the token names.
     let forged = |nth: u8| {
         let right = push.clone().signed(&key_pair(100 + nth));
         let (token, _) = right.authorization().split_once(',').unwrap();
@@ -236,13 +234,13 @@ async fn failed_signatures_of_one_address_do_not_delay_others() {
     assert_eq!(refused.header("retry-after"), "1");
     let body: Value = serde_json::from_slice(&refused.body).unwrap();
     assert_eq!(body["setting"], "limits.failed_signature_rate");
-    // One that is known to be good needs no check.
+    // A cached token needs no check.
     known.accepted().await;
     assert_eq!(
         server.metric("bugle_vapid_signatures_checked_total").await,
         checked
     );
-    // Elsewhere a new one is checked.
+    // A new token from another address is checked.
     let elsewhere = connect_from(&server, STRANGER).await;
     let fresh = push.clone().signed(&key_pair(3));
     let (client, connection) = h2::client::handshake(elsewhere).await.unwrap();
@@ -255,12 +253,12 @@ async fn failed_signatures_of_one_address_do_not_delay_others() {
     let (answer, mut body) = client.send_request(ask.body(()).unwrap(), false).unwrap();
     body.send_data(encrypted("x").into(), true).unwrap();
     assert_eq!(answer.await.unwrap().status(), 201);
-    // The bucket fills again.
+    // The token bucket refills.
     server.advance(std::time::Duration::from_secs(1));
     assert_eq!(forged(6).send().await.status, 403);
 }
 
-/// What a request for each kind of resource is answered, but for its body.
+/// The statuses of requests to each kind of resource, sent without a body.
 async fn statuses(server: &Server, requests: &[(&str, String)]) -> Vec<u16> {
     let mut statuses = Vec::new();
     for (method, url) in requests {
@@ -302,7 +300,7 @@ async fn every_request_except_health_takes_a_slot() {
         ("GET", page("/nothing")),
     ];
     let health = [("GET", page("/health")), ("GET", page("/__lbheartbeat__"))];
-    // The one place is taken by a push that waits for the disk.
+    // A push that waits for the disk takes the only slot.
     disk.fails(Fault::None, Fault::Stall);
     let look = async {
         server.await_metric("bugle_requests", 1.0).await;

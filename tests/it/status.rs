@@ -1,4 +1,4 @@
-//! What people and machines look at.
+//! Pages for people and monitoring.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ async fn readiness_reports_values_near_their_limits_and_can_fail_by_them() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, near).await.expect("it is seen");
+    timeout(PATIENCE, near).await.expect("readiness reports it");
     assert_eq!(ready("/ready").await.0, 200);
     let (status, body) = ready("/ready?overloaded=fail").await;
     assert_eq!((status, &body["status"]), (503, &json!("error")));

@@ -1,5 +1,4 @@
-//! `bugle store`, through the real program, over data that the real program
-//! has written.
+//! `bugle store` of the real program, on data written by the real program.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +33,7 @@ fn succeeds(arguments: &[&str], data: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What it says as it fails; never by a panic.
+/// Runs the command and asserts that it fails without a panic; returns its error.
 #[track_caller]
 fn fails(arguments: &[&str], data: &Path) -> String {
     let output = run(arguments, data);
@@ -42,7 +41,7 @@ fn fails(arguments: &[&str], data: &Path) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// A data folder with something of each kind in it.
+/// A data folder with items of each kind.
 struct Data {
     folder: tempfile::TempDir,
     uaid: String,
@@ -83,7 +82,7 @@ impl Data {
         self.path("data")
     }
 
-    /// Everything is in this folder, and works.
+    /// Asserts that this folder contains everything in working order.
     async fn is_in(&self, data: &Path) {
         let server = Server::start_program(Some(data)).await;
         let mut user_agent = UserAgent::reconnect(&server, &self.uaid).await;
@@ -92,7 +91,7 @@ impl Data {
             let notification = user_agent.notification().await;
             assert_eq!(decrypted(&notification.data()), text);
         }
-        // The origin has changed with the port.
+        // The origin changes with the port.
         let (_, path) = self.endpoint.split_once("/push/").unwrap();
         let endpoint = format!("{}/push/{path}", server.origin());
         Push::to(&server, &endpoint).text("new").accepted().await;
@@ -104,7 +103,7 @@ impl Data {
     }
 }
 
-/// The records of an export, without their checksums.
+/// The records of an export without their checksums.
 fn records(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
     let lines = text.lines().skip(1).map(|line| line[9..].to_owned());
@@ -131,7 +130,7 @@ async fn an_export_restores_everything() {
 
     let refused = fails(&["import", name], &other);
     assert!(refused.contains("is not empty"), "{refused}");
-    // Others than those that its endpoints are sealed with.
+    // Keys other than those of the endpoints.
     let keys = stored.path("third");
     fs::create_dir(&keys).unwrap();
     fs::write(keys.join("endpoint-keys"), "A".repeat(43) + "\n").unwrap();
@@ -161,7 +160,7 @@ async fn a_damaged_or_truncated_export_is_not_imported() {
         assert!(refused.contains(expected), "{refused}");
         assert!(!refused.contains("panicked"), "{refused}");
     }
-    // The failures have left nothing that is in the way.
+    // Failed attempts must not obstruct a later one.
     fs::write(&file, whole).unwrap();
     succeeds(&["import", name], &other);
     stored.is_in(&other).await;
@@ -196,7 +195,7 @@ async fn check_reports_the_contents_and_the_damage() {
     }
     drop(server);
 
-    // Closed, then a message of the log is cut off.
+    // Compact the store, then truncate a message of the log.
     let db = data.join("store/db");
     succeeds(&["compact"], &data);
     let octets = fs::read(&db).unwrap();
@@ -223,7 +222,7 @@ async fn compact_frees_space_and_survives_an_abort_at_any_step() {
         large.topic("large").accepted().await;
     }
     drop(server);
-    // What an earlier attempt has left is no hindrance.
+    // A folder left by an aborted attempt is no obstacle.
     let left = stored.data().join("store.new");
     fs::create_dir(&left).unwrap();
     fs::write(left.join("db"), "half").unwrap();

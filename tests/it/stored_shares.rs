@@ -1,7 +1,7 @@
-//! Shares of what is stored: a stranger who takes all they can get refuses
-//! nobody but themselves.
+//! Shares of storage: a hostile client that takes as much as it can causes refusals only for
+//! itself.
 //!
-//! Addresses are those of clients behind a trusted proxy.
+//! The addresses are those of clients behind a trusted proxy.
 
 use bugle::Config;
 use bugle_protocol::key_pair::KeyPair;
@@ -18,10 +18,10 @@ use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
 const RECEIPT: &str = "urn:ietf:params:push:receipt";
 
-/// The client that everything of the stranger comes from.
+/// The address of the hostile client.
 const STRANGER: &str = "203.0.113.66";
 
-/// A service that takes the word of the proxy in front of it.
+/// A service that trusts the proxy in front of it.
 async fn behind_a_proxy(change: impl FnOnce(&mut Config)) -> Server {
     let settings = [("BUGLE_SERVER__TRUSTED_PROXIES".into(), "127.0.0.0/8".into())];
     let behind = Config::load(None, settings, &[]).unwrap();
@@ -33,7 +33,7 @@ async fn behind_a_proxy(change: impl FnOnce(&mut Config)) -> Server {
     .await
 }
 
-/// The client with this number.
+/// The address of the n-th client.
 fn client(n: usize) -> String {
     format!("198.51.100.{n}")
 }
@@ -43,7 +43,7 @@ fn push<'s>(server: &'s Server, to: &str, client: &str) -> Push<'s> {
     push.text(&"x".repeat(1000))
 }
 
-/// What an honest sender has: a key, an address and a user agent.
+/// An honest sender: its key, address and user agent.
 struct Honest {
     keys: KeyPair,
     made: Subscription,
@@ -57,21 +57,21 @@ impl Honest {
         }
     }
 
-    /// A push that must be accepted.
+    /// Sends a push that must be accepted.
     async fn push(&self, server: &Server) {
         let push = push(server, &self.made.push, "192.0.2.1");
         push.signed(&self.keys).accepted().await;
     }
 }
 
-/// What a refusal says: the setting, whose share of it is full, and the words.
+/// The setting, the share and the message of a refusal.
 fn refusal(reply: &Reply) -> (String, String, String) {
     assert_eq!(
         (reply.status.as_u16(), reply.errno()),
         (429, 201),
         "{reply:?}"
     );
-    // An hour at most, and half as much again, so that not all come at once.
+    // At most an hour, plus up to half of it as jitter.
     let retry: u64 = reply.header("retry-after").parse().unwrap();
     assert!((10..=5400).contains(&retry), "{retry}");
     let body: Value = serde_json::from_slice(&reply.body).unwrap();
@@ -105,15 +105,15 @@ async fn one_site_cannot_starve_other_sites_of_the_same_user_agent() {
     );
     let retry: u64 = refused.header("retry-after").parse().unwrap();
     assert!(retry >= 3600, "{retry}");
-    // The other site of the same browser, for as long as the first is full.
+    // The other site of the same browser continues while the first is refused.
     for _ in 0..10 {
         assert_eq!(hog.send().await.status, 429);
         Push::to(&server, &other).text("x").accepted().await;
     }
 }
 
-/// A stranger sends until they are refused, and goes on while an honest sender
-/// pushes: the stranger alone is refused. `stranger` gives their `n`th push.
+/// Fills the store until the hostile client is refused, and continues while an honest sender
+/// pushes: only the hostile client is refused. `stranger` returns its `n`-th push.
 async fn fill_the_store<'s>(server: &'s Server, share: &str, stranger: impl Fn(usize) -> Push<'s>) {
     let honest = Honest::new(server).await;
     let mut taken = 0;
@@ -139,7 +139,7 @@ async fn fill_the_store<'s>(server: &'s Server, share: &str, stranger: impl Fn(u
 }
 
 impl Honest {
-    /// A push now and then.
+    /// Sends every tenth push.
     async fn push_while(&self, server: &Server, n: usize) {
         if n.is_multiple_of(10) {
             self.push(server).await;
@@ -256,7 +256,7 @@ async fn receipts_of_one_key_leave_room_for_others() {
         assert_eq!(push.signed(&key_pair(2)).send().await.status, 202);
         assert_eq!(again(99).send().await.status, 429);
     }
-    // A push without a receipt is another matter.
+    // A push without a receipt is still accepted.
     Push::to(&server, &made.push).signed(&keys).accepted().await;
 }
 
@@ -285,7 +285,7 @@ async fn subscriptions_of_one_address_leave_room_for_others() {
         Subscription::of(&subscribe(&client(n)).await);
         assert_eq!(subscribe(STRANGER).await.status, 429);
     }
-    // A WebSocket is no other way in, and nor is ending what others have made.
+    // The limit also applies to WebSockets, and others' subscriptions are not evicted.
     let mut user_agent = UserAgent::connect(&server).await;
     user_agent.register(CHANNEL, None).await;
     let path = made[0].url.strip_prefix(&server.origin()).unwrap();
@@ -314,7 +314,7 @@ async fn honest_receipts_of_ttl_0_messages_stay_true() {
     };
     for n in 0..12 {
         let (message, receipts) = wish(STRANGER).await;
-        // Never acknowledged.
+        // The message is never acknowledged.
         user_agent.notification().await;
         let above = n >= 10;
         let told = if above {
@@ -334,7 +334,7 @@ async fn honest_receipts_of_ttl_0_messages_stay_true() {
     }
 }
 
-/// All receipts that are there now: the message and the status of each.
+/// All present receipts: the message and status of each.
 async fn taken(server: &Server, receipts: &str) -> Vec<(String, u16)> {
     let (pushes, _) = drain(server, receipts).await;
     let told = pushes.iter();
@@ -353,7 +353,7 @@ async fn without_connections_per_address_no_address_has_a_share() {
     .await;
     let to = subscriptions(&server, 8).await;
     let keys: Vec<_> = (1..30).map(key_pair).collect();
-    // Much more than half of it, by one address.
+    // One address takes much more than half.
     for n in 0..60 {
         let push = push(&server, &to[n % to.len()].push, STRANGER);
         push.signed(&keys[n % keys.len()]).accepted().await;

@@ -1,5 +1,5 @@
-//! All user agents come back at the same moment, as they do after a restart:
-//! Firefox waits for five seconds, each the same.
+//! All user agents reconnect at the same moment, as after a restart: Firefox always waits five
+//! seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,11 @@ use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
 const USER_AGENTS: usize = 2000;
 
-/// For how long any of them may wait in a machine with other things to do.
+/// Timeout of each user agent on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// User agents with a subscription, and their endpoints; connected no more.
+/// Creates user agents with a subscription, disconnects them, and returns their uaids and
+/// endpoints.
 async fn subscribed(server: &Arc<Server>) -> Vec<(String, String)> {
     let at_once = Arc::new(Semaphore::new(64));
     let mut all = JoinSet::new();
@@ -40,7 +41,7 @@ async fn subscribed(server: &Arc<Server>) -> Vec<(String, String)> {
     all.join_all().await
 }
 
-/// Comes back with its uaid, and waits for as long as it takes.
+/// Reconnects with a known uaid, without a timeout.
 async fn come_back(server: &Server, uaid: &str) -> UserAgent {
     let stream = TcpStream::connect(server.authority()).await.unwrap();
     let (mut socket, _) = client_async(server.websocket(), stream).await.unwrap();
@@ -56,7 +57,7 @@ async fn come_back(server: &Server, uaid: &str) -> UserAgent {
     }
 }
 
-/// Both ends of each connection are in this process.
+/// Raises the file descriptor limit; this process holds both ends of each connection.
 fn raise_file_handles(needed: u64) {
     let most = getrlimit(Resource::Nofile).maximum;
     let enough = most.is_none_or(|most| most >= needed);
@@ -73,7 +74,7 @@ async fn simultaneous_reconnects_are_all_served() {
     needs_ours!("a restart");
     raise_file_handles(3 * USER_AGENTS as u64);
     let server = Server::start_with(|config| {
-        // They share the machine with the service, and may be the slow ones.
+        // The user agents share the machine with the service and may be slow.
         config.user_agent.hello_timeout = PATIENCE;
     });
     let mut server = Arc::new(server.await);
@@ -99,7 +100,7 @@ async fn simultaneous_reconnects_are_all_served() {
         });
     }
     now.wait().await;
-    // Meanwhile others are served too.
+    // Meanwhile a new user agent is served.
     let mut newcomer = UserAgent::connect(&server).await;
     newcomer.register(CHANNEL_2, None).await;
     assert_eq!(server.get("/health").await.status, 200);

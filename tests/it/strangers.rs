@@ -1,5 +1,5 @@
-//! Clients over HTTP/2 that keep to no manners: what they held is given back,
-//! and others are served meanwhile.
+//! HTTP/2 clients that cancel, stall or vanish: the service releases their resources and serves
+//! others meanwhile.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::subscriber::Subscription;
 
-/// A connection that the test makes requests on.
+/// Opens a connection for requests.
 async fn connect(server: &Server, settings: &Builder) -> SendRequest<bytes::Bytes> {
     let stream = TcpStream::connect(server.authority()).await.unwrap();
     let (client, connection) = settings.handshake(stream).await.unwrap();
@@ -23,8 +23,8 @@ async fn connect(server: &Server, settings: &Builder) -> SendRequest<bytes::Byte
     client.ready().await.unwrap()
 }
 
-/// Waits until nobody but who asks for the metrics is connected.
-async fn all_is_given_back(server: &Server) {
+/// Waits until only the connection of the metrics request is left.
+async fn all_resources_are_released(server: &Server) {
     for (gauge, value) in [
         ("monitors", 0.0),
         ("user_agents", 0.0),
@@ -48,7 +48,7 @@ async fn cancelled_gets_leave_no_resources() {
             };
             client = ready;
             let request = Request::get(url).body(()).unwrap();
-            // Dropped, it is reset.
+            // Dropping the response resets the stream.
             let _ = client.send_request(request, true);
             let Ok(ready) = client.ready().await else {
                 break;
@@ -57,7 +57,7 @@ async fn cancelled_gets_leave_no_resources() {
             tokio::task::yield_now().await;
         }
     }
-    all_is_given_back(&server).await;
+    all_resources_are_released(&server).await;
     assert_eq!(drain(&server, &made.set).await.0[0].url(), message);
 }
 
@@ -79,7 +79,7 @@ async fn a_get_without_flow_control_window_times_out() {
     assert!(response.await.is_err(), "the GET is reset");
     server.await_metric("bugle_monitors", 0.0).await;
     drop(client);
-    all_is_given_back(&server).await;
+    all_resources_are_released(&server).await;
     assert_eq!(drain(&server, &made.set).await.0.len(), 1);
 }
 
@@ -88,7 +88,7 @@ async fn a_refused_server_push_ends_no_get() {
     needs_ours!("its settings");
     let server = Server::start().await;
     let mut settings = Builder::new();
-    // What is refused has begun.
+    // A server push can only be refused once it has started.
     settings.initial_window_size(1);
     let made = Subscription::new(&server).await;
     let mut client = connect(&server, &settings).await;
@@ -102,7 +102,7 @@ async fn a_refused_server_push_ends_no_get() {
             promised = pushes.push_promise() => promised.unwrap().unwrap(),
             _ = &mut response => panic!("the GET has ended"),
         };
-        // Dropped, it is reset.
+        // Dropping the promise resets the stream.
         drop(promised);
     }
     assert_eq!(server.metric("bugle_monitors").await, 1.0);
@@ -120,7 +120,7 @@ async fn a_vanished_client_is_detected() {
     })
     .await;
     let made = Subscription::new(&server).await;
-    // Nobody drives the connection: it neither reads nor closes.
+    // A raw connection that neither reads nor closes.
     let mut stream = TcpStream::connect(server.authority()).await.unwrap();
     stream
         .write_all(&held_get(&server, &made.url))
@@ -132,13 +132,13 @@ async fn a_vanished_client_is_detected() {
     Push::to(&server, &made.push).accepted().await;
     alive.push().await.unwrap();
     drop((stream, alive));
-    all_is_given_back(&server).await;
+    all_resources_are_released(&server).await;
 }
 
-/// The octets of a connection's begin and of a GET.
+/// The connection preface and a GET.
 fn held_get(server: &Server, url: &str) -> Vec<u8> {
     let mut octets = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    // Initial window: all there can be.
+    // The maximum initial window.
     octets.extend(http2(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]));
     octets.extend(http2(8, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
     let path = url.strip_prefix(&server.origin()).unwrap();
@@ -162,7 +162,7 @@ async fn a_push_reset_before_its_promise_ends_the_connection() {
     })
     .await;
     let made = Subscription::new(&server).await;
-    // More than the system takes for a client that does not read.
+    // More than the system buffers for a client that does not read.
     let push = Push::to(&server, &made.push).text(&"x".repeat(3900));
     for _ in 0..2500 {
         push.accepted().await;
@@ -170,11 +170,11 @@ async fn a_push_reset_before_its_promise_ends_the_connection() {
     let mut stream = TcpStream::connect(server.authority()).await.unwrap();
     let get = held_get(&server, &made.url);
     stream.write_all(&get).await.unwrap();
-    // Until the system takes no more.
-    let told = || server.metric("bugle_messages_delivered_total");
+    // Wait until the system's buffers are full.
+    let delivered = || server.metric("bugle_messages_delivered_total");
     let mut before = 0.0;
-    while before == 0.0 || before != told().await {
-        before = told().await;
+    while before == 0.0 || before != delivered().await {
+        before = delivered().await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(before < 2500.0, "no more is pushed than can be written");
@@ -186,6 +186,6 @@ async fn a_push_reset_before_its_promise_ends_the_connection() {
     }
     server.await_metric("bugle_monitors", 0.0).await;
     drop(stream);
-    all_is_given_back(&server).await;
+    all_resources_are_released(&server).await;
     assert_eq!(server.metric("bugle_stored_messages").await, 2500.0);
 }

@@ -1,4 +1,4 @@
-//! Subscribing over HTTP (RFC 8030 §4, RFC 8292 §4.1) and ending that (§7.3).
+//! Subscribing over HTTP (RFC 8030 §4, RFC 8292 §4.1) and unsubscribing (§7.3).
 
 use crate::support::app_server::{Push, ask, key_pair};
 use crate::support::held::{Held, drain};
@@ -149,7 +149,7 @@ async fn rfc8030_7_3_1_b_rfc8030_7_3_1_c_rfc8030_7_3_1_d_a_set_is_removed_with_i
     let second = first.another(&server).await;
     let on_set = Held::get(&server, &first.set, &[]).await;
     let on_member = Held::get(&server, &second.url, &[]).await;
-    // Both are held once the service has something to say on them.
+    // The service has both GETs once it responds on them.
     assert_eq!(ask(&server, "DELETE", &first.set).await.status, 204);
     assert_eq!(on_set.ended().await.status, 404);
     assert_eq!(on_member.ended().await.status, 404);

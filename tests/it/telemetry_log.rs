@@ -1,4 +1,4 @@
-//! The log: what is written, what may change that, and what is held back.
+//! The log: its contents, its filter, and the limit of repeated lines.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ async fn bugle_admin_log_shows_and_sets_the_filter() {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-/// The real program and its log, line by line.
+/// The real program and its log.
 struct Program {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
@@ -112,12 +112,12 @@ impl Program {
         program
     }
 
-    /// The next line with this message; all lines are objects.
+    /// Reads lines until one has this message; every line must be a JSON object.
     async fn line(&mut self, message: &str) -> Value {
         loop {
             let line = timeout(PATIENCE, self.log.next_line()).await;
-            let line = line.expect("a line comes").unwrap();
-            let line: Value = serde_json::from_str(&line.expect("it goes on")).unwrap();
+            let line = line.expect("a line arrives").unwrap();
+            let line: Value = serde_json::from_str(&line.expect("the log continues")).unwrap();
             if line["message"] == message {
                 return line;
             }
@@ -148,7 +148,7 @@ async fn a_new_filter_applies_at_once_and_repeated_lines_are_limited() {
     let mut program = Program::start(folder.path()).await;
     program.be_refused().await;
     program.set_filter("debug").await;
-    // Who changed it is written whatever the filter says.
+    // Audit lines are written regardless of the filter.
     assert_eq!(program.line("asked").await["subject"], "debug");
     for _ in 0..20 {
         program.be_refused().await;
@@ -171,8 +171,8 @@ async fn a_new_filter_applies_at_once_and_repeated_lines_are_limited() {
     assert!(ended.unwrap().success());
 }
 
-/// A sender may write anything where an origin is expected, such as the URL of
-/// a message, which is a capability.
+/// A sender may write anything in place of an origin, for instance the URL of a message, which
+/// is a capability.
 #[tokio::test]
 async fn text_from_clients_stays_out_of_the_log() {
     needs_ours!("the program");
@@ -203,7 +203,7 @@ async fn text_from_clients_stays_out_of_the_log() {
         let fields = [("ttl", "0"), ("authorization", &authorization)];
         let reply = http::http1(&program.public, "POST", path, &fields, b"").await;
         assert_eq!(reply.status, status);
-        // The sender is told what it wrote; the operator is not.
+        // The response contains the sender's text; the log does not.
         assert!(reply.text().contains(WRITTEN), "{}", reply.text());
         let line = program.line("refused").await;
         assert_eq!(
@@ -228,7 +228,7 @@ async fn text_from_clients_stays_out_of_the_log() {
     assert!(!line.to_string().contains(WRITTEN), "{line}");
 }
 
-/// The debug data of a GOAWAY is the peer's text (RFC 9113 §6.8).
+/// The debug data of a GOAWAY is text from the peer (RFC 9113 §6.8).
 #[tokio::test]
 async fn goaway_debug_data_stays_out_of_the_log() {
     needs_ours!("the program");

@@ -1,4 +1,4 @@
-//! The metrics: what they count, and what they must not tell.
+//! The metrics: what they count, and what they must not reveal.
 
 use std::collections::BTreeSet;
 
@@ -45,14 +45,14 @@ async fn every_stage_of_a_push_is_timed_once() {
     user_agent.hears_nothing().await;
     assert_eq!(counts(server).await, [1.0; 5]);
 
-    // What is not stored passes every stage but that.
+    // A message with TTL 0 passes every stage except storage.
     push.clone().ttl(0).accepted().await;
     let notification = user_agent.notification().await;
     user_agent.ack(&notification).await;
     user_agent.hears_nothing().await;
     assert_eq!(counts(server).await, [2.0, 1.0, 2.0, 2.0, 2.0]);
 
-    // Nobody waits for what is refused.
+    // Refused pushes are not timed.
     let refused = push.header("ttl", "soon").send().await;
     assert_eq!(refused.status, 400);
     assert_eq!(counts(server).await, [2.0, 1.0, 2.0, 2.0, 2.0]);
@@ -94,7 +94,7 @@ async fn each_metrics_format_is_negotiated() {
     assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
 }
 
-/// The value of every label, under its name.
+/// All labels as pairs of name and value.
 fn labels(text: &str) -> BTreeSet<(String, String)> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     let labels = samples.filter_map(|line| Some(line.split_once('{')?.1.split_once('}')?.0));
@@ -110,7 +110,7 @@ async fn no_label_contains_a_capability_an_address_or_a_key() {
     needs_ours!("its metrics");
     let mut scene = Scene::at(Server::lenient().await).await;
     let server = &scene.server;
-    // Of every family with labels, something.
+    // Produce a sample in every family with labels.
     let push = Push::to(server, &scene.endpoint).signed(&scene.keys);
     let url = push.clone().text("x").accepted().await;
     let notification = scene.user_agent.notification().await;
@@ -164,7 +164,7 @@ async fn no_label_contains_a_capability_an_address_or_a_key() {
     }
 }
 
-/// What the exposition describes: name, type, help.
+/// Name, type and help of each metric in the exposition.
 fn described(text: &str) -> Vec<[String; 3]> {
     let of = |kind: &str| -> Vec<(String, String)> {
         let lines = text.lines().filter_map(|line| line.strip_prefix(kind));
@@ -206,12 +206,12 @@ async fn the_page_contains_the_table_of_all_metrics() {
     }
 }
 
-/// The words of a text that begin as the names of metrics do.
+/// Words that look like names of metrics.
 fn named(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    // The crates of this tree are named so too.
+    // Crates have the same prefix.
     let crates = ["bugle_protocol", "bugle_load"];
-    // And the files of the package, with a digit after the name.
+    // So do files of the package, with a digit after the name.
     let of_metrics = |word: &&str| {
         let name = word.strip_prefix("bugle_").unwrap_or_default();
         name.starts_with(|c: char| c.is_ascii_lowercase()) && !crates.contains(word)
@@ -247,7 +247,7 @@ async fn every_metric_named_in_the_project_exists() {
         let text = std::fs::read_to_string(&file).unwrap();
         for name in named(&text) {
             found += 1;
-            // Prose may leave out what the samples of a counter end with.
+            // Prose may omit the suffix of counters.
             let counter = format!("{name}_total");
             let is_page = file.extension().is_some_and(|it| it == "md");
             let known = known.contains(name) || is_page && known.contains(&counter);
@@ -256,7 +256,7 @@ async fn every_metric_named_in_the_project_exists() {
     }
     assert!(found > 60, "{found}");
 
-    // And every bound that they compare with.
+    // All limits in the alert rules must exist too.
     for file in &others[2..] {
         let rules = std::fs::read_to_string(top.join(file))
             .unwrap()

@@ -1,4 +1,4 @@
-//! Traces: the real program sends them to a collector, which decodes them.
+//! Traces: the real program exports them to a collector that decodes them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,19 +21,18 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, PATIENCE};
 
-/// A trace that a sender has begun (W3C Trace Context), and one that it does
-/// not want to be kept.
+/// A trace started by a sender (W3C Trace Context), and one with the sampled flag unset.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 const UNWANTED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
-/// What a collector has received: the head of the request, and its body.
+/// What a collector has received: the head and body of a request.
 type Received = (String, ExportTraceServiceRequest);
 
 struct Collector {
     endpoint: String,
     received: mpsc::UnboundedReceiver<Received>,
-    /// By name, with the attributes of who sent it.
+    /// By name, with the resource attributes.
     spans: BTreeMap<String, (Span, Vec<KeyValue>)>,
     head: String,
 }
@@ -58,11 +57,11 @@ impl Collector {
         }
     }
 
-    /// Waits until a span of this name has come.
+    /// Waits for a span with this name.
     async fn span(&mut self, name: &str) -> Span {
         while !self.spans.contains_key(name) {
             let received = timeout(PATIENCE, self.received.recv()).await;
-            let (head, request) = received.expect("spans come").unwrap();
+            let (head, request) = received.expect("spans arrive").unwrap();
             self.head = head;
             for resource in request.resource_spans {
                 let of = resource.resource.unwrap().attributes;
@@ -79,7 +78,7 @@ impl Collector {
     }
 }
 
-/// Reads one request and answers it.
+/// Reads one request and responds.
 async fn take(stream: TcpStream) -> Option<Received> {
     let mut stream = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
@@ -98,7 +97,7 @@ async fn take(stream: TcpStream) -> Option<Received> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    // Said, so that nothing is sent over a connection that is about to end.
+    // `Connection: close` prevents further requests on a connection that ends.
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     stream.write_all(answer).await.ok()?;
     Some((head, ExportTraceServiceRequest::decode(&*body).unwrap()))
@@ -211,7 +210,7 @@ async fn a_refused_push_is_traced_with_its_reason() {
 async fn an_unreachable_collector_stops_nothing_and_is_logged_once() {
     needs_ours!("the program");
     let folder = tempfile::tempdir().unwrap();
-    // Nobody is there any more when the program asks.
+    // The collector's port is closed before the program starts.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);

@@ -1,4 +1,4 @@
-//! TLS in the process: what it negotiates, and a certificate that changes.
+//! TLS in the process: negotiation, and reloading of a changed certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::support::http::raw;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 
-/// Writes a new certificate with its key, and gives it.
+/// Writes a new certificate with its key and returns it.
 pub fn write_certificate(folder: &Path) -> CertificateDer<'static> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -34,7 +34,7 @@ async fn start(folder: &Path) -> Server {
     .await
 }
 
-/// A connection that trusts this certificate alone.
+/// A connection that trusts only this certificate.
 pub async fn connect(
     server: &Server,
     certificate: &CertificateDer<'static>,
@@ -104,7 +104,7 @@ async fn a_changed_certificate_is_reloaded_and_a_broken_one_ignored() {
     let server = start(folder.path()).await;
     connect(&server, &first, &[]).await.unwrap();
 
-    // At once: a file that is half written is another change.
+    // A partly written file must not be loaded.
     let new = folder.path().join("new.pem");
     std::fs::write(&new, "broken").unwrap();
     std::fs::rename(new, folder.path().join("cert.pem")).unwrap();
@@ -137,12 +137,12 @@ async fn rfc8030_3_a_with_a_certificate_only_current_tls_is_accepted() {
     for (version, answer) in [([3, 1], 0x15), ([3, 2], 0x15), ([3, 3], 0x16)] {
         let mut stream = TcpStream::connect(server.authority()).await.unwrap();
         stream.write_all(&client_hello(version)).await.unwrap();
-        // An alert, or a handshake that goes on.
+        // An alert, or the next handshake record.
         assert_eq!(stream.read_u8().await.unwrap(), answer, "{version:?}");
     }
 }
 
-/// The first message of a client that knows no version above this one.
+/// The first message of a client whose highest version is this.
 fn client_hello(version: [u8; 2]) -> Vec<u8> {
     // TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256; no compression.
     let suites = [0, 2, 0xc0, 0x2b, 1, 0];

@@ -36,7 +36,7 @@ async fn a_unix_socket_is_a_listener_whose_peers_are_trusted() {
     let mut client = client.ready().await.unwrap();
     let (response, _) = client.send_request(post, true).unwrap();
     assert_eq!(response.await.unwrap().status(), 201);
-    // The other listener goes on beside it, and trusts nobody.
+    // The TCP listener still works and trusts no peer.
     assert_eq!(
         handshake(&server, &[("x-forwarded-for", "192.0.2.7")])
             .await

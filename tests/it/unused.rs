@@ -1,4 +1,4 @@
-//! The end of subscriptions that nobody uses (`expiry.unused`).
+//! The expiry of unused subscriptions (`expiry.unused`).
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const UNUSED: &str = "bugle_subscriptions_unused_total";
 
-/// Days after which nothing unused has ended yet: the setting, and six more in
-/// which a use may not be noted.
+/// Days before anything unused may end: the setting, plus six days during which a use need not
+/// be recorded.
 const EARLY: u64 = 7;
 
-/// As short as it can be set.
+/// The shortest allowed setting.
 fn short(config: &mut Config) {
     config.compat.profile = Profile::Lenient;
     config.push.max_ttl = Duration::from_secs(3600);
     config.expiry.unused = DAY;
 }
 
-/// Lets the service run on the next day: it does when the message of today
-/// that nobody has taken has expired.
+/// Advances the clock by a day and waits until the service has noticed: the message that was
+/// stored for today has expired.
 async fn next_day(server: &Server, endpoint: &str) {
     let expired = server.metric("bugle_messages_expired_total").await;
     let message = Push::to(server, endpoint).ttl(60).text("x");
@@ -39,7 +39,7 @@ async fn next_day(server: &Server, endpoint: &str) {
         .await;
 }
 
-/// Goes on until something unused ends.
+/// Advances the clock until an unused subscription ends.
 async fn until_one_ends(server: &Server, endpoint: &str) {
     for _ in 0..EARLY {
         next_day(server, endpoint).await;
@@ -51,7 +51,7 @@ async fn until_one_ends(server: &Server, endpoint: &str) {
         }
         next_day(server, endpoint).await;
     }
-    panic!("nothing has ended");
+    panic!("no subscription has ended");
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn ws_h_9_unused_subscriptions_end_and_the_browser_gets_a_new_uaid() {
     assert_eq!(Push::to(&server, &gone).text("x").send().await.status, 410);
     let again = UserAgent::reconnect(&server, &uaid).await;
     assert_ne!(again.uaid, uaid);
-    // What one subscription receives keeps the others of its user agent.
+    // A message to one subscription keeps the others of its user agent.
     let back = UserAgent::reconnect(&server, &known).await;
     assert_eq!(back.uaid, known);
     Push::to(&server, &quiet).text("x").accepted().await;

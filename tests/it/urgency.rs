@@ -11,7 +11,7 @@ use crate::support::user_agent::{CHANNEL, UserAgent};
 
 const URGENCIES: [&str; 4] = ["very-low", "low", "normal", "high"];
 
-/// Asks for messages of at least this urgency.
+/// Sets the minimum urgency of messages.
 async fn filter(user_agent: &mut UserAgent, min: &str) {
     assert_eq!(try_filter(user_agent, json!(min)).await, 200);
 }
@@ -26,13 +26,13 @@ async fn try_filter(user_agent: &mut UserAgent, min: Value) -> u64 {
     answer["status"].as_u64().unwrap()
 }
 
-/// Pushes a message that says its urgency.
+/// Pushes a message with its urgency as the text.
 async fn push(server: &Server, endpoint: &str, urgency: &str) -> String {
     let push = Push::to(server, endpoint).header("urgency", urgency);
     push.text(urgency).accepted().await
 }
 
-/// Hears these texts, in this order, and nothing else.
+/// Asserts that these texts arrive in this order, and nothing else.
 async fn hears(user_agent: &mut UserAgent, texts: &[&str]) {
     for text in texts {
         let notification = user_agent.notification().await;
@@ -54,14 +54,14 @@ async fn rfc8030_5_3_e_rfc8030_5_3_b_each_urgency_passes_the_filters_up_to_it() 
         for urgency in URGENCIES {
             push(&server, &endpoint, urgency).await;
         }
-        // What is sent comes live, and in order.
+        // Messages that pass the filter arrive live and in order.
         for urgency in &URGENCIES[at..] {
             let notification = user_agent.notification().await;
             assert_eq!(decrypted(&notification.data()), *urgency, "from {min}");
             user_agent.ack(&notification).await;
         }
         user_agent.hears_nothing().await;
-        // The rest was held back, not dropped.
+        // The other messages were held back, not dropped.
         filter(&mut user_agent, "very-low").await;
         for urgency in &URGENCIES[..at] {
             let notification = user_agent.notification().await;
@@ -103,7 +103,7 @@ async fn a_19_up_10_held_back_messages_arrive_in_order_and_once() {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
-    // Unacknowledged throughout: all of it stays in the log.
+    // All messages stay unacknowledged, so they stay in the log.
     push(&server, &endpoint, "low").await;
     hears(&mut user_agent, &["low"]).await;
     filter(&mut user_agent, "high").await;

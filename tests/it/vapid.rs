@@ -1,4 +1,4 @@
-//! Who may send (RFC 8292), the legacy forms among them.
+//! Authorization of senders (RFC 8292), including the legacy forms.
 
 use bugle_protocol::UnixTime;
 use bugle_protocol::key_pair::KeyPair;
@@ -8,8 +8,8 @@ use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
-/// A service, a user agent, an endpoint restricted to the returned keys, and
-/// one that is not restricted.
+/// A service, a user agent, an endpoint restricted to the returned keys, and an unrestricted
+/// one.
 struct Scene {
     server: Server,
     user_agent: UserAgent,
@@ -38,7 +38,7 @@ async fn scene_at(server: Server) -> Scene {
 }
 
 impl Scene {
-    /// A token for this audience that ends in so many seconds.
+    /// A token for this audience that expires in this many seconds.
     fn token(&self, audience: &str, secs: i64) -> String {
         let expires_at = UnixTime::from_secs(self.server.now().checked_add_signed(secs).unwrap());
         self.keys
@@ -63,7 +63,7 @@ impl Scene {
             .as_u16()
     }
 
-    /// What is refused did not arrive: the next thing that arrives is good.
+    /// Asserts that no refused push arrived: the next message is a valid one.
     async fn nothing_came(mut self) {
         Push::to(&self.server, &self.restricted)
             .text("good")
@@ -168,7 +168,7 @@ async fn rfc8292_4_2_i4_rfc8292_2_b_v_16_the_audience_must_be_this_service() {
             "{audience}"
         );
     }
-    // V-16: common libraries leave the port out.
+    // V-16: common libraries omit the port.
     let token = scene.token("http://127.0.0.1", 3600);
     assert_eq!(
         scene.status(&format!("vapid t={token}, k={key}")).await,

@@ -1,5 +1,4 @@
-//! The VAPID token and the field that carries it, in every shape that is not
-//! good (RFC 8292 §2 and §3).
+//! Invalid VAPID tokens and header fields (RFC 8292 §2 and §3).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,7 +13,7 @@ use crate::support::server::Server;
 const HEADER: &str = r#"{"typ":"JWT","alg":"ES256"}"#;
 
 impl Scene {
-    /// Good claims, with one of them set, or left out if null.
+    /// Valid claims with one of them set, or removed if null.
     fn claims(&self, name: &str, value: Value) -> String {
         let exp = self.server.now() + 3600;
         let mut claims = json!({ "aud": self.server.origin(), "exp": exp });
@@ -27,7 +26,7 @@ impl Scene {
         claims.to_string()
     }
 
-    /// The field with a token of this header and these claims, signed.
+    /// A field with a signed token of this header and these claims.
     fn signed_by(&self, header: &str, claims: &str) -> String {
         let token = self.keys.sign_json(header, claims);
         format!("vapid t={token}, k={}", self.key())
@@ -112,8 +111,7 @@ async fn rfc8292_2_g_the_algorithm_is_es256() {
     let field = scene.signed_by(r#"{"typ":"JWT"}"#, &claims);
     scene.answers(&field, 403).await;
 
-    // As forgers send them: without a signature, and by the public key as the
-    // secret of an HMAC.
+    // Forgeries: without a signature, and with the public key as the secret of an HMAC.
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let unsigned = format!("{}.{}.", part(r#"{"alg":"none"}"#), part(&claims));
     let signed = format!("{}.{}", part(r#"{"alg":"HS256"}"#), part(&claims));
