@@ -34,7 +34,7 @@ impl PushService {
         let mut last = None;
         loop {
             let after = last;
-            let found = self.store.subscriptions(after, AT_ONCE).await;
+            let found = self.store.all_subscriptions(after, AT_ONCE).await;
             let found = self.stored(found)?;
             for it in &found {
                 let endpoint = PushEndpoint {
@@ -73,7 +73,7 @@ impl PushService {
         }
         let mut after = None;
         loop {
-            let found = self.store.receipt_subscriptions(after, AT_ONCE).await;
+            let found = self.store.all_receipt_subscriptions(after, AT_ONCE).await;
             let found = self.stored(found)?;
             let mut ids = found.iter().map(|(_, id)| *id);
             if let Some(id) = ids.find(|id| self.receipts_handle(*id) == text) {
@@ -127,7 +127,7 @@ impl PushService {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn drop_receipts(&self, id: ReceiptSubscriptionId) -> Result<bool, Error> {
-        let removed = self.store.remove_receipt_subscription(id).await;
+        let removed = self.store.remove_receipt_subscription(id, self.now()).await;
         self.stored(removed)
     }
 }

@@ -83,7 +83,7 @@ impl PushService {
     /// [`Error::Unavailable`].
     pub async fn user_agent(&self, uaid: Uaid) -> Result<Option<UserAgent>, Error> {
         let connected = self.clients.has(Reader::UserAgent(uaid));
-        let subscriptions = self.stored(self.store.subscriptions_of(uaid).await)?;
+        let subscriptions = self.stored(self.store.subscriptions(uaid).await)?;
         if subscriptions.is_empty() && !connected {
             return Ok(None);
         }
@@ -105,7 +105,7 @@ impl PushService {
         self.clients.close(Reader::UserAgent(uaid), Ended::Removed);
         // What is being registered is there then, and ends with the others.
         let _turn = self.order.alone(uaid).await?;
-        let subscriptions = self.stored(self.store.subscriptions_of(uaid).await)?;
+        let subscriptions = self.stored(self.store.subscriptions(uaid).await)?;
         let mut ended = 0;
         for it in subscriptions {
             let end = self.end_channel(uaid, it.channel, Some(it.id), Readers::Close);

@@ -70,21 +70,21 @@ impl PushService {
         &self,
         ReceiptSubscriptionUrl(id): ReceiptSubscriptionUrl,
     ) -> Result<ReceiptSubscriptionId, Error> {
-        let known = self.store.knows_receipt_subscription(id, self.now()).await;
-        match self.stored(known)? {
-            true => Ok(id),
-            false => Err(Error::NotFound),
-        }
+        self.receipts(id, None, 0).await.map(|_| id)
     }
 
     /// Ends a receipt subscription, with its receipts (8030-7.3-e).
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unavailable`].
-    pub async fn end_receipts(&self, named: ReceiptSubscriptionUrl) -> Result<(), Error> {
-        let id = self.receipt_subscription(named).await?;
-        let removed = self.store.remove_receipt_subscription(id).await;
-        self.stored(removed).map(drop)
+    pub async fn end_receipts(
+        &self,
+        ReceiptSubscriptionUrl(id): ReceiptSubscriptionUrl,
+    ) -> Result<(), Error> {
+        match self.drop_receipts(id).await? {
+            true => Ok(()),
+            false => Err(Error::NotFound),
+        }
     }
 
     /// The next receipts, after `after`.
@@ -98,15 +98,8 @@ impl PushService {
         after: Option<ReceiptId>,
         limit: usize,
     ) -> Result<Page<Receipt>, Error> {
-        let now = self.now();
-        let receipts = self.stored(self.store.receipts(id, after, limit, now).await)?;
-        if receipts.items.is_empty() {
-            let known = self.store.knows_receipt_subscription(id, now).await;
-            if !self.stored(known)? {
-                return Err(Error::NotFound);
-            }
-        }
-        Ok(receipts)
+        let receipts = self.store.receipts(id, after, limit, self.now()).await;
+        self.stored(receipts)?.ok_or(Error::NotFound)
     }
 
     /// Says that a receipt has reached its application server. If that

@@ -83,7 +83,7 @@ impl PushService {
         if let Some(uaid) = said {
             // A drop comes before it, or closes the connection.
             let _turn = self.order.share(uaid).await?;
-            if self.stored(self.store.connected(uaid).await)? {
+            if self.stored(self.store.connect(uaid).await)? {
                 return Ok((true, self.register(Reader::UserAgent(uaid), address)?));
             }
         }

@@ -185,7 +185,7 @@ impl PushService {
         message: NewMessage,
         accepted: Option<OnAccepted>,
     ) -> Result<MessageId, Error> {
-        match self.store.append_with(uaid, message, accepted).await {
+        match self.store.append(uaid, message, accepted).await {
             Err(StoreError::NoSubscription) => Err(Error::Gone),
             Err(StoreError::NoReceiptSubscription) => Err(Error::NoReceipts),
             appended => self.stored(appended),

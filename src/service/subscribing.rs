@@ -65,7 +65,7 @@ impl PushService {
             None => (Uaid::from_bytes(random()), None),
             Some(SubscriptionSetUrl(uaid)) => {
                 let turn = self.order.share(uaid).await?;
-                if !self.stored(self.store.connected(uaid).await)? {
+                if !self.stored(self.store.connect(uaid).await)? {
                     return Err(Error::NoSet);
                 }
                 (uaid, Some(turn))
@@ -145,7 +145,7 @@ impl PushService {
     /// # Errors
     /// [`Error::NotFound`] when it has no subscription (any more).
     pub async fn set(&self, SubscriptionSetUrl(uaid): SubscriptionSetUrl) -> Result<Uaid, Error> {
-        match self.stored(self.store.connected(uaid).await)? {
+        match self.stored(self.store.connect(uaid).await)? {
             true => Ok(uaid),
             false => Err(Error::NotFound),
         }

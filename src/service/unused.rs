@@ -13,7 +13,7 @@ impl PushService {
     /// # Errors
     /// [`Error::Unavailable`] when the store cannot be read.
     pub async fn note_connected(&self, uaid: Uaid) -> Result<(), Error> {
-        self.stored(self.store.connected(uaid).await).map(drop)
+        self.stored(self.store.connect(uaid).await).map(drop)
     }
 
     /// Looks at the next `limits.expire_batch` user agents, and ends those

@@ -244,7 +244,7 @@ async fn make_receipts(
     let grant = Grant::Make(ends_at);
     message.receipt = Some(ReceiptTarget { id, grant });
     message.origin = origin;
-    let made = store.append(to.uaid, message).await;
+    let made = store.append(to.uaid, message, None).await;
     let ended = store.unsubscribe(to.uaid, to.channel, None, Readers::Stay, NOW);
     assert_eq!(ended.await, Ok(true));
     made.map(drop)

@@ -118,15 +118,13 @@ pub trait Store: Send + Sync + 'static {
         channel: ChannelId,
     ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>>;
 
-    /// Whether the user agent has a subscription.
-    fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
-
-    /// The same; one that has is noted as connected today. The note is durable
-    /// like [`remove`](Store::remove), and left out while it cannot be written.
-    fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
+    /// Whether the user agent has a subscription. One that has is noted as
+    /// connected today. The note is durable like [`remove`](Store::remove), and
+    /// left out while it cannot be written.
+    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Counts the days of service, and ends user agents with all their subscriptions:
-    /// those that were neither [connected](Store::connected) nor sent a message
+    /// those that were neither [connected](Store::connect) nor sent a message
     /// for so many days that [`append`](Store::append) took. A use stands for
     /// those of the week after it, so that some end a week later. Told of and
     /// durable like [`remove`](Store::remove); readers are closed
@@ -134,12 +132,12 @@ pub trait Store: Send + Sync + 'static {
     fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>>;
 
     /// All subscriptions of a user agent.
-    fn subscriptions_of(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>>;
+    fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>>;
 
     /// Up to `limit` subscriptions behind this one, in an order that stays, so
     /// that all are found step by step; damaged ones are passed over. For
     /// operators: it reads the disk.
-    fn subscriptions(
+    fn all_subscriptions(
         &self,
         after: Option<(Uaid, ChannelId)>,
         limit: usize,
@@ -169,6 +167,10 @@ pub trait Store: Send + Sync + 'static {
     /// unless it counts for somebody already. That is durable when this returns,
     /// also where the TTL is 0. A refused message makes none.
     ///
+    /// Calls `accepted` with the id: before the [listener](Listener) is told, so
+    /// before any reader is woken. It is called also when the future has been
+    /// dropped meanwhile and the message is stored; never when it is not.
+    ///
     /// # Errors
     /// `NoSubscription` when the channel's subscription is gone or another
     /// one; `NoReceiptSubscription` when the receipt's is gone and not to be
@@ -178,18 +180,6 @@ pub trait Store: Send + Sync + 'static {
     /// the subscription, of the bound of all the user agent, the key or the
     /// network of the message's origin.
     fn append(
-        &self,
-        uaid: Uaid,
-        message: NewMessage,
-    ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
-        self.append_with(uaid, message, None)
-    }
-
-    /// The same, and calls `accepted` with the id: before the
-    /// [listener](Listener) is told, so before any reader is woken. It is called
-    /// also when the future has been dropped meanwhile and the message is
-    /// stored; never when it is not.
-    fn append_with(
         &self,
         uaid: Uaid,
         message: NewMessage,
@@ -255,26 +245,20 @@ pub trait Store: Send + Sync + 'static {
     /// `limit` in all. Durable like [`remove`](Store::remove).
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>>;
 
-    /// Whether a receipt subscription is there and has not ended at `now`.
-    fn knows_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>>;
-
     /// Up to `limit` receipt subscriptions behind this one, with their ends, in
     /// the order of those.
-    fn receipt_subscriptions(
+    fn all_receipt_subscriptions(
         &self,
         after: Option<(UnixTime, ReceiptSubscriptionId)>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>>;
 
     /// Removes a receipt subscription with its receipts. `false` when it was
-    /// not there.
+    /// not there, or had ended at `now`.
     fn remove_receipt_subscription(
         &self,
         id: ReceiptSubscriptionId,
+        now: UnixTime,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Leaves the receipt of a message that was never stored, its TTL 0.
@@ -289,15 +273,15 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Up to `limit` receipts with ids above `after`, in the order of ids, none
-    /// expired at `now`, and whether there are more after them. Empty when there
-    /// is no such receipt subscription.
+    /// expired at `now`, and whether there are more after them. `None` when
+    /// the receipt subscription is not there, or has ended at `now`.
     fn receipts(
         &self,
         id: ReceiptSubscriptionId,
         after: Option<ReceiptId>,
         limit: usize,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Page<Receipt>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Option<Page<Receipt>>, StoreError>>;
 
     /// Removes a receipt that its application server has, and says whether it
     /// was there. Durable like [`remove`](Store::remove): a lost removal is a

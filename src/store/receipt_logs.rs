@@ -257,26 +257,25 @@ impl ReceiptLogs {
     }
 
     /// Up to `limit` receipts of a log above `after`, none expired at `now`,
-    /// nor their subscription, and whether there are more.
+    /// and whether there are more. `None` when their subscription is not there,
+    /// or has ended.
     pub(super) fn after(
         &self,
         subscription: ReceiptSubscriptionId,
         after: Option<ReceiptId>,
         limit: usize,
         now: UnixTime,
-    ) -> Page<Receipt> {
+    ) -> Option<Page<Receipt>> {
         let live = self.logs.get(&subscription);
-        let Some(log) = live.filter(|log| now < log.ends_at) else {
-            return Page::EMPTY;
-        };
+        let log = live.filter(|log| now < log.ends_at)?;
         let behind = |kept: &Kept| after.is_some_and(|after| kept.receipt.id <= after);
         let start = log.receipts.partition_point(behind);
         let behind = log.receipts.range(start..);
         let mut live = behind.filter(|kept| now < kept.expires_at);
-        Page {
+        Some(Page {
             items: live.by_ref().take(limit).map(|kept| kept.receipt).collect(),
             more: live.next().is_some(),
-        }
+        })
     }
 
     /// Up to `limit` receipts that have expired at `now`, the oldest expiry

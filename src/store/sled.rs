@@ -159,11 +159,7 @@ impl Store for SledStore {
         Box::pin(async move { Ok(self.engine()?.state()?.index.backlog(uaid)) })
     }
 
-    fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.engine()?.user_agent(uaid)?.is_some()) })
-    }
-
-    fn subscriptions(
+    fn all_subscriptions(
         &self,
         after: Option<(Uaid, ChannelId)>,
         limit: usize,
@@ -171,7 +167,7 @@ impl Store for SledStore {
         Box::pin(async move { self.engine()?.subscriptions_after(after, limit) })
     }
 
-    fn receipt_subscriptions(
+    fn all_receipt_subscriptions(
         &self,
         after: Option<(UnixTime, ReceiptSubscriptionId)>,
         limit: usize,
@@ -188,15 +184,15 @@ impl Store for SledStore {
         Box::pin(async move { self.engine()?.remove_signed(key, after, now).await })
     }
 
-    fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.engine()?.connected(uaid) })
+    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { self.engine()?.connect(uaid) })
     }
 
     fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
         Box::pin(async move { self.engine()?.end_unused(sweep).await })
     }
 
-    fn subscriptions_of(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+    fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
         Box::pin(async move { self.engine()?.read_subscriptions(uaid) })
     }
 
@@ -214,7 +210,7 @@ impl Store for SledStore {
         })
     }
 
-    fn append_with(
+    fn append(
         &self,
         uaid: Uaid,
         message: NewMessage,
@@ -259,19 +255,12 @@ impl Store for SledStore {
         Box::pin(async move { self.engine()?.sweep(now, limit).await })
     }
 
-    fn knows_receipt_subscription(
+    fn remove_receipt_subscription(
         &self,
         id: ReceiptSubscriptionId,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.engine()?.state()?.receipts.is_live(id, now)) })
-    }
-
-    fn remove_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.engine()?.remove_receipts(id).await })
+        Box::pin(async move { self.engine()?.remove_receipts(id, now).await })
     }
 
     fn settle(
@@ -297,7 +286,7 @@ impl Store for SledStore {
         after: Option<ReceiptId>,
         limit: usize,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Page<Receipt>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Option<Page<Receipt>>, StoreError>> {
         Box::pin(async move {
             Ok(self
                 .engine()?

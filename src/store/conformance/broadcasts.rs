@@ -62,7 +62,7 @@ async fn they_are_there_after_a_restart() {
     let engine = open_sled(ROOMY);
     let subscription = subscribed(&engine.store, 1, 1).await;
     let message = message_for(&subscription, "beside them");
-    engine.store.append(uaid(1), message).await.unwrap();
+    engine.store.append(uaid(1), message, None).await.unwrap();
     for id in ["a", "b/c d", "gone"] {
         set(&engine.store, id, Some("\"1\"")).await.unwrap();
     }

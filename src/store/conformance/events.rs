@@ -25,12 +25,15 @@ async fn a_stored_message_is_told_of_before_its_caller_is_answered() {
         let subscription = subscribed(store, 1, 1).await;
         assert_eq!(heard.take(), []);
         let message = with_topic(message_for(&subscription, "x"), "t");
-        store.append(uaid(1), message.clone()).await.unwrap();
+        store.append(uaid(1), message.clone(), None).await.unwrap();
         assert_eq!(heard.take(), [STORED]);
         // Whoever offers what is not stored is its caller.
-        store.append(uaid(1), with_ttl(message, 0)).await.unwrap();
+        store
+            .append(uaid(1), with_ttl(message, 0), None)
+            .await
+            .unwrap();
         let stale = message_for(&subscription_of(1, 1, 9), "x");
-        let refused = store.append(uaid(1), stale).await;
+        let refused = store.append(uaid(1), stale, None).await;
         assert_eq!(refused, Err(StoreError::NoSubscription));
         assert_eq!(heard.take(), []);
     })
@@ -68,9 +71,9 @@ async fn broadcasts_and_ended_receipt_subscriptions_are_told_of() {
         receipts_of(store, 1).await;
         assert_eq!(heard.take(), []);
         let log = receipt_subscription(1);
-        store.remove_receipt_subscription(log).await.unwrap();
+        store.remove_receipt_subscription(log, NOW).await.unwrap();
         assert_eq!(heard.take(), [Event::Receipts(log)]);
-        store.remove_receipt_subscription(log).await.unwrap();
+        store.remove_receipt_subscription(log, NOW).await.unwrap();
         assert_eq!(heard.take(), []);
     })
     .await;
@@ -83,7 +86,7 @@ async fn callers_that_give_up_take_no_news_from_anybody() {
         // Polled once, then dropped: their clients have gone away.
         for _ in 0..5 {
             let message = message_for(&subscription, "x");
-            let _ = store.append(uaid(1), message).now_or_never();
+            let _ = store.append(uaid(1), message, None).now_or_never();
         }
         store.flush().await.unwrap();
         assert_eq!(heard.take(), [STORED; 5]);

@@ -34,7 +34,7 @@ async fn filled(store: &Arc<dyn Store>) {
             let body = format!("{} {name}", urgency.as_str());
             let mut message = message_for(subscription, &body);
             message.urgency = urgency;
-            store.append(uaid(1), message).await.unwrap();
+            store.append(uaid(1), message, None).await.unwrap();
         }
     }
 }
@@ -71,7 +71,7 @@ async fn a_read_says_whether_the_filter_lets_more_pass() {
         let push = async |to: &Subscription, urgency: Urgency, millis| {
             let mut message = with_ttl(message_for(to, urgency.as_str()), millis);
             message.urgency = urgency;
-            store.append(uaid(1), message).await.unwrap()
+            store.append(uaid(1), message, None).await.unwrap()
         };
         assert_eq!(first(store, high, NOW).await, (vec![], false));
         push(&subscription, Urgency::High, 9).await;

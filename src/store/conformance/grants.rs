@@ -12,8 +12,8 @@ async fn a_receipt_subscription_is_made_and_prolonged_with_a_message_or_not_at_a
     each(limits, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let id = receipt_subscription(1);
-        let ends = async || store.receipt_subscriptions(None, 9).await.unwrap();
-        let send = async |message| store.append(uaid(1), message).await;
+        let ends = async || store.all_receipt_subscriptions(None, 9).await.unwrap();
+        let send = async |message| store.append(uaid(1), message, None).await;
         let message = message_for(&subscription, "x");
         let gone = message_for(&subscription_of(1, 1, 7), "x");
         for ttl in [0, 60_000] {
@@ -44,7 +44,7 @@ async fn a_receipt_subscription_is_made_and_prolonged_with_a_message_or_not_at_a
         }
         send(prolonging(0, at(300_000))).await.unwrap();
         assert_eq!(ends().await, [(at(200_000), id)]);
-        assert_eq!(store.remove_receipt_subscription(id).await, Ok(true));
+        assert_eq!(store.remove_receipt_subscription(id, NOW).await, Ok(true));
         let removed = send(prolonging(0, at(300_000))).await;
         assert_eq!(removed, Err(StoreError::NoReceiptSubscription));
         send(making(with_ttl(message.clone(), 0), 3, at(5)))

@@ -10,7 +10,7 @@ async fn send(store: &Arc<dyn Store>, to: &Subscription, from: u8, millis: u64) 
     let mut message = sent_from(message_for(to, ""), from);
     message.content = None;
     message.accepted_at = at(millis);
-    store.append(to.uaid, message).await.unwrap();
+    store.append(to.uaid, message, None).await.unwrap();
 }
 
 fn held<T: Copy>(list: &[Held<T>]) -> Vec<(T, u64, u64, UnixTime)> {
@@ -98,7 +98,7 @@ async fn receipt_subscriptions_are_listed_with_who_made_them() {
         listed.sort_unstable();
         assert_eq!(listed, [(1, 2), (2, 1)]);
         store
-            .remove_receipt_subscription(receipt_subscription(3))
+            .remove_receipt_subscription(receipt_subscription(3), NOW)
             .await
             .unwrap();
         assert_eq!(holders(&store.largest(10).await.unwrap()), [(2, 1)]);

@@ -31,7 +31,7 @@ async fn subscriptions_are_bounded() {
         assert_eq!(put(1, 3, 0).await, full(Limit::SubscriptionsPerUserAgent));
         assert!(put(2, 1, 0).await.is_ok());
         assert_eq!(put(3, 1, 0).await, full(Limit::Subscriptions));
-        assert!(!store.knows(uaid(3)).await.unwrap());
+        assert!(!store.connect(uaid(3)).await.unwrap());
         // A new life is not one more.
         assert!(put(1, 2, 1).await.is_ok());
         unsubscribed(store, 1, 1).await;
@@ -57,23 +57,26 @@ async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit, whose: Whose) 
         let mut ids = Vec::new();
         for topic in ["a", "b", "c"] {
             let message = with_topic(empty(&subscription), topic);
-            ids.push(store.append(uaid(1), message).await.unwrap());
+            ids.push(store.append(uaid(1), message, None).await.unwrap());
         }
         let refused = store
-            .append(uaid(1), with_topic(empty(&subscription), "d"))
+            .append(uaid(1), with_topic(empty(&subscription), "d"), None)
             .await;
         assert_eq!(refused, Err(full(limit, whose)));
         assert_eq!(pending_ids(store, 1).await, ids);
 
         // What is not stored, and what replaces, is not one more.
         let unstored = with_ttl(empty(&subscription), 0);
-        store.append(uaid(1), unstored).await.unwrap();
+        store.append(uaid(1), unstored, None).await.unwrap();
         let replacing = with_topic(empty(&subscription), "b");
-        let newest = store.append(uaid(1), replacing).await.unwrap();
+        let newest = store.append(uaid(1), replacing, None).await.unwrap();
         assert_eq!(pending_ids(store, 1).await, [ids[0], ids[2], newest]);
 
         acked(store, 1, ids[0]).await;
-        store.append(uaid(1), empty(&subscription)).await.unwrap();
+        store
+            .append(uaid(1), empty(&subscription), None)
+            .await
+            .unwrap();
         assert_eq!(store.usage().live_bytes, 3 * SIZE);
     })
     .await;
@@ -115,8 +118,11 @@ async fn a_full_user_agent_hinders_no_other() {
     each(limits, async |store| {
         for ua in 1..=3 {
             let subscription = subscribed(store, ua, 1).await;
-            store.append(uaid(ua), empty(&subscription)).await.unwrap();
-            let refused = store.append(uaid(ua), empty(&subscription)).await;
+            store
+                .append(uaid(ua), empty(&subscription), None)
+                .await
+                .unwrap();
+            let refused = store.append(uaid(ua), empty(&subscription), None).await;
             assert_eq!(
                 refused,
                 Err(full(Limit::MessagesPerUserAgent, Whose::UserAgent))
@@ -125,7 +131,7 @@ async fn a_full_user_agent_hinders_no_other() {
         // Room comes back with the subscription.
         let new = subscription_of(2, 1, 1);
         store.subscribe(new.clone(), NOW).await.unwrap();
-        store.append(uaid(2), empty(&new)).await.unwrap();
+        store.append(uaid(2), empty(&new), None).await.unwrap();
     })
     .await;
 }
@@ -139,9 +145,9 @@ async fn a_message_over_the_bound_is_refused_also_when_it_replaces() {
     each(limits, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let small = with_topic(empty(&subscription), "t");
-        let small = store.append(uaid(1), small).await.unwrap();
+        let small = store.append(uaid(1), small, None).await.unwrap();
         let large = with_topic(message_for(&subscription, &"x".repeat(129)), "t");
-        let refused = store.append(uaid(1), large).await;
+        let refused = store.append(uaid(1), large, None).await;
         assert_eq!(
             refused,
             Err(full(Limit::BytesPerUserAgent, Whose::UserAgent))

@@ -29,7 +29,7 @@ async fn everything_in_a_message_comes_back() {
                 content_type,
                 body,
             });
-            let id = store.append(uaid(1), message.clone()).await.unwrap();
+            let id = store.append(uaid(1), message.clone(), None).await.unwrap();
             expected.push(message.with_id(id));
         }
         assert_eq!(pending(store, 1).await, expected);
@@ -55,8 +55,8 @@ async fn two_messages_of_one_millisecond_are_two() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let message = message_for(&subscription, "same");
-        let first = store.append(uaid(1), message.clone()).await.unwrap();
-        let second = store.append(uaid(1), message).await.unwrap();
+        let first = store.append(uaid(1), message.clone(), None).await.unwrap();
+        let second = store.append(uaid(1), message, None).await.unwrap();
         assert!(first < second);
         assert_eq!(pending_ids(store, 1).await, [first, second]);
     })
@@ -69,7 +69,7 @@ async fn two_hundred_messages_come_once_and_in_order() {
         let channels = [subscribed(store, 1, 1).await, subscribed(store, 1, 2).await];
         for n in 0..200 {
             let message = message_for(&channels[n % 2], &n.to_string());
-            store.append(uaid(1), message).await.unwrap();
+            store.append(uaid(1), message, None).await.unwrap();
         }
         let (mut read, mut after) = (Vec::new(), None);
         let batch = Batch {
@@ -101,7 +101,7 @@ async fn a_batch_is_bounded_but_never_stuck() {
         let subscription = subscribed(store, 1, 1).await;
         for body in ["a", "b", "c"] {
             store
-                .append(uaid(1), message_for(&subscription, body))
+                .append(uaid(1), message_for(&subscription, body), None)
                 .await
                 .unwrap();
         }
@@ -139,7 +139,7 @@ async fn pending_begins_behind_the_cursor() {
         for _ in 0..5 {
             ids.push(
                 store
-                    .append(uaid(1), message_for(&subscription, ""))
+                    .append(uaid(1), message_for(&subscription, ""), None)
                     .await
                     .unwrap(),
             );
@@ -170,7 +170,7 @@ async fn a_message_belongs_to_one_log() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let id = store
-            .append(uaid(1), message_for(&subscription, "x"))
+            .append(uaid(1), message_for(&subscription, "x"), None)
             .await
             .unwrap();
         assert_eq!(store.message(uaid(2), id, NOW).await, Ok(None));
@@ -189,8 +189,11 @@ async fn ttl_zero_is_never_stored() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let message = with_topic(message_for(&subscription, "x"), "t");
-        let first = store.append(uaid(1), message.clone()).await.unwrap();
-        let second = store.append(uaid(1), with_ttl(message, 0)).await.unwrap();
+        let first = store.append(uaid(1), message.clone(), None).await.unwrap();
+        let second = store
+            .append(uaid(1), with_ttl(message, 0), None)
+            .await
+            .unwrap();
         assert!(first < second);
         // It has replaced the one before it, and left nothing.
         assert_eq!(pending_ids(store, 1).await, []);
@@ -198,7 +201,7 @@ async fn ttl_zero_is_never_stored() {
         let usage = store.usage();
         assert_eq!((usage.messages, usage.live_bytes), (0, 0));
         let third = store
-            .append(uaid(1), message_for(&subscription, "y"))
+            .append(uaid(1), message_for(&subscription, "y"), None)
             .await
             .unwrap();
         assert!(second < third);
@@ -214,16 +217,16 @@ async fn a_topic_replaces_within_its_subscription_alone() {
         for (ua, subscription) in [(1, &one), (1, &two), (2, &of_another)] {
             for topic in ["a", "b", "A"] {
                 let message = with_topic(message_for(subscription, topic), topic);
-                store.append(uaid(ua), message).await.unwrap();
+                store.append(uaid(ua), message, None).await.unwrap();
             }
             store
-                .append(uaid(ua), message_for(subscription, "none"))
+                .append(uaid(ua), message_for(subscription, "none"), None)
                 .await
                 .unwrap();
         }
         let replaced = pending_ids(store, 1).await[0];
         let newest = with_topic(message_for(&one, "a2"), "a");
-        let newest = store.append(uaid(1), newest).await.unwrap();
+        let newest = store.append(uaid(1), newest, None).await.unwrap();
         let ids = pending_ids(store, 1).await;
         assert!(ids.len() == 8 && !ids.contains(&replaced) && ids.last() == Some(&newest));
         assert!(!acked(store, 1, replaced).await);
@@ -237,10 +240,10 @@ async fn after_an_ack_a_topic_replaces_nothing() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let message = with_topic(message_for(&subscription, "x"), "t");
-        let first = store.append(uaid(1), message.clone()).await.unwrap();
+        let first = store.append(uaid(1), message.clone(), None).await.unwrap();
         acked(store, 1, first).await;
-        let second = store.append(uaid(1), message.clone()).await.unwrap();
-        let third = store.append(uaid(1), message).await.unwrap();
+        let second = store.append(uaid(1), message.clone(), None).await.unwrap();
+        let third = store.append(uaid(1), message, None).await.unwrap();
         // A late ack of what was replaced takes nothing.
         assert!(!acked(store, 1, second).await);
         assert_eq!(pending_ids(store, 1).await, [third]);
@@ -255,7 +258,7 @@ async fn of_concurrent_messages_of_a_topic_one_is_left() {
         let tasks = (0..64).map(|_| {
             let store = Arc::clone(store);
             let message = with_topic(message_for(&subscription, "x"), "t");
-            tokio::spawn(async move { store.append(uaid(1), message).await.unwrap() })
+            tokio::spawn(async move { store.append(uaid(1), message, None).await.unwrap() })
         });
         let ids = futures_util::future::join_all(tasks.collect::<Vec<_>>()).await;
         let mut ids: Vec<_> = ids.into_iter().map(Result::unwrap).collect();
@@ -277,7 +280,7 @@ async fn no_smaller_id_appears_behind_a_cursor() {
             tokio::spawn(async move {
                 for _ in 0..25 {
                     store
-                        .append(uaid(1), message_for(&subscription, "x"))
+                        .append(uaid(1), message_for(&subscription, "x"), None)
                         .await
                         .unwrap();
                 }
@@ -309,9 +312,9 @@ async fn what_has_expired_is_not_seen() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let short = with_ttl(message_for(&subscription, "short"), 1000);
-        let short = store.append(uaid(1), short).await.unwrap();
+        let short = store.append(uaid(1), short, None).await.unwrap();
         let long = store
-            .append(uaid(1), message_for(&subscription, "long"))
+            .append(uaid(1), message_for(&subscription, "long"), None)
             .await
             .unwrap();
         let seen = async |now| {
@@ -354,7 +357,7 @@ async fn expiry_takes_the_oldest_first_and_no_more_than_asked() {
             (2, &two, 400),
         ] {
             let message = with_ttl(message_for(subscription, &ttl.to_string()), ttl);
-            store.append(uaid(ua), message).await.unwrap();
+            store.append(uaid(ua), message, None).await.unwrap();
         }
         let left = async || {
             let mut left = bodies(&pending(store, 1).await);
@@ -381,7 +384,10 @@ async fn many_expire_at_once() {
         let subscription = subscribed(store, 1, 1).await;
         for n in 0..300 {
             let message = with_topic(message_for(&subscription, "x"), &format!("t{n}"));
-            store.append(uaid(1), with_ttl(message, n)).await.unwrap();
+            store
+                .append(uaid(1), with_ttl(message, n), None)
+                .await
+                .unwrap();
         }
         // The one of TTL 0 was never there.
         assert_eq!(swept(store, at(250), 200).await, 200);

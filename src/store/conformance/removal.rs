@@ -15,7 +15,7 @@ async fn one_removal_takes_many_messages_each_once_and_of_one_log() {
             messages.push((append(store, message).await, Removal::Delivered));
         }
         let message = message_for(&other, "x");
-        let of_another = store.append(uaid(2), message).await.unwrap();
+        let of_another = store.append(uaid(2), message, None).await.unwrap();
         let expected: Vec<_> = messages.iter().map(|(id, _)| (*id, Delivered)).collect();
         messages.insert(1, (messages[0].0, Removal::NotDecrypted));
         messages.push((of_another, Removal::Delivered));

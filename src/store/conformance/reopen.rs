@@ -15,7 +15,7 @@ async fn all_that_was_there_is_there() {
     let large = "x".repeat(50_000);
     for body in ["a", "", &large, "b"] {
         let message = message_for(&subscription, body);
-        engine.store.append(uaid(1), message).await.unwrap();
+        engine.store.append(uaid(1), message, None).await.unwrap();
     }
     let before = (pending(&engine.store, 1).await, engine.store.usage());
     let engine = reopened(engine);
@@ -34,7 +34,7 @@ async fn what_was_taken_away_stays_away() {
     let engine = open_sled(ROOMY);
     let store = &engine.store;
     let (kept, gone) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
-    let append = async |message| store.append(uaid(1), message).await.unwrap();
+    let append = async |message| store.append(uaid(1), message, None).await.unwrap();
     let delivered = append(message_for(&kept, "delivered")).await;
     append(with_topic(message_for(&kept, "replaced"), "t")).await;
     append(with_topic(message_for(&kept, "replacing"), "t")).await;
@@ -48,11 +48,11 @@ async fn what_was_taken_away_stays_away() {
 
     let engine = reopened(engine);
     assert_eq!(bodies(&pending(&engine.store, 1).await), ["replacing"]);
-    assert!(engine.store.knows(uaid(1)).await.unwrap());
+    assert!(engine.store.connect(uaid(1)).await.unwrap());
     assert_eq!(engine.store.usage().subscriptions, 1);
     // The topic and the expiry are known again too.
     let newest = with_topic(message_for(&kept, "newest"), "t");
-    engine.store.append(uaid(1), newest).await.unwrap();
+    engine.store.append(uaid(1), newest, None).await.unwrap();
     assert_eq!(bodies(&pending(&engine.store, 1).await), ["newest"]);
     assert_eq!(swept(&engine.store, at(60_000), 10).await, 1);
 }
@@ -68,7 +68,7 @@ async fn receipts_are_there_and_those_to_come_still_come() {
     }
     let append = async |n| {
         let message = awaited(message_for(&subscription, "x"), n);
-        store.append(uaid(1), message).await.unwrap()
+        store.append(uaid(1), message, None).await.unwrap()
     };
     let (one, two, three, of_another) = (
         append(1).await,
@@ -78,10 +78,10 @@ async fn receipts_are_there_and_those_to_come_still_come() {
     );
     append(3).await;
     let gone = receipt_subscription(3);
-    store.remove_receipt_subscription(gone).await.unwrap();
+    store.remove_receipt_subscription(gone, NOW).await.unwrap();
     assert!(acked(store, 1, one).await && acked(store, 1, of_another).await);
     let read = store.receipts(receipt_subscription(2), None, 9, NOW).await;
-    let taken = store.remove_receipt(receipt_subscription(2), read.unwrap().items[0].id);
+    let taken = store.remove_receipt(receipt_subscription(2), read.unwrap().unwrap().items[0].id);
     assert_eq!(taken.await, Ok(true));
 
     let mut expected = vec![(one, Delivered)];
@@ -96,12 +96,8 @@ async fn receipts_are_there_and_those_to_come_still_come() {
     }
     let engine = reopened(engine);
     let log = receipt_subscription(1);
-    let read = engine
-        .store
-        .receipts(log, None, 9, NOW)
-        .await
-        .unwrap()
-        .items;
+    let read = engine.store.receipts(log, None, 9, NOW).await.unwrap();
+    let read = read.unwrap().items;
     let told: Vec<_> = read.iter().map(|r| (r.message, r.status)).collect();
     assert_eq!(told, expected);
     let usage = engine.store.usage();
@@ -121,7 +117,7 @@ async fn no_id_is_given_twice() {
     for _ in 0..4 {
         for ttl in [1000, 0] {
             let message = with_ttl(message_for(&subscription, "x"), ttl);
-            let id = engine.store.append(uaid(1), message).await.unwrap();
+            let id = engine.store.append(uaid(1), message, None).await.unwrap();
             assert!(last < Some(id));
             last = Some(id);
             acked(&engine.store, 1, id).await;
@@ -139,14 +135,14 @@ async fn more_ids_than_a_block_can_go_out() {
     for _ in 0..150_000 {
         let id = engine
             .store
-            .append(uaid(1), unstored.clone())
+            .append(uaid(1), unstored.clone(), None)
             .await
             .unwrap();
         assert!(last < Some(id));
         last = Some(id);
     }
     let engine = reopened(engine);
-    let id = engine.store.append(uaid(1), unstored).await.unwrap();
+    let id = engine.store.append(uaid(1), unstored, None).await.unwrap();
     assert!(last < Some(id));
 }
 
@@ -156,7 +152,7 @@ async fn a_large_message_takes_no_file_of_its_own() {
     let subscription = subscribed(&engine.store, 1, 1).await;
     for n in 0..40 {
         let message = message_for(&subscription, &"x".repeat(n * 4000));
-        let id = engine.store.append(uaid(1), message).await.unwrap();
+        let id = engine.store.append(uaid(1), message, None).await.unwrap();
         if n % 3 == 0 {
             acked(&engine.store, 1, id).await;
         }

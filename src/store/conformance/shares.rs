@@ -32,7 +32,7 @@ async fn fill(
 ) -> (usize, Option<(Limit, Whose)>) {
     let mut taken = 0;
     for (to, from) in messages {
-        match store.append(to.uaid, empty(&to, from)).await {
+        match store.append(to.uaid, empty(&to, from), None).await {
             Ok(_) => taken += 1,
             Err(StoreError::Full(Full {
                 limit,
@@ -80,15 +80,15 @@ async fn one_subscription_leaves_room_for_the_others_of_its_user_agent() {
             assert_eq!(fill(store, to(&third).take(20)).await, (20, None));
             // What replaces takes no more room, and is no way around the rule.
             let topic = with_topic(empty(&hog, Origin::default()), "t");
-            let refused = store.append(uaid(1), topic.clone()).await;
+            let refused = store.append(uaid(1), topic.clone(), None).await;
             assert!(refused.is_err(), "{refused:?}");
             let oldest = pending_ids(store, 1).await[..40].to_vec();
             for id in oldest {
                 acked(store, 1, id).await;
             }
-            store.append(uaid(1), topic.clone()).await.unwrap();
+            store.append(uaid(1), topic.clone(), None).await.unwrap();
             fill(store, to(&hog)).await;
-            store.append(uaid(1), topic).await.unwrap();
+            store.append(uaid(1), topic, None).await.unwrap();
         })
         .await;
     }
@@ -99,7 +99,7 @@ async fn by_default_one_subscription_may_hold_five_thousand_messages() {
     let limits = StoreLimits::from(&Config::default());
     each(limits, async |store| {
         let (app, other) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
-        let send = |to: &Subscription| store.append(uaid(1), empty(to, Origin::default()));
+        let send = |to: &Subscription| store.append(uaid(1), empty(to, Origin::default()), None);
         for _ in 0..5 {
             let sent = join_all((0..1000).map(|_| send(&app))).await;
             assert!(sent.iter().all(Result::is_ok));
@@ -245,7 +245,11 @@ async fn one_sender_leaves_receipt_subscriptions_and_receipts_for_others() {
         let of_other = put(other).await.unwrap();
 
         let to = subscribed(store, 1, 1).await;
-        let send = async |from, n| store.append(uaid(1), awaited(empty(&to, from), n)).await;
+        let send = async |from, n| {
+            store
+                .append(uaid(1), awaited(empty(&to, from), n), None)
+                .await
+        };
         let mut sent = Vec::new();
         for n in 0..10 {
             sent.push(send(hog, n + 1).await.unwrap());
@@ -263,7 +267,7 @@ async fn one_sender_leaves_receipt_subscriptions_and_receipts_for_others() {
             send(other, of_other).await.unwrap();
         }
         // A push that wants no receipt is another matter.
-        store.append(uaid(1), empty(&to, hog)).await.unwrap();
+        store.append(uaid(1), empty(&to, hog), None).await.unwrap();
     })
     .await;
 }

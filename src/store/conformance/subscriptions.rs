@@ -5,27 +5,27 @@ use super::*;
 #[tokio::test]
 async fn a_subscription_is_there_until_removed() {
     each(ROOMY, async |store| {
-        assert!(!store.knows(uaid(1)).await.unwrap());
+        assert!(!store.connect(uaid(1)).await.unwrap());
         let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
-        assert!(store.knows(uaid(1)).await.unwrap());
-        assert!(!store.knows(uaid(2)).await.unwrap());
+        assert!(store.connect(uaid(1)).await.unwrap());
+        assert!(!store.connect(uaid(2)).await.unwrap());
         for it in [&one, &two] {
             let found = store.subscription(uaid(1), it.channel).await;
             assert_eq!(found, Ok(Some(it.clone())));
         }
         assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
         assert_eq!(store.usage().subscriptions, 2);
-        let mut all = store.subscriptions_of(uaid(1)).await.unwrap();
+        let mut all = store.subscriptions(uaid(1)).await.unwrap();
         all.sort_by_key(|it| it.channel);
         assert_eq!(all, [one, two]);
-        assert_eq!(store.subscriptions_of(uaid(2)).await, Ok(vec![]));
+        assert_eq!(store.subscriptions(uaid(2)).await, Ok(vec![]));
 
         assert!(unsubscribed(store, 1, 1).await);
         assert!(!unsubscribed(store, 1, 1).await);
         assert_eq!(store.subscription(uaid(1), channel(1)).await, Ok(None));
-        assert!(store.knows(uaid(1)).await.unwrap());
+        assert!(store.connect(uaid(1)).await.unwrap());
         assert!(unsubscribed(store, 1, 2).await);
-        assert!(!store.knows(uaid(1)).await.unwrap());
+        assert!(!store.connect(uaid(1)).await.unwrap());
         assert_eq!(store.usage().subscriptions, 0);
     })
     .await;
@@ -43,7 +43,7 @@ async fn all_are_found_step_by_step() {
         for limit in [1, 2, 7, 100] {
             let (mut found, mut after) = (Vec::new(), None);
             loop {
-                let step = store.subscriptions(after, limit).await.unwrap();
+                let step = store.all_subscriptions(after, limit).await.unwrap();
                 assert!(step.len() <= limit);
                 let Some(last) = step.last() else { break };
                 after = Some((last.uaid, last.channel));
@@ -72,7 +72,7 @@ async fn another_life_drops_the_messages_of_the_last() {
         let (old, other) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
         for subscription in [&old, &other] {
             let message = with_topic(message_for(subscription, "old"), "t");
-            store.append(uaid(1), message).await.unwrap();
+            store.append(uaid(1), message, None).await.unwrap();
         }
         let new = subscription_of(1, 1, 1);
         store.subscribe(new.clone(), NOW).await.unwrap();
@@ -82,10 +82,10 @@ async fn another_life_drops_the_messages_of_the_last() {
             left.iter().map(|m| m.channel).collect::<Vec<_>>(),
             [channel(2)]
         );
-        let late = store.append(uaid(1), message_for(&old, "late")).await;
+        let late = store.append(uaid(1), message_for(&old, "late"), None).await;
         assert_eq!(late, Err(StoreError::NoSubscription));
         let message = with_topic(message_for(&new, "new"), "t");
-        store.append(uaid(1), message).await.unwrap();
+        store.append(uaid(1), message, None).await.unwrap();
         assert_eq!(bodies(&pending(store, 1).await), ["old", "new"]);
         assert_eq!(store.usage().subscriptions, 2);
         assert_eq!(store.usage().messages, 2);
@@ -101,15 +101,15 @@ async fn removing_one_takes_its_messages_and_no_others() {
         for n in 0..10 {
             let body = n.to_string();
             store
-                .append(uaid(1), message_for(&one, &body))
+                .append(uaid(1), message_for(&one, &body), None)
                 .await
                 .unwrap();
             store
-                .append(uaid(1), message_for(&two, &body))
+                .append(uaid(1), message_for(&two, &body), None)
                 .await
                 .unwrap();
             store
-                .append(uaid(2), message_for(&of_another, &body))
+                .append(uaid(2), message_for(&of_another, &body), None)
                 .await
                 .unwrap();
         }
@@ -118,7 +118,7 @@ async fn removing_one_takes_its_messages_and_no_others() {
         assert!(left.len() == 10 && left.iter().all(|m| m.channel == channel(2)));
         assert_eq!(pending(store, 2).await.len(), 10);
         assert_eq!(store.usage().messages, 20);
-        let late = store.append(uaid(1), message_for(&one, "late")).await;
+        let late = store.append(uaid(1), message_for(&one, "late"), None).await;
         assert_eq!(late, Err(StoreError::NoSubscription));
     })
     .await;
@@ -128,16 +128,16 @@ async fn removing_one_takes_its_messages_and_no_others() {
 async fn a_message_needs_its_subscription() {
     each(ROOMY, async |store| {
         let mine = subscription_of(1, 1, 0);
-        let none = store.append(uaid(1), message_for(&mine, "x")).await;
+        let none = store.append(uaid(1), message_for(&mine, "x"), None).await;
         assert_eq!(none, Err(StoreError::NoSubscription));
         let mine = subscribed(store, 1, 1).await;
         let stale = message_for(&subscription_of(1, 1, 9), "x");
         let unstored = with_ttl(stale.clone(), 0);
         for refused in [stale, unstored] {
-            let result = store.append(uaid(1), refused).await;
+            let result = store.append(uaid(1), refused, None).await;
             assert_eq!(result, Err(StoreError::NoSubscription));
         }
-        let of_another = store.append(uaid(2), message_for(&mine, "x")).await;
+        let of_another = store.append(uaid(2), message_for(&mine, "x"), None).await;
         assert_eq!(of_another, Err(StoreError::NoSubscription));
         assert_eq!(store.usage().messages, 0);
     })
@@ -149,7 +149,9 @@ async fn the_same_key_keeps_its_life_and_another_begins_one() {
     each(ROOMY, async |store| {
         let first = subscription_of(1, 1, 1);
         assert_eq!(store.subscribe(first.clone(), NOW).await, Ok(first.clone()));
-        let kept = store.append(uaid(1), message_for(&first, "kept")).await;
+        let kept = store
+            .append(uaid(1), message_for(&first, "kept"), None)
+            .await;
         let again = Subscription {
             id: subscription_of(1, 1, 2).id,
             ..first.clone()
@@ -218,7 +220,7 @@ async fn many_tasks_change_one_user_agent() {
                 let new = subscription_of(1, ch, life);
                 store.subscribe(new.clone(), NOW).await.unwrap();
                 // Another life may have begun since.
-                let _ = store.append(uaid(1), message_for(&new, "x")).await;
+                let _ = store.append(uaid(1), message_for(&new, "x"), None).await;
             })
         });
         futures_util::future::join_all(tasks.collect::<Vec<_>>()).await;
@@ -230,7 +232,7 @@ async fn many_tasks_change_one_user_agent() {
         for ch in 0..4 {
             assert!(unsubscribed(store, 1, ch).await);
         }
-        assert!(!store.knows(uaid(1)).await.unwrap());
+        assert!(!store.connect(uaid(1)).await.unwrap());
         let usage = store.usage();
         assert_eq!(
             (usage.subscriptions, usage.messages, usage.live_bytes),

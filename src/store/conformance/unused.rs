@@ -69,10 +69,10 @@ async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
         receipts_of(store, 1).await;
         let mut waiting = awaited(message_for(&unused, "x"), 1);
         waiting.expires_at = at(DAY * 1000);
-        store.append(uaid(2), waiting).await.unwrap();
+        store.append(uaid(2), waiting, None).await.unwrap();
         let ended = run(store, heard, 1..forgotten(0)).await;
         assert_eq!(ended, []);
-        assert_eq!(store.connected(uaid(1)).await, Ok(true));
+        assert_eq!(store.connect(uaid(1)).await, Ok(true));
         let ended = end(store, on(forgotten(0))).await;
         assert_eq!((ended.user_agents, ended.subscriptions), (1, 2));
         let closed = |ch, is_last| Event::Ended {
@@ -85,14 +85,14 @@ async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
         // Until the disk has it, sled does not say that they are gone.
         store.flush().await.unwrap();
         assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
-        assert_eq!(store.connected(uaid(2)).await, Ok(false));
-        assert_eq!(store.subscriptions_of(uaid(2)).await, Ok(Vec::new()));
+        assert_eq!(store.connect(uaid(2)).await, Ok(false));
+        assert_eq!(store.subscriptions(uaid(2)).await, Ok(Vec::new()));
         let usage = store.usage();
         assert_eq!((usage.subscriptions, usage.messages), (1, 0));
-        let late = store.append(uaid(2), message_for(&unused, "x")).await;
+        let late = store.append(uaid(2), message_for(&unused, "x"), None).await;
         assert!(late.is_err());
         store
-            .append(uaid(1), message_for(&kept, "x"))
+            .append(uaid(1), message_for(&kept, "x"), None)
             .await
             .unwrap();
     })
@@ -107,7 +107,7 @@ async fn a_message_for_one_subscription_keeps_all_of_its_user_agent() {
         subscribed(store, 2, 1).await;
         run(store, heard, 1..20).await;
         let unstored = with_ttl(message_for(&one, "x"), 0);
-        store.append(uaid(1), unstored).await.unwrap();
+        store.append(uaid(1), unstored, None).await.unwrap();
         let ended = run(store, heard, 20..200).await;
         let one = (forgotten(0), uaid(2));
         let both = (forgotten(19), uaid(1));
@@ -165,7 +165,7 @@ async fn nothing_ends_where_that_is_switched_off() {
             };
             assert_eq!(end(store, sweep).await, Unused::default());
         }
-        assert!(store.knows(uaid(1)).await.unwrap());
+        assert!(store.connect(uaid(1)).await.unwrap());
     })
     .await;
 }
@@ -201,9 +201,9 @@ async fn what_is_noted_survives_a_restart() {
         subscribed(&engine.store, ua, 1).await;
     }
     run(&engine.store, &engine.heard, 1..20).await;
-    engine.store.connected(uaid(1)).await.unwrap();
+    engine.store.connect(uaid(1)).await.unwrap();
     let message = message_for(&subscription_of(2, 1, 0), "x");
-    engine.store.append(uaid(2), message).await.unwrap();
+    engine.store.append(uaid(2), message, None).await.unwrap();
     let mut engine = reopened(engine);
     let mut ended = Vec::new();
     for date in (20..100).step_by(10) {

@@ -46,11 +46,7 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.state().index.backlog(uaid)) })
     }
 
-    fn knows(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().user_agents.contains_key(&uaid)) })
-    }
-
-    fn connected(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move { Ok(self.state().note_connected(uaid)) })
     }
 
@@ -62,7 +58,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn subscriptions_of(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+    fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
         Box::pin(async move {
             let state = self.state();
             let of_one = state.user_agents.get(&uaid).into_iter();
@@ -85,7 +81,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn append_with(
+    fn append(
         &self,
         uaid: Uaid,
         message: NewMessage,
@@ -153,20 +149,15 @@ impl Store for MemoryStore {
         })
     }
 
-    fn knows_receipt_subscription(
+    fn remove_receipt_subscription(
         &self,
         id: ReceiptSubscriptionId,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().receipts.is_live(id, now)) })
-    }
-
-    fn remove_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
-            let removed = self.state().receipts.remove(id);
+            let mut state = self.state();
+            let removed = state.receipts.is_live(id, now) && state.receipts.remove(id);
+            drop(state);
             if removed {
                 self.notifier.tell(Event::Receipts(id).into());
             }
@@ -205,7 +196,7 @@ impl Store for MemoryStore {
         after: Option<ReceiptId>,
         limit: usize,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Page<Receipt>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Option<Page<Receipt>>, StoreError>> {
         Box::pin(async move { Ok(self.state().receipts.after(id, after, limit, now)) })
     }
 
@@ -233,7 +224,7 @@ impl Store for MemoryStore {
         Arc::clone(&self.state().broadcasts)
     }
 
-    fn subscriptions(
+    fn all_subscriptions(
         &self,
         after: Option<(Uaid, ChannelId)>,
         limit: usize,
@@ -241,7 +232,7 @@ impl Store for MemoryStore {
         Box::pin(async move { Ok(self.state().subscriptions_after(after, limit)) })
     }
 
-    fn receipt_subscriptions(
+    fn all_receipt_subscriptions(
         &self,
         after: Option<(UnixTime, ReceiptSubscriptionId)>,
         limit: usize,

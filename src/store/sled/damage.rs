@@ -90,7 +90,7 @@ async fn stored() -> (TempDir, Told) {
                 store.subscribe(subscription, NOW).await.unwrap();
             }
             for n in 0..12 {
-                let appended = store.append(Uaid::from_bytes([ua; 16]), message(ua, n));
+                let appended = store.append(Uaid::from_bytes([ua; 16]), message(ua, n), None);
                 appended.await.unwrap();
             }
         }

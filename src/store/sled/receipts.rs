@@ -14,7 +14,11 @@ impl Engine {
     pub(super) async fn remove_receipts(
         &self,
         id: ReceiptSubscriptionId,
+        now: UnixTime,
     ) -> Result<bool, StoreError> {
+        if !self.state()?.receipts.is_live(id, now) {
+            return Ok(false);
+        }
         let place = self.committer.place()?;
         let room = self.receipts_room(id).await?;
         let removed = self.apply_remove_receipts(id)?.is_some();

@@ -229,7 +229,7 @@ mod tests {
     use crate::store::sled::changes::Changes;
     use crate::store::sled::keys::{message_key, part_keys, receipt_key, receipt_subscription_key};
     use crate::store::sled::record::{encode, encode_message, encode_receipt, encode_subscription};
-    use crate::store::{Page, Receipt, ReceiptId, ReceiptStatus};
+    use crate::store::{Receipt, ReceiptId, ReceiptStatus};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
 
@@ -339,8 +339,8 @@ mod tests {
 
         let found = recover(&tree, &damaged).unwrap();
         let read = |id| found.receipts.after(id, None, 9, UnixTime::from_secs(0));
-        assert_eq!(read(ids[0]).items, [kept(7).receipt]);
-        assert_eq!((read(ids[1]), read(ids[2])), (Page::EMPTY, Page::EMPTY));
+        assert_eq!(read(ids[0]).unwrap().items, [kept(7).receipt]);
+        assert_eq!((read(ids[1]), read(ids[2])), (None, None));
         assert_eq!((found.damaged, damaged.len(), tree.len()), (2, 2, 2));
     }
 

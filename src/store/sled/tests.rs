@@ -93,8 +93,8 @@ fn damage_first(store: &SledStore, kind: u8) {
 async fn a_message_that_cannot_be_read_is_set_aside_and_the_log_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let first = store.append(UAID, message(1)).await.unwrap();
-    let second = store.append(UAID, message(1)).await.unwrap();
+    let first = store.append(UAID, message(1), None).await.unwrap();
+    let second = store.append(UAID, message(1), None).await.unwrap();
     damage_first(&store, MESSAGE);
     let one = Batch {
         messages: 1,
@@ -121,7 +121,9 @@ async fn a_subscription_that_cannot_be_read_is_not_reported_as_gone() {
     damage_first(&store, SUBSCRIPTION);
     let unavailable = |error| matches!(error, Some(StoreError::Unavailable(_)));
     assert!(unavailable(store.subscription(UAID, CHANNEL).await.err()));
-    assert!(unavailable(store.append(UAID, message(1)).await.err()));
+    assert!(unavailable(
+        store.append(UAID, message(1), None).await.err()
+    ));
 }
 
 #[tokio::test]
@@ -130,7 +132,7 @@ async fn a_user_agent_whose_count_cannot_be_read_is_not_unknown() {
     let store = store(&folder).await;
     damage_first(&store, USER_AGENT);
     let unavailable = |error| matches!(error, Some(StoreError::Unavailable(_)));
-    assert!(unavailable(store.knows(UAID).await.err()));
+    assert!(unavailable(store.connect(UAID).await.err()));
     let there = store.subscription(UAID, CHANNEL).await.unwrap().unwrap();
     let other = Subscription {
         channel: ChannelId::from_bytes([9; 16]),
@@ -139,7 +141,7 @@ async fn a_user_agent_whose_count_cannot_be_read_is_not_unknown() {
     assert!(unavailable(store.subscribe(other, NOW).await.err()));
     let end = store.unsubscribe(UAID, CHANNEL, None, Readers::Stay, NOW);
     assert!(unavailable(end.await.err()));
-    assert_eq!(store.subscriptions_of(UAID).await, Ok(vec![there]));
+    assert_eq!(store.subscriptions(UAID).await, Ok(vec![there]));
 }
 
 #[tokio::test]
@@ -149,15 +151,18 @@ async fn when_too_many_wait_nothing_is_applied() {
     let engine = store.engine().unwrap();
     let places = (engine.committer.place(), engine.committer.place());
     let full = StoreError::Full(Limit::WaitingForDisk.into());
-    assert_eq!(store.append(UAID, message(1)).await, Err(full.clone()));
+    assert_eq!(
+        store.append(UAID, message(1), None).await,
+        Err(full.clone())
+    );
     let removed = store.unsubscribe(UAID, CHANNEL, None, Readers::Stay, NOW);
     assert_eq!(removed.await, Err(full));
     assert_eq!(store.usage().messages, 0);
-    assert!(store.knows(UAID).await.unwrap());
+    assert!(store.connect(UAID).await.unwrap());
     // What waits for no disk goes on.
-    store.append(UAID, message(0)).await.unwrap();
+    store.append(UAID, message(0), None).await.unwrap();
     drop(places);
-    store.append(UAID, message(1)).await.unwrap();
+    store.append(UAID, message(1), None).await.unwrap();
     store.flush().await.unwrap();
 }
 
@@ -167,7 +172,7 @@ async fn a_caller_that_gives_up_loses_nothing() {
     let store = store(&folder).await;
     for _ in 0..5 {
         // Polled once, then dropped: the client has gone away.
-        let _ = store.append(UAID, message(1)).now_or_never();
+        let _ = store.append(UAID, message(1), None).now_or_never();
     }
     store.flush().await.unwrap();
     let read = store
@@ -175,7 +180,7 @@ async fn a_caller_that_gives_up_loses_nothing() {
         .await
         .unwrap();
     assert_eq!(read.items.len() as u64, store.usage().messages);
-    store.append(UAID, message(1)).await.unwrap();
+    store.append(UAID, message(1), None).await.unwrap();
 }
 
 #[tokio::test]
@@ -191,7 +196,7 @@ async fn a_new_receipt_subscription_is_durable_with_its_message_in_one_sync() {
         };
         let batch = committer.batch();
         let making = asked(Grant::Make(NOW + Duration::from_secs(9)));
-        store.append(UAID, making).await.unwrap();
+        store.append(UAID, making, None).await.unwrap();
         assert!(committer.is_durable(batch), "ttl {ttl}");
         assert_eq!(committer.batch(), batch + 1, "ttl {ttl}");
     }
@@ -203,6 +208,6 @@ async fn a_new_receipt_subscription_is_durable_with_its_message_in_one_sync() {
         receipt,
         ..message(0)
     };
-    store.append(UAID, unstored).await.unwrap();
+    store.append(UAID, unstored, None).await.unwrap();
     assert_eq!(committer.batch(), batch);
 }

@@ -39,7 +39,7 @@ fn life(n: usize) -> Subscription {
 
 async fn run(store: &SledStore, call: Call, nth: usize) {
     match call {
-        Call::Append => drop(store.append(UAID, message(0)).await.unwrap()),
+        Call::Append => drop(store.append(UAID, message(0), None).await.unwrap()),
         Call::Pending => {
             let filter = Filter {
                 channel: Some(CHANNEL),
@@ -93,7 +93,7 @@ fn others_go_on(store: &Arc<SledStore>) -> bool {
     let (store, runtime) = (Arc::clone(store), Handle::current());
     thread::spawn(move || {
         runtime.block_on(async {
-            let id = store.append(OTHER, message(1000)).await.unwrap();
+            let id = store.append(OTHER, message(1000), None).await.unwrap();
             let acknowledged = [(id, Removal::Delivered)];
             assert_eq!(store.remove(OTHER, &acknowledged, NOW).await, Ok(1));
         });
@@ -133,7 +133,7 @@ async fn a_read_that_is_stuck_holds_up_nobody_else() {
 async fn a_read_in_which_the_engine_panics_is_unavailable_and_the_next_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let id = store.append(UAID, message(1000)).await.unwrap();
+    let id = store.append(UAID, message(1000), None).await.unwrap();
     let engine = store.engine().unwrap();
     engine
         .stand_in
@@ -143,8 +143,11 @@ async fn a_read_in_which_the_engine_panics_is_unavailable_and_the_next_one_is_no
     assert_eq!(read, Err(panicked.clone()));
     assert_eq!(store.message(UAID, id, NOW).await, Err(panicked.clone()));
     assert_eq!(store.largest(9).await, Err(panicked.clone()));
-    assert_eq!(store.subscriptions(None, 9).await, Err(panicked.clone()));
-    assert_eq!(store.append(UAID, message(0)).await, Err(panicked));
+    assert_eq!(
+        store.all_subscriptions(None, 9).await,
+        Err(panicked.clone())
+    );
+    assert_eq!(store.append(UAID, message(0), None).await, Err(panicked));
     engine.stand_in.before_reads(|| {});
     assert_eq!(store.health(), Ok(()));
     let read = store.message(UAID, id, NOW).await.unwrap();
@@ -179,5 +182,5 @@ async fn a_flush_in_which_the_engine_panics_ends_in_an_engine_that_is_opened_ane
     drop(engine);
     gap.recv_timeout(PATIENCE).unwrap();
     assert_eq!(store.usage().reopened, 1);
-    store.append(UAID, message(1000)).await.unwrap();
+    store.append(UAID, message(1000), None).await.unwrap();
 }
