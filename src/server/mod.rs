@@ -37,7 +37,7 @@ use crate::observe::otel::Traces;
 use crate::secrets;
 use crate::service::clock::{self, ServiceClock};
 use crate::service::{PushService, Wakes, expiry};
-use crate::store::{self, Store};
+use crate::store::{self, Engine};
 use crate::time::Clock;
 use crate::user_agent::websocket::session_settings;
 
@@ -80,7 +80,7 @@ pub struct Process {
 struct Folder {
     config: Config,
     /// The store and its event listener.
-    store: (Arc<dyn Store>, Arc<Wakes>),
+    store: (Arc<dyn Engine>, Arc<Wakes>),
     keyring: Keyring,
     access: Access,
     blocks: Blocks,

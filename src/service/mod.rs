@@ -36,7 +36,7 @@ use crate::service::compat::Compat;
 use crate::service::registry::Clients;
 use crate::service::vapid::Verifier;
 use crate::store::broadcasts::{Broadcasts, Label};
-use crate::store::{ReceiptStatus, Store, StoreError, Usage};
+use crate::store::{Engine, ReceiptStatus, StoreError, Usage};
 use crate::time::Clock;
 
 use self::live::Live;
@@ -51,7 +51,7 @@ pub use self::wakes::Wakes;
 /// The rules of the service. Handlers and transports call it; nothing else
 /// but the expiry talks to the store.
 pub struct PushService {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Engine>,
     wakes: Arc<Wakes>,
     clients: Arc<Clients>,
     keyring: Keyring,
@@ -75,7 +75,7 @@ impl PushService {
     pub fn new(
         config: Config,
         public_url: PublicUrl,
-        (store, wakes): (Arc<dyn Store>, Arc<Wakes>),
+        (store, wakes): (Arc<dyn Engine>, Arc<Wakes>),
         keyring: Keyring,
         blocks: Blocks,
         time: ServiceClock,

@@ -1,4 +1,4 @@
-//! What the contracts of [`Store`] promise, tested on every engine.
+//! What the contracts of an [`Engine`] promise, tested on every engine.
 //!
 //! An engine joins the suite with one line in [`ENGINES`]; one that keeps its
 //! data also with [`reopen`].
@@ -32,14 +32,14 @@ use bugle_protocol::{
 use super::memory::MemoryStore;
 use super::sled::SledStore;
 use super::{
-    Backlog, Batch, Event, Filter, Grant, Listener, NewMessage, Origin, Readers, ReceiptTarget,
-    Removal, Store, StoreError, StoreLimits, Subscription,
+    Backlog, Batch, Engine, Event, Filter, Grant, Inspect, Listener, NewMessage, Origin, Readers,
+    ReceiptStore, ReceiptTarget, Removal, Store, StoreError, StoreLimits, Subscription,
 };
 use crate::config::Config;
 
 /// A store, with the folder it is in.
-struct Engine {
-    store: Arc<dyn Store>,
+struct Opened {
+    store: Arc<dyn Engine>,
     heard: Arc<Heard>,
     folder: Option<tempfile::TempDir>,
 }
@@ -74,28 +74,28 @@ impl Heard {
     }
 }
 
-type Open = fn(StoreLimits) -> Engine;
+type Open = fn(StoreLimits) -> Opened;
 
 const ENGINES: [(&str, Open); 2] = [("memory", open_memory), ("sled", open_sled)];
 
-fn open_memory(limits: StoreLimits) -> Engine {
+fn open_memory(limits: StoreLimits) -> Opened {
     let heard = Arc::<Heard>::default();
-    Engine {
+    Opened {
         store: Arc::new(MemoryStore::new(limits, Arc::clone(&heard) as _)),
         heard,
         folder: None,
     }
 }
 
-fn open_sled(limits: StoreLimits) -> Engine {
+fn open_sled(limits: StoreLimits) -> Opened {
     sled_in(tempfile::tempdir().unwrap(), limits)
 }
 
-fn sled_in(folder: tempfile::TempDir, limits: StoreLimits) -> Engine {
+fn sled_in(folder: tempfile::TempDir, limits: StoreLimits) -> Opened {
     let heard = Arc::<Heard>::default();
     let config = Config::default().store;
     let store = SledStore::open(folder.path(), &config, limits, Arc::clone(&heard) as _);
-    Engine {
+    Opened {
         store: Arc::new(store.unwrap()),
         heard,
         folder: Some(folder),
@@ -103,12 +103,12 @@ fn sled_in(folder: tempfile::TempDir, limits: StoreLimits) -> Engine {
 }
 
 /// Runs a test on a fresh store of every engine.
-async fn each(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Store>)) {
+async fn each(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Engine>)) {
     each_heard(limits, async |store, _| test(store).await).await;
 }
 
 /// The same, with what the store tells.
-async fn each_heard(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Store>, &Heard)) {
+async fn each_heard(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Engine>, &Heard)) {
     for (name, open) in ENGINES {
         println!("engine: {name}");
         let engine = open(limits);
@@ -233,7 +233,7 @@ fn making(mut message: NewMessage, n: u8, ends_at: UnixTime) -> NewMessage {
 /// Makes a receipt subscription, or prolongs it, with a message of TTL 0 from
 /// `origin`, to a subscription that is gone afterwards.
 async fn make_receipts(
-    store: &dyn Store,
+    store: &dyn Engine,
     id: ReceiptSubscriptionId,
     ends_at: UnixTime,
     origin: Origin,
@@ -251,13 +251,13 @@ async fn make_receipts(
 }
 
 /// Makes a receipt subscription that lasts for long.
-async fn receipts_of(store: &Arc<dyn Store>, n: u8) {
+async fn receipts_of(store: &Arc<dyn Engine>, n: u8) {
     let (id, ends_at) = (receipt_subscription(n), at(u64::from(u32::MAX)));
     let made = make_receipts(&**store, id, ends_at, Origin::default());
     made.await.unwrap();
 }
 
-async fn subscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> Subscription {
+async fn subscribed(store: &Arc<dyn Engine>, ua: u8, ch: u8) -> Subscription {
     let subscription = subscription_of(ua, ch, 0);
     store.subscribe(subscription.clone(), NOW).await.unwrap();
     subscription
@@ -265,7 +265,7 @@ async fn subscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> Subscription {
 
 /// Removes a message, and says whether it was there.
 async fn removed(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Engine>,
     ua: u8,
     id: MessageId,
     why: Removal,
@@ -275,22 +275,22 @@ async fn removed(
 }
 
 /// Acknowledges a message, and says whether it was there.
-async fn acked(store: &Arc<dyn Store>, ua: u8, id: MessageId) -> bool {
+async fn acked(store: &Arc<dyn Engine>, ua: u8, id: MessageId) -> bool {
     removed(store, ua, id, Removal::Delivered, NOW).await
 }
 
 /// Removes a subscription, and says whether it was there.
-async fn unsubscribed(store: &Arc<dyn Store>, ua: u8, ch: u8) -> bool {
+async fn unsubscribed(store: &Arc<dyn Engine>, ua: u8, ch: u8) -> bool {
     let removed = store.unsubscribe(uaid(ua), channel(ch), None, Readers::Close, NOW);
     removed.await.unwrap()
 }
 
 /// Sweeps, and says how many messages went.
-async fn swept(store: &Arc<dyn Store>, now: UnixTime, limit: usize) -> usize {
+async fn swept(store: &Arc<dyn Engine>, now: UnixTime, limit: usize) -> usize {
     store.expire(now, limit).await.unwrap().messages
 }
 
-async fn pending(store: &Arc<dyn Store>, ua: u8) -> Vec<PushMessage> {
+async fn pending(store: &Arc<dyn Engine>, ua: u8) -> Vec<PushMessage> {
     store
         .pending(uaid(ua), None, Filter::NONE, ALL, NOW)
         .await
@@ -299,13 +299,13 @@ async fn pending(store: &Arc<dyn Store>, ua: u8) -> Vec<PushMessage> {
 }
 
 /// Hands out all that is pending.
-async fn given_out(store: &Arc<dyn Store>, ua: u8) -> Vec<MessageId> {
+async fn given_out(store: &Arc<dyn Engine>, ua: u8) -> Vec<MessageId> {
     let ids = pending_ids(store, ua).await;
     ids.iter().for_each(|id| store.give_out(*id));
     ids
 }
 
-async fn pending_ids(store: &Arc<dyn Store>, ua: u8) -> Vec<MessageId> {
+async fn pending_ids(store: &Arc<dyn Engine>, ua: u8) -> Vec<MessageId> {
     pending(store, ua).await.iter().map(|m| m.id).collect()
 }
 

@@ -1,16 +1,20 @@
-//! Where subscriptions and messages are kept: the [`Store`] trait, its
-//! contracts, and [`open`].
+//! Where everything is kept that outlives a request: the traits of a storage
+//! engine with their contracts ([`Store`], [`ReceiptStore`], [`BroadcastStore`],
+//! [`Inspect`]), and [`open`], which gives one [`Engine`] that implements all.
 
 pub mod broadcasts;
 pub mod export;
 
+mod broadcast_store;
 mod days;
 mod error;
 mod event;
+mod inspect;
 mod limits;
 mod memory;
 mod message;
 mod receipt;
+mod receipt_store;
 mod sled;
 mod usage;
 
@@ -32,33 +36,34 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bugle_protocol::{
-    ChannelId, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid,
-    UnixTime,
+    ChannelId, MessageId, PublicKey, PushMessage, SubscriptionId, Uaid, UnixTime,
 };
 
+pub use self::broadcast_store::BroadcastStore;
 pub use self::days::{Sweep, Unused};
 pub use self::error::StoreError;
 pub use self::event::{Event, Listener, OnAccepted, Readers};
 pub use self::full::{Full, Whose};
 pub use self::holders::{Holder, Origin};
+pub use self::inspect::Inspect;
 pub use self::largest::{Held, HeldReceipts, Largest};
 pub use self::limits::StoreLimits;
 use self::memory::MemoryStore;
 pub use self::message::{Batch, Filter, Grant, NewMessage, ReceiptTarget};
 pub use self::page::Page;
 pub use self::receipt::{Expired, Receipt, ReceiptId, ReceiptStatus, Removal};
+pub use self::receipt_store::ReceiptStore;
 use self::sled::SledStore;
 pub use self::sled::{Found, InsertError, Offline, OpenError, fuzz_record, guarded, replace};
 pub use self::usage::{Backlog, Usage};
 
 pub use crate::config::Limit;
 use crate::config::{Config, StoreEngine};
-use crate::store::broadcasts::{Broadcasts, Label};
 
-/// A message in the order of expiry: where a walk through them goes on.
+/// Where a walk through messages in the order of their expiry goes on.
 pub type ExpiryCursor = (UnixTime, MessageId);
 
-/// The boxed future that keeps [`Store`] object-safe.
+/// The boxed future that keeps the traits of an engine object-safe.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A push subscription: a channel of a user agent, in one of its lives.
@@ -74,78 +79,86 @@ pub struct Subscription {
     pub vapid_key: Option<PublicKey>,
 }
 
-/// A storage engine. All it promises is here; `conformance.rs` tests it.
+/// What the path of a message needs of a storage engine: subscriptions, and the
+/// logs of user agents.
 ///
-/// Every change is atomic, and visible to every later call as soon as its
-/// future is ready. A change that is answered `Ok` survives a crash of the
-/// process and the loss of power, except where its contract says otherwise.
+/// An [`Engine`] implements this beside its smaller traits. The suite in
+/// `conformance.rs` tests each promise that is made here, on every engine.
 ///
-/// The log of a user agent is the messages of all its subscriptions in the
+/// # Logs
+/// The log of a user agent holds the messages of all its subscriptions in the
 /// order of their ids. Once [`pending`](Store::pending) has returned an id, no
-/// smaller id of that log that passes the same filter appears later.
+/// smaller id of that log that passes the same filter appears later. A record
+/// that is damaged is set aside, without a receipt.
 ///
-/// A message that leaves the store and has a receipt subscription leaves a
-/// receipt there, in the same step; [`Removal`] says which. It is as durable as
-/// that step. A receipt subscription is a log of its own, in the order of its
-/// receipts' ids; the oldest goes when one more is over the bound, and each
-/// goes when its lifetime is over. Whether a message has been given out before
-/// is known since the store was opened. A record that is damaged is set aside,
-/// without a receipt.
+/// # Receipts
+/// A message that has a receipt subscription leaves its receipt there in the
+/// same step in which it leaves the store, and as durably. [`Removal`] says
+/// which receipt that is. Whether a message has been given out before is known
+/// since the store was opened.
 ///
-/// An engine is opened with a [`Listener`] and tells it of each change, once
-/// that is as durable as its contract says and before the caller is answered.
-/// So a future that is dropped, or that gives up on a slow disk, takes nothing
-/// from anybody else: a change that was begun is made and told of.
+/// # Durability
+/// Every change is atomic, and visible to every later call as soon as its future
+/// is ready. A change that is answered `Ok` survives a crash of the process and
+/// the loss of power, unless its contract says that it is *durable with the next
+/// one*: the next change that promises more, or [`flush`](Store::flush), makes it
+/// durable too.
+///
+/// # Cancellation
+/// Every future may be dropped at any time. A change that has begun is then
+/// still made, and the listener is told of it; nobody else loses anything.
+///
+/// # Events
+/// An engine is opened with a [`Listener`] and calls it for each change: once
+/// that is as durable as its contract says, and before the caller is answered.
+///
+/// # Errors
+/// Every call may fail with `Unavailable`, which says what is wrong. A change
+/// that fails so may have been made or not; a read has changed nothing.
 pub trait Store: Send + Sync + 'static {
-    /// Subscribes a channel, and gives the subscription that it has from now
-    /// on. One that is there with the same key stays, in its life. One with
-    /// another key is replaced by `new`: its messages go with it, in the same
-    /// step, [given up](Removal::GivenUp). However many ask at once, all that
-    /// ask with one key are given one life.
+    /// Says whether a user agent has a subscription, and notes that one which
+    /// has is connected today.
+    ///
+    /// The note is durable with the next change. It is left out, without an
+    /// error, while the engine takes no changes.
+    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Subscribes a channel, and returns the subscription that it has from now
+    /// on.
+    ///
+    /// A subscription with the same key stays as it is, in its life. One with
+    /// another key is replaced by `new`, and its messages are [given
+    /// up](Removal::GivenUp) in the same step. All concurrent calls with one key
+    /// return the same life.
     ///
     /// # Errors
-    /// `Full` when this is one more and over a bound.
+    /// `Full` when this is one subscription more than a bound allows.
     fn subscribe(
         &self,
         new: Subscription,
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Subscription, StoreError>>;
 
-    /// The subscription of a channel, in whatever life it is.
+    /// Returns the subscription of a channel, in whatever life it is.
+    ///
+    /// # Errors
+    /// `Unavailable` also while the last change of the subscription is not yet
+    /// durable: nobody is told of a subscription, or of its end, that a crash
+    /// could undo.
     fn subscription(
         &self,
         uaid: Uaid,
         channel: ChannelId,
     ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>>;
 
-    /// Whether the user agent has a subscription. One that has is noted as
-    /// connected today. The note is durable like [`remove`](Store::remove), and
-    /// left out while it cannot be written.
-    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
-
-    /// Counts the days of service, and ends user agents with all their subscriptions:
-    /// those that were neither [connected](Store::connect) nor sent a message
-    /// for so many days that [`append`](Store::append) took. A use stands for
-    /// those of the week after it, so that some end a week later. Told of and
-    /// durable like [`remove`](Store::remove); readers are closed
-    /// ([`Readers::Close`]).
-    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>>;
-
-    /// All subscriptions of a user agent.
+    /// Returns all subscriptions of a user agent, in no particular order.
     fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>>;
 
-    /// Up to `limit` subscriptions behind this one, in an order that stays, so
-    /// that all are found step by step; damaged ones are passed over. For
-    /// operators: it reads the disk.
-    fn all_subscriptions(
-        &self,
-        after: Option<(Uaid, ChannelId)>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>>;
-
-    /// Removes the subscription of a channel with its messages, which are
-    /// [given up](Removal::GivenUp); where a life is expected, only that life.
-    /// `false` when it was not there.
+    /// Removes the subscription of a channel, and says whether it was there. Its
+    /// messages are [given up](Removal::GivenUp) in the same step.
+    ///
+    /// Where a `life` is named, only that life is removed. `readers` says
+    /// whether connections that read the channel are closed.
     fn unsubscribe(
         &self,
         uaid: Uaid,
@@ -155,30 +168,40 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Gives the message an id, greater than every id before it, also across
-    /// restarts. Stores it, unless its TTL is 0. A stored message of the same
-    /// subscription and topic is removed in the same step, without a receipt
-    /// (RFC 8030 §5.4); where the TTL is 0, that is durable like
-    /// [`remove`](Store::remove), and any receipt is left to
-    /// [`settle`](Store::settle).
+    /// Counts the days of service, and ends user agents that are unused, each
+    /// with all its subscriptions.
     ///
-    /// The receipt subscription is made or prolonged in the same step, where the
-    /// message asks for that ([`Grant`]), and counts for the message's origin,
-    /// unless it counts for somebody already. That is durable when this returns,
-    /// also where the TTL is 0. A refused message makes none.
+    /// A user agent is unused when it was neither [connected](Store::connect)
+    /// nor the target of an accepted [`append`](Store::append) on so many days
+    /// of service. A use is noted once a week, so some end up to a week later.
+    /// Connections that read what has ended are closed ([`Readers::Close`]).
+    /// The change is durable with the next one.
+    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>>;
+
+    /// Gives a message an id, and stores it unless its TTL is 0. The id is
+    /// greater than every id before it, also across restarts.
     ///
-    /// Calls `accepted` with the id: before the [listener](Listener) is told, so
-    /// before any reader is woken. It is called also when the future has been
-    /// dropped meanwhile and the message is stored; never when it is not.
+    /// A stored message of the same subscription and topic is removed in the
+    /// same step, without a receipt (RFC 8030 §5.4). Where the TTL of the new
+    /// one is 0, that removal is durable with the next change, and the receipt
+    /// of the new one is left to [`ReceiptStore::settle`].
+    ///
+    /// Where the message asks for it ([`Grant`]), the same step creates or
+    /// extends its receipt subscription, which counts for the origin of the
+    /// message unless it counts for somebody already. That is durable when this
+    /// returns, also where the TTL is 0. A refused message creates none.
+    ///
+    /// `accepted` is called with the id before the [listener](Listener), so
+    /// before any reader is woken. It is also called when the future has been
+    /// dropped and the message is stored, and never when the message is not.
     ///
     /// # Errors
-    /// `NoSubscription` when the channel's subscription is gone or another
-    /// one; `NoReceiptSubscription` when the receipt's is gone and not to be
-    /// made; `Full` when a bound
-    /// would be crossed, the replaced message counted out, or when somebody
-    /// would hold more of it than is left free: of the bounds of a user agent
-    /// the subscription, of the bound of all the user agent, the key or the
-    /// network of the message's origin.
+    /// `NoSubscription` when the channel's subscription has ended or is in
+    /// another life. `NoReceiptSubscription` when the receipt's has ended and is
+    /// not to be created. `Full` when a bound would be exceeded, the replaced
+    /// message not counted, or when somebody would hold more of it than is left
+    /// free: of the bounds of a user agent the subscription, of the bound of all
+    /// the user agent, the key or the network of the message's origin.
     fn append(
         &self,
         uaid: Uaid,
@@ -186,12 +209,14 @@ pub trait Store: Send + Sync + 'static {
         accepted: Option<OnAccepted>,
     ) -> BoxFuture<'_, Result<MessageId, StoreError>>;
 
-    /// The messages of a log with ids above `after` that pass the filter, in the
-    /// order of ids, none of them expired at `now`, and whether there are more
-    /// of that kind after the last of them: the reader reads on only then, or
-    /// when it is woken. There may be none left when it does; none may be there
-    /// unsaid. A read changes nothing, and alone does not count as [given
-    /// out](Store::give_out).
+    /// Returns the messages of a log with ids above `after` that pass the
+    /// filter, in the order of ids, none of them expired at `now`; as many as
+    /// fit into the batch and at least one.
+    ///
+    /// The page also says whether more of that kind follow the last one, and is
+    /// never silent about a message that does: its reader reads on then, or when
+    /// it is woken. There may be none left when it reads on. A read changes
+    /// nothing, and alone does not count as [given out](Store::give_out).
     fn pending(
         &self,
         uaid: Uaid,
@@ -202,14 +227,13 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Page<PushMessage>, StoreError>>;
 
     /// Notes that a message is handed to a connection of its user agent, which
-    /// decides two of its receipts ([`Removal`]). Kept in memory alone; of a
-    /// message that leaves no receipt there is nothing to note.
+    /// decides two of its receipts ([`Removal`]).
+    ///
+    /// The note is kept in memory only, and is never durable. There is nothing
+    /// to note of a message that leaves no receipt.
     fn give_out(&self, id: MessageId);
 
-    /// How much a log holds. Reads none of it.
-    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>>;
-
-    /// One message of a log, unless it has expired at `now`.
+    /// Returns one message of a log, unless it has expired at `now`.
     fn message(
         &self,
         uaid: Uaid,
@@ -217,11 +241,13 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Option<PushMessage>, StoreError>>;
 
-    /// Removes those of the messages that are in this log, and says how many
-    /// they were. Each goes in one step with its receipt, and once, for the
-    /// first reason given. Visible and told of at once; durable with the next
-    /// durable change: a lost removal is a second delivery, which the protocol
-    /// allows, and then a second receipt.
+    /// Removes those of the messages that are in this log, and returns their
+    /// number.
+    ///
+    /// Each is removed once, for the first reason given, in one step with its
+    /// receipt. The removal is durable with the next change: one that is lost is
+    /// a second delivery, which the protocol allows, and then a second receipt.
+    /// When the future is dropped, only the first of many messages may be gone.
     fn remove<'s>(
         &'s self,
         uaid: Uaid,
@@ -229,100 +255,34 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'s, Result<usize, StoreError>>;
 
-    /// Removes the messages that a key has signed, [given
-    /// up](Removal::GivenUp), as far as that is known: among the next few in the
-    /// order of their expiry behind `after`. Says also where to go on; `None`
-    /// when all were looked at. Durable like [`remove`](Store::remove).
-    fn remove_signed(
-        &self,
-        key: PublicKey,
-        after: Option<ExpiryCursor>,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>>;
-
-    /// Removes what has expired at `now`, the oldest expiry first: messages,
-    /// then receipts, then receipt subscriptions with their receipts; about
-    /// `limit` in all. Durable like [`remove`](Store::remove).
+    /// Removes what has expired at `now`: first messages, then receipts, then
+    /// receipt subscriptions with their receipts, each by the oldest expiry.
+    ///
+    /// It stops after about `limit` of them in all. The removal is durable with
+    /// the next change.
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>>;
 
-    /// Up to `limit` receipt subscriptions behind this one, with their ends, in
-    /// the order of those.
-    fn all_receipt_subscriptions(
-        &self,
-        after: Option<(UnixTime, ReceiptSubscriptionId)>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>>;
-
-    /// Removes a receipt subscription with its receipts. `false` when it was
-    /// not there, or had ended at `now`.
-    fn remove_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>>;
-
-    /// Leaves the receipt of a message that was never stored, its TTL 0.
-    /// `false` when there is no such receipt subscription.
-    fn settle(
-        &self,
-        id: ReceiptSubscriptionId,
-        uaid: Uaid,
-        message: MessageId,
-        status: ReceiptStatus,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>>;
-
-    /// Up to `limit` receipts with ids above `after`, in the order of ids, none
-    /// expired at `now`, and whether there are more after them. `None` when
-    /// the receipt subscription is not there, or has ended at `now`.
-    fn receipts(
-        &self,
-        id: ReceiptSubscriptionId,
-        after: Option<ReceiptId>,
-        limit: usize,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Option<Page<Receipt>>, StoreError>>;
-
-    /// Removes a receipt that its application server has, and says whether it
-    /// was there. Durable like [`remove`](Store::remove): a lost removal is a
-    /// receipt that comes twice.
-    fn remove_receipt(
-        &self,
-        id: ReceiptSubscriptionId,
-        receipt: ReceiptId,
-    ) -> BoxFuture<'_, Result<bool, StoreError>>;
-
-    /// Sets the version of a broadcast, or with `None` removes it, and says
-    /// whether it was there before.
+    /// Says whether the engine takes changes now; it asks no disk.
+    ///
+    /// While it takes none, it still reads what it can, and gives ids to
+    /// messages with TTL 0.
     ///
     /// # Errors
-    /// `Full` when this is one more and over a bound.
-    fn set_broadcast(
-        &self,
-        id: Label,
-        version: Option<Label>,
-    ) -> BoxFuture<'_, Result<bool, StoreError>>;
-
-    /// The broadcasts as they are now; cheap enough for every connection.
-    fn broadcasts(&self) -> Arc<Broadcasts>;
-
-    /// Who holds most: at most `most` of each kind, and never more than 1000.
-    /// Looks at all there is in memory, so it is for operators alone.
-    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>>;
-
-    /// What is held now; cheap enough for every scrape of the metrics.
-    fn usage(&self) -> Usage;
-
-    /// Whether the engine takes changes now. While it does not, what it can
-    /// still read is read, and messages with TTL 0 are given ids.
-    ///
-    /// # Errors
-    /// `Unavailable` with what is wrong.
+    /// `Unavailable` while the engine takes no changes.
     fn health(&self) -> Result<(), StoreError>;
 
-    /// Makes all changes so far durable; `Err` when the engine can take none.
+    /// Makes all changes that were made so far durable.
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
+
+/// A storage engine: one object that keeps all that the service stores.
+///
+/// It implements each trait, and is an `Engine` by that. Nothing above this
+/// folder names an engine, so a further one is a folder here, an arm in
+/// [`open`], and a line in the suite of `conformance.rs`.
+pub trait Engine: Store + ReceiptStore + BroadcastStore + Inspect {}
+
+impl<T: Store + ReceiptStore + BroadcastStore + Inspect> Engine for T {}
 
 /// The folder that the store of this configuration is in.
 pub fn folder_of(config: &Config) -> PathBuf {
@@ -334,7 +294,7 @@ pub fn folder_of(config: &Config) -> PathBuf {
 ///
 /// # Errors
 /// When the folder is in use, damaged, of a newer version, or not accessible.
-pub fn open(config: &Config, listener: Arc<dyn Listener>) -> Result<Arc<dyn Store>, OpenError> {
+pub fn open(config: &Config, listener: Arc<dyn Listener>) -> Result<Arc<dyn Engine>, OpenError> {
     let limits = StoreLimits::from(config);
     Ok(match config.store.engine {
         StoreEngine::Memory => Arc::new(MemoryStore::new(limits, listener)),

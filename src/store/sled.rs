@@ -54,8 +54,9 @@ use super::days::{Sweep, Unused};
 use super::event::{Listener, News, Notifier, OnAccepted, Readers};
 use super::receipt_logs::Settled;
 use super::{
-    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Largest, NewMessage, Page, Receipt,
-    ReceiptId, ReceiptStatus, Removal, Store, StoreError, StoreLimits, Subscription, Usage,
+    Backlog, Batch, BoxFuture, BroadcastStore, Expired, ExpiryCursor, Filter, Inspect, Largest,
+    NewMessage, Page, Receipt, ReceiptId, ReceiptStatus, ReceiptStore, Removal, Store, StoreError,
+    StoreLimits, Subscription, Usage,
 };
 use crate::config::StoreConfig;
 use crate::store::broadcasts::{Broadcasts, Label};
@@ -130,6 +131,10 @@ impl Drop for SledStore {
 }
 
 impl Store for SledStore {
+    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { self.engine()?.connect(uaid) })
+    }
+
     fn subscribe(
         &self,
         new: Subscription,
@@ -144,52 +149,6 @@ impl Store for SledStore {
         channel: ChannelId,
     ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
         Box::pin(async move { self.engine()?.durable_subscription(uaid, channel) })
-    }
-
-    fn give_out(&self, id: MessageId) {
-        // What cannot be noted counts as before: the engine is being replaced.
-        if let Ok(engine) = self.engine()
-            && let Ok(mut state) = engine.state()
-        {
-            state.index.give_out(id);
-        }
-    }
-
-    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
-        Box::pin(async move { Ok(self.engine()?.state()?.index.backlog(uaid)) })
-    }
-
-    fn all_subscriptions(
-        &self,
-        after: Option<(Uaid, ChannelId)>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
-        Box::pin(async move { self.engine()?.subscriptions_after(after, limit) })
-    }
-
-    fn all_receipt_subscriptions(
-        &self,
-        after: Option<(UnixTime, ReceiptSubscriptionId)>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>> {
-        Box::pin(async move { Ok(self.engine()?.state()?.receipts.subscriptions(after, limit)) })
-    }
-
-    fn remove_signed(
-        &self,
-        key: PublicKey,
-        after: Option<ExpiryCursor>,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>> {
-        Box::pin(async move { self.engine()?.remove_signed(key, after, now).await })
-    }
-
-    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.engine()?.connect(uaid) })
-    }
-
-    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
-        Box::pin(async move { self.engine()?.end_unused(sweep).await })
     }
 
     fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
@@ -208,6 +167,10 @@ impl Store for SledStore {
             let engine = self.engine()?;
             engine.end((uaid, channel), life, readers, now).await
         })
+    }
+
+    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
+        Box::pin(async move { self.engine()?.end_unused(sweep).await })
     }
 
     fn append(
@@ -233,6 +196,15 @@ impl Store for SledStore {
         Box::pin(async move { self.engine()?.read_pending(uaid, after, filter, batch, now) })
     }
 
+    fn give_out(&self, id: MessageId) {
+        // What cannot be noted counts as before: the engine is being replaced.
+        if let Ok(engine) = self.engine()
+            && let Ok(mut state) = engine.state()
+        {
+            state.index.give_out(id);
+        }
+    }
+
     fn message(
         &self,
         uaid: Uaid,
@@ -255,31 +227,20 @@ impl Store for SledStore {
         Box::pin(async move { self.engine()?.sweep(now, limit).await })
     }
 
-    fn remove_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.engine()?.remove_receipts(id, now).await })
+    fn health(&self) -> Result<(), StoreError> {
+        self.keeper.health()
     }
 
-    fn settle(
-        &self,
-        id: ReceiptSubscriptionId,
-        uaid: Uaid,
-        message: MessageId,
-        status: ReceiptStatus,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        let settled = Settled {
-            subscription: id,
-            uaid,
-            message,
-            status,
-        };
-        Box::pin(async move { self.engine()?.settle_one(settled, now).await })
+    fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let engine = self.engine()?;
+            let place = engine.committer.free_place().await?;
+            engine.committer.commit(place, None, News::default()).await
+        })
     }
+}
 
+impl ReceiptStore for SledStore {
     fn receipts(
         &self,
         id: ReceiptSubscriptionId,
@@ -304,6 +265,33 @@ impl Store for SledStore {
         Box::pin(async move { self.engine()?.take_receipt(id, receipt).await })
     }
 
+    fn settle(
+        &self,
+        id: ReceiptSubscriptionId,
+        uaid: Uaid,
+        message: MessageId,
+        status: ReceiptStatus,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let settled = Settled {
+            subscription: id,
+            uaid,
+            message,
+            status,
+        };
+        Box::pin(async move { self.engine()?.settle_one(settled, now).await })
+    }
+
+    fn remove_receipt_subscription(
+        &self,
+        id: ReceiptSubscriptionId,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { self.engine()?.remove_receipts(id, now).await })
+    }
+}
+
+impl BroadcastStore for SledStore {
     fn set_broadcast(
         &self,
         id: Label,
@@ -315,24 +303,43 @@ impl Store for SledStore {
     fn broadcasts(&self) -> Arc<Broadcasts> {
         self.broadcasts.load_full()
     }
+}
+
+impl Inspect for SledStore {
+    fn usage(&self) -> Usage {
+        self.keeper.usage()
+    }
+
+    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
+        Box::pin(async move { Ok(self.engine()?.state()?.index.backlog(uaid)) })
+    }
 
     fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>> {
         Box::pin(async move { self.engine()?.largest(most) })
     }
 
-    fn usage(&self) -> Usage {
-        self.keeper.usage()
+    fn all_subscriptions(
+        &self,
+        after: Option<(Uaid, ChannelId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        Box::pin(async move { self.engine()?.subscriptions_after(after, limit) })
     }
 
-    fn health(&self) -> Result<(), StoreError> {
-        self.keeper.health()
+    fn all_receipt_subscriptions(
+        &self,
+        after: Option<(UnixTime, ReceiptSubscriptionId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>> {
+        Box::pin(async move { Ok(self.engine()?.state()?.receipts.subscriptions(after, limit)) })
     }
 
-    fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let engine = self.engine()?;
-            let place = engine.committer.free_place().await?;
-            engine.committer.commit(place, None, News::default()).await
-        })
+    fn remove_signed(
+        &self,
+        key: PublicKey,
+        after: Option<ExpiryCursor>,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>> {
+        Box::pin(async move { self.engine()?.remove_signed(key, after, now).await })
     }
 }

@@ -5,12 +5,12 @@ use super::*;
 use crate::store::Limit;
 use crate::store::broadcasts::Label;
 
-async fn set(store: &Arc<dyn Store>, id: &str, version: Option<&str>) -> Result<bool, StoreError> {
+async fn set(store: &Arc<dyn Engine>, id: &str, version: Option<&str>) -> Result<bool, StoreError> {
     let label = |text| Label::new(text).unwrap();
     store.set_broadcast(label(id), version.map(label)).await
 }
 
-fn versions(store: &Arc<dyn Store>) -> Vec<(String, String)> {
+fn versions(store: &Arc<dyn Engine>) -> Vec<(String, String)> {
     let broadcasts = store.broadcasts();
     let versions = broadcasts.versions().into_iter();
     versions

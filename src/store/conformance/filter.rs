@@ -9,13 +9,13 @@ const URGENCIES: [Urgency; 4] = [
     Urgency::High,
 ];
 
-async fn read(store: &Arc<dyn Store>, filter: Filter, batch: Batch) -> Vec<String> {
+async fn read(store: &Arc<dyn Engine>, filter: Filter, batch: Batch) -> Vec<String> {
     let read = store.pending(uaid(1), None, filter, batch, NOW).await;
     bodies(&read.unwrap().items)
 }
 
 /// What one read of one message gives, and whether it says that there is more.
-async fn first(store: &Arc<dyn Store>, filter: Filter, now: UnixTime) -> (Vec<String>, bool) {
+async fn first(store: &Arc<dyn Engine>, filter: Filter, now: UnixTime) -> (Vec<String>, bool) {
     let one = Batch {
         messages: 1,
         bytes: 0,
@@ -26,7 +26,7 @@ async fn first(store: &Arc<dyn Store>, filter: Filter, now: UnixTime) -> (Vec<St
 }
 
 /// One message of every urgency for each of two channels.
-async fn filled(store: &Arc<dyn Store>) {
+async fn filled(store: &Arc<dyn Engine>) {
     let channels = [subscribed(store, 1, 1).await, subscribed(store, 1, 2).await];
     for urgency in URGENCIES {
         for subscription in &channels {

@@ -6,7 +6,7 @@ use crate::store::{Held, HeldReceipts, Holder, ReceiptStatus};
 /// What a message without content takes.
 const SIZE: u64 = 128;
 
-async fn send(store: &Arc<dyn Store>, to: &Subscription, from: u8, millis: u64) {
+async fn send(store: &Arc<dyn Engine>, to: &Subscription, from: u8, millis: u64) {
     let mut message = sent_from(message_for(to, ""), from);
     message.content = None;
     message.accepted_at = at(millis);

@@ -15,7 +15,7 @@ struct Known {
 /// Both stores, and the messages that they took.
 pub(super) struct Pair {
     memory: MemoryStore,
-    sled: Option<Engine>,
+    sled: Option<Opened>,
     known: Vec<Known>,
     /// In days after [`NOW`].
     date: u64,
@@ -31,7 +31,7 @@ impl Pair {
         }
     }
 
-    fn stores(&self) -> (&MemoryStore, &dyn Store) {
+    fn stores(&self) -> (&MemoryStore, &dyn Engine) {
         (&self.memory, &*self.sled.as_ref().unwrap().store)
     }
 
@@ -145,7 +145,7 @@ impl Pair {
     }
 
     fn reopen(&mut self) {
-        let Engine { store, folder, .. } = self.sled.take().unwrap();
+        let Opened { store, folder, .. } = self.sled.take().unwrap();
         drop(store);
         self.sled = Some(sled_in(folder.unwrap(), TIGHT));
         self.memory.forget();
@@ -236,7 +236,7 @@ impl Pair {
 }
 
 /// All holders of a store, in an order that is the same for equal ones.
-async fn largest(store: &dyn Store) -> [Vec<String>; 6] {
+async fn largest(store: &dyn Engine) -> [Vec<String>; 6] {
     fn sorted(list: &[impl std::fmt::Debug]) -> Vec<String> {
         let mut list: Vec<_> = list.iter().map(|held| format!("{held:?}")).collect();
         list.sort();
@@ -255,7 +255,7 @@ async fn largest(store: &dyn Store) -> [Vec<String>; 6] {
 
 /// All receipts of a receipt subscription that is there.
 async fn receipts_in(
-    store: &dyn Store,
+    store: &dyn Engine,
     to: ReceiptSubscriptionId,
     now: UnixTime,
 ) -> Option<Vec<Receipt>> {

@@ -7,11 +7,11 @@ use crate::store::{Full, Limit, Page, Receipt, ReceiptId, Whose};
 /// What is told of a message.
 pub(super) type Told = (MessageId, ReceiptStatus);
 
-pub(super) async fn append(store: &Arc<dyn Store>, message: NewMessage) -> MessageId {
+pub(super) async fn append(store: &Arc<dyn Engine>, message: NewMessage) -> MessageId {
     store.append(uaid(1), message, None).await.unwrap()
 }
 
-async fn receipts(store: &Arc<dyn Store>, n: u8) -> Vec<Receipt> {
+async fn receipts(store: &Arc<dyn Engine>, n: u8) -> Vec<Receipt> {
     let read = store.receipts(receipt_subscription(n), None, usize::MAX, NOW);
     let Some(read) = read.await.unwrap() else {
         return Vec::new();
@@ -21,7 +21,7 @@ async fn receipts(store: &Arc<dyn Store>, n: u8) -> Vec<Receipt> {
 }
 
 /// What the application server of a receipt subscription is told.
-pub(super) async fn told(store: &Arc<dyn Store>, n: u8) -> Vec<Told> {
+pub(super) async fn told(store: &Arc<dyn Engine>, n: u8) -> Vec<Told> {
     let receipts = receipts(store, n).await;
     assert!(receipts.is_sorted_by(|a, b| a.id < b.id));
     assert!(receipts.iter().all(|receipt| receipt.uaid == uaid(1)));

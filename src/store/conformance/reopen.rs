@@ -3,7 +3,7 @@
 use super::*;
 
 /// Closes the store and opens its folder again.
-pub(super) fn reopened(engine: Engine) -> Engine {
+pub(super) fn reopened(engine: Opened) -> Opened {
     drop(engine.store);
     sled_in(engine.folder.unwrap(), ROOMY)
 }

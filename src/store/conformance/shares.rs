@@ -27,7 +27,7 @@ fn origin(key: Option<u8>, network: Option<u8>) -> Origin {
 /// Sends until it is refused, and says how many were taken and whose share was
 /// full.
 async fn fill(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Engine>,
     messages: impl Iterator<Item = (Subscription, Origin)>,
 ) -> (usize, Option<(Limit, Whose)>) {
     let mut taken = 0;
@@ -48,7 +48,7 @@ async fn fill(
     (taken, None)
 }
 
-async fn subscriptions(store: &Arc<dyn Store>, uas: std::ops::Range<u8>) -> Vec<Subscription> {
+async fn subscriptions(store: &Arc<dyn Engine>, uas: std::ops::Range<u8>) -> Vec<Subscription> {
     let mut made = Vec::new();
     for ua in uas {
         made.push(subscribed(store, ua, 1).await);

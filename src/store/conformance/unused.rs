@@ -24,14 +24,14 @@ fn on(date: u64) -> Sweep<'static> {
     }
 }
 
-async fn end(store: &Arc<dyn Store>, sweep: Sweep<'_>) -> Unused {
+async fn end(store: &Arc<dyn Engine>, sweep: Sweep<'_>) -> Unused {
     store.end_unused(sweep).await.unwrap()
 }
 
 /// Runs the service on these dates, and says on which of them user agents
 /// ended.
 async fn run(
-    store: &Arc<dyn Store>,
+    store: &Arc<dyn Engine>,
     heard: &Heard,
     dates: impl Iterator<Item = u64>,
 ) -> Vec<(u64, Uaid)> {

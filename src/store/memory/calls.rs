@@ -1,4 +1,4 @@
-//! The calls of [`Store`].
+//! The calls of the traits of a storage engine.
 
 use std::sync::Arc;
 
@@ -12,12 +12,16 @@ use crate::store::broadcasts::{Broadcasts, Label};
 use crate::store::event::{Event, News, OnAccepted, Readers};
 use crate::store::receipt_logs::Settled;
 use crate::store::{
-    Backlog, Batch, BoxFuture, Expired, ExpiryCursor, Filter, Holder, Largest, NewMessage, Page,
-    Receipt, ReceiptId, ReceiptStatus, Removal, Store, StoreError, Subscription, Sweep, Unused,
-    Usage,
+    Backlog, Batch, BoxFuture, BroadcastStore, Expired, ExpiryCursor, Filter, Holder, Inspect,
+    Largest, NewMessage, Page, Receipt, ReceiptId, ReceiptStatus, ReceiptStore, Removal, Store,
+    StoreError, Subscription, Sweep, Unused, Usage,
 };
 
 impl Store for MemoryStore {
+    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move { Ok(self.state().note_connected(uaid)) })
+    }
+
     fn subscribe(
         &self,
         new: Subscription,
@@ -36,26 +40,6 @@ impl Store for MemoryStore {
         channel: ChannelId,
     ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
         Box::pin(async move { Ok(self.state().subscription(uaid, channel).cloned()) })
-    }
-
-    fn give_out(&self, id: MessageId) {
-        self.state().index.give_out(id);
-    }
-
-    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
-        Box::pin(async move { Ok(self.state().index.backlog(uaid)) })
-    }
-
-    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().note_connected(uaid)) })
-    }
-
-    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
-        Box::pin(async move {
-            let (unused, news) = self.pass_over(&sweep);
-            self.notifier.tell(news);
-            Ok(unused)
-        })
     }
 
     fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
@@ -78,6 +62,14 @@ impl Store for MemoryStore {
         Box::pin(async move {
             let news = self.end(uaid, channel, life, readers, now);
             Ok(news.map(|news| self.notifier.tell(news)).is_some())
+        })
+    }
+
+    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
+        Box::pin(async move {
+            let (unused, news) = self.pass_over(&sweep);
+            self.notifier.tell(news);
+            Ok(unused)
         })
     }
 
@@ -109,6 +101,10 @@ impl Store for MemoryStore {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Page<PushMessage>, StoreError>> {
         Box::pin(async move { Ok(self.read(uaid, after, filter, batch, now)) })
+    }
+
+    fn give_out(&self, id: MessageId) {
+        self.state().index.give_out(id);
     }
 
     fn message(
@@ -149,20 +145,32 @@ impl Store for MemoryStore {
         })
     }
 
-    fn remove_receipt_subscription(
+    fn health(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+impl ReceiptStore for MemoryStore {
+    fn receipts(
         &self,
         id: ReceiptSubscriptionId,
+        after: Option<ReceiptId>,
+        limit: usize,
         now: UnixTime,
+    ) -> BoxFuture<'_, Result<Option<Page<Receipt>>, StoreError>> {
+        Box::pin(async move { Ok(self.state().receipts.after(id, after, limit, now)) })
+    }
+
+    fn remove_receipt(
+        &self,
+        id: ReceiptSubscriptionId,
+        receipt: ReceiptId,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let mut state = self.state();
-            let removed = state.receipts.is_live(id, now) && state.receipts.remove(id);
-            drop(state);
-            if removed {
-                self.notifier.tell(Event::Receipts(id).into());
-            }
-            Ok(removed)
-        })
+        Box::pin(async move { Ok(self.state().receipts.remove_receipt(id, receipt)) })
     }
 
     fn settle(
@@ -190,24 +198,24 @@ impl Store for MemoryStore {
         })
     }
 
-    fn receipts(
+    fn remove_receipt_subscription(
         &self,
         id: ReceiptSubscriptionId,
-        after: Option<ReceiptId>,
-        limit: usize,
         now: UnixTime,
-    ) -> BoxFuture<'_, Result<Option<Page<Receipt>>, StoreError>> {
-        Box::pin(async move { Ok(self.state().receipts.after(id, after, limit, now)) })
-    }
-
-    fn remove_receipt(
-        &self,
-        id: ReceiptSubscriptionId,
-        receipt: ReceiptId,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { Ok(self.state().receipts.remove_receipt(id, receipt)) })
+        Box::pin(async move {
+            let mut state = self.state();
+            let removed = state.receipts.is_live(id, now) && state.receipts.remove(id);
+            drop(state);
+            if removed {
+                self.notifier.tell(Event::Receipts(id).into());
+            }
+            Ok(removed)
+        })
     }
+}
 
+impl BroadcastStore for MemoryStore {
     fn set_broadcast(
         &self,
         id: Label,
@@ -222,6 +230,34 @@ impl Store for MemoryStore {
 
     fn broadcasts(&self) -> Arc<Broadcasts> {
         Arc::clone(&self.state().broadcasts)
+    }
+}
+
+impl Inspect for MemoryStore {
+    fn usage(&self) -> Usage {
+        let state = self.state();
+        let receipts = state.receipts.usage();
+        Usage {
+            subscriptions: state.subscriptions,
+            receipts: receipts.receipts,
+            receipt_subscriptions: receipts.receipt_subscriptions,
+            ..state.index.usage()
+        }
+    }
+
+    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
+        Box::pin(async move { Ok(self.state().index.backlog(uaid)) })
+    }
+
+    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let receipts = state.receipts.largest(most, &self.limits);
+            state.index.largest(most).read(receipts, |oldest| {
+                let message = state.messages.get(&oldest.id);
+                Ok(message.map(|it| (it.channel, it.accepted_at)))
+            })
+        })
     }
 
     fn all_subscriptions(
@@ -255,35 +291,5 @@ impl Store for MemoryStore {
                 .tell(News::default().receipts(removed.receipts));
             Ok((removed.messages, last))
         })
-    }
-
-    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>> {
-        Box::pin(async move {
-            let state = self.state();
-            let receipts = state.receipts.largest(most, &self.limits);
-            state.index.largest(most).read(receipts, |oldest| {
-                let message = state.messages.get(&oldest.id);
-                Ok(message.map(|it| (it.channel, it.accepted_at)))
-            })
-        })
-    }
-
-    fn usage(&self) -> Usage {
-        let state = self.state();
-        let receipts = state.receipts.usage();
-        Usage {
-            subscriptions: state.subscriptions,
-            receipts: receipts.receipts,
-            receipt_subscriptions: receipts.receipt_subscriptions,
-            ..state.index.usage()
-        }
-    }
-
-    fn health(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async { Ok(()) })
     }
 }

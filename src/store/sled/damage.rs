@@ -17,7 +17,9 @@ use super::SledStore;
 use crate::config::Config;
 use crate::store::broadcasts::Label;
 use crate::store::event::Nobody;
-use crate::store::{Batch, Filter, NewMessage, Origin, Store, StoreLimits, Subscription};
+use crate::store::{
+    Batch, BroadcastStore, Filter, Inspect, NewMessage, Origin, Store, StoreLimits, Subscription,
+};
 
 const NOW: UnixTime = UnixTime::from_secs(5);
 const ALL: Batch = Batch {

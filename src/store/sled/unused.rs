@@ -319,7 +319,7 @@ mod tests {
     use crate::store::event::Nobody;
     use crate::store::sled::SledStore;
     use crate::store::sled::open::open_trees;
-    use crate::store::{Store, StoreLimits};
+    use crate::store::{Inspect, Store, StoreLimits};
 
     const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
     const DAY: u64 = 24 * 3600;

@@ -1,0 +1,28 @@
+//! Where broadcasts are kept: [`BroadcastStore`].
+
+use std::sync::Arc;
+
+use super::broadcasts::{Broadcasts, Label};
+use super::{BoxFuture, StoreError};
+
+/// The versions of the broadcasts that user agents follow.
+///
+/// Durability, cancellation, events and errors are those of
+/// [`Store`](super::Store).
+pub trait BroadcastStore: Send + Sync + 'static {
+    /// Sets the version of a broadcast, or removes the broadcast if `version` is
+    /// `None`, and says whether it was there before. The change is durable when
+    /// this returns.
+    ///
+    /// # Errors
+    /// `Full` when this is one broadcast more than the bound allows.
+    fn set_broadcast(
+        &self,
+        id: Label,
+        version: Option<Label>,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Returns the broadcasts as they are now. It never waits, and costs little
+    /// enough for every connection to call it.
+    fn broadcasts(&self) -> Arc<Broadcasts>;
+}

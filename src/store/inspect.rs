@@ -1,0 +1,56 @@
+//! What operators look at and remove: [`Inspect`].
+
+use bugle_protocol::{ChannelId, PublicKey, ReceiptSubscriptionId, Uaid, UnixTime};
+
+use super::{Backlog, BoxFuture, ExpiryCursor, Largest, StoreError, Subscription, Usage};
+
+/// The calls of operators, and of metrics. No push and no delivery needs them.
+///
+/// Walks go step by step: each call returns what follows `after` in an order
+/// that does not change, so that all are found however many they are. What is
+/// added or removed meanwhile may be found or not.
+///
+/// Durability, cancellation, events and errors are those of
+/// [`Store`](super::Store).
+pub trait Inspect: Send + Sync + 'static {
+    /// Returns what the store holds now. It never waits, and costs little enough
+    /// for every scrape of the metrics.
+    fn usage(&self) -> Usage;
+
+    /// Returns how much the log of a user agent holds, without reading it.
+    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>>;
+
+    /// Returns who holds most: at most `most` of each kind, and never more than
+    /// 1000. It looks at all that is in memory, so it is too slow for anybody
+    /// but operators.
+    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>>;
+
+    /// Returns up to `limit` subscriptions that follow `after`, without those
+    /// whose records are damaged. It reads the disk.
+    fn all_subscriptions(
+        &self,
+        after: Option<(Uaid, ChannelId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>>;
+
+    /// Returns up to `limit` receipt subscriptions that follow `after`, each
+    /// with its end, in the order of those.
+    fn all_receipt_subscriptions(
+        &self,
+        after: Option<(UnixTime, ReceiptSubscriptionId)>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>>;
+
+    /// Removes the messages that a key has signed, as far as that is known,
+    /// among the next few that follow `after` in the order of their expiry.
+    ///
+    /// The messages are [given up](super::Removal::GivenUp). Returns their
+    /// number, and where to go on: `None` when all messages were looked at. The
+    /// removal is durable with the next change.
+    fn remove_signed(
+        &self,
+        key: PublicKey,
+        after: Option<ExpiryCursor>,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>>;
+}
