@@ -1,7 +1,10 @@
 //! The engine that forgets: all in memory. The reference for the others, and
 //! what tests run on.
 
-mod calls;
+mod broadcasts;
+mod inspect;
+mod receipts;
+mod store;
 mod unused;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,18 +17,17 @@ use super::event::{Listener, News, Notifier, Readers};
 use super::index::{Index, Leaving};
 use super::receipt::Removed;
 use super::receipt_logs::ReceiptLogs;
-use super::{
-    Batch, Expired, Filter, Limit, NewMessage, Page, StoreError, StoreLimits, Subscription,
-};
+use super::{Expired, NewMessage, StoreError, StoreLimits, Subscription};
 #[cfg(test)]
 use super::{Origin, ReceiptTarget};
-use crate::store::broadcasts::{Broadcasts, Label};
+use crate::store::broadcasts::Broadcasts;
 
 /// How many messages are looked at, of which some are to be removed, under one
 /// hold of the lock.
 const LOOKED_AT: usize = 64;
 
-/// A [`Store`] without a disk: nothing survives the process.
+/// An [`Engine`](super::Engine) of the store without a disk: nothing survives
+/// the process.
 #[derive(Debug)]
 pub struct MemoryStore {
     limits: StoreLimits,
@@ -179,29 +181,6 @@ impl MemoryStore {
         Ok(id)
     }
 
-    fn read(
-        &self,
-        uaid: Uaid,
-        after: Option<MessageId>,
-        filter: Filter,
-        batch: Batch,
-        now: UnixTime,
-    ) -> Page<PushMessage> {
-        let state = self.state();
-        let only = match filter.channel.map(|c| state.subscription(uaid, c)) {
-            Some(None) => return Page::EMPTY,
-            only => only.flatten().map(|subscription| subscription.id),
-        };
-        let filter = (filter.min_urgency, only);
-        let page = state.index.after(uaid, after, filter, batch, now);
-        let entries = page.items.into_iter();
-        let messages = entries.filter_map(|entry| state.messages.get(&entry.id));
-        Page {
-            items: messages.cloned().collect(),
-            more: page.more,
-        }
-    }
-
     /// Removes messages that are there, and leaves their receipts.
     fn remove_all(&self, state: &mut State, messages: &[Leaving], now: UnixTime) -> Removed {
         let settled = messages
@@ -215,16 +194,6 @@ impl MemoryStore {
             messages: removed.count(),
             receipts: state.receipts.commit(plan),
         }
-    }
-
-    fn set_version(&self, id: Label, version: Option<Label>) -> Result<bool, StoreError> {
-        let current = &mut self.state().broadcasts;
-        let had = current.has(&id);
-        if version.is_some() && !had && current.len() >= self.limits.broadcasts {
-            return Err(StoreError::Full(Limit::Broadcasts.into()));
-        }
-        *current = current.with(id, version).into();
-        Ok(had)
     }
 
     fn sweep(&self, now: UnixTime, limit: usize) -> (Expired, News) {

@@ -12,11 +12,12 @@ mod commit;
 mod contents;
 #[cfg(test)]
 mod damage;
-mod engine;
+mod database;
 mod files;
 mod fuzz;
 mod generations;
 mod ids;
+mod inspect;
 mod keeper;
 mod keys;
 mod messages;
@@ -31,6 +32,7 @@ mod scan;
 mod space;
 #[cfg(test)]
 mod stand_in;
+mod store;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -42,31 +44,21 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use bugle_protocol::{
-    ChannelId, MessageId, PublicKey, PushMessage, ReceiptSubscriptionId, SubscriptionId, Uaid,
-    UnixTime,
-};
 
-use self::engine::{Engine, Lasting};
+use self::database::{Database, Lasting};
 use self::keeper::Keeper;
 use self::space::Space;
-use super::days::{Sweep, Unused};
-use super::event::{Listener, News, Notifier, OnAccepted, Readers};
-use super::receipt_logs::Settled;
-use super::{
-    Backlog, Batch, BoxFuture, BroadcastStore, Expired, ExpiryCursor, Filter, Inspect, Largest,
-    NewMessage, Page, Receipt, ReceiptId, ReceiptStatus, ReceiptStore, Removal, Store, StoreError,
-    StoreLimits, Subscription, Usage,
-};
+use super::event::{Listener, Notifier};
+use super::{StoreError, StoreLimits};
 use crate::config::StoreConfig;
-use crate::store::broadcasts::{Broadcasts, Label};
+use crate::store::broadcasts::Broadcasts;
 
 pub use self::fuzz::fuzz_record;
 pub use self::offline::{Found, InsertError, Offline};
 pub use self::open::{OpenError, guarded};
 pub use self::replace::replace;
 
-/// A [`Store`] in a folder on disk.
+/// An [`Engine`](super::Engine) of the store in a folder on disk.
 #[derive(Debug)]
 pub struct SledStore {
     keeper: Arc<Keeper>,
@@ -115,8 +107,8 @@ impl SledStore {
         })
     }
 
-    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
-        self.keeper.engine()
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        self.keeper.database()
     }
 }
 
@@ -127,219 +119,5 @@ impl Drop for SledStore {
             // What panics in the engine is caught there.
             let _ = thread.join();
         }
-    }
-}
-
-impl Store for SledStore {
-    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.engine()?.connect(uaid) })
-    }
-
-    fn subscribe(
-        &self,
-        new: Subscription,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Subscription, StoreError>> {
-        Box::pin(async move { self.engine()?.put(new, now).await })
-    }
-
-    fn subscription(
-        &self,
-        uaid: Uaid,
-        channel: ChannelId,
-    ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
-        Box::pin(async move { self.engine()?.durable_subscription(uaid, channel) })
-    }
-
-    fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
-        Box::pin(async move { self.engine()?.read_subscriptions(uaid) })
-    }
-
-    fn unsubscribe(
-        &self,
-        uaid: Uaid,
-        channel: ChannelId,
-        life: Option<SubscriptionId>,
-        readers: Readers,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move {
-            let engine = self.engine()?;
-            engine.end((uaid, channel), life, readers, now).await
-        })
-    }
-
-    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
-        Box::pin(async move { self.engine()?.end_unused(sweep).await })
-    }
-
-    fn append(
-        &self,
-        uaid: Uaid,
-        message: NewMessage,
-        accepted: Option<OnAccepted>,
-    ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
-        Box::pin(async move {
-            let engine = self.engine()?;
-            engine.append_message(uaid, message, accepted).await
-        })
-    }
-
-    fn pending(
-        &self,
-        uaid: Uaid,
-        after: Option<MessageId>,
-        filter: Filter,
-        batch: Batch,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Page<PushMessage>, StoreError>> {
-        Box::pin(async move { self.engine()?.read_pending(uaid, after, filter, batch, now) })
-    }
-
-    fn give_out(&self, id: MessageId) {
-        // What cannot be noted counts as before: the engine is being replaced.
-        if let Ok(engine) = self.engine()
-            && let Ok(mut state) = engine.state()
-        {
-            state.index.give_out(id);
-        }
-    }
-
-    fn message(
-        &self,
-        uaid: Uaid,
-        id: MessageId,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Option<PushMessage>, StoreError>> {
-        Box::pin(async move { self.engine()?.read_live(uaid, id, now) })
-    }
-
-    fn remove<'s>(
-        &'s self,
-        uaid: Uaid,
-        messages: &'s [(MessageId, Removal)],
-        now: UnixTime,
-    ) -> BoxFuture<'s, Result<usize, StoreError>> {
-        Box::pin(async move { self.engine()?.remove_of(uaid, messages, now).await })
-    }
-
-    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
-        Box::pin(async move { self.engine()?.sweep(now, limit).await })
-    }
-
-    fn health(&self) -> Result<(), StoreError> {
-        self.keeper.health()
-    }
-
-    fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let engine = self.engine()?;
-            let place = engine.committer.free_place().await?;
-            engine.committer.commit(place, None, News::default()).await
-        })
-    }
-}
-
-impl ReceiptStore for SledStore {
-    fn receipts(
-        &self,
-        id: ReceiptSubscriptionId,
-        after: Option<ReceiptId>,
-        limit: usize,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<Option<Page<Receipt>>, StoreError>> {
-        Box::pin(async move {
-            Ok(self
-                .engine()?
-                .state()?
-                .receipts
-                .after(id, after, limit, now))
-        })
-    }
-
-    fn remove_receipt(
-        &self,
-        id: ReceiptSubscriptionId,
-        receipt: ReceiptId,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.engine()?.take_receipt(id, receipt).await })
-    }
-
-    fn settle(
-        &self,
-        id: ReceiptSubscriptionId,
-        uaid: Uaid,
-        message: MessageId,
-        status: ReceiptStatus,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        let settled = Settled {
-            subscription: id,
-            uaid,
-            message,
-            status,
-        };
-        Box::pin(async move { self.engine()?.settle_one(settled, now).await })
-    }
-
-    fn remove_receipt_subscription(
-        &self,
-        id: ReceiptSubscriptionId,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.engine()?.remove_receipts(id, now).await })
-    }
-}
-
-impl BroadcastStore for SledStore {
-    fn set_broadcast(
-        &self,
-        id: Label,
-        version: Option<Label>,
-    ) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(async move { self.engine()?.put_broadcast(id, version).await })
-    }
-
-    fn broadcasts(&self) -> Arc<Broadcasts> {
-        self.broadcasts.load_full()
-    }
-}
-
-impl Inspect for SledStore {
-    fn usage(&self) -> Usage {
-        self.keeper.usage()
-    }
-
-    fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>> {
-        Box::pin(async move { Ok(self.engine()?.state()?.index.backlog(uaid)) })
-    }
-
-    fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>> {
-        Box::pin(async move { self.engine()?.largest(most) })
-    }
-
-    fn all_subscriptions(
-        &self,
-        after: Option<(Uaid, ChannelId)>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
-        Box::pin(async move { self.engine()?.subscriptions_after(after, limit) })
-    }
-
-    fn all_receipt_subscriptions(
-        &self,
-        after: Option<(UnixTime, ReceiptSubscriptionId)>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>> {
-        Box::pin(async move { Ok(self.engine()?.state()?.receipts.subscriptions(after, limit)) })
-    }
-
-    fn remove_signed(
-        &self,
-        key: PublicKey,
-        after: Option<ExpiryCursor>,
-        now: UnixTime,
-    ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>> {
-        Box::pin(async move { self.engine()?.remove_signed(key, after, now).await })
     }
 }

@@ -1,12 +1,11 @@
 //! When user agents and subscriptions are used, and the end of those that are
 //! not used any more.
 
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use bugle_protocol::{ChannelId, Uaid};
 
 use super::{MemoryStore, State, UserAgent};
-use crate::store::Subscription;
 use crate::store::days::{Days, Sweep, Unused};
 use crate::store::event::News;
 
@@ -38,21 +37,6 @@ impl State {
         {
             *used = Some(days.today);
         }
-    }
-}
-
-impl State {
-    /// Up to `limit` subscriptions behind this one.
-    pub(super) fn subscriptions_after(
-        &self,
-        after: Option<(Uaid, ChannelId)>,
-        limit: usize,
-    ) -> Vec<Subscription> {
-        let from = after.map_or(Unbounded, |(uaid, _)| Included(uaid));
-        let user_agents = self.user_agents.range((from, Unbounded));
-        let all = user_agents.flat_map(|(_, it)| it.channels.values());
-        let behind = all.filter(|(it, _)| after.is_none_or(|after| (it.uaid, it.channel) > after));
-        behind.take(limit).map(|(it, _)| it.clone()).collect()
     }
 }
 

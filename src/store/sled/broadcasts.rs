@@ -1,34 +1,46 @@
-//! Broadcasts: one small record each.
+//! Broadcasts, one small record each: the calls of [`BroadcastStore`].
+
+use std::sync::Arc;
 
 use sled::Tree;
 
+use super::SledStore;
 use super::changes::Changes;
-use super::engine::Engine;
+use super::database::Database;
 use super::keys::{BROADCAST, broadcast_key, parse_broadcast_key};
 use super::record::{Damaged, decode, encode};
 use super::recover::set_aside;
 use crate::store::broadcasts::{Broadcasts, Label};
 use crate::store::event::Event;
-use crate::store::{Limit, StoreError};
+use crate::store::{BoxFuture, BroadcastStore, Limit, StoreError};
 
-impl Engine {
-    pub(super) async fn put_broadcast(
+impl BroadcastStore for SledStore {
+    fn set_broadcast(
         &self,
         id: Label,
         version: Option<Label>,
-    ) -> Result<bool, StoreError> {
-        if version.is_some() {
-            self.space.admit()?;
-        }
-        let place = self.committer.place()?;
-        let octets = version.as_ref().map_or(0, |version| version.as_str().len());
-        let room = self.committer.room(1, octets).await?;
-        let had = self.apply_broadcast(id, version)?;
-        let news = Event::Broadcasts.into();
-        self.committer.commit(place, Some(room), news).await?;
-        Ok(had)
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            if version.is_some() {
+                database.space.admit()?;
+            }
+            let place = database.committer.place()?;
+            let octets = version.as_ref().map_or(0, |version| version.as_str().len());
+            let room = database.committer.room(1, octets).await?;
+            let had = database.apply_broadcast(id, version)?;
+            let news = Event::Broadcasts.into();
+            database.committer.commit(place, Some(room), news).await?;
+            Ok(had)
+        })
     }
 
+    fn broadcasts(&self) -> Arc<Broadcasts> {
+        self.broadcasts.load_full()
+    }
+}
+
+impl Database {
     fn apply_broadcast(&self, id: Label, version: Option<Label>) -> Result<bool, StoreError> {
         let _changing = self.state()?;
         let current = self.broadcasts.load();

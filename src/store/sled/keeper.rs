@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use super::engine::{Engine, Lasting, Seen};
+use super::database::{Database, Lasting, Seen};
 use super::open::OpenError;
 use crate::store::event::Event;
 use crate::store::{StoreError, Usage};
@@ -27,7 +27,7 @@ const LEAVING: Duration = Duration::from_millis(10);
 pub(super) struct Keeper {
     path: PathBuf,
     lasting: Lasting,
-    engine: ArcSwapOption<Engine>,
+    database: ArcSwapOption<Database>,
     /// Kept while no engine is open.
     left: Mutex<Left>,
     /// How often the folder was opened anew.
@@ -46,12 +46,12 @@ struct Left {
 impl Keeper {
     /// Opens the folder for the first time.
     pub(super) fn open(path: PathBuf, lasting: Lasting) -> Result<Self, OpenError> {
-        let engine = Engine::open(&path, &lasting, Seen::default())?;
+        let database = Database::open(&path, &lasting, Seen::default())?;
         lasting.space.look();
         Ok(Self {
             path,
             lasting,
-            engine: ArcSwapOption::from_pointee(engine),
+            database: ArcSwapOption::from_pointee(database),
             left: Mutex::default(),
             reopened: AtomicU64::new(0),
             closed: Mutex::new(false),
@@ -63,20 +63,15 @@ impl Keeper {
     ///
     /// # Errors
     /// `Unavailable` while none is open.
-    pub(super) fn engine(&self) -> Result<Arc<Engine>, StoreError> {
-        self.engine
+    pub(super) fn database(&self) -> Result<Arc<Database>, StoreError> {
+        self.database
             .load_full()
             .ok_or_else(|| StoreError::Unavailable("the store is being opened again".to_owned()))
     }
 
-    /// Whether changes are taken.
-    pub(super) fn health(&self) -> Result<(), StoreError> {
-        self.engine()?.committer.health()
-    }
-
     pub(super) fn usage(&self) -> Usage {
-        let held = match self.engine.load_full() {
-            Some(engine) => engine.usage(),
+        let held = match self.database.load_full() {
+            Some(database) => database.usage(),
             None => {
                 self.left
                     .lock()
@@ -86,7 +81,10 @@ impl Keeper {
         };
         Usage {
             free_bytes: self.lasting.space.free(),
-            failing: self.health().is_err(),
+            failing: self
+                .database()
+                .and_then(|it| it.committer.health())
+                .is_err(),
             reopened: self.reopened.load(Ordering::Relaxed),
             ..held
         }
@@ -125,9 +123,9 @@ impl Keeper {
 
     /// Opens the folder anew, if that is needed and the disk lets it.
     fn look(&self) -> Result<(), OpenError> {
-        if let Some(engine) = self.engine.load_full() {
-            engine.end_failed_waits();
-            if engine.committer.health().is_ok() {
+        if let Some(database) = self.database.load_full() {
+            database.end_failed_waits();
+            if database.committer.health().is_ok() {
                 return Ok(());
             }
         }
@@ -143,8 +141,8 @@ impl Keeper {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .seen;
-        let engine = Engine::open(&self.path, &self.lasting, seen)?;
-        self.engine.store(Some(Arc::new(engine)));
+        let database = Database::open(&self.path, &self.lasting, seen)?;
+        self.database.store(Some(Arc::new(database)));
         self.reopened.fetch_add(1, Ordering::Relaxed);
         self.lasting.notifier.tell(Event::Gap.into());
         tracing::info!("the store takes changes again");
@@ -153,22 +151,22 @@ impl Keeper {
 
     /// Drops the engine, when the last who uses it has left.
     fn discard(&self) {
-        let Some(mut engine) = self.engine.swap(None) else {
+        let Some(mut database) = self.database.swap(None) else {
             return;
         };
-        let engine = loop {
-            match Arc::try_unwrap(engine) {
-                Ok(engine) => break engine,
-                Err(shared) => engine = shared,
+        let database = loop {
+            match Arc::try_unwrap(database) {
+                Ok(database) => break database,
+                Err(shared) => database = shared,
             }
             thread::sleep(LEAVING);
         };
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Left {
-            seen: engine.seen(),
-            usage: engine.usage(),
+            seen: database.seen(),
+            usage: database.usage(),
         };
         // The engine syncs as it goes, and panics when that fails.
-        if catch_unwind(AssertUnwindSafe(|| engine.close(&self.path))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| database.close(&self.path))).is_err() {
             tracing::debug!("the engine panicked as it was dropped");
         }
     }

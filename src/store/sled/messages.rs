@@ -4,64 +4,32 @@ use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 
 use super::changes::Changes;
 use super::commit::{Place, Room};
-use super::engine::{Engine, State};
+use super::database::{Database, State};
 use super::keys::{IDS_KEY, message_key, part_keys, receipt_subscription_key};
-use super::record::{PART, decode_message, encode, encode_message, read_message};
-use crate::store::event::{Event, News, OnAccepted};
-use crate::store::index::Oldest;
-use crate::store::{Batch, Filter, Largest, NewMessage, Page, StoreError};
+use super::record::{decode_message, encode, read_message};
+use crate::store::event::News;
+use crate::store::{Batch, Filter, NewMessage, Page, StoreError};
 
-impl Engine {
-    pub(super) async fn append_message(
-        &self,
-        uaid: Uaid,
-        message: NewMessage,
-        accepted: Option<OnAccepted>,
-    ) -> Result<MessageId, StoreError> {
-        let is_stored = message.is_stored();
-        // An end only grows: what grants nothing now does not do so later. What
-        // is refused now may be let in later, and is refused by the append.
-        let grants = {
-            let state = self.state()?;
-            state.receipts.grant(&message, &self.limits) != Ok(None)
-        };
-        let place = if is_stored || grants {
-            self.space.admit()?;
-            Some(self.committer.place()?)
-        } else {
-            None
-        };
-        let record = is_stored.then(|| encode_message(&message)).transpose()?;
-        let record = record.unwrap_or_default();
-        let others = usize::from(message.topic.is_some()) + usize::from(grants);
-        let keys = record.len().div_ceil(PART) + others;
-        let mut room = self.committer.room(keys, record.len()).await?;
-        let (id, noted) = loop {
-            if let Some(applied) = self.apply_append(uaid, &message, &record)? {
-                break applied;
-            }
-            // Half a block of ids has gone out since the last sync began.
-            let sync = self.committer.place()?;
-            self.committer.commit(sync, None, News::default()).await?;
-        };
-        let room = (keys > 0 || noted.is_some()).then(|| {
-            noted.into_iter().for_each(|noted| room.merge(noted));
-            room
-        });
-        let mut news = News {
-            accepted: accepted.map(|accepted| (id, accepted)),
-            events: Vec::new(),
-        };
-        if is_stored {
-            let channel = message.channel;
-            news.events.push(Event::Message { uaid, channel });
+impl Database {
+    /// Whether a message makes or prolongs its receipt subscription.
+    ///
+    /// An end only grows: what grants nothing now does not do so later. What is
+    /// refused now may be let in later, and is refused by the append.
+    pub(super) fn grants(&self, message: &NewMessage) -> Result<bool, StoreError> {
+        Ok(self.state()?.receipts.grant(message, &self.limits) != Ok(None))
+    }
+
+    /// A place among those that wait for the disk, where an append does.
+    pub(super) fn append_place(&self, waits: bool) -> Result<Option<Place>, StoreError> {
+        if !waits {
+            return Ok(None);
         }
-        self.commit_append(place, room, is_stored, news).await?;
-        Ok(id)
+        self.space.admit()?;
+        self.committer.place().map(Some)
     }
 
     /// Waits until an append is as durable as it has to be, and tells of it.
-    async fn commit_append(
+    pub(super) async fn commit_append(
         &self,
         place: Option<Place>,
         room: Option<Room>,
@@ -81,16 +49,33 @@ impl Engine {
         Ok(())
     }
 
+    /// Applies an append, after another sync where none may be given an id
+    /// before that: half a block of ids has gone out since the last one began.
+    pub(super) async fn apply_append(
+        &self,
+        uaid: Uaid,
+        message: &NewMessage,
+        record: &[u8],
+    ) -> Result<(MessageId, Option<Room>), StoreError> {
+        loop {
+            if let Some(applied) = self.try_append(uaid, message, record)? {
+                return Ok(applied);
+            }
+            let sync = self.committer.place()?;
+            self.committer.commit(sync, None, News::default()).await?;
+        }
+    }
+
     /// The message's id, and what noting the use of its subscription took, if
     /// that was due. `None` when no id may be given out before the next sync.
-    fn apply_append(
+    fn try_append(
         &self,
         uaid: Uaid,
         message: &NewMessage,
         record: &[u8],
     ) -> Result<Option<(MessageId, Option<Room>)>, StoreError> {
-        let (mut state, known) = self.state_with(uaid, |engine| {
-            engine.read_used_subscription(uaid, message.channel)
+        let (mut state, known) = self.state_with(uaid, |database| {
+            database.read_used_subscription(uaid, message.channel)
         })?;
         let known = known
             .filter(|(found, _)| found.id == message.subscription)
@@ -140,32 +125,8 @@ impl Engine {
         Ok(state.ids.take())
     }
 
-    pub(super) fn read_pending(
-        &self,
-        uaid: Uaid,
-        mut after: Option<MessageId>,
-        filter: Filter,
-        batch: Batch,
-        now: UnixTime,
-    ) -> Result<Page<PushMessage>, StoreError> {
-        loop {
-            let page = self.next_entries(uaid, after, filter, batch, now)?;
-            let mut items = Vec::with_capacity(page.items.len());
-            for (id, parts) in &page.items {
-                items.extend(self.read_one(uaid, *id, *parts)?);
-            }
-            // All of them may have been removed meanwhile: that is not the end
-            // of the log.
-            if !items.is_empty() || !page.more {
-                let more = page.more;
-                return Ok(Page { items, more });
-            }
-            after = page.items.last().map(|(id, _)| *id);
-        }
-    }
-
     /// The next entries of a log, each with the number of its parts.
-    fn next_entries(
+    pub(super) fn next_entries(
         &self,
         uaid: Uaid,
         after: Option<MessageId>,
@@ -173,10 +134,10 @@ impl Engine {
         batch: Batch,
         now: UnixTime,
     ) -> Result<Page<(MessageId, u16)>, StoreError> {
-        let (state, only) = self.state_with(uaid, |engine| {
+        let (state, only) = self.state_with(uaid, |database| {
             let channel = filter.channel;
             channel
-                .map(|it| engine.read_subscription(uaid, it))
+                .map(|it| database.read_subscription(uaid, it))
                 .transpose()
         })?;
         let only = match only {
@@ -193,7 +154,7 @@ impl Engine {
     }
 
     /// `None` when the message was removed meanwhile, or is set aside now.
-    fn read_one(
+    pub(super) fn read_one(
         &self,
         uaid: Uaid,
         id: MessageId,
@@ -215,34 +176,5 @@ impl Engine {
             }
         }
         Ok(None)
-    }
-
-    pub(super) fn largest(&self, most: usize) -> Result<Largest, StoreError> {
-        let (logs, receipts) = {
-            let state = self.state()?;
-            let receipts = state.receipts.largest(most, &self.limits);
-            (state.index.largest(most), receipts)
-        };
-        // Not under the lock: these are up to two thousand records.
-        logs.read(receipts, |Oldest { uaid, id, parts }| {
-            let key = message_key(uaid, id);
-            let record = self.reading(|tree| read_message(tree, key, parts))?;
-            let message = record.and_then(|record| decode_message(&record).ok());
-            Ok(message.map(|it| (it.channel, it.accepted_at)))
-        })
-    }
-
-    pub(super) fn read_live(
-        &self,
-        uaid: Uaid,
-        id: MessageId,
-        now: UnixTime,
-    ) -> Result<Option<PushMessage>, StoreError> {
-        let parts = {
-            let state = self.state()?;
-            let entry = state.index.get(uaid, id).filter(|e| e.is_live(now));
-            entry.map(|entry| entry.parts)
-        };
-        parts.map_or(Ok(None), |parts| self.read_one(uaid, id, parts))
     }
 }

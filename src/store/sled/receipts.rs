@@ -1,34 +1,99 @@
-//! Receipts, and how they and their subscriptions are removed.
+//! Receipts, and how they and their subscriptions are removed: the calls of
+//! [`ReceiptStore`].
 
-use bugle_protocol::{ReceiptSubscriptionId, UnixTime};
+use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
+use super::SledStore;
 use super::changes::Changes;
 use super::commit::Room;
-use super::engine::Engine;
+use super::database::Database;
 use super::keys::{receipt_key, receipt_subscription_key};
 use crate::store::event::{Event, News};
 use crate::store::receipt_logs::Settled;
-use crate::store::{ReceiptId, StoreError};
+use crate::store::{BoxFuture, Page, Receipt, ReceiptId, ReceiptStatus, ReceiptStore, StoreError};
 
-impl Engine {
-    pub(super) async fn remove_receipts(
+impl ReceiptStore for SledStore {
+    fn receipts(
+        &self,
+        id: ReceiptSubscriptionId,
+        after: Option<ReceiptId>,
+        limit: usize,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Option<Page<Receipt>>, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            let state = database.state()?;
+            Ok(state.receipts.after(id, after, limit, now))
+        })
+    }
+
+    fn remove_receipt(
+        &self,
+        id: ReceiptSubscriptionId,
+        receipt: ReceiptId,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            let room = database.committer.room(1, 0).await?;
+            let removed = database.apply_remove_receipt(id, receipt)?;
+            if removed {
+                database.committer.commit_later(Some(room));
+            }
+            Ok(removed)
+        })
+    }
+
+    fn settle(
+        &self,
+        id: ReceiptSubscriptionId,
+        uaid: Uaid,
+        message: MessageId,
+        status: ReceiptStatus,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        let settled = Settled {
+            subscription: id,
+            uaid,
+            message,
+            status,
+        };
+        Box::pin(async move {
+            let database = self.database()?;
+            let place = database.committer.place()?;
+            let room = database.committer.room(2, 0).await?;
+            let left = database.apply_settle(settled, now)?;
+            let is_left = !left.is_empty();
+            if is_left {
+                let news = News::default().receipts(left);
+                database.committer.commit(place, Some(room), news).await?;
+            }
+            Ok(is_left)
+        })
+    }
+
+    fn remove_receipt_subscription(
         &self,
         id: ReceiptSubscriptionId,
         now: UnixTime,
-    ) -> Result<bool, StoreError> {
-        if !self.state()?.receipts.is_live(id, now) {
-            return Ok(false);
-        }
-        let place = self.committer.place()?;
-        let room = self.receipts_room(id).await?;
-        let removed = self.apply_remove_receipts(id)?.is_some();
-        if removed {
-            let news = Event::Receipts(id).into();
-            self.committer.commit(place, Some(room), news).await?;
-        }
-        Ok(removed)
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            if !database.state()?.receipts.is_live(id, now) {
+                return Ok(false);
+            }
+            let place = database.committer.place()?;
+            let room = database.receipts_room(id).await?;
+            let removed = database.apply_remove_receipts(id)?.is_some();
+            if removed {
+                let news = Event::Receipts(id).into();
+                database.committer.commit(place, Some(room), news).await?;
+            }
+            Ok(removed)
+        })
     }
+}
 
+impl Database {
     /// Leave to remove a receipt subscription with its receipts.
     pub(super) async fn receipts_room(
         &self,
@@ -57,22 +122,6 @@ impl Engine {
         Ok(Some(1 + receipts.len()))
     }
 
-    pub(super) async fn settle_one(
-        &self,
-        settled: Settled,
-        now: UnixTime,
-    ) -> Result<bool, StoreError> {
-        let place = self.committer.place()?;
-        let room = self.committer.room(2, 0).await?;
-        let left = self.apply_settle(settled, now)?;
-        let is_left = !left.is_empty();
-        if is_left {
-            let news = News::default().receipts(left);
-            self.committer.commit(place, Some(room), news).await?;
-        }
-        Ok(is_left)
-    }
-
     /// Whose receipt subscription has something new.
     fn apply_settle(
         &self,
@@ -87,20 +136,7 @@ impl Engine {
         Ok(state.receipts.commit(plan))
     }
 
-    pub(super) async fn take_receipt(
-        &self,
-        subscription: ReceiptSubscriptionId,
-        id: ReceiptId,
-    ) -> Result<bool, StoreError> {
-        let room = self.committer.room(1, 0).await?;
-        let removed = self.apply_take_receipt(subscription, id)?;
-        if removed {
-            self.committer.commit_later(Some(room));
-        }
-        Ok(removed)
-    }
-
-    fn apply_take_receipt(
+    fn apply_remove_receipt(
         &self,
         subscription: ReceiptSubscriptionId,
         id: ReceiptId,

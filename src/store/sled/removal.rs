@@ -1,19 +1,19 @@
 //! Taking messages out, with the receipts that they leave, and the sweep of
 //! all that has expired.
 
-use bugle_protocol::{MessageId, PublicKey, Uaid, UnixTime};
+use bugle_protocol::UnixTime;
 
 use super::changes::Changes;
 use super::commit::Room;
-use super::engine::{Engine, State};
+use super::database::{Database, State};
 use super::keys::{message_key, receipt_key};
+use crate::store::StoreError;
 use crate::store::event::{Event, News};
 use crate::store::index::{Index, Leaving};
 use crate::store::receipt::Removed;
-use crate::store::{Expired, ExpiryCursor, Holder, Removal, StoreError};
 
 /// How much is removed under one hold of the lock.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
 impl State {
     /// How many keys the removal of these messages changes.
@@ -28,32 +28,10 @@ impl State {
     }
 }
 
-impl Engine {
-    /// Removes those of the messages that are in a log, [`AT_ONCE`] in a step,
-    /// and says how many they were.
-    pub(super) async fn remove_of(
-        &self,
-        uaid: Uaid,
-        messages: &[(MessageId, Removal)],
-        now: UnixTime,
-    ) -> Result<usize, StoreError> {
-        let mut removed = 0;
-        for some in messages.chunks(AT_ONCE) {
-            let keys = {
-                let state = self.state()?;
-                state.keys_of(&state.index.present(uaid, some))
-            };
-            if keys > 0 {
-                let room = self.committer.room(keys, 0).await?;
-                removed += self.remove_now(room, |index| index.present(uaid, some), now)?;
-            }
-        }
-        Ok(removed)
-    }
-
+impl Database {
     /// Removes the messages that are found in the index, in one step, and says
     /// how many they were.
-    fn remove_now(
+    pub(super) fn remove_now(
         &self,
         room: Room,
         find: impl FnOnce(&Index) -> Vec<Leaving>,
@@ -98,31 +76,15 @@ impl Engine {
         })
     }
 
-    /// Removes what a key has signed among the next messages behind `after`.
-    pub(super) async fn remove_signed(
+    /// Removes up to `limit` expired messages, and says how many they were.
+    pub(super) async fn sweep_messages(
         &self,
-        key: PublicKey,
-        after: Option<ExpiryCursor>,
         now: UnixTime,
-    ) -> Result<(usize, Option<ExpiryCursor>), StoreError> {
-        let find = |index: &Index| index.charged_to(Holder::Key(key), after, AT_ONCE);
-        let (keys, last) = {
-            let state = self.state()?;
-            let (signed, last) = find(&state.index);
-            (state.keys_of(&signed), last)
-        };
-        if keys == 0 {
-            return Ok((0, last));
-        }
-        let room = self.committer.room(keys, 0).await?;
-        let removed = self.remove_now(room, |index| find(index).0, now)?;
-        Ok((removed, last))
-    }
-
-    pub(super) async fn sweep(&self, now: UnixTime, limit: usize) -> Result<Expired, StoreError> {
-        let mut swept = Expired::default();
-        while swept.messages < limit {
-            let at_once = AT_ONCE.min(limit - swept.messages);
+        limit: usize,
+    ) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        while removed < limit {
+            let at_once = AT_ONCE.min(limit - removed);
             let keys = {
                 let state = self.state()?;
                 state.keys_of(&state.index.expired(now, at_once))
@@ -131,17 +93,18 @@ impl Engine {
                 break;
             }
             let room = self.committer.room(keys, 0).await?;
-            swept.messages += self.remove_now(room, |index| index.expired(now, at_once), now)?;
+            removed += self.remove_now(room, |index| index.expired(now, at_once), now)?;
         }
-        let left = self.sweep_receipts(now, limit - swept.messages).await?;
-        let left = self.sweep_receipt_subscriptions(now, left).await?;
-        swept.more = left == 0;
-        Ok(swept)
+        Ok(removed)
     }
 
     /// Removes up to `limit` expired receipts, and says how much of that is
     /// left.
-    async fn sweep_receipts(&self, now: UnixTime, limit: usize) -> Result<usize, StoreError> {
+    pub(super) async fn sweep_receipts(
+        &self,
+        now: UnixTime,
+        limit: usize,
+    ) -> Result<usize, StoreError> {
         let mut left = limit;
         while left > 0 {
             let at_once = AT_ONCE.min(left);
@@ -168,7 +131,7 @@ impl Engine {
 
     /// Removes receipt subscriptions that have ended, while anything is left of
     /// `limit`; says what is left of it.
-    async fn sweep_receipt_subscriptions(
+    pub(super) async fn sweep_receipt_subscriptions(
         &self,
         now: UnixTime,
         limit: usize,

@@ -4,36 +4,19 @@ use bugle_protocol::{ChannelId, SubscriptionId, Uaid, UnixTime};
 
 use super::changes::Changes;
 use super::commit::Room;
-use super::engine::{Engine, State};
-use super::keys::{subscription_key, subscriptions_prefix, user_agent_key};
+use super::database::{Database, State};
+use super::keys::{subscription_key, user_agent_key};
 use super::record::{
     Damaged, UserAgent, decode_subscription, decode_user_agent, encode_subscription,
-    encode_user_agent, unavailable,
+    encode_user_agent,
 };
 use crate::store::days::Day;
 use crate::store::event::{News, Readers};
 use crate::store::{StoreError, Subscription};
 
-impl Engine {
-    /// A subscription as the disk knows it.
-    ///
-    /// # Errors
-    /// `Unavailable` while the disk does not know of its last change.
-    pub(super) fn durable_subscription(
-        &self,
-        uaid: Uaid,
-        channel: ChannelId,
-    ) -> Result<Option<Subscription>, StoreError> {
-        if !self.is_durable((uaid, channel))? {
-            return Err(StoreError::Unavailable(
-                "the disk has not confirmed the last change of this subscription".to_owned(),
-            ));
-        }
-        self.read_subscription(uaid, channel)
-    }
-
+impl Database {
     /// Whether the disk knows of the last change of a subscription.
-    fn is_durable(&self, name: (Uaid, ChannelId)) -> Result<bool, StoreError> {
+    pub(super) fn is_durable(&self, name: (Uaid, ChannelId)) -> Result<bool, StoreError> {
         let is_durable = |batch| self.committer.is_durable(batch);
         Ok(!self.state()?.unsynced.holds(name, is_durable))
     }
@@ -65,18 +48,6 @@ impl Engine {
         record.map(|record| decoded(&key, &record)).transpose()
     }
 
-    /// A scan: for the rare request that concerns them all.
-    pub(super) fn read_subscriptions(&self, uaid: Uaid) -> Result<Vec<Subscription>, StoreError> {
-        self.reading(|tree| {
-            let records = tree.scan_prefix(subscriptions_prefix(uaid));
-            let subscriptions = records.map(|item| {
-                let (key, record) = item.map_err(|error| unavailable(&error))?;
-                decoded(&key, &record).map(|(subscription, _)| subscription)
-            });
-            subscriptions.collect()
-        })
-    }
-
     /// What is kept of a user agent; `None` when it has no subscription.
     ///
     /// # Errors
@@ -93,30 +64,12 @@ impl Engine {
         }
     }
 
-    pub(super) async fn put(
-        &self,
-        new: Subscription,
-        now: UnixTime,
-    ) -> Result<Subscription, StoreError> {
-        let (uaid, channel) = (new.uaid, new.channel);
-        let same = |it: &Subscription| it.vapid_key == new.vapid_key;
-        let known = self.read_subscription(uaid, channel)?.filter(same);
-        if let Some(known) = known
-            && self.is_durable((uaid, channel))?
-        {
-            return Ok(known);
-        }
-        self.space.admit()?;
-        let place = self.committer.place()?;
-        let room = self.room(uaid, channel).await?;
-        let (subscription, news) = self.apply_put(new, now)?;
-        // One that is there may wait for the disk: so does this answer.
-        self.committer.commit(place, Some(room), news).await?;
-        Ok(subscription)
-    }
-
     /// Leave to change a subscription, its count, and what is in its log.
-    async fn room(&self, uaid: Uaid, channel: ChannelId) -> Result<Room, StoreError> {
+    pub(super) async fn subscription_room(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+    ) -> Result<Room, StoreError> {
         let old = self.read_subscription(uaid, channel)?;
         let keys = old.map_or(Ok(0), |old| -> Result<usize, StoreError> {
             let state = self.state()?;
@@ -127,16 +80,16 @@ impl Engine {
     }
 
     /// The subscription that is there then.
-    fn apply_put(
+    pub(super) fn apply_put(
         &self,
         new: Subscription,
         now: UnixTime,
     ) -> Result<(Subscription, News), StoreError> {
         let (uaid, channel) = (new.uaid, new.channel);
         let mut changes = Changes::default();
-        let (mut state, (old, user_agent)) = self.state_with(uaid, |engine| {
-            Ok(match engine.read_subscription(uaid, channel)? {
-                None => (None, engine.user_agent(uaid)?),
+        let (mut state, (old, user_agent)) = self.state_with(uaid, |database| {
+            Ok(match database.read_subscription(uaid, channel)? {
+                None => (None, database.user_agent(uaid)?),
                 old => (old, None),
             })
         })?;
@@ -168,38 +121,19 @@ impl Engine {
         Ok((new, news))
     }
 
-    pub(super) async fn end(
-        &self,
-        name: (Uaid, ChannelId),
-        life: Option<SubscriptionId>,
-        readers: Readers,
-        now: UnixTime,
-    ) -> Result<bool, StoreError> {
-        let place = self.committer.place()?;
-        let room = self.room(name.0, name.1).await?;
-        let news = self.apply_end(name, life, readers, now)?;
-        let was_there = news.is_some();
-        // What is gone may be so in memory only: so long, it is not said.
-        if was_there || !self.is_durable(name)? {
-            let news = news.unwrap_or_default();
-            self.committer.commit(place, Some(room), news).await?;
-        }
-        Ok(was_there)
-    }
-
     /// `None` when it is not there, or in another life.
-    fn apply_end(
+    pub(super) fn apply_end(
         &self,
         (uaid, channel): (Uaid, ChannelId),
         life: Option<SubscriptionId>,
         readers: Readers,
         now: UnixTime,
     ) -> Result<Option<News>, StoreError> {
-        let (mut state, there) = self.state_with(uaid, |engine| {
-            let there = engine.read_subscription(uaid, channel)?;
+        let (mut state, there) = self.state_with(uaid, |database| {
+            let there = database.read_subscription(uaid, channel)?;
             let there = there.filter(|it| life.is_none_or(|life| life == it.id));
             there
-                .map(|it| Ok((it, engine.user_agent(uaid)?)))
+                .map(|it| Ok((it, database.user_agent(uaid)?)))
                 .transpose()
         })?;
         let Some((old, known)) = there else {
@@ -225,7 +159,10 @@ impl Engine {
     }
 }
 
-fn decoded(key: &[u8], record: &[u8]) -> Result<(Subscription, Option<Day>), StoreError> {
+pub(super) fn decoded(
+    key: &[u8],
+    record: &[u8],
+) -> Result<(Subscription, Option<Day>), StoreError> {
     decode_subscription(key, record).map_err(|Damaged| {
         StoreError::Unavailable(
             "the record of a subscription is damaged; a restart sets it aside".to_owned(),

@@ -3,14 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 use std::time::Duration;
 
-use bugle_protocol::{Content, Urgency};
+use bugle_protocol::{
+    ChannelId, Content, ReceiptSubscriptionId, SubscriptionId, Uaid, UnixTime, Urgency,
+};
 use futures_util::FutureExt;
 
 use super::keys::{MESSAGE, SUBSCRIPTION, USER_AGENT};
 use super::*;
 use crate::config::Config;
 use crate::store::event::Nobody;
-use crate::store::{Grant, Limit, Origin, ReceiptTarget};
+use crate::store::{
+    Batch, Filter, Grant, Inspect, Limit, NewMessage, Origin, Readers, ReceiptTarget, Removal,
+    Store, Subscription,
+};
 
 mod disk;
 
@@ -74,7 +79,7 @@ fn message(ttl: u64) -> NewMessage {
 /// Overwrites the first record of a kind, as a broken disk might.
 fn damage_first(store: &SledStore, kind: u8) {
     let (key, _) = store
-        .engine()
+        .database()
         .unwrap()
         .tree
         .scan_prefix([kind])
@@ -82,7 +87,7 @@ fn damage_first(store: &SledStore, kind: u8) {
         .unwrap()
         .unwrap();
     store
-        .engine()
+        .database()
         .unwrap()
         .tree
         .insert(key, b"not what it was")
@@ -111,7 +116,7 @@ async fn a_message_that_cannot_be_read_is_set_aside_and_the_log_goes_on() {
     assert_eq!(store.message(UAID, first, NOW).await, Ok(None));
     let usage = store.usage();
     assert_eq!((usage.messages, usage.damaged), (1, 1));
-    assert_eq!(store.engine().unwrap().damaged.len(), 1);
+    assert_eq!(store.database().unwrap().damaged.len(), 1);
 }
 
 #[tokio::test]
@@ -148,8 +153,8 @@ async fn a_user_agent_whose_count_cannot_be_read_is_not_unknown() {
 async fn when_too_many_wait_nothing_is_applied() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let engine = store.engine().unwrap();
-    let places = (engine.committer.place(), engine.committer.place());
+    let database = store.database().unwrap();
+    let places = (database.committer.place(), database.committer.place());
     let full = StoreError::Full(Limit::WaitingForDisk.into());
     assert_eq!(
         store.append(UAID, message(1), None).await,
@@ -187,7 +192,7 @@ async fn a_caller_that_gives_up_loses_nothing() {
 async fn a_new_receipt_subscription_is_durable_with_its_message_in_one_sync() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let committer = &store.engine().unwrap().committer;
+    let committer = &store.database().unwrap().committer;
     for (n, ttl) in [(1, 1), (2, 0)] {
         let id = ReceiptSubscriptionId::from_bytes([n; 16]);
         let asked = |grant| NewMessage {

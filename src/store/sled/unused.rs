@@ -9,15 +9,15 @@
 use std::ops::Bound::{Excluded, Included};
 use std::sync::MutexGuard;
 
-use bugle_protocol::{ChannelId, Uaid, UnixTime};
+use bugle_protocol::{Uaid, UnixTime};
 use sled::Tree;
 
 use super::changes::Changes;
 use super::commit::Room;
-use super::engine::{Engine, State};
+use super::database::{Database, State};
 use super::keys::{
-    DAYS_KEY, SUBSCRIPTION, USER_AGENT, parse_user_agent_key, subscription_key,
-    subscriptions_prefix, user_agent_key,
+    DAYS_KEY, USER_AGENT, parse_user_agent_key, subscription_key, subscriptions_prefix,
+    user_agent_key,
 };
 use super::record::{
     Damaged, UserAgent, decode_subscription, decode_user_agent, encode, encode_subscription,
@@ -30,31 +30,17 @@ use crate::store::receipt::Removed;
 use crate::store::{StoreError, Subscription};
 
 /// A user agent's record as it was read.
-type ReadUserAgent = (Uaid, Result<UserAgent, Damaged>);
+pub(super) type ReadUserAgent = (Uaid, Result<UserAgent, Damaged>);
 
 /// When a user agent was last noted as connected, and its subscriptions, each
 /// with when a message for it was last noted.
 type Uses = (Option<Day>, Vec<(Subscription, Option<Day>)>);
 
 /// How many user agents are read before other tasks have a turn.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 
-impl Engine {
-    /// Whether a user agent has a subscription. If so, it is noted as connected.
-    ///
-    /// # Errors
-    /// `Unavailable` when it cannot be read. That the note cannot be written is
-    /// no error: the next connection writes it.
-    pub(super) fn connect(&self, uaid: Uaid) -> Result<bool, StoreError> {
-        let Some(found) = self.user_agent(uaid)? else {
-            return Ok(false);
-        };
-        // A failure is logged and counted where it is noticed.
-        let _ = self.note_connected(uaid, &found);
-        Ok(true)
-    }
-
-    fn note_connected(&self, uaid: Uaid, found: &UserAgent) -> Result<(), StoreError> {
+impl Database {
+    pub(super) fn note_connected(&self, uaid: Uaid, found: &UserAgent) -> Result<(), StoreError> {
         let due = |state: &State, found: &UserAgent| {
             let is_due = |days: &Days| days.is_due(found.connected);
             state.days.filter(is_due)
@@ -63,7 +49,7 @@ impl Engine {
             return Ok(());
         }
         self.committer.health()?;
-        let (state, found) = self.state_with(uaid, |engine| engine.user_agent(uaid))?;
+        let (state, found) = self.state_with(uaid, |database| database.user_agent(uaid))?;
         let Some(mut found) = found else {
             return Ok(());
         };
@@ -104,39 +90,8 @@ impl Engine {
         Ok(room)
     }
 
-    /// Counts the day, and goes on with today's pass over all user agents.
-    pub(super) async fn end_unused(&self, sweep: Sweep<'_>) -> Result<Unused, StoreError> {
-        let days = self.count_days(sweep.now).await?;
-        let (mut unused, mut left) = (Unused::default(), sweep.limit);
-        let Some(most) = sweep.unused_days else {
-            return Ok(unused);
-        };
-        while left > 0 && !self.state()?.pass.is_done(days.today) {
-            let after = self.state()?.pass.after;
-            let mut last = None;
-            for (uaid, user_agent) in self.read_user_agents(after, AT_ONCE)? {
-                if left == 0 {
-                    break;
-                }
-                (left, last) = (left - 1, Some(uaid));
-                // One that cannot be read is left to the next start.
-                let Ok(user_agent) = user_agent else { continue };
-                if (sweep.is_connected)(uaid, &[]) {
-                    self.note_connected(uaid, &user_agent)?;
-                } else if days.is_unused(user_agent.connected, most) {
-                    let ended = self.end_if_unused(uaid, most, &sweep).await?;
-                    left = left.saturating_sub(ended.subscriptions);
-                    unused += ended;
-                }
-            }
-            self.state()?.pass.go_on(last, days.today);
-            tokio::task::yield_now().await;
-        }
-        Ok(unused)
-    }
-
     /// The count of days as it is now.
-    async fn count_days(&self, now: UnixTime) -> Result<Days, StoreError> {
+    pub(super) async fn count_days(&self, now: UnixTime) -> Result<Days, StoreError> {
         let before = self.state()?.days;
         if let Some(days) = before
             && days.at(now).is_none()
@@ -157,7 +112,7 @@ impl Engine {
 
     /// Ends a user agent whose last connection is long ago, unless messages
     /// were accepted for it since, or somebody reads one of its channels.
-    async fn end_if_unused(
+    pub(super) async fn end_if_unused(
         &self,
         uaid: Uaid,
         most: u32,
@@ -222,7 +177,7 @@ impl Engine {
         uaid: Uaid,
         most: u32,
     ) -> Result<(MutexGuard<'_, State>, Option<Vec<Subscription>>), StoreError> {
-        let (state, found) = self.state_with(uaid, |engine| engine.uses(uaid))?;
+        let (state, found) = self.state_with(uaid, |database| database.uses(uaid))?;
         let Some((connected, used)) = found else {
             return Ok((state, None));
         };
@@ -249,7 +204,7 @@ impl Engine {
     }
 
     /// Up to `limit` user agents behind `after`, in the order of their keys.
-    fn read_user_agents(
+    pub(super) fn read_user_agents(
         &self,
         after: Option<Uaid>,
         limit: usize,
@@ -271,28 +226,11 @@ impl Engine {
         })
     }
 
-    /// Up to `limit` subscriptions behind this one, in the order of their keys.
-    pub(super) fn subscriptions_after(
-        &self,
-        after: Option<(Uaid, ChannelId)>,
-        limit: usize,
-    ) -> Result<Vec<Subscription>, StoreError> {
-        let from = after.map_or(Included(vec![SUBSCRIPTION]), |(uaid, channel)| {
-            Excluded(subscription_key(uaid, channel).to_vec())
-        });
-        let range = (from, Excluded(vec![SUBSCRIPTION + 1]));
-        self.scan(|tree| {
-            let good = tree.range(range).filter_map(|item| match item {
-                Ok((key, record)) => decode_subscription(&key, &record).ok().map(Ok),
-                Err(error) => Some(Err(error)),
-            });
-            let found = good.take(limit);
-            found.map(|it| it.map(|(found, _)| found)).collect()
-        })
-    }
-
     /// Reads several records.
-    fn scan<T>(&self, read: impl FnOnce(&Tree) -> sled::Result<T>) -> Result<T, StoreError> {
+    pub(super) fn scan<T>(
+        &self,
+        read: impl FnOnce(&Tree) -> sled::Result<T>,
+    ) -> Result<T, StoreError> {
         self.reading(|tree| read(tree).map_err(|error| unavailable(&error)))
     }
 }
@@ -312,7 +250,7 @@ mod tests {
 
     use std::path::Path;
 
-    use bugle_protocol::SubscriptionId;
+    use bugle_protocol::{ChannelId, SubscriptionId};
 
     use super::*;
     use crate::config::Config;
@@ -386,7 +324,7 @@ mod tests {
         let limits = StoreLimits::from(&config);
         let store =
             SledStore::open(folder.path(), &config.store, limits, Arc::new(Nobody)).unwrap();
-        let tree = store.engine().unwrap().tree.clone();
+        let tree = store.database().unwrap().tree.clone();
         let key = subscription_key(uaid(1), CHANNEL);
         tree.insert(key, b"not what it was").unwrap();
         tree.insert(user_agent_key(uaid(2)), b"not what it was")

@@ -67,7 +67,7 @@ fn stuck_at(
     let (release, released) = mpsc::channel::<()>();
     let (released, reads) = (Mutex::new(released), AtomicUsize::new(0));
     let ended = stuck.clone();
-    store.engine().unwrap().stand_in.before_reads(move || {
+    store.database().unwrap().stand_in.before_reads(move || {
         if thread::current().name() == Some(SLOW) && reads.fetch_add(1, Ordering::Relaxed) == nth {
             stuck.send(true).unwrap();
             let _ = released.lock().unwrap().recv();
@@ -134,8 +134,8 @@ async fn a_read_in_which_the_engine_panics_is_unavailable_and_the_next_one_is_no
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let id = store.append(UAID, message(1000), None).await.unwrap();
-    let engine = store.engine().unwrap();
-    engine
+    let database = store.database().unwrap();
+    database
         .stand_in
         .before_reads(|| panic!("as the engine does where its files fail"));
     let panicked = StoreError::Unavailable("the engine panicked in a read".to_owned());
@@ -148,7 +148,7 @@ async fn a_read_in_which_the_engine_panics_is_unavailable_and_the_next_one_is_no
         Err(panicked.clone())
     );
     assert_eq!(store.append(UAID, message(0), None).await, Err(panicked));
-    engine.stand_in.before_reads(|| {});
+    database.stand_in.before_reads(|| {});
     assert_eq!(store.health(), Ok(()));
     let read = store.message(UAID, id, NOW).await.unwrap();
     assert_eq!(read.map(|message| message.id), Some(id));
@@ -174,12 +174,12 @@ async fn a_flush_in_which_the_engine_panics_ends_in_an_engine_that_is_opened_ane
     let store = SledStore::open(folder.path(), &config.store, limits, Arc::new(Gaps(gaps)));
     let store = store.unwrap();
     store.subscribe(life(3), NOW).await.unwrap();
-    let engine = store.engine().unwrap();
-    engine
+    let database = store.database().unwrap();
+    database
         .stand_in
         .before_flushes(|| panic!("as the engine does where its files fail"));
     // It is replaced once nobody uses it.
-    drop(engine);
+    drop(database);
     gap.recv_timeout(PATIENCE).unwrap();
     assert_eq!(store.usage().reopened, 1);
     store.append(UAID, message(1000), None).await.unwrap();

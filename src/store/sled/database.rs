@@ -32,7 +32,7 @@ use crate::store::{StoreError, StoreLimits, Usage};
 /// more, and is read until it can be opened anew: what it holds then may or may
 /// not be on disk.
 #[derive(Debug)]
-pub(super) struct Engine {
+pub(super) struct Database {
     /// First, because it must be dropped first: its thread holds the database.
     pub(super) committer: Committer,
     pub(super) limits: StoreLimits,
@@ -87,7 +87,7 @@ pub(super) struct Lasting {
     pub(super) notifier: Notifier,
 }
 
-impl Engine {
+impl Database {
     /// Opens the folder `path`, or creates it for this user alone.
     pub(super) fn open(path: &Path, lasting: &Lasting, seen: Seen) -> Result<Self, OpenError> {
         let opened = open::open(path, lasting.config.cache)?;

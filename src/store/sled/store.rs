@@ -1,0 +1,271 @@
+//! The calls of [`Store`]: each waits for room on the way to the disk, changes
+//! the database under its lock, and is then committed.
+
+use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
+
+use super::SledStore;
+use super::keys::subscriptions_prefix;
+use super::record::{PART, encode_message, unavailable};
+use super::subscriptions::decoded;
+use super::{removal, unused};
+use crate::store::days::{Sweep, Unused};
+use crate::store::event::{Event, News, OnAccepted, Readers};
+use crate::store::{
+    Batch, BoxFuture, Expired, Filter, NewMessage, Page, Removal, Store, StoreError, Subscription,
+};
+
+impl Store for SledStore {
+    fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            let Some(found) = database.user_agent(uaid)? else {
+                return Ok(false);
+            };
+            // That the note cannot be written is no error: the next connection
+            // writes it. A failure is logged and counted where it is noticed.
+            let _ = database.note_connected(uaid, &found);
+            Ok(true)
+        })
+    }
+
+    fn subscribe(
+        &self,
+        new: Subscription,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Subscription, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            let (uaid, channel) = (new.uaid, new.channel);
+            let same = |it: &Subscription| it.vapid_key == new.vapid_key;
+            let known = database.read_subscription(uaid, channel)?.filter(same);
+            if let Some(known) = known
+                && database.is_durable((uaid, channel))?
+            {
+                return Ok(known);
+            }
+            database.space.admit()?;
+            let place = database.committer.place()?;
+            let room = database.subscription_room(uaid, channel).await?;
+            let (subscription, news) = database.apply_put(new, now)?;
+            // One that is there may wait for the disk: so does this answer.
+            database.committer.commit(place, Some(room), news).await?;
+            Ok(subscription)
+        })
+    }
+
+    fn subscription(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+    ) -> BoxFuture<'_, Result<Option<Subscription>, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            if !database.is_durable((uaid, channel))? {
+                return Err(StoreError::Unavailable(
+                    "the disk has not confirmed the last change of this subscription".to_owned(),
+                ));
+            }
+            database.read_subscription(uaid, channel)
+        })
+    }
+
+    fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
+        Box::pin(async move {
+            // A scan: it is for the rare request that concerns them all.
+            self.database()?.reading(|tree| {
+                let records = tree.scan_prefix(subscriptions_prefix(uaid));
+                let subscriptions = records.map(|item| {
+                    let (key, record) = item.map_err(|error| unavailable(&error))?;
+                    decoded(&key, &record).map(|(subscription, _)| subscription)
+                });
+                subscriptions.collect()
+            })
+        })
+    }
+
+    fn unsubscribe(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+        life: Option<SubscriptionId>,
+        readers: Readers,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let (database, name) = (self.database()?, (uaid, channel));
+            let place = database.committer.place()?;
+            let room = database.subscription_room(uaid, channel).await?;
+            let news = database.apply_end(name, life, readers, now)?;
+            let was_there = news.is_some();
+            // What is gone may be so in memory only: so long, it is not said.
+            if was_there || !database.is_durable(name)? {
+                let news = news.unwrap_or_default();
+                database.committer.commit(place, Some(room), news).await?;
+            }
+            Ok(was_there)
+        })
+    }
+
+    fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            let days = database.count_days(sweep.now).await?;
+            let (mut unused, mut left) = (Unused::default(), sweep.limit);
+            let Some(most) = sweep.unused_days else {
+                return Ok(unused);
+            };
+            while left > 0 && !database.state()?.pass.is_done(days.today) {
+                let after = database.state()?.pass.after;
+                let mut last = None;
+                for (uaid, user_agent) in database.read_user_agents(after, unused::AT_ONCE)? {
+                    if left == 0 {
+                        break;
+                    }
+                    (left, last) = (left - 1, Some(uaid));
+                    // One that cannot be read is left to the next start.
+                    let Ok(user_agent) = user_agent else { continue };
+                    if (sweep.is_connected)(uaid, &[]) {
+                        database.note_connected(uaid, &user_agent)?;
+                    } else if days.is_unused(user_agent.connected, most) {
+                        let ended = database.end_if_unused(uaid, most, &sweep).await?;
+                        left = left.saturating_sub(ended.subscriptions);
+                        unused += ended;
+                    }
+                }
+                database.state()?.pass.go_on(last, days.today);
+                tokio::task::yield_now().await;
+            }
+            Ok(unused)
+        })
+    }
+
+    fn append(
+        &self,
+        uaid: Uaid,
+        message: NewMessage,
+        accepted: Option<OnAccepted>,
+    ) -> BoxFuture<'_, Result<MessageId, StoreError>> {
+        Box::pin(async move {
+            let (database, is_stored) = (self.database()?, message.is_stored());
+            let grants = database.grants(&message)?;
+            let place = database.append_place(is_stored || grants)?;
+            let record = is_stored.then(|| encode_message(&message)).transpose()?;
+            let record = record.unwrap_or_default();
+            let others = usize::from(message.topic.is_some()) + usize::from(grants);
+            let keys = record.len().div_ceil(PART) + others;
+            let mut room = database.committer.room(keys, record.len()).await?;
+            let (id, noted) = database.apply_append(uaid, &message, &record).await?;
+            let room = (keys > 0 || noted.is_some()).then(|| {
+                noted.into_iter().for_each(|noted| room.merge(noted));
+                room
+            });
+            let channel = message.channel;
+            let stored = is_stored.then_some(Event::Message { uaid, channel });
+            let news = News {
+                accepted: accepted.map(|accepted| (id, accepted)),
+                events: Vec::from_iter(stored),
+            };
+            database.commit_append(place, room, is_stored, news).await?;
+            Ok(id)
+        })
+    }
+
+    fn pending(
+        &self,
+        uaid: Uaid,
+        mut after: Option<MessageId>,
+        filter: Filter,
+        batch: Batch,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Page<PushMessage>, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            loop {
+                let page = database.next_entries(uaid, after, filter, batch, now)?;
+                let mut items = Vec::with_capacity(page.items.len());
+                for (id, parts) in &page.items {
+                    items.extend(database.read_one(uaid, *id, *parts)?);
+                }
+                // All of them may have been removed meanwhile: that is not the
+                // end of the log.
+                if !items.is_empty() || !page.more {
+                    let more = page.more;
+                    return Ok(Page { items, more });
+                }
+                after = page.items.last().map(|(id, _)| *id);
+            }
+        })
+    }
+
+    fn give_out(&self, id: MessageId) {
+        // What cannot be noted counts as before: the database is being replaced.
+        if let Ok(database) = self.database()
+            && let Ok(mut state) = database.state()
+        {
+            state.index.give_out(id);
+        }
+    }
+
+    fn message(
+        &self,
+        uaid: Uaid,
+        id: MessageId,
+        now: UnixTime,
+    ) -> BoxFuture<'_, Result<Option<PushMessage>, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            let parts = {
+                let state = database.state()?;
+                let entry = state.index.get(uaid, id).filter(|e| e.is_live(now));
+                entry.map(|entry| entry.parts)
+            };
+            parts.map_or(Ok(None), |parts| database.read_one(uaid, id, parts))
+        })
+    }
+
+    fn remove<'s>(
+        &'s self,
+        uaid: Uaid,
+        messages: &'s [(MessageId, Removal)],
+        now: UnixTime,
+    ) -> BoxFuture<'s, Result<usize, StoreError>> {
+        Box::pin(async move {
+            let (database, mut removed) = (self.database()?, 0);
+            for some in messages.chunks(removal::AT_ONCE) {
+                let keys = {
+                    let state = database.state()?;
+                    state.keys_of(&state.index.present(uaid, some))
+                };
+                if keys > 0 {
+                    let room = database.committer.room(keys, 0).await?;
+                    removed += database.remove_now(room, |index| index.present(uaid, some), now)?;
+                }
+            }
+            Ok(removed)
+        })
+    }
+
+    fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            let messages = database.sweep_messages(now, limit).await?;
+            let left = database.sweep_receipts(now, limit - messages).await?;
+            let left = database.sweep_receipt_subscriptions(now, left).await?;
+            let more = left == 0;
+            Ok(Expired { messages, more })
+        })
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.database()?.committer.health()
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let database = self.database()?;
+            let place = database.committer.free_place().await?;
+            let nothing = News::default();
+            database.committer.commit(place, None, nothing).await
+        })
+    }
+}
