@@ -1,4 +1,4 @@
-//! A block of code on a page.
+//! Fenced blocks of code on a page.
 
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
@@ -6,13 +6,13 @@ use crate::pages::Page;
 
 /// A fenced block.
 pub struct Block {
-    /// The page that it is on, from the top of the project.
+    /// The page, relative to the root of the project.
     pub page: String,
-    /// The line that it begins at, from 1.
+    /// The line of its opening fence, from 1.
     pub line: usize,
-    /// What stands behind the fence.
+    /// The info string of the fence.
     pub language: String,
-    /// What stands between the fences.
+    /// The text between the fences.
     pub text: String,
 }
 
@@ -49,11 +49,11 @@ pub fn of(page: &Page) -> Vec<Block> {
 }
 
 impl Block {
-    /// Where it begins.
+    /// Its position as `page:line`.
     pub fn place(&self) -> String {
         format!("{}:{}", self.page, self.line)
     }
-    /// The text from its end to the next block.
+    /// The text between this block and the next.
     pub fn following(&self, page: &Page) -> String {
         let end = self.line + self.text.lines().count() + 1;
         let rest = page.text.lines().skip(end);

@@ -1,7 +1,6 @@
-//! Every command and every configuration in the documents is run or parsed:
-//! here by the programs' own parsers. What needs a running service is run by
-//! `tests/real_clients` and `tests/newcomer`, which take it out of the
-//! documents too.
+//! Checks every command and configuration in the documents with the programs' own parsers.
+//! `tests/real_clients` and `tests/newcomer` execute those that need a running service; they
+//! read the same documents.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
@@ -13,13 +12,13 @@ use std::collections::BTreeSet;
 use bugle_book::block::{self, Block};
 use bugle_book::pages;
 
-/// Fails with all that is wrong at once, so that one run shows it.
+/// Fails with all problems at once, so that one run shows them.
 fn report(problems: &[String]) {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
 #[test]
-fn every_block_of_code_is_what_it_says() {
+fn every_block_of_code_is_valid_in_its_language() {
     let pages = pages::all();
     let blocks: Vec<Block> = pages.iter().flat_map(block::of).collect();
     assert!(blocks.len() > 10, "the pages were not found");
@@ -43,7 +42,7 @@ fn every_page_is_in_the_table_of_contents() {
 }
 
 #[test]
-fn every_link_inside_the_project_leads_somewhere() {
+fn every_link_inside_the_project_has_a_target() {
     let broken = pages::all().into_iter().flat_map(|page| {
         let links: Vec<String> = pages::links(&page.text).collect();
         links
@@ -55,7 +54,7 @@ fn every_link_inside_the_project_leads_somewhere() {
     report(&broken.collect::<Vec<_>>());
 }
 
-/// The README goes a part of the way that the quick start goes.
+/// The README repeats a part of the quick start.
 #[test]
 fn readme_and_quick_start_agree() {
     let readme = pages::read("README.md");

@@ -1,4 +1,4 @@
-//! What can be said of a block by its language.
+//! Checks a block according to its language.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use bugle_book::pages::root;
 
 use crate::shell;
 
-/// Parses it as what it says it is.
+/// Parses the block in its language.
 pub fn check(block: &Block) -> Result<(), String> {
     match block.language.as_str() {
         "sh" => shell::check(&block.text),
@@ -16,12 +16,12 @@ pub fn check(block: &Block) -> Result<(), String> {
         "json" => serde_json::from_str(&block.text)
             .map(|_: serde_json::Value| ())
             .map_err(|error| format!("not JSON: {error}")),
-        // Shown, not typed: what a program prints, and what travels.
+        // Output and wire messages, which nobody types.
         "text" if block.text.lines().any(shell::is_ours) => {
             Err("a command of ours stands in a block of sh".to_owned())
         }
         "text" | "http" => Ok(()),
-        // A program or a file of another: only by its file, which a test runs.
+        // Other programs and their files must be included from a file that a test runs.
         "js" | "python" | "php" | "ruby" | "go" | "java" | "rust" | "nginx" | "caddy"
         | "haproxy" | "ini" | "yaml" | "dockerfile" | "html" => is_an_include(block),
         "" => Err("the block names no language: sh, toml, json, text, http, …".to_owned()),
@@ -40,7 +40,7 @@ fn is_an_include(block: &Block) -> Result<(), String> {
         return Err(format!("{}: {advice}", block.language));
     };
     let page = root().join(&block.page);
-    // A part of the file may be named behind a colon.
+    // The path may name a part of the file after a colon.
     let file = page.parent().unwrap().join(path.split(':').next().unwrap());
     match file.exists() {
         true => Ok(()),
@@ -48,7 +48,7 @@ fn is_an_include(block: &Block) -> Result<(), String> {
     }
 }
 
-/// Loads it as the service would.
+/// Loads the configuration as the service does.
 fn configuration(text: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bugle.toml");

@@ -1,4 +1,4 @@
-//! Reads the README and the book, for tests that hold them to what is true.
+//! Reads the README and the book for tests of the documents.
 
 pub mod block;
 pub mod pages;

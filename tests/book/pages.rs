@@ -1,4 +1,4 @@
-//! The pages: README.md and its like, and what is under `docs/`.
+//! The pages: README.md and other files in the root, and those in `docs/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,21 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 /// One document.
 pub struct Page {
-    /// From the top of the project.
+    /// The path relative to the root of the project.
     pub path: String,
-    /// Markdown.
+    /// The text in Markdown.
     pub text: String,
 }
 
-/// The top of the project.
+/// The root of the project.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The page at a path from the top of the project.
+/// Reads the page at a path relative to the root of the project.
 ///
 /// # Panics
-/// When it cannot be read: this is for tests.
+/// When the page cannot be read.
 pub fn read(path: &str) -> Page {
     let text = fs::read_to_string(root().join(path));
     Page {
@@ -30,10 +30,10 @@ pub fn read(path: &str) -> Page {
     }
 }
 
-/// Every page that a user may read.
+/// All pages for users.
 ///
 /// # Panics
-/// When one cannot be read.
+/// When a page cannot be read.
 pub fn all() -> Vec<Page> {
     let mut paths = vec![
         "README.md".into(),
@@ -67,7 +67,7 @@ fn collect(folder: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// What the links and images of a text name.
+/// The targets of the links and images in a text.
 pub fn links(text: &str) -> impl Iterator<Item = String> {
     Parser::new_ext(text, Options::ENABLE_TABLES).filter_map(|event| match event {
         Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
@@ -77,7 +77,7 @@ pub fn links(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// What a text sets off by `*…*`: in a manual, what to press and where to look.
+/// The texts in `*…*`: in a manual, the names of buttons and headings.
 pub fn emphasised(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut is_inside = false;
@@ -92,10 +92,10 @@ pub fn emphasised(text: &str) -> Vec<String> {
     words
 }
 
-/// A page of one section alone: from its heading to the next of the same level.
+/// A page with one section: from its heading to the next one of the same level.
 ///
 /// # Panics
-/// When there is no such heading.
+/// When the heading does not exist.
 pub fn section(page: &Page, heading: &str) -> Page {
     let (level, _) = heading.split_once(' ').unwrap_or((heading, ""));
     let rest = page.text.split_once(&format!("\n{heading}\n"));
@@ -108,8 +108,7 @@ pub fn section(page: &Page, heading: &str) -> Page {
 }
 
 impl Page {
-    /// Whether a link of this page is one to elsewhere, or to a file that is
-    /// there.
+    /// Whether a link is external or leads to an existing file.
     pub fn leads_to(&self, link: &str) -> bool {
         let path = link.split('#').next().unwrap_or_default();
         if link.contains("://") || link.starts_with("mailto:") || path.is_empty() {

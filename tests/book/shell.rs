@@ -1,12 +1,12 @@
-//! Commands: bash reads their syntax, and each that is one of ours is parsed
-//! as the program would.
+//! Shell commands: bash checks the syntax, and the program's own parser checks each of our
+//! commands.
 
 use std::process::Command;
 
 use bugle::cli::Cli;
 use clap::CommandFactory;
 
-/// Programs of others that the documents may ask for.
+/// Other programs that the documents may use.
 const OTHERS: &[&str] = &[
     ".",
     "apt",
@@ -51,18 +51,18 @@ const OTHERS: &[&str] = &[
     "loadtest/scale.sh",
 ];
 
-/// What stands before a program and is not one.
+/// Words before a program that are not part of it.
 const PREFIXES: &[&[&str]] = &[
     &["cargo", "run", "--release", "--"],
     &["sudo", "-u", "bugle"],
     &["sudo"],
 ];
 
-/// What stands for the output of a command: the documents take only keys.
+/// Replaces the output of a command; the documents use such output only for keys.
 const SAMPLE_KEY: &str =
     "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8";
 
-/// Checks the syntax of a block, and each command in it.
+/// Checks the syntax of a block and each command in it.
 pub fn check(text: &str) -> Result<(), String> {
     let syntax = Command::new("bash")
         .args(["-n", "-c", text])
@@ -78,7 +78,7 @@ pub fn check(text: &str) -> Result<(), String> {
         .try_for_each(line)
 }
 
-/// The text with a key for each `$(command)`, which is checked too.
+/// Replaces each `$(command)` with a key and checks the command.
 fn substituted(text: &str) -> Result<String, String> {
     let mut parts = text.split("$(");
     let mut whole = parts.next().unwrap_or_default().to_owned();
@@ -92,7 +92,7 @@ fn substituted(text: &str) -> Result<String, String> {
 }
 
 fn line(line: &str) -> Result<(), String> {
-    // What follows a pipe or a semicolon is a command of its own.
+    // Commands are separated by pipes and semicolons.
     let words = shell_words::split(line).map_err(|error| format!("{line}: {error}"))?;
     words
         .split(|word| matches!(word.as_str(), "|" | "&&" | "||" | "&" | ";"))
@@ -101,10 +101,10 @@ fn line(line: &str) -> Result<(), String> {
 }
 
 fn command(words: &[String]) -> Result<(), String> {
-    // What was started last has some number.
+    // Any number may replace the process id.
     let word = |word| if word == "$!" { "1" } else { word };
     let mut words: Vec<&str> = words.iter().map(String::as_str).map(word).collect();
-    // Where output goes is the shell's.
+    // Redirections belong to the shell.
     if let Some(redirection) = words.iter().position(|word| word.starts_with(['>', '<'])) {
         words.truncate(redirection);
     }
@@ -130,7 +130,7 @@ fn command(words: &[String]) -> Result<(), String> {
     }
 }
 
-/// Whether a line is a command that this project brings.
+/// Whether a line runs a program of this project.
 pub fn is_ours(line: &str) -> bool {
     let is_command = |word: &&str| !is_assignment(word) && *word != "sudo";
     let program = line.split(' ').find(is_command);
@@ -152,7 +152,7 @@ fn parse(program: clap::Command, words: &[&str]) -> Result<(), String> {
 }
 
 #[test]
-fn a_flag_that_is_not_there_is_noticed() {
+fn an_unknown_flag_is_reported() {
     assert_eq!(
         check("bugle --listen 127.0.0.1:1\nbugle send a \"b\""),
         Ok(())

@@ -1,11 +1,11 @@
-//! The tables: what each document asks.
+//! The tables of requirements of each document.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use serde::Deserialize;
 
-/// The tables, in the order of the page.
+/// The tables in the order of the page.
 const TABLES: [&str; 6] = [
     "rfc8030",
     "rfc8292",
@@ -23,25 +23,25 @@ pub struct Document {
     pub clauses: Vec<Clause>,
 }
 
-/// One thing that is asked of somebody, or chosen by us where the text is open.
+/// A requirement of a document, or our choice where the text is open.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Clause {
-    /// Such as `8030-5.2-j`; tests are named after it.
+    /// An id such as `8030-5.2-j`, with which test names begin.
     pub id: String,
-    /// Where it stands in the document.
+    /// The section of the document.
     pub clause: String,
-    /// MUST and its like, DEF for behaviour stated without such a word, "choice"
-    /// for ours.
+    /// The level: MUST, SHOULD etc., DEF for behaviour stated without such a word, "choice" for
+    /// ours.
     pub level: String,
-    /// What is asked.
+    /// The requirement.
     pub says: String,
-    /// Why no test from outside applies.
+    /// Why no black-box test can show it.
     pub why: Option<String>,
 }
 
 impl Document {
-    /// All of them, checked: an id stands for one clause.
+    /// Reads all tables and asserts that ids are unique.
     pub fn all() -> Vec<Self> {
         let documents: Vec<Self> = TABLES.iter().map(|name| Self::read(name)).collect();
         let mut ids = BTreeSet::new();

@@ -1,6 +1,6 @@
-//! Holds a run of the black-box tests against the tables of clauses beside this
-//! file: every clause has a test of its name or the reason why it has none, and
-//! `docs/conformance.md` says which. `./test conformance` makes the run.
+//! Compares a run of the black-box tests with the tables of clauses: every clause needs a test
+//! with its id or a reason why it has none, and `docs/conformance.md` must list them. `./test
+//! conformance` makes the run.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may fail")]
 
 mod clauses;
@@ -14,12 +14,12 @@ use clauses::Document;
 use names::Names;
 use results::Results;
 
-/// What `./test conformance` keeps of its run.
+/// The file with the output of the run.
 const RUN: &str = "target/conformance.txt";
 const PAGE: &str = "docs/conformance.md";
 
 #[test]
-fn every_clause_is_shown_or_has_a_reason() {
+fn every_clause_has_a_test_or_a_reason() {
     let run = fs::read_to_string(RUN).unwrap_or_else(|error| {
         panic!("{RUN}: {error}; it comes from a run of the tests: use `./test conformance`")
     });

@@ -1,20 +1,20 @@
-//! From a clause to the names of its tests, and back.
+//! Converts between clause ids and names of tests.
 //!
-//! An id becomes lower case, its `-` and `.` become `_`, and `rfc` stands before
-//! a number: `8030-5.2-j` is `rfc8030_5_2_j`, `WS-N-13` is `ws_n_13`. A test, or
-//! the module around it, begins with the ids that it shows, then says in words
-//! what it shows: `ws_n_15_rfc8030_5_2_j_ttl_0_reaches_only_connected_user_agents`.
+//! An id becomes lower case, `-` and `.` become `_`, and `rfc` precedes a number: `8030-5.2-j`
+//! is `rfc8030_5_2_j`, `WS-N-13` is `ws_n_13`. The name of a test or of its module starts with
+//! the ids that it covers and continues with a claim:
+//! `ws_n_15_rfc8030_5_2_j_ttl_0_reaches_only_connected_user_agents`.
 
 use std::collections::BTreeMap;
 
 use crate::clauses::Document;
 
-/// What begins with one of these is meant as an id.
+/// A name with one of these prefixes must start with an id.
 const FAMILIES: [&str; 8] = [
     "rfc8030_", "rfc8188_", "rfc8291_", "rfc8292_", "ws_", "vleg_", "papi_", "upl_",
 ];
 
-/// All ids, by the words that stand for them in names.
+/// All ids, keyed by their form in names.
 pub struct Names(BTreeMap<String, String>);
 
 impl Names {
@@ -27,10 +27,10 @@ impl Names {
         )
     }
 
-    /// The ids that a test names, by its path such as `push::ws_n_3_…`.
+    /// The ids in the path of a test such as `push::ws_n_3_…`.
     ///
     /// # Errors
-    /// What looks like an id and is none.
+    /// When a part looks like an id but is not one.
     pub fn shown_by(&self, test: &str) -> Result<Vec<&str>, String> {
         let mut ids = Vec::new();
         for part in test.split("::") {
@@ -48,7 +48,7 @@ impl Names {
         Ok(ids)
     }
 
-    /// The longest id that a name begins with.
+    /// The longest id at the start of a name.
     fn leading(&self, name: &str) -> Option<(&str, &str)> {
         let ends = name.match_indices('_').map(|(end, _)| end);
         let words = ends.chain([name.len()]).map(|end| &name[..end]);

@@ -1,9 +1,9 @@
-//! `docs/conformance.md`.
+//! Generates `docs/conformance.md`.
 
 use crate::clauses::{Clause, Document};
 use crate::results::Results;
 
-/// The page, without its date: it changes when what is shown changes.
+/// The page without a date, so that it changes only with its contents.
 pub fn write(documents: &[Document], results: &Results) -> String {
     let clauses: Vec<&Clause> = documents
         .iter()

@@ -1,20 +1,20 @@
-//! A run of the tests, by clause.
+//! The results of a test run by clause.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clauses::{Clause, Document};
 use crate::names::Names;
 
-/// Which tests showed what.
+/// The tests that passed for each clause.
 #[derive(Default)]
 pub struct Results {
     passed: BTreeMap<String, BTreeSet<String>>,
-    /// What is wrong with the run itself.
+    /// Problems of the run itself.
     pub faults: Vec<String>,
 }
 
 impl Results {
-    /// Reads what `cargo test` printed.
+    /// Parses the output of `cargo test`.
     pub fn of(run: &str, names: &Names) -> Self {
         let mut results = Self::default();
         for line in run.lines() {
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_read_line_by_line() {
+    fn a_run_is_parsed_line_by_line() {
         let documents = Document::all();
         let run = "running 3 tests\n\
                    test push::rfc8030_5_a_rfc8030_5_b_taken ... ok\n\

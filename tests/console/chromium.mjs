@@ -1,9 +1,9 @@
-// The console in Chromium, as an operator uses it: by its controls, by the
-// keyboard, in light and dark, on a screen and on a phone.
+// Uses the console in Chromium like an operator: with its controls and the keyboard, in light
+// and dark, on a screen and on a phone.
 //
 //   node chromium.mjs CHROMIUM CONSOLE TOKEN READ-ONLY-TOKEN SCREENSHOTS
 //
-// Writes screenshots to the folder, and fails with what was not as it should be.
+// Writes screenshots to the folder, and fails with the problems found.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -28,7 +28,7 @@ const browser = await chromium.launch({
   ],
 });
 
-/** A page that collects what went wrong in it, and whom it asked. */
+/** A page that records its errors and the origins that it contacts. */
 async function newPage() {
   const context = await browser.newContext({ viewport: { width: 1200, height: 900 } });
   const page = await context.newPage();
@@ -42,10 +42,10 @@ async function newPage() {
   return page;
 }
 
-/** No part may have what axe calls a violation. */
+/** Asserts that axe finds no violation. */
 async function isAccessible(page, what) {
   const session = await page.context().newCDPSession(page);
-  // By the debugger: the page itself takes no script but its own.
+  // Through the debugger, because the page's CSP allows only its own scripts.
   await session.send("Runtime.evaluate", { expression: axe });
   const { violations } = await page.evaluate(() => globalThis.axe.run());
   const said = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(" ")}`);
@@ -69,7 +69,7 @@ async function looksRight(page, name) {
 const says = (page, selector, text) =>
   page.waitForFunction(([selector, text]) => document.querySelector(selector)?.textContent.includes(text), [selector, text]);
 
-/** Presses Tab until the focus is there, as somebody without a mouse does. */
+/** Presses Tab until the element has the focus, like a person without a mouse. */
 async function tabTo(page, selector) {
   for (let presses = 0; presses < 60; presses += 1) {
     if (await page.evaluate((selector) => document.activeElement?.matches(selector), selector)) return;
@@ -85,7 +85,7 @@ async function signsInByKeyboard(page) {
   await page.keyboard.type("wrong");
   await page.keyboard.press("Enter");
   await says(page, "#alert", "does not accept this token");
-  // The refusal is in the browser's log: it is meant.
+  // The browser logs the expected refusal as an error.
   page.problems.length = 0;
   await tabTo(page, "#token");
   await page.keyboard.type(token);
@@ -118,7 +118,7 @@ async function traces(page, endpoint) {
   await looksRight(page, "trace");
 }
 
-/** Signs as an application server with a key of its own (RFC 8292 §2). */
+/** Signs a VAPID token with a new key (RFC 8292 §2). */
 async function sign(origin) {
   const { privateKey, publicKey } = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, true, ["sign"]);
   const base64url = (octets) => Buffer.from(octets).toString("base64url");
@@ -129,7 +129,7 @@ async function sign(origin) {
   return `vapid t=${signed}.${base64url(signature)}, k=${key}`;
 }
 
-/** Pushes to a subscription that nobody reads; gives a push that is like them. */
+/** Pushes to a subscription that is never read; returns a function that repeats the push. */
 async function fillsUp(endpoint) {
   const subscribed = await fetch(new URL("/subscribe", endpoint), { method: "POST" });
   const resource = /<([^>]*)>; rel="urn:ietf:params:push"/.exec(subscribed.headers.get("link"))[1];
@@ -139,7 +139,7 @@ async function fillsUp(endpoint) {
   return push;
 }
 
-/** Does what a button says, and confirms it, by the keyboard. */
+/** Activates a button and confirms its dialog with the keyboard. */
 async function chooses(page, button) {
   await tabTo(page, button);
   await page.keyboard.press("Enter");

@@ -1,16 +1,16 @@
-//! Reads which rooms a file of `src/` uses, by its paths that begin with `crate::`.
+//! Reads which rooms a file of `src/` uses from its paths that begin with `crate::`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What `src/lib.rs` exports under a short name, with its room.
+/// Short names that `src/lib.rs` exports, with their rooms.
 const SHORT: [(&str, &str); 3] = [
     ("Clock", "time"),
     ("Config", "config"),
     ("Server", "server"),
 ];
 
-/// Whether a file holds tests alone, which may use every room.
+/// Whether a file contains only tests, which may use every room.
 pub fn is_test(name: &Path) -> bool {
     name.iter().any(|part| {
         matches!(
@@ -20,7 +20,7 @@ pub fn is_test(name: &Path) -> bool {
     })
 }
 
-/// The rooms that a source file uses outside its tests.
+/// The rooms that the code of a file uses outside of tests.
 pub fn rooms_used(text: &str) -> BTreeSet<String> {
     let code = outside_tests(text);
     let mut rooms = BTreeSet::new();
@@ -33,7 +33,7 @@ pub fn rooms_used(text: &str) -> BTreeSet<String> {
     rooms.iter().map(|room| full(room)).collect()
 }
 
-/// The lines of code that are no comment and not for tests alone.
+/// The lines of code without comments and tests.
 fn outside_tests(text: &str) -> String {
     let (mut code, mut for_tests) = (String::new(), false);
     for line in text.lines() {
@@ -44,7 +44,7 @@ fn outside_tests(text: &str) -> String {
         if line.trim_start().starts_with("#[cfg(test)]") {
             for_tests = true;
         } else if for_tests && line.starts_with("mod ") && line.ends_with('{') {
-            // A module of tests is the last item of its file.
+            // The module of tests is the last item of a file.
             break;
         } else if !std::mem::take(&mut for_tests) {
             code.push_str(line);
@@ -59,7 +59,7 @@ fn full(room: &str) -> String {
     found.map_or(room, |(_, room)| room).to_owned()
 }
 
-/// The name that a text begins with.
+/// The identifier at the start of a text.
 fn name_at(text: &str) -> Option<String> {
     let name = text
         .split(|is: char| !is.is_alphanumeric() && is != '_')
@@ -67,7 +67,7 @@ fn name_at(text: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// The first segment of each path of a group, up to its closing brace.
+/// The first segment of each path in a group, up to the closing brace.
 fn first_segments(group: &str) -> Vec<String> {
     let (mut depth, mut begins, mut names) = (0, true, Vec::new());
     for (at, is) in group.char_indices() {

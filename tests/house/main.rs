@@ -1,6 +1,5 @@
-//! Holds `src/` to its layout: a room (a folder, or a loose file, of `src/`) uses
-//! only rooms that do not use it, directly or over others, and few files are
-//! loose. `docs/architecture.md` shows the rooms.
+//! Checks the layout of `src/`: rooms (folders or loose files) must not use each other in a
+//! cycle, and few files are loose. `docs/architecture.md` shows the rooms.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may fail")]
 
 mod imports;
@@ -11,17 +10,17 @@ use std::path::Path;
 
 use imports::rooms_used;
 
-/// How many files may be loose in `src/`.
+/// Maximum number of loose files in `src/`.
 const LOOSE: usize = 6;
 
-/// For each room the rooms that it uses, each with a file that does.
+/// The rooms that each room uses, with one file that does.
 type Uses = BTreeMap<String, BTreeMap<String, String>>;
 
 fn source() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
 }
 
-/// The room of a file, by its path below `src/`.
+/// The room of a file with this path relative to `src/`.
 fn room_of(path: &Path) -> String {
     let first = path.iter().next().unwrap().to_str().unwrap();
     first.strip_suffix(".rs").unwrap_or(first).to_owned()
@@ -38,7 +37,7 @@ fn uses() -> Uses {
                 continue;
             }
             let name = path.strip_prefix(source()).unwrap();
-            // The two roots use what they like.
+            // The two root files may use every room.
             if path.extension().is_none_or(|is| is != "rs") || imports::is_test(name) {
                 continue;
             }
@@ -58,7 +57,7 @@ fn uses() -> Uses {
     uses
 }
 
-/// The way from a room back to itself, if there is one.
+/// A cycle from a room back to itself, if there is one.
 fn cycle(uses: &Uses, room: &str) -> Option<Vec<String>> {
     let mut seen = BTreeSet::new();
     let mut ways = vec![vec![room.to_owned()]];
@@ -81,7 +80,7 @@ fn cycle(uses: &Uses, room: &str) -> Option<Vec<String>> {
 }
 
 #[test]
-fn no_room_uses_one_that_uses_it() {
+fn rooms_do_not_use_each_other_in_cycles() {
     let uses = uses();
     assert!(uses.len() > 8, "the rooms are found: {:?}", uses.keys());
     if let Some(way) = uses.keys().find_map(|room| cycle(&uses, room)) {

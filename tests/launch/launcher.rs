@@ -1,4 +1,4 @@
-//! How the service is started, again and again at one address.
+//! Starts the service, repeatedly on the same address.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -6,11 +6,10 @@ use std::process::Command;
 
 use crate::service::{LaunchError, Listening, Service};
 
-/// Starts `bugle serve` in a folder with all its files: `bugle.toml`, `data` and
-/// `service.log`.
+/// Starts `bugle serve` in a folder with its files: `bugle.toml`, `data` and `service.log`.
 ///
-/// The first start takes free ports of 127.0.0.1; those that follow take the
-/// same again, for endpoints name them.
+/// The first start uses free ports of 127.0.0.1; later starts reuse them, because endpoints
+/// contain them.
 #[derive(Clone, Debug)]
 pub struct Launcher {
     program: PathBuf,
@@ -22,7 +21,7 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// `program` is the built `bugle`.
+    /// `program` is the path of the built `bugle`.
     pub fn new(program: impl Into<PathBuf>, folder: &Path) -> Self {
         let free = || "127.0.0.1:0".to_owned();
         Self {
@@ -38,14 +37,14 @@ impl Launcher {
         }
     }
 
-    /// Listens for the public at this port, which a URL has named before.
+    /// Sets the public port, which a URL already contains.
     #[must_use]
     pub fn at_port(mut self, port: u16) -> Self {
         self.listening.public = format!("127.0.0.1:{port}");
         self
     }
 
-    /// Keeps its data there, not in its folder.
+    /// Sets another data folder.
     #[must_use]
     pub fn with_data(mut self, data: &Path) -> Self {
         data.clone_into(&mut self.data);
@@ -69,10 +68,10 @@ impl Launcher {
         self
     }
 
-    /// Writes the configuration file, which flags and the environment overrule.
+    /// Writes the configuration file; flags and environment variables take precedence.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the file cannot be written.
     pub fn configure(&self, toml: &str) -> Result<(), LaunchError> {
         let path = self.config_file();
         std::fs::write(&path, toml).map_err(|error| LaunchError::Write { path, error })
@@ -82,35 +81,35 @@ impl Launcher {
         self.folder.join("bugle.toml")
     }
 
-    /// Where its data is.
+    /// The data folder.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// Where it writes: every process that was started, one after the other.
+    /// The log, to which all started processes append.
     pub fn log_file(&self) -> PathBuf {
         self.folder.join("service.log")
     }
 
-    /// Where it listens, once it was started.
+    /// The addresses of the listeners, after the first start.
     pub fn listening(&self) -> &Listening {
         &self.listening
     }
 
-    /// Starts it, and blocks the thread until it listens.
+    /// Starts the service and blocks the thread until it listens.
     ///
     /// # Errors
-    /// When it does not come to listen.
+    /// When the service does not start to listen.
     pub fn start_and_wait(&mut self) -> Result<Service, LaunchError> {
         let mut service = Service::start(&mut self.command(), &self.log_file())?;
         self.listening = service.wait_until_listening()?;
         Ok(service)
     }
 
-    /// The same, and lets other tasks go on.
+    /// Like `start_and_wait`, without blocking the thread.
     ///
     /// # Errors
-    /// When it does not come to listen.
+    /// When the service does not start to listen.
     pub async fn start(&mut self) -> Result<Service, LaunchError> {
         let mut service = Service::start(&mut self.command(), &self.log_file())?;
         self.listening = service.listening().await?;

@@ -1,7 +1,7 @@
-//! Starts the program under test and ends it again, with a bound on every wait.
+//! Starts and stops the program under test, with a timeout on every wait.
 //!
-//! A [`Launcher`] says how `bugle` is started, and a [`Service`] is one that
-//! runs. A [`Process`] is any other program that a test needs beside it.
+//! A [`Launcher`] starts `bugle`, and a [`Service`] is a running one. A [`Process`] is any
+//! other program that a test needs.
 
 mod launcher;
 mod port;

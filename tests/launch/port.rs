@@ -1,20 +1,19 @@
-//! Ports that nothing uses.
+//! Free ports.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// A port of 127.0.0.1 where nothing listens now: for what must know its port
-/// before it starts. Each call and each process gets another one. It lies below
-/// those that the system gives to outgoing connections, so that none of them
-/// takes it in between.
+/// Returns a port of 127.0.0.1 that nothing uses, for a program that must know its port before
+/// it starts. Each call and each process gets a different one, outside the range of ephemeral
+/// ports, so that no outgoing connection takes it.
 ///
 /// # Panics
 /// When no port of the range can be bound.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     const RANGE: u16 = 20_000;
-    /// How many ports a process asks for before it meets those of the next.
+    /// Number of ports that a process can request before it reaches those of the next.
     const EACH: u32 = 40;
     static CALLS: AtomicU16 = AtomicU16::new(0);
     let begin = process::id() * EACH % u32::from(RANGE);

@@ -1,4 +1,4 @@
-//! Child processes that do not outlive their owner.
+//! Child processes that end with their owner.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::{until, wait_for};
 
-/// A child process. Dropped, it is killed.
+/// A child process, killed on drop.
 #[derive(Debug)]
 pub struct Process(Child);
 
@@ -16,18 +16,18 @@ impl Process {
     /// Starts a program.
     ///
     /// # Errors
-    /// When there is no such program, or it cannot be started.
+    /// When the program does not exist or cannot be started.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         command.spawn().map(Self)
     }
 
-    /// Its number.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.0.id()
     }
 
-    /// Sends a signal. A process that has ended gets none: its number may be that
-    /// of another one by now.
+    /// Sends a signal. Does nothing if the process has ended, since its id may belong to
+    /// another one.
     ///
     /// # Errors
     /// When the system refuses.
@@ -38,25 +38,25 @@ impl Process {
         Ok(kill_process(Pid::from_child(&self.0), signal)?)
     }
 
-    /// Ends it at once (SIGKILL), and waits until the system has taken it away.
+    /// Kills the process (SIGKILL) and waits until the system has reaped it.
     pub fn kill(&mut self) {
-        // A process that has ended already needs no signal.
+        // Killing fails if the process has already ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 
-    /// How it ended; `None` while it runs.
+    /// The exit status; `None` while the process runs.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().ok().flatten()
     }
 
-    /// Waits until it has ended, for at most `limit`, and blocks the thread
-    /// meanwhile. `None` when it still runs.
+    /// Blocks the thread until the process has ended, at most for `limit`. `None` if it still
+    /// runs.
     pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         wait_for(limit, || self.exit_status())
     }
 
-    /// Waits as [`wait`](Self::wait) does, and lets other tasks go on.
+    /// Like [`wait`](Self::wait), without blocking the thread.
     pub async fn ended(&mut self, limit: Duration) -> Option<ExitStatus> {
         until(limit, || self.exit_status()).await
     }

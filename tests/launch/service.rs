@@ -1,4 +1,4 @@
-//! A service that runs as its own process.
+//! A service in its own process.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,10 +11,10 @@ use rustix::process::Signal;
 use crate::process::Process;
 use crate::wait::{PATIENCE, until, wait_for};
 
-/// How much of what a service wrote an error shows, in bytes.
+/// Maximum length of the log in an error, in bytes.
 const TAIL: usize = 2000;
 
-/// Why a service does not run as it should.
+/// Why a service cannot be started or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// A file of the service cannot be written.
@@ -22,7 +22,7 @@ pub enum LaunchError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
     /// The program cannot be started.
@@ -30,44 +30,43 @@ pub enum LaunchError {
     Start {
         /// The program.
         program: String,
-        /// Why not.
+        /// The cause.
         error: io::Error,
     },
-    /// It has ended before it listened, or with another status than success.
+    /// The service ended before it listened, or with an unsuccessful status.
     #[error("the service ended ({status}); the last that it wrote:\n{tail}")]
     Ended {
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
         /// The end of its log.
         tail: String,
     },
-    /// It neither listens nor ends within [`PATIENCE`].
+    /// The service neither listens nor ends within [`PATIENCE`].
     #[error("the service does not {what} within {wait} s; the last that it wrote:\n{tail}", wait = PATIENCE.as_secs())]
     Late {
-        /// What it should have done.
+        /// The expected action.
         what: &'static str,
         /// The end of its log.
         tail: String,
     },
-    /// The system refuses to signal it.
+    /// The service cannot be signalled.
     #[error("cannot signal the service: {0}")]
     Signal(#[from] io::Error),
 }
 
-/// Where a service listens, by its own account.
+/// The addresses of the listeners, as the service prints them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
     /// Address and port of the public listener.
     pub public: String,
-    /// Those of the admin listener; `None` where there is none.
+    /// Address and port of the admin listener, if there is one.
     pub admin: Option<String>,
 }
 
 impl Listening {
-    /// Finds it in what `bugle serve` prints when it is ready; `None` when it has
-    /// not printed all of that.
+    /// Parses the output of `bugle serve`; `None` until it is complete.
     fn find(printed: &str) -> Option<Self> {
-        // These lines follow in every case.
+        // The output always continues with these lines.
         let (ready, _) = printed.split_once("\nFirefox, in about:config:")?;
         let between = |begin: &str, end: &str| {
             let (_, rest) = ready.split_once(begin)?;
@@ -80,18 +79,18 @@ impl Listening {
     }
 }
 
-/// A running service, with its output in a file. Dropped, it is killed; when a
-/// test has failed, its log is shown then.
+/// A running service with its output in a file. It is killed on drop; if the test has failed,
+/// its log is printed.
 #[derive(Debug)]
 pub struct Service {
     process: Process,
     log: PathBuf,
-    /// Where in the log this process begins, in bytes.
+    /// The position of this process's output in the log, in bytes.
     begin: u64,
 }
 
 impl Service {
-    /// Starts `command`, without input; what it writes goes to the end of `log`.
+    /// Starts `command` without input; its output is appended to `log`.
     ///
     /// # Errors
     /// [`LaunchError::Write`] and [`LaunchError::Start`].
@@ -118,7 +117,7 @@ impl Service {
         })
     }
 
-    /// The number of the process.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
@@ -128,17 +127,16 @@ impl Service {
         &mut self.process
     }
 
-    /// Waits until a `bugle` says where it listens, and blocks the thread
-    /// meanwhile.
+    /// Blocks the thread until `bugle` prints where it listens.
     ///
     /// # Errors
-    /// When it ends instead, or does not say so within [`PATIENCE`].
+    /// When the service ends or does not print that within [`PATIENCE`].
     pub fn wait_until_listening(&mut self) -> Result<Listening, LaunchError> {
         let found = wait_for(PATIENCE, || self.is_listening());
         found.unwrap_or_else(|| Err(self.late("listen")))
     }
 
-    /// The same, and lets other tasks go on.
+    /// Like `wait_until_listening`, without blocking the thread.
     ///
     /// # Errors
     /// As for [`wait_until_listening`](Self::wait_until_listening).
@@ -148,7 +146,7 @@ impl Service {
     }
 
     fn is_listening(&mut self) -> Option<Result<Listening, LaunchError>> {
-        // Before the log is read: what it wrote before its end is there.
+        // Check for the end first: the log is then complete.
         let ended = self.process.exit_status();
         if let Some(listening) = Listening::find(&self.log()) {
             return Some(Ok(listening));
@@ -157,28 +155,28 @@ impl Service {
         ended.map(|status| Err(LaunchError::Ended { status, tail }))
     }
 
-    /// Ends it at once (SIGKILL), and waits until it is gone.
+    /// Kills the service (SIGKILL) and waits for its end.
     ///
     /// # Errors
-    /// When the system refuses, or keeps it for longer than [`PATIENCE`].
+    /// When the system refuses, or the end takes longer than [`PATIENCE`].
     pub async fn kill(&mut self) -> Result<(), LaunchError> {
         self.process.signal(Signal::KILL)?;
         let ended = self.process.ended(PATIENCE).await;
         ended.map(drop).ok_or_else(|| self.late("end"))
     }
 
-    /// Stops it as a service manager does (SIGTERM), and blocks the thread until
-    /// it has ended.
+    /// Stops the service as a service manager does (SIGTERM) and blocks the thread until it has
+    /// ended.
     ///
     /// # Errors
-    /// When it does not end within [`PATIENCE`], or not with success.
+    /// When it does not end within [`PATIENCE`], or without success.
     pub fn stop_and_wait(&mut self) -> Result<(), LaunchError> {
         self.process.signal(Signal::TERM)?;
         let ended = self.process.wait(PATIENCE);
         self.stopped(ended)
     }
 
-    /// The same, and lets other tasks go on.
+    /// Like `stop_and_wait`, without blocking the thread.
     ///
     /// # Errors
     /// As for [`stop_and_wait`](Self::stop_and_wait).
@@ -204,10 +202,10 @@ impl Service {
         LaunchError::Late { what, tail }
     }
 
-    /// What this process has written so far.
+    /// The output of this process so far.
     pub fn log(&self) -> String {
         let mut written = Vec::new();
-        // A log that somebody has taken away says nothing.
+        // A removed log counts as empty.
         let _ = File::open(&self.log).and_then(|mut log| {
             log.seek(SeekFrom::Start(self.begin))?;
             log.read_to_end(&mut written)
@@ -215,7 +213,7 @@ impl Service {
         String::from_utf8_lossy(&written).into_owned()
     }
 
-    /// The end of what this process has written.
+    /// The end of the output of this process.
     pub fn tail(&self) -> String {
         let log = self.log();
         let begin = log.ceil_char_boundary(log.len().saturating_sub(TAIL));
@@ -225,7 +223,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Ended first, so that the log is whole.
+        // Kill the process first, so that the log is complete.
         self.process.kill();
         if thread::panicking() {
             eprintln!("--- the service's log ---\n{}--- its end ---", self.log());
@@ -239,12 +237,12 @@ mod tests {
 
     use super::*;
 
-    /// A shell in the place of the service, and its log.
+    /// A shell that replaces the service, and its log.
     fn shell(name: &str, script: &str) -> Service {
         let log = std::env::temp_dir().join(format!("bugle-launch-{name}-{}", std::process::id()));
         let service = Service::start(Command::new("sh").args(["-c", script]), &log);
         let mut service = service.unwrap();
-        // It has set its trap once it has written.
+        // Its first output shows that the trap is set.
         let is_up = wait_for(PATIENCE, || {
             let is_up = !service.log().is_empty() || service.process.exit_status().is_some();
             is_up.then_some(())
@@ -255,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_once_all_is_printed() {
+    fn addresses_are_read_once_the_output_is_complete() {
         let ready = "Bugle 0.1.0 listens on 127.0.0.1:1; its data is in d\n\
                      The console is at http://127.0.0.1:2/ and takes the token in t\n";
         assert_eq!(Listening::find(ready), None);
@@ -266,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ends_does_not_listen() {
+    fn a_service_that_ends_does_not_listen() {
         let mut service = shell("ends", "exit 3");
         let error = service.wait_until_listening().unwrap_err();
         assert!(matches!(error, LaunchError::Ended { status, .. } if status.code() == Some(3)));

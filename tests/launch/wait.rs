@@ -1,4 +1,4 @@
-//! Waiting for what other processes do, never longer than a limit.
+//! Waiting for other processes, with a limit.
 
 #![expect(
     clippy::disallowed_methods,
@@ -8,14 +8,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a start or a stop of the service may take.
+/// Timeout of a start or stop of the service.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The pause between two attempts.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Tries until there is a value, for at most `limit`, and blocks the thread
-/// meanwhile. `None` when the time is over.
+/// Repeats `attempt` until it returns a value, at most for `limit`, and blocks the thread.
+/// `None` after the limit.
 pub fn wait_for<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
@@ -29,15 +29,15 @@ pub fn wait_for<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> O
     }
 }
 
-/// The same for a test.
+/// Like [`wait_for`], for tests.
 ///
 /// # Panics
-/// When the time is over; the message says `what` was waited for.
+/// After the limit, with a message that contains `what`.
 pub fn wait_until<T>(what: &str, limit: Duration, attempt: impl FnMut() -> Option<T>) -> T {
     wait_for(limit, attempt).unwrap_or_else(|| panic!("waited {limit:?} for {what}"))
 }
 
-/// Tries as [`wait_for`] does, and lets other tasks go on between the attempts.
+/// Like [`wait_for`], without blocking the thread.
 pub async fn until<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let search = async {
         loop {

@@ -1,4 +1,4 @@
-//! The browsers of this machine, and what a person does in them.
+//! The browsers of this machine, used like a person does.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ const SET_PREFERENCE: &str = r"
     else Services.prefs.setStringPref(name, value);
 ";
 
-/// Marks the button with this text, for a real click.
+/// Marks the button with this text for a real click.
 const MARK: &str = r"
     for (const button of document.querySelectorAll('button'))
         button.toggleAttribute('data-chosen', button.textContent === arguments[0]);
@@ -35,7 +35,7 @@ const NOTIFICATIONS: &str = r"
     return (await registration.getNotifications()).map(({ body }) => body);
 ";
 
-/// Opens an address in Chromium and presses what has these names; the push has to
+/// Opens an address in Chromium and presses the controls with these names; the push must
 /// appear.
 pub fn try_it(address: &str, pressed: &[String]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../newcomer/try.mjs");
@@ -49,7 +49,7 @@ pub fn try_it(address: &str, pressed: &[String]) {
     assert!(output.status.success(), "{said}");
 }
 
-/// A Firefox with a new profile. Dropping it ends the process.
+/// A Firefox with a new profile, killed on drop.
 pub struct Firefox {
     session: Marionette,
     _process: Process,
@@ -57,7 +57,7 @@ pub struct Firefox {
 }
 
 impl Firefox {
-    /// Starts it, without anything of Bugle set.
+    /// Starts Firefox without preferences for Bugle.
     pub fn start() -> Self {
         let profile = TempDir::new().unwrap();
         fs::write(profile.path().join("user.js"), PREFERENCES).unwrap();
@@ -83,20 +83,20 @@ impl Firefox {
             _process: process,
             _profile: profile,
         };
-        // The other tests have it set from the start; here the reader sets it.
+        // Other tests preset this preference; here the reader sets it.
         firefox.set_preference("dom.push.testing.allowInsecureServerURL", &Value::Null);
         firefox
     }
 
-    /// Sets a preference as about:config does; null takes it away.
+    /// Sets a preference like about:config; null removes it.
     pub fn set_preference(&mut self, name: &str, value: &Value) {
         self.session
             .run(Context::Chrome, SET_PREFERENCE, &json!([name, value]))
             .unwrap();
     }
 
-    /// Opens the page, presses the buttons with these texts, and gives the
-    /// subscription that the page shows.
+    /// Opens the page, presses the buttons with these texts, and returns the subscription that
+    /// the page shows.
     pub fn subscribe(&mut self, url: &str, pressed: &[String]) -> String {
         self.session.navigate(url).unwrap();
         assert!(!pressed.is_empty(), "the document names no button");

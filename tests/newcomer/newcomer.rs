@@ -1,10 +1,8 @@
-//! A newcomer in a clean Debian: does what the quick start and the README say,
-//! command by command as it stands there, and ends with a push in the page *Try
-//! it* of a real Chromium and one in a real Firefox.
+//! A newcomer in a clean Debian: executes the commands of the quick start and the README
+//! literally, and receives one push on the page *Try it* in Chromium and one in Firefox.
 //!
-//! `./test newcomer` runs it by `tests/newcomer/root`, which makes the Debian. The
-//! browsers are this machine's, for they are not what is new; they meet what
-//! runs in the Debian over loopback.
+//! `./test newcomer` runs this through `tests/newcomer/root`, which creates the Debian. The
+//! browsers are those of this machine and reach the programs in the Debian over loopback.
 
 #![expect(
     clippy::unwrap_used,
@@ -24,34 +22,33 @@ use bugle_launch::Process;
 use browsers::Firefox;
 use terminal::Terminal;
 
-/// All that is not done as it stands there, since it asks the internet: the
-/// command, and what is done instead.
+/// Commands that need the internet, with their replacements.
 const STAND_INS: &[(&str, &str)] = &[(
     "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y",
-    // What it would fetch is there already; this is how it ends.
+    // The toolchain is already installed; this is the last step of rustup.
     r#"echo '. "$HOME/.cargo/env"' >>"$HOME/.profile""#,
 )];
 
-/// What goes on until it is stopped, by how it begins.
+/// Prefixes of commands that run until they are stopped.
 const GOING_ON: &[&str] = &["cargo run", "bugle listen", "python3 -m http.server"];
 
 #[test]
 fn a_newcomer_gets_a_push_in_the_console_and_in_firefox() {
     let terminal = Terminal::new();
-    // In this order: the README takes for granted that there is a Rust.
+    // The README assumes that Rust is installed, which the quick start does.
     let quick_start = pages::read("docs/quick-start.md");
     Walk::new(&terminal, &quick_start).follow();
     let readme = pages::section(&pages::read("README.md"), "## A push in five minutes");
     Walk::new(&terminal, &readme).follow();
 }
 
-/// One reader of one document.
+/// A reader who follows one document.
 struct Walk<'a> {
     terminal: &'a Terminal,
     page: &'a Page,
     running: Vec<Process>,
     firefox: Option<Firefox>,
-    /// Pushes that a browser or a terminal has shown.
+    /// The places in which a push has appeared.
     seen: Vec<&'static str>,
 }
 
@@ -84,7 +81,7 @@ impl<'a> Walk<'a> {
             let lines = block.text.lines();
             lines.map(|line| self.run(line)).collect()
         };
-        // What the text around the block tells the reader to do, and to see.
+        // Do and check what the text around the block says.
         match block.text.as_str() {
             run if run.starts_with("cargo run") => self.terminal.wait_for_service(),
             address if address.starts_with("echo \"http://") => {
@@ -131,7 +128,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The rows of the table of preferences, in their order.
+/// The rows of the table of preferences, in order.
 fn preferences(text: &str) -> Vec<(String, serde_json::Value)> {
     let rows = text.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `dom.")?.split('`');

@@ -1,4 +1,4 @@
-//! Terminals in the clean Debian, opened in the folder of the sources.
+//! Terminals in the clean Debian, in the folder of the sources.
 
 use std::env;
 use std::fs::{self, File};
@@ -11,26 +11,26 @@ use bugle_launch::{Process, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long the release build may take, on a slow machine from nothing.
+/// Timeout of a release build from scratch on a slow machine.
 const BUILD: Duration = Duration::from_secs(30 * 60);
 
-/// What the commands of the documents leave in the folder.
+/// The files that the documents' commands create.
 const LEFT: &str = "rm -rf bugle-data vapid.pem subscription.json firefox.json \
                     bugle-user-agent.json going-on.log";
 
-/// Where terminals are opened.
+/// A factory of terminals.
 pub struct Terminal {
     root: PathBuf,
-    /// Of the sources, outside and inside.
+    /// The path of the sources, both outside and inside.
     folder: PathBuf,
-    /// The network that is not loopback, for apt.
+    /// The network namespace with internet access, for apt.
     network: String,
-    /// Whether this is no clean Debian, and has what apt would install.
+    /// Whether this is not a clean Debian but a system with the packages installed.
     is_fallback: bool,
 }
 
 impl Terminal {
-    /// Of the Debian that `tests/newcomer/root` has made.
+    /// Uses the Debian created by `tests/newcomer/root`.
     pub fn new() -> Self {
         let variable = |name| {
             env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run ./test newcomer"))
@@ -44,7 +44,7 @@ impl Terminal {
         }
     }
 
-    /// Runs one command to its end and gives what it prints.
+    /// Runs a command to its end and returns its output.
     pub fn run(&self, command: &str) -> String {
         let is_apt = command.starts_with("sudo apt ");
         if is_apt && self.is_fallback {
@@ -58,17 +58,17 @@ impl Terminal {
         said.into_owned()
     }
 
-    /// Starts one command that goes on.
+    /// Starts a command that continues to run.
     pub fn start(&self, command: &str) -> Process {
         let log = self.path("going-on.log");
         let log = File::options().create(true).append(true).open(log).unwrap();
-        // The shell becomes the command, so that it ends with its owner.
+        // exec replaces the shell, so that the command ends with its owner.
         let mut shell = self.shell(&format!("exec {command}"), false);
         shell.stdout(log).stderr(Stdio::inherit());
         Process::start(&mut shell).expect("chroot must be installed")
     }
 
-    /// A login shell, as a new terminal has it.
+    /// A login shell, as in a new terminal.
     fn shell(&self, command: &str, with_network: bool) -> Command {
         let script = format!("cd '{}'\n{command}", self.folder.display());
         let mut shell = if with_network {
@@ -86,7 +86,7 @@ impl Terminal {
         shell
     }
 
-    /// Takes away what an earlier newcomer has made.
+    /// Removes the files of an earlier run.
     pub fn forget(&self) {
         self.run(LEFT);
     }
@@ -96,24 +96,24 @@ impl Terminal {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Waits until there is a file.
+    /// Waits until a file exists.
     pub fn wait_for_file(&self, name: &str) {
         wait_until(name, PATIENCE, || self.path(name).exists().then_some(()));
     }
 
-    /// Waits until something listens on loopback.
+    /// Waits until a program listens on loopback.
     pub fn wait_for_port(&self, port: u16) {
         wait_until("something to listen", PATIENCE, || {
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
     }
 
-    /// Waits until one of what goes on has printed a line with this text.
+    /// Waits until a running command has printed a line with this text.
     pub fn wait_for_line_with(&self, text: &str) {
         self.wait_for_line(text, PATIENCE);
     }
 
-    /// Waits until the service, which is built first, says where its console is.
+    /// Waits until the service is built and prints the address of its console.
     pub fn wait_for_service(&self) {
         self.wait_for_line("The console is at", BUILD);
     }
@@ -125,7 +125,7 @@ impl Terminal {
         });
     }
 
-    /// A file of the folder, seen from outside.
+    /// The path of a file as seen from outside.
     fn path(&self, name: &str) -> PathBuf {
         let inside = self.folder.strip_prefix("/").unwrap();
         self.root.join(inside).join(name)

@@ -1,9 +1,9 @@
-// The console in Chromium, for somebody who reads which things to press.
+// Uses the console in Chromium by the names of its controls.
 //
 //   node try.mjs CHROMIUM ADDRESS NAME...
 //
-// Presses the links and buttons with these names, one after the other (a name may
-// also be a heading, to look at), and waits until the page shows the push.
+// Presses the links and buttons with these names in order (a name may also be a heading to look
+// at) and waits until the page shows the push.
 
 import { createRequire } from "node:module";
 

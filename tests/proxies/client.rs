@@ -1,5 +1,4 @@
-//! Both parties around a push, over whatever connection, from an address of
-//! loopback of their own.
+//! Both peers of a push, over any connection, from their own loopback address.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -19,7 +18,7 @@ use url::Url;
 use crate::secrets;
 use crate::service::{PATIENCE, Service};
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -49,7 +48,7 @@ impl Reply {
     }
 }
 
-/// A connection from this address, another one than that of a proxy.
+/// Opens a connection from this address, which differs from that of a proxy.
 pub(crate) async fn connect(to: SocketAddr, from: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     let from: Ipv4Addr = from.parse().unwrap();
@@ -57,7 +56,7 @@ pub(crate) async fn connect(to: SocketAddr, from: &str) -> TcpStream {
     socket.connect(to).await.unwrap()
 }
 
-/// A connection to where clients reach a service, with TLS that speaks `alpn`.
+/// Opens a TLS connection with this ALPN to the public address of a service.
 pub(crate) async fn connect_tls(service: &Service, from: &str, alpn: &str) -> Stream {
     let dialer = Dialer::new(Some(&service.authority.root())).unwrap();
     let dialer = dialer.connect_from(vec![from.parse().unwrap()]);
@@ -69,12 +68,12 @@ pub(crate) async fn connect_tls(service: &Service, from: &str, alpn: &str) -> St
     stream.unwrap()
 }
 
-/// Where clients reach a service.
+/// The public address of a service.
 pub(crate) fn public(service: &Service) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, service.public_port).into()
 }
 
-/// A request over HTTP/1.1, to whichever host the connection leads to.
+/// Sends a request over HTTP/1.1 on this connection.
 pub(crate) async fn http1(
     stream: Stream,
     method: &str,
@@ -88,7 +87,7 @@ pub(crate) async fn http1(
     seen(connection.send(request).await.unwrap())
 }
 
-/// The same over HTTP/2.
+/// Sends a request over HTTP/2 on this connection.
 pub(crate) async fn http2(
     stream: Stream,
     method: &str,
@@ -103,12 +102,12 @@ pub(crate) async fn http2(
     seen(connection.send("a request", request).await.unwrap())
 }
 
-/// A WebSocket over HTTP/2, held for as long as the test; gives the status.
+/// Opens a WebSocket over HTTP/2 and keeps it for the test; returns the status.
 pub(crate) async fn extended_connect(stream: Stream, origin: &str) -> StatusCode {
     let (client, mut connection) = h2::client::handshake(stream).await.unwrap();
     let mut pings = connection.ping_pong().unwrap();
     tokio::spawn(connection);
-    // The proxy's settings come before its answer.
+    // The pong shows that the proxy's settings have arrived.
     pings.ping(h2::Ping::opaque()).await.unwrap();
     let mut client = client.ready().await.unwrap();
     assert!(client.is_extended_connect_protocol_enabled());
@@ -160,11 +159,11 @@ fn seen(answer: Response<Bytes>) -> Reply {
     }
 }
 
-/// A GET that is answered by events.
+/// The stream of events of a GET.
 pub(crate) struct Events(Incoming);
 
 impl Events {
-    /// Asks for those of the subscription that was made.
+    /// Requests the events of the created subscription.
     pub(crate) async fn get(stream: Stream, service: &Service, made: &Reply) -> Self {
         let url = made.headers["location"].to_str().unwrap();
         let path = url.strip_prefix(&service.origin()).unwrap();
@@ -179,14 +178,14 @@ impl Events {
         Self(reply.into_body())
     }
 
-    /// Waits until something with this text has come.
+    /// Waits until this text has arrived.
     pub(crate) async fn wait_for(&mut self, text: &str) {
         let mut heard = String::new();
         while !heard.contains(text) {
             let frame = timeout(PATIENCE, self.0.frame()).await;
             let frame = frame
-                .expect("something comes")
-                .expect("it goes on")
+                .expect("data arrives")
+                .expect("the stream continues")
                 .unwrap();
             heard += &String::from_utf8_lossy(&frame.into_data().unwrap());
         }
@@ -198,7 +197,7 @@ impl Events {
 pub(crate) struct UserAgent(bugle_client::UserAgent);
 
 impl UserAgent {
-    /// Says hello over a connection.
+    /// Says hello on a connection.
     pub(crate) async fn hello(stream: Stream) -> Self {
         let mut this = Self::handshake(stream).await.unwrap();
         let uaid = this.0.hello(None).await.unwrap();
@@ -206,7 +205,7 @@ impl UserAgent {
         this
     }
 
-    /// Opens the WebSocket; status and text of the refusal where it is refused.
+    /// Opens the WebSocket; returns the status and text of a refusal.
     pub(crate) async fn handshake(stream: Stream) -> Result<Self, (u16, String)> {
         let url = "wss://localhost/".parse().unwrap();
         match bugle_client::UserAgent::on_stream(stream, &url).await {
@@ -220,7 +219,7 @@ impl UserAgent {
         }
     }
 
-    /// Subscribes, and gives the endpoint.
+    /// Subscribes and returns the endpoint.
     pub(crate) async fn register(&mut self) -> String {
         let channel = new_channel_id();
         secrets::see(&channel.to_string());
@@ -229,28 +228,28 @@ impl UserAgent {
         endpoint
     }
 
-    /// Takes a notification with this body, and acknowledges it.
+    /// Receives a notification with this body and acknowledges it.
     pub(crate) async fn take(&mut self, body: &[u8]) {
         let notification = timeout(PATIENCE, self.0.receive()).await;
-        let notification = notification.expect("something comes").unwrap();
+        let notification = notification.expect("a notification arrives").unwrap();
         secrets::see(&notification.version);
         let data = notification.data.as_deref().unwrap();
         assert_eq!(URL_SAFE_NO_PAD.decode(data).unwrap(), body);
         self.0.acknowledge(&notification, 100).await.unwrap();
     }
 
-    /// Waits until it was pinged so often; says nothing but the answers.
+    /// Waits for this many pings and sends only pongs.
     pub(crate) async fn is_pinged(&mut self, times: usize) {
         for _ in 0..times {
             let pinged = timeout(PATIENCE, self.0.next_ping()).await;
-            pinged.expect("a ping comes").unwrap();
+            pinged.expect("a ping arrives").unwrap();
         }
     }
 
-    /// Waits until somebody ends it, without having said anything.
+    /// Waits until the connection ends without a message.
     pub(crate) async fn is_cut(&mut self) {
         let cut = timeout(PATIENCE, self.0.receive()).await;
-        let error = cut.expect("it is cut").unwrap_err();
+        let error = cut.expect("the connection ends").unwrap_err();
         assert!(
             matches!(error, ClientError::Closed { code: None, .. }),
             "{error}"

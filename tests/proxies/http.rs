@@ -1,5 +1,4 @@
-//! Proxies that do TLS and speak HTTP to the service, over TCP and over a unix
-//! socket.
+//! Proxies that terminate TLS and speak HTTP to the service, over TCP and over a unix socket.
 
 use crate::client::{self, Reply, UserAgent, connect, connect_tls, http1, http2};
 use crate::proxy::Kind;
@@ -7,17 +6,17 @@ use crate::service::{Service, settings_with};
 
 const BODY: &[u8] = b"hello";
 
-/// The settings of the page for a proxy that does TLS.
+/// The page's settings for a proxy that terminates TLS.
 fn settings() -> &'static str {
     settings_with("# The proxy does TLS.")
 }
 
-/// The same for a proxy that comes by the unix socket.
+/// The page's settings for a proxy on the unix socket.
 fn settings_of_socket() -> &'static str {
     settings_with("socket = ")
 }
 
-/// What makes each proxy take the unix socket instead.
+/// The change that makes each proxy use the unix socket.
 fn over_socket(kind: Kind, service: &Service) -> (&'static str, String) {
     let socket = service.socket();
     let socket = socket.display();
@@ -31,7 +30,7 @@ fn over_socket(kind: Kind, service: &Service) -> (&'static str, String) {
     }
 }
 
-/// Pushes from this address over HTTP/1.1.
+/// Sends a push from this address over HTTP/1.1.
 async fn push(service: &Service, from: &str, endpoint: &str, more: &[(&str, &str)]) -> Reply {
     let path = endpoint.strip_prefix(&service.origin()).unwrap();
     let fields = [&[("ttl", "60")], more].concat();
@@ -39,8 +38,8 @@ async fn push(service: &Service, from: &str, endpoint: &str, more: &[(&str, &str
     http1(stream, "POST", path, &fields, BODY).await
 }
 
-/// Hello, register, push over both versions of HTTP, notification and
-/// acknowledgement, through the proxy.
+/// Performs hello, register, push over both versions of HTTP, notification and acknowledgement
+/// through the proxy.
 async fn carries_a_push(service: &Service) -> String {
     let stream = connect_tls(service, "127.0.0.5", "http/1.1").await;
     let mut user_agent = UserAgent::hello(stream).await;
@@ -58,7 +57,7 @@ async fn carries_a_push(service: &Service) -> String {
     endpoint
 }
 
-/// A body over the limit is the service's to refuse, in its words.
+/// Asserts that the service, not the proxy, refuses a body over the limit.
 async fn leaves_large_bodies_to_the_service(service: &Service, endpoint: &str) {
     let path = endpoint.strip_prefix(&service.origin()).unwrap();
     let stream = connect_tls(service, "127.0.0.6", "http/1.1").await;
@@ -69,7 +68,7 @@ async fn leaves_large_bodies_to_the_service(service: &Service, endpoint: &str) {
     assert_eq!(refused.refusal(), (413, 104));
 }
 
-/// The service knows its clients by their own addresses, whatever they say.
+/// Asserts that the service knows its clients by their addresses and ignores forged ones.
 async fn tells_the_address(service: &Service, endpoint: &str) {
     service.block("127.0.0.5").await;
     let honest = push(service, "127.0.0.6", endpoint, &[]).await;
@@ -93,7 +92,7 @@ async fn tells_the_address(service: &Service, endpoint: &str) {
     assert_eq!(status, 403);
 }
 
-/// Somebody past the proxy is believed nothing.
+/// Asserts that forwarded addresses from clients beside the proxy are ignored.
 async fn nobody_goes_around(service: &Service, endpoint: &str) {
     let path = endpoint.strip_prefix(&service.origin()).unwrap();
     let fields = [("ttl", "60"), ("x-forwarded-for", "127.0.0.6")];
@@ -126,8 +125,8 @@ async fn works_over_a_unix_socket(kind: Kind) {
     assert_eq!(service.log().matches("docs/proxies.md").count(), 0);
 }
 
-/// A WebSocket that is quiet for longer than the proxy waits, which is made
-/// shorter here, lives by the service's pings; without them it does not.
+/// Asserts that the service's pings keep a WebSocket open for longer than the proxy's idle
+/// timeout, which is shortened here, and that it ends without them.
 async fn quiet_ones_live_by_pings(kind: Kind, shorter: &[(&str, &str)]) {
     let pinged = async {
         let pings = [("USER_AGENT__PING_INTERVAL", "1s")];
@@ -192,7 +191,7 @@ async fn quiet_websockets_stay_through_haproxy() {
     quiet_ones_live_by_pings(Kind::Haproxy, &shorter).await;
 }
 
-/// Caddy has no time-out of its own for what was upgraded.
+/// Caddy has no idle timeout for upgraded connections.
 #[tokio::test]
 async fn quiet_websockets_stay_through_caddy() {
     let pings = [("USER_AGENT__PING_INTERVAL", "1s")];
@@ -204,7 +203,7 @@ async fn quiet_websockets_stay_through_caddy() {
     user_agent.register().await;
 }
 
-/// Firefox makes its WebSocket so where a proxy offers it (RFC 8441).
+/// Firefox uses WebSockets over HTTP/2 if a proxy offers them (RFC 8441).
 #[tokio::test]
 async fn haproxy_translates_websockets_of_http2() {
     let service = Service::start(settings(), &[]);
@@ -215,9 +214,9 @@ async fn haproxy_translates_websockets_of_http2() {
     service.wait_for_metric("bugle_user_agents", "1").await;
 }
 
-/// Events come one by one, not when there are many.
+/// Events arrive one by one, without buffering.
 #[tokio::test]
-async fn events_come_at_once_through_each_proxy() {
+async fn events_are_not_buffered_by_any_proxy() {
     for kind in [Kind::Nginx, Kind::Caddy, Kind::Haproxy] {
         let service = Service::start(settings(), &[]);
         let _proxy = kind.start(&service, &[]);

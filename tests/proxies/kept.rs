@@ -1,6 +1,6 @@
-//! Senders that keep their connections to a proxy, which keeps its own to the
-//! service: a refusal costs neither a connection that another push was about to
-//! use (502) nor a push.
+//! Senders with persistent connections to a proxy, which has persistent connections to the
+//! service: a refusal must not close a connection that another push is about to use (502), nor
+//! lose a push.
 
 use crate::kept_senders::Endpoints;
 use crate::proxy::Kind;

@@ -1,10 +1,9 @@
-//! The service behind the proxies that people really use: nginx, Caddy and
-//! HAProxy, with the configurations of `packaging/proxies` and the settings of
-//! docs/proxies.md.
+//! The service behind the common proxies nginx, Caddy and HAProxy, with the configurations of
+//! `packaging/proxies` and the settings of docs/proxies.md.
 //!
-//! `./test proxies` installs what this needs and runs it; a plain `cargo test`
-//! leaves it out. Every test starts its own service and proxy, both on loopback;
-//! clients differ by their addresses there.
+//! `./test proxies` installs the requirements and runs these tests; a plain `cargo test` does
+//! not include them. Every test starts its own service and proxy on loopback; clients differ by
+//! their loopback addresses.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,5 @@
-//! Proxies that pass TCP through to a service that does TLS: what server push
-//! needs, which none of them passes on otherwise. A PROXY header says where the
-//! client is.
+//! Proxies that pass TCP through to a service with TLS, as server push requires: no proxy
+//! forwards server push over HTTP. A PROXY header carries the client's address.
 
 use h2::client::PushPromises;
 
@@ -21,7 +20,7 @@ async fn pushed(pushes: &mut PushPromises) -> Vec<u8> {
     reply.body.to_vec()
 }
 
-/// The set of RFC 8030 over HTTP/2: subscribe, a GET that is held, a push.
+/// Receives a push over HTTP/2 (RFC 8030): subscribe, a held GET, a push.
 async fn server_push_arrives(service: &Service) {
     let stream = connect_tls(service, "127.0.0.5", "http/1.1").await;
     let made = http1(stream, "POST", "/subscribe", &[], b"").await;
@@ -52,7 +51,7 @@ async fn works(kind: Kind, upstream: Option<(&str, &str)>, settings: &str) {
     server_push_arrives(&service).await;
     let stream = connect_tls(&service, "127.0.0.5", "http/1.1").await;
     UserAgent::hello(stream).await.register().await;
-    // The PROXY header told who they are.
+    // The PROXY header carries the addresses of the clients.
     service.block("127.0.0.5").await;
     for (from, status) in [("127.0.0.5", 403), ("127.0.0.6", 201)] {
         let fields = [("x-forwarded-for", "127.0.0.6")];
@@ -73,7 +72,7 @@ async fn nginx_passes_server_push_through() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_takes_what_is_passed_through() {
+async fn a_unix_socket_accepts_passed_through_connections() {
     let settings = settings().replace("proxy_protocol", "socket = \"push.sock\"\nproxy_protocol");
     let upstream = ("bugle 127.0.0.1:8443", "bugle unix@SOCKET");
     works(Kind::HaproxyTcp, Some(upstream), &settings).await;

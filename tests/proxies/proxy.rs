@@ -1,5 +1,5 @@
-//! A proxy: a configuration of `packaging/proxies`, with what depends on the
-//! run put in the place of what a reader puts something of theirs.
+//! A proxy with a configuration of `packaging/proxies`, in which the run's values replace the
+//! placeholders.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ use crate::service::{PATIENCE, Service};
 
 const NEEDS: &str = "nginx with libnginx-mod-stream, caddy and haproxy must be installed";
 
-/// Which program, and how it is set up.
+/// The program and its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Nginx,
@@ -23,8 +23,7 @@ pub(crate) enum Kind {
     HaproxyTcp,
 }
 
-/// A running proxy in front of a service. When a test has failed, what it said is
-/// printed.
+/// A running proxy in front of a service. If the test has failed, its log is printed.
 pub(crate) struct Proxy {
     log: PathBuf,
     _process: Process,
@@ -41,12 +40,12 @@ impl Kind {
         }
     }
 
-    /// Starts it in front of a service, at the port of its public URL. `changes`
-    /// are made to the file besides.
+    /// Starts the proxy in front of a service on the port of its public URL, with additional
+    /// `changes` to the configuration.
     pub(crate) fn start(self, service: &Service, changes: &[(&str, &str)]) -> Proxy {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/proxies");
         let mut text = fs::read_to_string(path.join(self.file())).unwrap();
-        // A test may have named another place.
+        // `changes` may already set another address.
         let is_moved = |from: &str| from.starts_with("127.0.0.1:") && !changes.is_empty();
         let mut change = |from: &str, to: &str| {
             if is_moved(from) && !text.contains(from) {
@@ -68,7 +67,7 @@ impl Kind {
         let output = File::create(&log).unwrap();
         let mut command = self.command(&file);
         command
-            // Where Caddy keeps what it makes.
+            // Caddy's folder for certificates.
             .env("HOME", folder)
             .env("XDG_DATA_HOME", folder)
             .env("XDG_CONFIG_HOME", folder)
@@ -92,7 +91,7 @@ impl Kind {
         let mut command = match self {
             Self::Nginx | Self::NginxStream => {
                 let mut command = Command::new("nginx");
-                // Its own choice is a folder of root's.
+                // The default path belongs to root.
                 let pid = file.with_extension("pid");
                 let globals = format!("daemon off; pid {};", pid.display());
                 command.args(["-e", "stderr", "-g", &globals, "-c"]);
@@ -113,7 +112,7 @@ impl Kind {
         command
     }
 
-    /// Ports, files, and what a test's user may not have.
+    /// Replaces ports, files, and settings that require other users.
     fn changes_of_run(self, service: &Service) -> Vec<(&'static str, String)> {
         let (port, upstream) = (service.public_port, service.port());
         let certificate = service.authority.certificate().display().to_string();
@@ -175,7 +174,7 @@ impl Kind {
     }
 }
 
-/// Its own choices are folders of root's.
+/// Replaces the default folders, which belong to root.
 fn temporary(folder: &str) -> String {
     ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {folder}/{kind};\n"))

@@ -1,4 +1,4 @@
-//! The service under test, as its own process, with settings of docs/proxies.md.
+//! The service under test in its own process, with settings of docs/proxies.md.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,36 +13,35 @@ use crate::authority::Authority;
 use crate::client;
 use crate::secrets;
 
-/// For how long anything may take that is to happen.
+/// Timeout of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 const PAGE: &str = include_str!("../../docs/proxies.md");
 
-/// The one block of settings in the page with this text in it.
+/// The only block of settings on the page that contains this text.
 pub(crate) fn settings_with(text: &str) -> &'static str {
     let blocks = PAGE.split("\n```toml\n").skip(1);
-    let blocks = blocks.map(|rest| rest.split_once("\n```").expect("the block ends").0);
+    let blocks = blocks.map(|rest| rest.split_once("\n```").expect("the block has an end").0);
     let mut blocks = blocks.filter(|block| block.contains(text));
     let block = blocks.next();
     assert_eq!(blocks.next(), None, "docs/proxies.md sets {text:?} twice");
     block.unwrap_or_else(|| panic!("docs/proxies.md does not set {text:?}"))
 }
 
-/// A `bugle`.
+/// A running `bugle`.
 pub(crate) struct Service {
     pub(crate) authority: Authority,
     running: Option<bugle_launch::Service>,
     launcher: Launcher,
-    /// The port that clients reach.
+    /// The public port.
     pub(crate) public_port: u16,
-    // After what runs in it.
+    // Declared after the running service, so that it is dropped last.
     folder: TempDir,
 }
 
 impl Service {
-    /// A service with these settings, and over them, for its ports and files,
-    /// those that depend on the run and `more`, named as in the environment. The
-    /// port of its public URL is free.
+    /// Starts a service with these settings, overridden by the run's ports and files and by
+    /// `more`, named like environment variables. The port of its public URL is free.
     pub(crate) fn start(settings: &str, more: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
         let launcher = Launcher::new(env!("CARGO_BIN_EXE_bugle"), folder.path());
@@ -62,7 +61,7 @@ impl Service {
         launcher.configure(settings).unwrap();
         launcher = launcher
             .args(["--public-url", &self.origin()])
-            // What is pushed here is for a test to read.
+            // Tests read the pushed bodies, so they are not encrypted.
             .env("BUGLE_COMPAT__ALLOW_UNENCRYPTED", "true")
             .env("BUGLE_LOG__FILTER", "trace");
         if settings.contains("cert_file") {
@@ -81,22 +80,22 @@ impl Service {
         self.launcher = launcher;
     }
 
-    /// Where it listens.
+    /// The port of the listener.
     pub(crate) fn port(&self) -> u16 {
         port(&self.launcher.listening().public)
     }
 
-    /// What endpoints begin with.
+    /// The origin of endpoints.
     pub(crate) fn origin(&self) -> String {
         format!("https://localhost:{}", self.public_port)
     }
 
-    /// The unix socket, where one is set.
+    /// The unix socket, if one is set.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("push.sock")
     }
 
-    /// A folder that goes when the service does.
+    /// A folder that is removed with the service.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -105,7 +104,7 @@ impl Service {
         fs::read_to_string(self.launcher.log_file()).unwrap_or_default()
     }
 
-    /// Waits for a warning that says this.
+    /// Waits for a warning with this text.
     pub(crate) fn wait_for_warning(&self, said: &str) {
         wait_until(&format!("a warning with {said:?}"), PATIENCE, || {
             let log = self.log();
@@ -115,7 +114,7 @@ impl Service {
         });
     }
 
-    /// Waits until a metric has a value.
+    /// Waits until a metric has this value.
     pub(crate) async fn wait_for_metric(&self, name: &str, value: &str) {
         let line = format!("{name} {value}");
         let found = async {
@@ -155,7 +154,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Ended, so that the log is whole.
+        // Stop the service first, so that the log is complete.
         self.running = None;
         secrets::keep_log(self.log().as_bytes());
         let keys = fs::read_to_string(self.launcher.data().join("endpoint-keys"));

@@ -1,5 +1,5 @@
-//! Proxies, and settings for them, that are wrong: each ends in one clear
-//! sentence, in the service's log and where it can be in the answer.
+//! Misconfigured proxies and settings: each gives one clear sentence in the service's log and,
+//! where possible, in the response.
 
 use crate::client::{UserAgent, connect, connect_tls, http1, public};
 use crate::proxy::Kind;
@@ -13,17 +13,17 @@ fn settings_of_pass_through() -> &'static str {
     settings_with("proxy_protocol = true")
 }
 
-/// A connection through a proxy that passes TCP through ends without an answer.
+/// Asserts that a connection through a TCP proxy ends without a response.
 async fn is_closed(service: &Service) {
     let stream = connect(public(service), "127.0.0.5").await;
     let mut octets = [0; 1];
-    // Without an octet from this side there is nothing to answer.
+    // The service responds only after the first byte.
     stream
         .try_write(b"\x16\x03\x01 is how a handshake begins")
         .unwrap();
     loop {
         let readable = tokio::time::timeout(crate::service::PATIENCE, stream.readable()).await;
-        readable.expect("it is closed").unwrap();
+        readable.expect("the connection is closed").unwrap();
         match stream.try_read(&mut octets) {
             Ok(0) => return,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -34,7 +34,7 @@ async fn is_closed(service: &Service) {
 }
 
 #[tokio::test]
-async fn a_proxy_that_keeps_the_upgrade_to_itself() {
+async fn a_proxy_that_drops_the_upgrade_is_reported() {
     for removed in [
         "proxy_set_header Upgrade $http_upgrade;",
         "proxy_set_header Connection $connection_upgrade;",
@@ -53,7 +53,7 @@ async fn a_proxy_that_keeps_the_upgrade_to_itself() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_trusted() {
+async fn an_untrusted_proxy_is_reported() {
     let nobody = [("SERVER__TRUSTED_PROXIES", "")];
     let service = Service::start(settings(), &nobody);
     let _proxy = Kind::Haproxy.start(&service, &[]);
@@ -66,7 +66,7 @@ async fn a_proxy_that_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_does_not_say_where_its_clients_are() {
+async fn a_proxy_without_client_addresses_is_reported() {
     let service = Service::start(settings(), &[]);
     let _proxy = Kind::Haproxy.start(&service, &[("option forwardfor", "")]);
     let stream = connect_tls(&service, "127.0.0.5", "http/1.1").await;
@@ -75,7 +75,7 @@ async fn a_proxy_that_does_not_say_where_its_clients_are() {
 }
 
 #[tokio::test]
-async fn a_proxy_whose_public_url_is_not_set() {
+async fn a_missing_public_url_is_reported() {
     let service = Service::start(settings(), &[]);
     let host = (
         "proxy_set_header Host $http_host;",
@@ -88,7 +88,7 @@ async fn a_proxy_whose_public_url_is_not_set() {
 }
 
 #[tokio::test]
-async fn a_proxy_header_where_none_is_expected() {
+async fn an_unexpected_proxy_header_is_reported() {
     let without = [("SERVER__PROXY_PROTOCOL", "false")];
     for kind in [Kind::HaproxyTcp, Kind::NginxStream] {
         let service = Service::start(settings_of_pass_through(), &without);
@@ -99,7 +99,7 @@ async fn a_proxy_header_where_none_is_expected() {
 }
 
 #[tokio::test]
-async fn no_proxy_header_where_one_is_expected() {
+async fn a_missing_proxy_header_is_reported() {
     for (kind, removed) in [
         (Kind::HaproxyTcp, "send-proxy-v2 check"),
         (Kind::NginxStream, "proxy_protocol on;"),
@@ -112,8 +112,8 @@ async fn no_proxy_header_where_one_is_expected() {
 }
 
 #[tokio::test]
-async fn tls_on_one_side_alone() {
-    // The service has a certificate, and the proxy speaks plainly to it.
+async fn tls_on_one_side_only_is_reported() {
+    // The service has a certificate, and the proxy uses plain HTTP.
     let tls = format!("{}\n[tls]\ncert_file = \"\"\nkey_file = \"\"\n", settings());
     let service = Service::start(&tls, &[]);
     let _proxy = Kind::Nginx.start(&service, &[]);
@@ -121,7 +121,7 @@ async fn tls_on_one_side_alone() {
     let reply = http1(stream, "GET", "/health", &[], b"").await;
     assert_eq!(reply.status, 502);
     service.wait_for_warning("this listener speaks TLS alone: let the proxy speak https:// to it");
-    // The other way round.
+    // The opposite: the proxy uses TLS, and the service has no certificate.
     let service = Service::start(settings(), &[]);
     let https = ("proxy_pass http://bugle;", "proxy_pass https://bugle;");
     let _proxy = Kind::Nginx.start(&service, &[https]);

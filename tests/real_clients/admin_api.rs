@@ -1,5 +1,5 @@
-//! The admin API against its own description: schemathesis makes requests up
-//! from `docs/openapi.yaml`, good and bad ones, and compares the answers.
+//! Tests the admin API against its description: schemathesis generates valid and invalid
+//! requests from `docs/openapi.yaml` and checks the responses.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ const CONFIG: &str = concat!(
 );
 
 #[test]
-fn the_admin_api_is_what_its_description_says() {
+fn the_admin_api_matches_its_description() {
     let service = Service::start();
     let output = Command::new(SCHEMATHESIS)
         .args(["--config-file", CONFIG, "run"])

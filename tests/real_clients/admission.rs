@@ -1,5 +1,5 @@
-//! What Firefox can show at the door of a service that is not for everybody: all
-//! of it stands in `dom.push.serverURL`.
+//! Firefox with each form of admission to a restricted service; all of it is part of
+//! `dom.push.serverURL`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +10,7 @@ use crate::senders::Library;
 use crate::service::Service;
 use crate::stage::Stage;
 
-/// Subscribes and receives, with this in the URL's place of `localhost` and of
-/// the path.
+/// Subscribes and receives with a URL that contains these credentials and this path.
 fn comes_in(admission: &[(&'static str, &'static str)], user: &str, path: &str) {
     for (_, value) in admission
         .iter()
@@ -29,25 +28,25 @@ fn comes_in(admission: &[(&'static str, &'static str)], user: &str, path: &str) 
 }
 
 #[test]
-fn by_a_secret_path() {
+fn firefox_connects_with_a_secret_path() {
     let admission = [("BUGLE_ADMISSION__PATH", "only-for-friends")];
     comes_in(&admission, "", "/only-for-friends");
 }
 
 #[test]
-fn by_a_token_in_the_query() {
+fn firefox_connects_with_a_token_in_the_query() {
     let admission = [("BUGLE_ADMISSION__TOKEN", "only-for-friends")];
     comes_in(&admission, "", "/?token=only-for-friends");
 }
 
 #[test]
-fn by_its_address() {
+fn firefox_connects_by_its_address() {
     let admission = [("BUGLE_ADMISSION__ADDRESSES", "127.0.0.0/8, ::1")];
     comes_in(&admission, "", "/");
 }
 
 #[test]
-fn by_user_and_password() {
+fn firefox_connects_with_user_and_password() {
     let admission = [("BUGLE_ADMISSION__BASIC", "friend:password")];
     comes_in(&admission, "friend:password@", "/");
 }

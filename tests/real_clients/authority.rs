@@ -1,24 +1,23 @@
-//! A private certificate authority with one certificate for loopback.
+//! A private certificate authority with a certificate for loopback.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-/// The authority's certificate, and the service's certificate and key, as files.
+/// The files of the authority's certificate and of the service's certificate and key.
 pub(crate) struct Authority {
     directory: TempDir,
 }
 
 impl Authority {
-    /// Has `bugle` make an authority, and a certificate for `localhost` and
-    /// 127.0.0.1.
+    /// Lets `bugle` create an authority and a certificate for `localhost` and 127.0.0.1.
     pub(crate) fn new() -> Self {
         Self::from_commands("bugle tls init --host localhost --host 127.0.0.1")
     }
 
-    /// The authority that these shell commands make in their folder; `bugle` is
-    /// the program under test.
+    /// Runs shell commands that create an authority in their folder; `bugle` is the program
+    /// under test.
     pub(crate) fn from_commands(commands: &str) -> Self {
         let commands = commands.replace("bugle", env!("CARGO_BIN_EXE_bugle"));
         let directory = TempDir::new().unwrap();
@@ -32,7 +31,7 @@ impl Authority {
         Self { directory }
     }
 
-    /// The authority's own certificate, which clients must trust.
+    /// The authority's certificate, which clients must trust.
     pub(crate) fn root(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
@@ -42,7 +41,7 @@ impl Authority {
         self.directory.path().join("cert.pem")
     }
 
-    /// The key to the service's certificate.
+    /// The key of the service's certificate.
     pub(crate) fn key(&self) -> PathBuf {
         self.directory.path().join("key.pem")
     }

@@ -1,5 +1,5 @@
-//! The console in real browsers. What Chromium does is in
-//! `tests/console/chromium.mjs`; Firefox tries a push.
+//! The console in real browsers: Chromium runs `tests/console/chromium.mjs`, and Firefox
+//! receives a push.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! From subscribing to the service worker's push event, and what never gets there.
+//! From subscribing to the service worker's push event, and pushes that must not arrive.
 
 use serde_json::json;
 
@@ -7,8 +7,8 @@ use crate::stage::Stage;
 
 const BOTH: [Library; 2] = [Library::WebPush, Library::Pywebpush];
 
-/// Subscribes with an application server key and without, and sends text in both
-/// content codings to each.
+/// Subscribes with and without an application server key, and sends text in both content
+/// codings to each subscription.
 fn text_reaches_the_worker(mut stage: Stage, library: Library) {
     let restricted = stage.subscribe("/restricted/");
     let open = stage.firefox().subscribe("/open/", None);
@@ -78,7 +78,7 @@ fn a_push_without_payload_gives_an_event_without_data() {
 }
 
 #[test]
-fn the_address_of_the_service_opens_in_the_browser_and_says_what_it_is() {
+fn the_address_of_the_service_opens_an_explanatory_page() {
     let mut stage = Stage::tls();
     let url = stage.service.page_url();
     stage.firefox().open(&url);
@@ -86,7 +86,7 @@ fn the_address_of_the_service_opens_in_the_browser_and_says_what_it_is() {
 }
 
 #[test]
-fn a_page_of_another_origin_may_push_and_read_the_answer() {
+fn a_page_of_another_origin_may_push_and_read_the_response() {
     let mut stage = Stage::plain();
     let subscription = stage.firefox().subscribe("/fetch/", None);
     let headers = json!({ "TTL": "60", "Urgency": "high", "Topic": "fetch" });
@@ -128,8 +128,7 @@ fn a_push_without_the_subscriptions_key_is_refused_and_never_arrives() {
         stage.send_refused(library, forged.aesgcm(), 403);
         stage.send_refused(library, Push::text(&subscription, "unsigned"), 401);
     }
-    // The browser stays connected: had one of the others been let through, it would
-    // be here before this one.
+    // The browser stays connected: an accepted push of the others would arrive before this one.
     stage.push(Library::Pywebpush, &subscription, ["genuine"]);
     assert_texts(&stage, "/mine/", &["genuine"]);
 }

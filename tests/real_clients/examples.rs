@@ -1,5 +1,5 @@
-//! The examples of `docs/sending.md`: each file as it stands, with the library
-//! that it names, against `bugle listen`.
+//! The examples of `docs/sending.md`: each file unchanged, with its library, against `bugle
+//! listen`.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,8 +16,8 @@ const BUGLE: &str = env!("CARGO_BIN_EXE_bugle");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A folder with `vapid.json` and `subscription.json`, and a user agent that
-/// listens there. Over TLS, which npm's web-push needs.
+/// A folder with `vapid.json` and `subscription.json`, and a listening user agent. Uses TLS,
+/// which npm's web-push requires.
 struct Sender {
     folder: TempDir,
     service: Service,
@@ -56,7 +56,7 @@ impl Sender {
         }
     }
 
-    /// Runs an example to its end, and sees its text arrive.
+    /// Runs an example to its end and waits for its text.
     fn sends(&self, mut example: Command, text: &str) {
         let root = self.service.root().unwrap();
         for variable in ["NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"] {
@@ -74,7 +74,7 @@ impl Sender {
 #[test]
 fn the_example_for_node_sends() {
     let sender = Sender::new();
-    // Node looks for libraries beside the file that wants them.
+    // Node looks for libraries beside the importing file.
     let example = sender.folder.path().join("send.mjs");
     fs::copy(
         Path::new(ROOT).join("docs/examples/node/send.mjs"),
@@ -106,7 +106,7 @@ fn the_example_for_rust_sends() {
     Sender::new().sends(cargo, "hello from Rust");
 }
 
-/// Those whose libraries are not in a registry that the tests reach.
+/// Examples whose libraries are in registries that the tests cannot reach.
 #[test]
 fn the_examples_for_php_and_ruby_parse() {
     for (program, flag, file) in [

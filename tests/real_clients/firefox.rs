@@ -1,4 +1,4 @@
-//! Firefox as a user agent: its process, and what a page in it does.
+//! Firefox as a user agent: its process, and scripts in its pages.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -37,7 +37,8 @@ const SUBSCRIPTION: &str = r#"
     return (await registration.pushManager.getSubscription())?.toJSON() ?? null;
 "#;
 
-/// Pushes from the page. What of the answer it may read, the service must expose.
+/// Pushes from the page, which may read only the response header fields that the service
+/// exposes.
 const PUSH_BY_FETCH: &str = r#"
     const [endpoint, headers] = arguments;
     const answer = await fetch(endpoint, { method: "POST", headers });
@@ -60,7 +61,7 @@ const SET_PREFERENCE: &str = r#"
 
 const UAID: &str = "return Services.prefs.getStringPref('dom.push.userAgentID', '');";
 
-/// A running Firefox. Dropping it ends the process.
+/// A running Firefox, killed on drop.
 pub(crate) struct Firefox {
     session: Marionette,
     process: Process,
@@ -70,7 +71,7 @@ impl Firefox {
     /// Starts Firefox with this profile.
     pub(crate) fn start(profile: &Profile) -> Self {
         let port_file = profile.path("MarionetteActivePort");
-        // Left by the run before; Firefox writes it anew once it listens.
+        // Remove the file of the previous run; Firefox writes it again once it listens.
         let _ = fs::remove_file(&port_file);
         let mut command = Command::new("firefox-esr");
         command
@@ -96,18 +97,18 @@ impl Firefox {
         self.session.navigate(url).unwrap();
     }
 
-    /// Subscribes in a scope, with an application server key or without.
+    /// Subscribes in a scope, with or without an application server key.
     pub(crate) fn subscribe(&mut self, scope: &str, key: Option<&str>) -> Subscription {
         Subscription(self.in_page(SUBSCRIBE, &json!([scope, key])))
     }
 
-    /// The subscription that a scope holds now.
+    /// The current subscription of a scope.
     pub(crate) fn subscription(&mut self, scope: &str) -> Option<Subscription> {
         let subscription = self.in_page(SUBSCRIPTION, &json!([scope]));
         (!subscription.is_null()).then_some(Subscription(subscription))
     }
 
-    /// Ends the subscription of a scope; true when the push service confirmed.
+    /// Ends the subscription of a scope; true if the push service confirmed.
     pub(crate) fn unsubscribe(&mut self, scope: &str) -> bool {
         self.in_page(UNSUBSCRIBE, &json!([scope])) == json!(true)
     }
@@ -117,43 +118,43 @@ impl Firefox {
         self.in_page(PUSH_BY_FETCH, &json!([subscription.endpoint(), headers]))
     }
 
-    /// Clicks on an element of the page that is open, named by a CSS selector.
+    /// Clicks on the element of the current page that a CSS selector matches.
     pub(crate) fn click(&mut self, selector: &str) {
         self.session.click(selector).unwrap();
     }
 
-    /// The text of an element of the page that is open.
+    /// The text of an element of the current page.
     pub(crate) fn text(&mut self, selector: &str) -> String {
         let script = "return document.querySelector(arguments[0]).textContent;";
         let text = self.in_page(script, &json!([selector]));
         text.as_str().unwrap().to_owned()
     }
 
-    /// The texts of the notifications that the page's worker shows now.
+    /// The texts of the notifications that the page's worker currently shows.
     pub(crate) fn notifications(&mut self) -> Value {
         self.in_page(NOTIFICATIONS, &json!([]))
     }
 
-    /// Sets a preference as a person does in about:config; null takes it away.
+    /// Sets a preference like a person in about:config; null removes it.
     pub(crate) fn set_preference(&mut self, name: &str, value: &Value) {
         self.session
             .run(Context::Chrome, SET_PREFERENCE, &json!([name, value]))
             .unwrap();
     }
 
-    /// The title of the page that is open.
+    /// The title of the current page.
     pub(crate) fn title(&mut self) -> String {
         let title = self.in_page("return document.title;", &json!([]));
         title.as_str().unwrap().to_owned()
     }
 
-    /// The name under which the push service knows this browser.
+    /// The uaid of this browser.
     pub(crate) fn uaid(&mut self) -> String {
         let uaid = self.session.run(Context::Chrome, UAID, &json!([])).unwrap();
         uaid.as_str().unwrap().to_owned()
     }
 
-    /// Quits as a person would, so that the profile is saved.
+    /// Quits like a person, so that the profile is saved.
     pub(crate) fn quit(mut self) {
         let flags = json!({ "flags": ["eAttemptQuit"] });
         self.session.command("Marionette:Quit", &flags).unwrap();
@@ -161,8 +162,8 @@ impl Firefox {
         assert!(status.success(), "Firefox ended with {status}");
     }
 
-    /// Stops the process in its tracks (SIGSTOP): its connections stay open and
-    /// nothing is read or answered. Such a browser can only be dropped.
+    /// Suspends the process (SIGSTOP): its connections stay open, but it reads and answers
+    /// nothing. Afterwards it can only be dropped.
     pub(crate) fn freeze(&mut self) {
         self.process.signal(Signal::STOP).unwrap();
     }

@@ -1,6 +1,5 @@
-//! Application servers that keep their connections, and have a third of their
-//! pushes refused: the libraries that people use, by the scripts in
-//! `tests/senders/kept`.
+//! Application servers with persistent connections and a third of their pushes refused: popular
+//! libraries, run by the scripts in `tests/senders/kept`.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -13,10 +12,10 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::secrets;
 
-/// How many pushes each library sends.
+/// Number of pushes that each library sends.
 const PUSHES: usize = 400;
 
-/// For how long all pushes of one library may take, in seconds.
+/// Timeout for all pushes of one library, in seconds.
 const PATIENCE: &str = "180";
 
 /// The example of RFC 8291 §5.
@@ -28,7 +27,7 @@ const BODY: &str = "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy
 const KEY: &str =
     "BA1Hxzyi1RUM1b5wjxsn7nGxAszw2u61m164i3MrAIxHF6YK5h4SDYic-dRuU_RCPCfA5aq9ojSwk5Y2EmClBPs";
 
-/// Each library: the program, and the script with its arguments.
+/// The libraries: the program, and the script with its arguments.
 const LIBRARIES: [(&str, &[&str]); 7] = [
     ("python", &["kept.py", "http.client"]),
     ("python", &["kept.py", "requests"]),
@@ -39,15 +38,15 @@ const LIBRARIES: [(&str, &[&str]); 7] = [
     ("java", &["Kept.java"]),
 ];
 
-/// An endpoint that takes pushes, and others that refuse each in its way, with
-/// the statuses.
+/// An endpoint that accepts pushes, and others that refuse them in different ways, with the
+/// statuses.
 pub(crate) struct Endpoints {
     good: String,
     refused: Vec<(String, u16)>,
 }
 
 impl Endpoints {
-    /// Subscribes at the service, which listens here in the clear.
+    /// Subscribes at the service on this port, without TLS.
     pub(crate) fn of(port: u16) -> Self {
         let (_, good) = subscribe(port, "", "");
         let (subscription, gone) = subscribe(port, "", "");
@@ -68,8 +67,8 @@ impl Endpoints {
         }
     }
 
-    /// Every library sends its pushes, all at one time. Each push must have the
-    /// answer of the service.
+    /// Lets every library send its pushes concurrently. Each push must get the service's
+    /// response.
     pub(crate) fn lose_no_push(&self, authority: Option<&Path>) {
         let lost: Vec<_> = thread::scope(|scope| {
             let senders = LIBRARIES.map(|(program, arguments)| {
@@ -83,7 +82,7 @@ impl Endpoints {
         assert!(lost.is_empty(), "{} are lost: {lost:#?}", lost.len());
     }
 
-    /// The pushes that were not answered as they had to be.
+    /// The pushes with an unexpected outcome.
     fn lost_of(&self, program: &str, arguments: &[&str], authority: Option<&Path>) -> Vec<String> {
         let body = STANDARD.encode(URL_SAFE_NO_PAD.decode(BODY).unwrap());
         let authority = authority.map_or("-".into(), Path::to_string_lossy);
@@ -106,7 +105,7 @@ impl Endpoints {
     }
 }
 
-/// What the script says, line by line.
+/// The lines that the script prints.
 fn run(program: &str, arguments: &[&str], input: &str) -> Vec<String> {
     const ROOT: &str = env!("CARGO_MANIFEST_DIR");
     let program = match program {
@@ -118,7 +117,7 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Vec<String> {
         .args([PATIENCE, &program])
         .arg(format!("{ROOT}/tests/senders/kept/{script}"))
         .args(more)
-        // No proxy of the surroundings may stand between sender and service.
+        // A proxy from the environment must not come between sender and service.
         .envs([("NO_PROXY", "*"), ("no_proxy", "*")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -142,7 +141,7 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Vec<String> {
     said.lines().map(str::to_owned).collect()
 }
 
-/// A subscription by RFC 8030: its URL and that of its push resource.
+/// Creates an RFC 8030 subscription; returns its URL and that of its push resource.
 fn subscribe(port: u16, fields: &str, body: &str) -> (String, String) {
     let answer = ask(port, "POST", "/subscribe", fields, body);
     let field = |begin: &str, end: &str| {

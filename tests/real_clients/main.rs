@@ -1,13 +1,11 @@
-//! The service with the clients that people really use: Firefox as the user
-//! agent, and as application servers npm's web-push and PyPI's pywebpush; and
-//! RFC 8030 with HTTP clients that know nothing of push: Node's, nghttp, curl; HTTP
-//! libraries of five languages that keep their connections; and its console in
-//! Chromium and Firefox.
+//! The service with popular clients: Firefox as the user agent, npm's web-push and PyPI's
+//! pywebpush as application servers; RFC 8030 with general HTTP clients (Node's, nghttp, curl);
+//! HTTP libraries of five languages with persistent connections; and the console in Chromium
+//! and Firefox.
 //!
-//! `./test real-clients` installs what this needs and runs it; a plain
-//! `cargo test` leaves it out. Every test starts its own service, browser
-//! profile and web site, all on loopback, and speaks to the service through
-//! its real clients alone.
+//! `./test real-clients` installs the requirements and runs these tests; a plain `cargo test`
+//! does not include them. Every test starts its own service, browser profile and web site on
+//! loopback, and talks to the service only through its real clients.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,7 @@
 //! A client of Marionette, the remote control built into Firefox.
 //!
-//! Frames are `LENGTH:JSON`. A command is `[0, id, name, parameters]` and its
-//! answer `[1, id, error, result]`. On connecting, Firefox speaks first.
+//! Frames are `LENGTH:JSON`. A command is `[0, id, name, parameters]`, its response `[1, id,
+//! error, result]`. After connecting, Firefox sends first.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Above every time limit that a command has inside Firefox.
+/// Longer than every timeout of a command inside Firefox.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The largest frame taken; a script's result is far smaller.
+/// Maximum size of a frame; results of scripts are far smaller.
 const MAX_FRAME: usize = 1 << 20;
 
-/// Where a script runs.
+/// The context of a script.
 #[derive(Clone, Copy)]
 pub(crate) enum Context {
     /// In the page of the current tab.
@@ -50,7 +50,7 @@ impl Marionette {
         Ok(marionette)
     }
 
-    /// Sends one command and waits for its result.
+    /// Sends a command and waits for its result.
     pub(crate) fn command(&mut self, name: &str, parameters: &Value) -> Result<Value, String> {
         self.last_id += 1;
         let body = json!([0, self.last_id, name, parameters]).to_string();
@@ -79,7 +79,7 @@ impl Marionette {
             .map(drop)
     }
 
-    /// Clicks on the element of the page that a CSS selector names.
+    /// Clicks on the element of the page that a CSS selector matches.
     pub(crate) fn click(&mut self, selector: &str) -> Result<(), String> {
         self.enter(Context::Content)?;
         let query = json!({ "using": "css selector", "value": selector });
@@ -92,7 +92,7 @@ impl Marionette {
             .map(drop)
     }
 
-    /// Runs the body of an async function and gives what it returns.
+    /// Runs the body of an async function and returns its result.
     pub(crate) fn run(
         &mut self,
         context: Context,

@@ -1,5 +1,5 @@
-//! A browser profile: preferences, trusted authorities, and all that a browser
-//! keeps between its runs.
+//! A browser profile: preferences, trusted authorities, and other data that a browser keeps
+//! between runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use crate::secrets;
 const PREFERENCES: &str = include_str!("user.js");
 const SAVE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A browser profile, which outlives the browser's process.
+/// A browser profile, which persists when the browser ends.
 pub(crate) struct Profile {
     directory: TempDir,
 }
 
 impl Profile {
-    /// A new profile that uses this push service and trusts this authority.
+    /// Creates a profile that uses this push service and trusts this authority.
     pub(crate) fn new(push_server_url: &str, authority: Option<&Path>) -> Self {
         let directory = TempDir::new().unwrap();
         let service = json!(push_server_url);
@@ -33,8 +33,8 @@ impl Profile {
         Self { directory }
     }
 
-    /// Waits until what a subscription needs is on disk, which Firefox writes a
-    /// moment later: the worker's registration, and the browser's name at the service.
+    /// Waits until Firefox has written the data of a subscription to disk: the worker's
+    /// registration and the browser's uaid.
     pub(crate) fn wait_for_saved(&self, scope: &str) {
         for (file, content) in [
             ("serviceworker.txt", scope),
@@ -55,13 +55,13 @@ impl Profile {
 
 impl Drop for Profile {
     fn drop(&mut self) {
-        // The browser's name at the service.
+        // The browser's uaid.
         let preferences = fs::read_to_string(self.path("prefs.js"));
         secrets::see(&preferences.unwrap_or_default());
     }
 }
 
-/// Makes the certificate store of a new profile and puts an authority into it.
+/// Creates the certificate store of a new profile and adds an authority.
 fn trust(profile: &Path, authority: &Path) {
     let database = format!("sql:{}", profile.display());
     let run = |command: &mut Command| {

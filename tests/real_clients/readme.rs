@@ -1,5 +1,5 @@
-//! A newcomer with README.md: the commands and preferences that stand there,
-//! with free ports in the place of those that it names.
+//! Executes the commands and preferences of README.md, with free ports in place of those in the
+//! text.
 
 use std::fs;
 use std::net::TcpStream;
@@ -18,10 +18,10 @@ use crate::stage::Stage;
 const README: &str = include_str!("../../README.md");
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The one block of shell commands with this text in it.
+/// The only block of shell commands that contains this text.
 fn commands(text: &str) -> &'static str {
     let blocks = README.split("\n```sh\n").skip(1);
-    let blocks = blocks.map(|rest| rest.split_once("\n```").expect("the block ends").0);
+    let blocks = blocks.map(|rest| rest.split_once("\n```").expect("the block has an end").0);
     let mut blocks = blocks.filter(|block| block.contains(text));
     let block = blocks
         .next()
@@ -34,7 +34,7 @@ fn commands(text: &str) -> &'static str {
     block
 }
 
-/// The preferences that the table names, in its order, with a service at this port.
+/// The preferences in the table, in order, for a service on this port.
 fn preferences(port: u16) -> Vec<(String, Value)> {
     let rows = README.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `")?.split('`');
@@ -48,7 +48,7 @@ fn preferences(port: u16) -> Vec<(String, Value)> {
     rows.collect()
 }
 
-/// A shell in a folder of its own, in which `bugle` is the one under test.
+/// A shell in its own folder, in which `bugle` is the program under test.
 struct Terminal {
     directory: TempDir,
 }
@@ -77,7 +77,7 @@ impl Terminal {
         shell
     }
 
-    /// Runs commands to their end and gives what they print.
+    /// Runs commands to their end and returns their output.
     fn run(&self, commands: &str) -> String {
         let output = self.shell(commands).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -85,16 +85,16 @@ impl Terminal {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Starts one command that goes on, with its output in a file.
+    /// Starts a command that continues to run, with its output in a file.
     fn start(&self, command: &str, output: &str) -> Process {
         let output = fs::File::create(self.path(output)).unwrap();
-        // The shell becomes the command, so that it ends with its owner.
+        // exec replaces the shell, so that the command ends with its owner.
         let mut shell = self.shell(&format!("exec {command}"));
         let shell = shell.stdout(output).stderr(Stdio::null());
         Process::start(shell).expect("sh must be installed")
     }
 
-    /// Serves the page to try, by the README's command; gives its URL.
+    /// Serves the README's page with its command; returns the URL.
     fn serve_page(&self) -> (Process, String) {
         let port = free_port();
         let command = commands("http.server").replace("8000", &port.to_string());
@@ -107,8 +107,7 @@ impl Terminal {
     }
 }
 
-/// Subscribes by the page's button and sends by the README's command, with these
-/// flags added.
+/// Subscribes with the page's button and sends with the README's command plus these flags.
 fn push_to_the_page(mut stage: Stage, flags: &str) {
     let terminal = Terminal::new();
     let (_server, url) = terminal.serve_page();
@@ -173,14 +172,14 @@ fn the_page_shows_a_push_once_the_preferences_are_set() {
 }
 
 #[test]
-fn the_page_shows_a_push_over_wss_with_the_authority_that_bugle_makes() {
+fn the_page_shows_a_push_over_wss_with_an_authority_from_bugle() {
     let stage = Stage::tls_by(Authority::from_commands(commands("tls init")));
     let root = stage.service.root().unwrap();
     push_to_the_page(stage, &format!("--ca '{}'", root.display()));
 }
 
 #[test]
-fn the_commands_that_serve_are_sound() {
+fn the_commands_to_serve_are_valid() {
     for text in ["--listen 0.0.0.0:443", "--listen 127.0.0.1:8443"] {
         let check = commands(text).replacen("bugle", "bugle check-config", 1);
         Terminal::new().run(&check);

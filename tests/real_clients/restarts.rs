@@ -1,4 +1,4 @@
-//! Nothing accepted is lost when the browser or the service goes and comes back.
+//! No accepted message is lost when the browser or the service ends and starts again.
 
 use crate::delivery::assert_texts;
 use crate::senders::{Library, Push};
@@ -16,7 +16,7 @@ fn texts(numbered: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn what_was_sent_while_the_browser_was_away_arrives_at_its_return() {
+fn messages_sent_while_the_browser_is_closed_arrive_after_its_start() {
     let mut stage = Stage::plain();
     let subscription = stage.subscribe("/away/");
     let uaid = stage.firefox().uaid();
@@ -27,8 +27,8 @@ fn what_was_sent_while_the_browser_was_away_arrives_at_its_return() {
     stage.start_firefox();
     stage.site.wait_for("/away/", away.len());
 
-    // The last one shows that the same endpoint still works, and that by then
-    // nothing has come twice.
+    // The last message shows that the endpoint still works, and that no message arrived twice
+    // before it.
     stage.push(Library::Pywebpush, &subscription, ["back"]);
     assert_texts(&stage, "/away/", &[texts(&away), vec!["back"]].concat());
     assert_eq!(stage.firefox().uaid(), uaid);
@@ -37,12 +37,12 @@ fn what_was_sent_while_the_browser_was_away_arrives_at_its_return() {
 }
 
 #[test]
-fn what_a_frozen_browser_left_unacknowledged_arrives_after_it_was_killed() {
+fn unacknowledged_messages_of_a_frozen_browser_arrive_after_it_is_killed() {
     let mut stage = Stage::plain();
     let subscription = stage.subscribe("/frozen/");
     stage.freeze_firefox("/frozen/");
 
-    // These go to a connection that still looks alive.
+    // These messages go to a connection that looks alive.
     let sent = numbered("unseen", 10);
     stage.push(Library::Pywebpush, &subscription, texts(&sent));
     stage.kill_firefox();
@@ -53,7 +53,7 @@ fn what_a_frozen_browser_left_unacknowledged_arrives_after_it_was_killed() {
 }
 
 #[test]
-fn of_two_messages_with_one_topic_the_newer_waits_for_the_browser() {
+fn the_newer_of_two_messages_with_one_topic_is_stored() {
     let mut stage = Stage::tls();
     let subscription = stage.subscribe("/topic/");
     stage.quit_firefox();
@@ -72,8 +72,8 @@ fn of_two_messages_with_one_topic_the_newer_waits_for_the_browser() {
     assert_texts(&stage, "/topic/", &["new", "new", "back"]);
 }
 
-/// The browser stays, the service goes and comes back: what was accepted right
-/// before and right after arrives, each once, on the same subscription.
+/// The service restarts under a connected browser: messages accepted right before and right
+/// after arrive once each, on the same subscription.
 fn survives_a_restart_of_the_service(
     mut stage: Stage,
     library: Library,
@@ -100,7 +100,7 @@ fn survives_a_restart_of_the_service(
 }
 
 #[test]
-fn nothing_is_lost_when_the_service_is_told_to_stop_and_started_again() {
+fn no_message_is_lost_when_the_service_is_stopped_and_restarted() {
     survives_a_restart_of_the_service(
         Stage::tls(),
         Library::WebPush,
@@ -109,7 +109,7 @@ fn nothing_is_lost_when_the_service_is_told_to_stop_and_started_again() {
 }
 
 #[test]
-fn nothing_is_lost_when_the_service_is_killed_and_started_again() {
+fn no_message_is_lost_when_the_service_is_killed_and_restarted() {
     survives_a_restart_of_the_service(
         Stage::plain(),
         Library::Pywebpush,
@@ -118,7 +118,7 @@ fn nothing_is_lost_when_the_service_is_killed_and_started_again() {
 }
 
 #[test]
-fn nothing_is_lost_when_both_go_and_come_back() {
+fn no_message_is_lost_when_browser_and_service_restart() {
     let mut stage = Stage::plain();
     let subscription = stage.subscribe("/both/");
     stage.quit_firefox();

@@ -1,6 +1,5 @@
-//! RFC 8030 with HTTP clients that are not ours: Node's `http2` as user agent and
-//! application server, nghttp where it shows frames, curl where there is no server
-//! push.
+//! RFC 8030 with independent HTTP clients: Node's `http2` as user agent and application server,
+//! nghttp to show frames, curl without server push.
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -19,7 +18,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 // --- Node ---------------------------------------------------------------------
 
-/// A whole life: subscribe, monitor, receive, acknowledge, receipt, remove.
+/// A complete life cycle: subscribe, monitor, receive, acknowledge, receipt, remove.
 fn from_subscribing_to_the_receipt(service: &Service) {
     let origin = service.origin();
     let input = json!({ "origin": origin, "payload": "für Node" });
@@ -66,18 +65,18 @@ fn from_subscribing_to_the_receipt(service: &Service) {
 }
 
 #[test]
-fn node_goes_from_subscribing_to_the_receipt_in_the_clear() {
+fn node_completes_the_life_cycle_without_tls() {
     from_subscribing_to_the_receipt(&Service::start());
 }
 
 #[test]
-fn node_goes_from_subscribing_to_the_receipt_over_tls() {
+fn node_completes_the_life_cycle_over_tls() {
     from_subscribing_to_the_receipt(&Service::start_with_tls(Authority::new()));
 }
 
 // --- curl ---------------------------------------------------------------------
 
-/// What curl shows of an answer.
+/// A response as curl shows it.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -86,7 +85,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// The value of a header field, by its name in lower case.
+    /// The value of a header field with this lower-case name.
     fn header(&self, name: &str) -> Option<&str> {
         let fields = self.head.lines().filter_map(|line| line.split_once(": "));
         let mut values = fields.filter_map(|(field, value)| (field == name).then_some(value));
@@ -123,7 +122,7 @@ fn curl(arguments: &[&str]) -> Answer {
     }
 }
 
-/// Pushes without payload and asks for a receipt.
+/// Pushes without payload and requests a receipt.
 fn push_for_receipt(endpoint: &str) -> Answer {
     let fields = ["-H", "TTL: 60", "-H", "Prefer: respond-async"];
     let accepted = curl(&[&["-X", "POST", endpoint], &fields[..]].concat());
@@ -131,8 +130,7 @@ fn push_for_receipt(endpoint: &str) -> Answer {
     accepted
 }
 
-/// The events in a body: the kind and the data of each. What has no data, a comment
-/// or when to come back, is none.
+/// The type and data of each event in a body, without comments and retry times.
 fn events(body: &str) -> Vec<(&str, Value)> {
     let parts = body.split_terminator("\n\n");
     let events = parts.filter(|part| part.contains("data: ")).map(|event| {
@@ -143,7 +141,7 @@ fn events(body: &str) -> Vec<(&str, Value)> {
     events.collect()
 }
 
-/// A GET without server push, on a connection of this HTTP version.
+/// Asserts the response to a GET without server push over this HTTP version.
 fn tells_what_to_do(version: &str) {
     let service = Service::start();
     let subscribe = format!("{}/subscribe", service.origin());
@@ -160,13 +158,13 @@ fn tells_what_to_do(version: &str) {
 }
 
 #[test]
-fn curl_is_told_at_once_what_to_do_without_server_push_over_http1() {
+fn curl_without_server_push_gets_instructions_over_http1() {
     tells_what_to_do("--http1.1");
 }
 
-/// curl refuses server pushes in its SETTINGS.
+/// curl disables server push in its SETTINGS.
 #[test]
-fn curl_is_told_at_once_what_to_do_without_server_push_over_http2() {
+fn curl_without_server_push_gets_instructions_over_http2() {
     tells_what_to_do("--http2-prior-knowledge");
 }
 
@@ -205,7 +203,7 @@ fn curl_reads_messages_and_receipts_as_events() {
 
 // --- nghttp -------------------------------------------------------------------
 
-/// nghttp with a GET that is held, and the frames that it shows.
+/// nghttp with a held GET, and the frames that it prints.
 struct Nghttp {
     directory: TempDir,
     _process: Process,
@@ -215,7 +213,7 @@ impl Nghttp {
     fn get(url: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let output = File::create(directory.path().join("frames")).unwrap();
-        // It would keep its lines back until it ends.
+        // stdbuf, because nghttp otherwise buffers its output until it ends.
         let mut command = Command::new("stdbuf");
         command
             .args(["--output=L", "nghttp", "--verbose", url])
@@ -228,7 +226,7 @@ impl Nghttp {
         }
     }
 
-    /// Waits for a server push of this URL, and gives the header fields of its response.
+    /// Waits for a server push of this URL; returns the header fields of its response.
     fn wait_for(&self, url: &str) -> Vec<String> {
         wait_until(&format!("a server push of {url}"), TIMEOUT, || {
             let frames = fs::read_to_string(self.directory.path().join("frames")).unwrap();
@@ -238,7 +236,7 @@ impl Nghttp {
     }
 }
 
-/// The response to the promised request for this URL, once it is whole.
+/// The response to the promised request for this URL, once complete.
 fn pushed(frames: &[&str], url: &str) -> Option<Vec<String>> {
     let (_, path) = url.split_once("/message/").unwrap();
     let path = format!(":path: /message/{path}");
@@ -294,7 +292,7 @@ fn nghttp_receives_the_receipt_of_a_push_to_firefox() {
     assert_receipt(&application_server, accepted.header("location").unwrap());
 }
 
-/// 204: acknowledged (RFC 8030 §6.3).
+/// Asserts a receipt with 204: acknowledged (RFC 8030 §6.3).
 fn assert_receipt(application_server: &Nghttp, message: &str) {
     let fields = application_server.wait_for(message);
     assert!(fields.contains(&":status: 204".to_owned()), "{fields:?}");

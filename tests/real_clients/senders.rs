@@ -17,7 +17,7 @@ use crate::secrets;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/senders");
 
-/// What `PushSubscription.toJSON()` gave the page.
+/// The result of `PushSubscription.toJSON()`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Subscription(pub(crate) Value);
 
@@ -37,11 +37,11 @@ pub(crate) struct VapidKeys {
 }
 
 impl VapidKeys {
-    /// Makes a new key pair.
+    /// Generates a key pair.
     pub(crate) fn generate() -> Self {
         let mut scalar = [0; 32];
         rand::fill(&mut scalar).unwrap();
-        // One scalar in 2^32 is outside the group's order.
+        // One scalar in 2^32 is not below the group's order.
         let key = SecretKey::from_slice(&scalar).unwrap();
         let point = key.public_key().to_sec1_point(false);
         Self {
@@ -51,7 +51,7 @@ impl VapidKeys {
     }
 }
 
-/// One push, as both scripts in `tests/senders` read it.
+/// A push, as the scripts in `tests/senders` read it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Push {
     pub(crate) subscription: Subscription,
@@ -64,7 +64,7 @@ pub(crate) struct Push {
 }
 
 impl Push {
-    /// A push of this text, aes128gcm, to be kept for an hour.
+    /// A push of this text with aes128gcm and a TTL of an hour.
     pub(crate) fn text(subscription: &Subscription, text: &str) -> Self {
         Self {
             payload: Some(text.to_owned()),
@@ -72,7 +72,7 @@ impl Push {
         }
     }
 
-    /// A push without payload, to be kept for an hour.
+    /// A push without payload with a TTL of an hour.
     pub(crate) fn empty(subscription: &Subscription) -> Self {
         Self {
             subscription: subscription.clone(),
@@ -84,7 +84,7 @@ impl Push {
         }
     }
 
-    /// The same, signed with this key.
+    /// Signs the push with this key.
     pub(crate) fn signed(self, keys: &VapidKeys) -> Self {
         Self {
             vapid: Some(keys.clone()),
@@ -92,7 +92,7 @@ impl Push {
         }
     }
 
-    /// The same in the older content coding, aesgcm.
+    /// Uses the older content coding aesgcm.
     pub(crate) fn aesgcm(self) -> Self {
         Self {
             encoding: "aesgcm",
@@ -100,7 +100,7 @@ impl Push {
         }
     }
 
-    /// The same with a topic.
+    /// Sets a topic.
     pub(crate) fn topic(self, topic: &str) -> Self {
         Self {
             topic: Some(topic.to_owned()),
@@ -109,7 +109,7 @@ impl Push {
     }
 }
 
-/// What the service answered to one push.
+/// The response to a push.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -118,33 +118,33 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// A header field's value, by its name in lower case.
+    /// The value of a header field with this lower-case name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.as_str()
     }
 }
 
-/// The libraries that send.
+/// The libraries for sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Library {
-    /// `web-push` of npm. It sends over TLS alone.
+    /// npm's `web-push`, which requires TLS.
     WebPush,
-    /// `pywebpush` of PyPI.
+    /// PyPI's `pywebpush`.
     Pywebpush,
 }
 
-/// The application servers, and the authority they trust.
+/// The application servers and their trusted authority.
 pub(crate) struct Senders {
     authority: Option<PathBuf>,
 }
 
 impl Senders {
-    /// Senders that trust this authority.
+    /// Creates senders that trust this authority.
     pub(crate) fn new(authority: Option<PathBuf>) -> Self {
         Self { authority }
     }
 
-    /// Sends pushes one after the other and gives the answers in that order.
+    /// Sends pushes sequentially and returns the responses in order.
     pub(crate) fn send_all(&self, library: Library, pushes: &[Push]) -> Vec<Answer> {
         let command = script(library);
         let answers: Vec<Answer> = self.run(command, &format!("{library:?}"), &pushes);
@@ -152,14 +152,14 @@ impl Senders {
         answers
     }
 
-    /// Runs one of the scripts in `tests/senders`: JSON in, JSON out.
+    /// Runs a script in `tests/senders` with JSON as input and output.
     pub(crate) fn run<T: DeserializeOwned>(
         &self,
         mut command: Command,
         name: &str,
         input: &impl Serialize,
     ) -> T {
-        // No proxy of the surroundings may stand between sender and service.
+        // A proxy from the environment must not come between sender and service.
         command.env("NO_PROXY", "*").env("no_proxy", "*");
         if let Some(authority) = &self.authority {
             command

@@ -1,10 +1,10 @@
-//! Kept connections straight to the service.
+//! Persistent connections directly to the service.
 
 use crate::kept::Endpoints;
 use crate::service::Service;
 
 #[test]
-fn libraries_that_keep_connections_lose_no_push_beside_refusals() {
+fn libraries_with_persistent_connections_lose_no_push_after_refusals() {
     let service = Service::start();
     Endpoints::of(service.port()).lose_no_push(None);
 }

@@ -1,4 +1,4 @@
-//! The service under test, as its own process.
+//! The service under test in its own process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,17 @@ pub(crate) struct Service {
     launcher: Launcher,
     running: Option<bugle_launch::Service>,
     authority: Option<Authority>,
-    // After what runs in it.
+    // Declared after the running service, so that it is dropped last.
     directory: TempDir,
 }
 
 impl Service {
-    /// Starts the service in the clear.
+    /// Starts the service without TLS.
     pub(crate) fn start() -> Self {
         Self::start_guarded(&[])
     }
 
-    /// Starts the service in the clear, with settings of `[admission]`.
+    /// Starts the service without TLS and with settings of `[admission]`.
     pub(crate) fn start_guarded(admission: &[(&str, &str)]) -> Self {
         let admit = |launcher: Launcher, (name, value): &(&str, &str)| launcher.env(name, value);
         Self::start_with(None, |launcher| admission.iter().fold(launcher, admit))
@@ -56,7 +56,7 @@ impl Service {
         service
     }
 
-    /// What a user sets as `dom.push.serverURL`.
+    /// The URL for `dom.push.serverURL`.
     pub(crate) fn push_server_url(&self) -> String {
         let scheme = if self.authority.is_some() {
             "wss"
@@ -66,34 +66,34 @@ impl Service {
         format!("{scheme}://localhost:{}/", self.port())
     }
 
-    /// Where its admin listener is.
+    /// The URL of the admin listener.
     pub(crate) fn admin_url(&self) -> String {
         let admin = self.launcher.listening().admin.as_deref();
         format!("http://{}", admin.unwrap())
     }
 
-    /// The token that may do everything over its admin API.
+    /// The full token of the admin API.
     pub(crate) fn admin_token(&self) -> String {
         self.token("admin-token")
     }
 
-    /// A folder that goes when the service does.
+    /// A folder that is removed with the service.
     pub(crate) fn folder(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The port it listens on.
+    /// The port of the listener.
     pub(crate) fn port(&self) -> u16 {
         let (_, port) = self.launcher.listening().public.rsplit_once(':').unwrap();
         port.parse().unwrap()
     }
 
-    /// The page that a person opens in the browser.
+    /// The URL of the page for people.
     pub(crate) fn page_url(&self) -> String {
         self.push_server_url().replacen("ws", "http", 1)
     }
 
-    /// What the URLs that it hands out begin with.
+    /// The origin of the URLs that the service issues.
     pub(crate) fn origin(&self) -> String {
         match self.authority {
             None => format!("http://127.0.0.1:{}", self.port()),
@@ -101,12 +101,12 @@ impl Service {
         }
     }
 
-    /// Where its admin listener is.
+    /// The URL of the console.
     pub(crate) fn console_url(&self) -> String {
         format!("{}/", self.admin_url())
     }
 
-    /// What is in this file of its data folder, a token.
+    /// The token in this file of the data folder.
     pub(crate) fn token(&self, file: &str) -> String {
         let path = self.launcher.data().join(file);
         fs::read_to_string(path).unwrap().trim().to_owned()
@@ -117,7 +117,7 @@ impl Service {
         self.authority.as_ref().map(Authority::root)
     }
 
-    /// Asks the process to end (SIGTERM), waits for it, and starts it again.
+    /// Stops the service (SIGTERM), waits for its end, and starts it again.
     pub(crate) fn terminate_and_restart(&mut self) {
         let running = self.running.as_mut().expect("the service runs");
         running
@@ -126,7 +126,7 @@ impl Service {
         self.run();
     }
 
-    /// Ends the process without warning (SIGKILL) and starts it again.
+    /// Kills the service (SIGKILL) and starts it again.
     pub(crate) fn kill_and_restart(&mut self) {
         self.running = None;
         self.run();
@@ -140,7 +140,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // Ended, so that the log is whole.
+        // Stop the service first, so that the log is complete.
         self.running = None;
         secrets::keep_log(&fs::read(self.launcher.log_file()).unwrap_or_default());
         let keys = fs::read_to_string(self.launcher.data().join("endpoint-keys"));

@@ -1,7 +1,7 @@
 //! The web site whose service worker receives the pushes.
 //!
-//! It serves a page and a worker on loopback, which browsers take for a secure
-//! context, and keeps what the worker reports.
+//! It serves a page and a worker on loopback, which browsers treat as a secure context, and
+//! stores the worker's reports.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -23,13 +23,13 @@ use tokio::sync::oneshot;
 const PAGE: &str = include_str!("site/index.html");
 const WORKER: &str = include_str!("site/worker.js");
 
-/// Firefox reconnects 5 s after its connection was lost, then after 10 s.
+/// Firefox reconnects 5 s after losing its connection, then after 10 s.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The largest report taken from the worker, in octets.
+/// Maximum size of a report from the worker, in bytes.
 const MAX_REPORT: usize = 64 * 1024;
 
-/// One push event in the worker.
+/// A push event in the worker.
 #[derive(Clone, Debug, Deserialize)]
 struct Received {
     scope: String,
@@ -38,7 +38,7 @@ struct Received {
 
 type Inbox = Arc<Mutex<Vec<Received>>>;
 
-/// The running site. Dropping it ends its thread.
+/// The running site; its thread ends on drop.
 pub(crate) struct Site {
     address: SocketAddr,
     inbox: Inbox,
@@ -74,12 +74,12 @@ impl Site {
         }
     }
 
-    /// The page from which to subscribe.
+    /// The page that subscribes.
     pub(crate) fn url(&self) -> String {
         format!("http://localhost:{}/", self.address.port())
     }
 
-    /// What the worker of a scope has received up to now.
+    /// The pushes that the worker of a scope has received so far.
     pub(crate) fn received(&self, scope: &str) -> Vec<Option<String>> {
         let inbox = self.inbox.lock().unwrap();
         inbox
@@ -89,9 +89,9 @@ impl Site {
             .collect()
     }
 
-    /// Waits until the worker of a scope has received this many pushes, and gives
-    /// them in the order of their events, which need not be that of the wire:
-    /// Firefox decrypts side by side.
+    /// Waits until the worker of a scope has received this many pushes. Returns them in the
+    /// order of their events, which may differ from the order on the wire because Firefox
+    /// decrypts concurrently.
     pub(crate) fn wait_for(&self, scope: &str, count: usize) -> Vec<Option<String>> {
         let what = format!("{count} pushes in {scope}");
         wait_until(&what, ARRIVAL_TIMEOUT, || {

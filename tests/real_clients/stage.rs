@@ -1,4 +1,4 @@
-//! Everything that one test needs, started and joined together.
+//! Everything that a test needs, started and connected.
 
 use url::Url;
 
@@ -9,9 +9,9 @@ use crate::senders::{Answer, Library, Push, Senders, Subscription, VapidKeys};
 use crate::service::Service;
 use crate::site::Site;
 
-/// A service, a site that is open in Firefox, and application servers.
+/// A service, a site open in Firefox, and application servers.
 pub(crate) struct Stage {
-    // The browser is dropped first, then what it is connected to.
+    // The browser is dropped first, then its peers.
     firefox: Option<Firefox>,
     profile: Profile,
     senders: Senders,
@@ -21,18 +21,18 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Over `ws://` and `http://`.
+    /// Uses `ws://` and `http://`.
     pub(crate) fn plain() -> Self {
         Self::with(Service::start())
     }
 
-    /// Over `wss://` and `https://`, with a private authority that the browser
-    /// and the application servers trust.
+    /// Uses `wss://` and `https://` with a private authority that the browser and the
+    /// application servers trust.
     pub(crate) fn tls() -> Self {
         Self::tls_by(Authority::new())
     }
 
-    /// The same with a given authority.
+    /// Like `tls`, with a given authority.
     pub(crate) fn tls_by(authority: Authority) -> Self {
         Self::with(Service::start_with_tls(authority))
     }
@@ -42,7 +42,7 @@ impl Stage {
         Self::with_url(service, &url)
     }
 
-    /// In the clear, with this as `dom.push.serverURL`.
+    /// Without TLS, with this value of `dom.push.serverURL`.
     pub(crate) fn with_url(service: Service, push_server_url: &str) -> Self {
         let root = service.root();
         let profile = Profile::new(push_server_url, root.as_deref());
@@ -66,7 +66,7 @@ impl Stage {
             .expect("the test has started the browser")
     }
 
-    /// Starts the browser on its profile, with an empty page.
+    /// Starts the browser with its profile and an empty page.
     pub(crate) fn start_firefox(&mut self) {
         self.firefox = Some(Firefox::start(&self.profile));
     }
@@ -79,19 +79,19 @@ impl Stage {
             .quit();
     }
 
-    /// Freezes the browser once its subscription in this scope is on disk, so that
-    /// it neither reads nor confirms anything more.
+    /// Suspends the browser once its subscription in this scope is on disk, so that it reads
+    /// and acknowledges nothing more.
     pub(crate) fn freeze_firefox(&mut self, scope: &str) {
         self.profile.wait_for_saved(scope);
         self.firefox().freeze();
     }
 
-    /// Ends the browser without warning (SIGKILL) and keeps its profile.
+    /// Kills the browser (SIGKILL) and keeps its profile.
     pub(crate) fn kill_firefox(&mut self) {
         self.firefox = None;
     }
 
-    /// Opens the site, whose page then answers for its subscriptions.
+    /// Opens the site, whose page then manages its subscriptions.
     pub(crate) fn open_site(&mut self) {
         let url = self.site.url();
         self.firefox().open(&url);
@@ -103,8 +103,7 @@ impl Stage {
         self.firefox().subscribe(scope, Some(&key))
     }
 
-    /// Sends pushes that must all be accepted, signed with the application
-    /// servers' key.
+    /// Sends pushes signed with the application servers' key; all must be accepted.
     pub(crate) fn push<'a>(
         &self,
         library: Library,
@@ -115,14 +114,14 @@ impl Stage {
         self.send_accepted(library, &texts.into_iter().map(push).collect::<Vec<_>>());
     }
 
-    /// Sends pushes that must all be accepted.
+    /// Sends pushes; all must be accepted.
     pub(crate) fn send_accepted(&self, library: Library, pushes: &[Push]) {
         for (push, answer) in pushes.iter().zip(self.senders.send_all(library, pushes)) {
             assert_accepted(push, &answer);
         }
     }
 
-    /// Sends a push that must be refused with this status and its JSON body.
+    /// Sends a push that must be refused with this status and a JSON body.
     pub(crate) fn send_refused(&self, library: Library, push: Push, status: u16) {
         let answer = self.senders.send_all(library, &[push]).remove(0);
         assert_eq!(answer.status, status, "{library:?}: {answer:?}");
@@ -132,8 +131,8 @@ impl Stage {
     }
 }
 
-/// What RFC 8030 asks of an accepted push: 201 and where the message is (§5), and
-/// for how long it is kept (§5.2), here never longer than was asked for.
+/// Asserts the response to an accepted push (RFC 8030): 201 with the URL of the message (§5)
+/// and the granted TTL (§5.2), at most the requested one.
 fn assert_accepted(push: &Push, answer: &Answer) {
     assert_eq!(answer.status, 201, "{push:?}: {answer:?}");
     let origin = Url::parse(push.subscription.endpoint()).unwrap().origin();

@@ -1,19 +1,19 @@
 // Preferences of the browser under test. The test adds the address of the push
 // service (dom.push.serverURL), the one thing that a user would set.
 
-// Automation switches push connections off unless its recommendations are declined.
+// Automation disables push connections unless its recommended preferences are off.
 user_pref("remote.prefs.recommended", false);
 user_pref("marionette.port", 0);
 user_pref("dom.push.testing.allowInsecureServerURL", true);
-// The permission that a person would grant in a prompt.
+// The permission that a person grants in a prompt.
 user_pref("permissions.default.desktop-notification", 1);
-// Firefox shows notifications by itself: there is no desktop.
+// Firefox shows notifications itself, because there is no desktop.
 user_pref("alerts.useSystemBackend", false);
-// The worker shows no notification, and after a restart no tab of its site is
-// open: without this, Firefox would unregister after 16 such pushes.
+// The worker shows no notification, and after a restart no tab of its site is open: without
+// this setting, Firefox would unsubscribe after 16 such pushes.
 user_pref("dom.push.maxQuotaPerSubscription", 1000);
 
-// Nothing may leave this machine: all but loopback goes to a closed proxy.
+// No traffic may leave this machine: everything except loopback goes to a closed proxy.
 user_pref("network.proxy.type", 1);
 user_pref("network.proxy.http", "127.0.0.1");
 user_pref("network.proxy.http_port", 9);
@@ -31,7 +31,7 @@ user_pref("network.connectivity-service.enabled", false);
 user_pref("network.manage-offline-status", false);
 user_pref("network.sntp.pools", "localhost");
 
-// Services that a fresh profile would call by itself.
+// Services that a new profile contacts on its own.
 user_pref("app.normandy.enabled", false);
 user_pref("app.normandy.api_url", "");
 user_pref("app.shield.optoutstudies.enabled", false);
@@ -81,7 +81,7 @@ user_pref("toolkit.telemetry.unified", false);
 user_pref("toolkit.telemetry.server", "data:text/plain,");
 user_pref("toolkit.telemetry.reportingpolicy.firstRun", false);
 
-// A quiet start and a quick end, with an empty window.
+// Start without dialogs and quit without delay.
 user_pref("browser.aboutwelcome.enabled", false);
 user_pref("browser.sessionstore.resume_from_crash", false);
 user_pref("browser.shell.checkDefaultBrowser", false);

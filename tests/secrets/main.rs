@@ -1,5 +1,5 @@
-//! Looks in the logs of a run for what that run must keep to itself: every
-//! token, uaid and key that a test used. `./test secrets` makes the run.
+//! Searches the logs of a run for secrets: every token, uaid and key that a test used. `./test
+//! secrets` makes the run.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may fail")]
 
 use std::collections::{HashMap, HashSet};
@@ -9,20 +9,19 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Where `./test secrets` keeps its run.
+/// The folder with the logs and secrets of the run.
 const RUN: &str = "target/secrets";
 
-/// So many characters of a secret give it away; logs may have cut the rest.
+/// Number of characters that identify a secret; logs may have truncated it.
 const TRACE: usize = 12;
 
-/// What to look for, each with the test that it is of.
+/// The secrets to search for, with the test that used each.
 #[derive(Default)]
 struct Secrets(HashMap<Vec<u8>, String>);
 
 impl Secrets {
-    /// Adds a secret in the forms in which a log may have it: as it was on the
-    /// wire, without its dashes, and its octets in hex and as a list; of each
-    /// the beginning and the end.
+    /// Adds a secret in the forms in which a log may contain it: as on the wire, without
+    /// dashes, and its bytes in hex and as a list. The start and end of each form suffice.
     fn add(&mut self, test: &str, secret: &str) {
         let bare = secret.replace('-', "");
         let mut forms = vec![secret.to_owned(), bare.clone()];
@@ -46,15 +45,15 @@ impl Secrets {
         }
     }
 
-    /// The secret that a line of a log gives away.
+    /// The secret that a line of a log contains.
     fn in_line(&self, line: &str) -> Option<&String> {
         let mut windows = line.as_bytes().windows(TRACE);
         windows.find_map(|window| self.0.get(window))
     }
 }
 
-/// Whether a part of a secret is of random octets: tests make some names up of
-/// zeros, and so do those who say what they like.
+/// Whether a part of a secret is random: some tests and clients use made-up names such as
+/// zeros.
 fn is_telling(trace: &[u8]) -> bool {
     trace.iter().collect::<HashSet<_>>().len() > 3
 }
@@ -65,7 +64,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     pairs.map(octet).collect()
 }
 
-/// The files of the run whose names begin so.
+/// The files of the run with this prefix.
 fn files(kind: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(Path::new(RUN)).unwrap_or_else(|error| {
         panic!("{RUN}: {error}; it comes from runs of the tests: use `./test conformance secrets`")
@@ -81,11 +80,11 @@ fn files(kind: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn no_log_of_the_run_gives_a_secret_away() {
+fn no_log_of_the_run_contains_a_secret() {
     let mut secrets = Secrets::default();
     for file in files("seen-") {
         for line in fs::read_to_string(file).unwrap().lines() {
-            // What a test writes into its own text of a refusal is no secret.
+            // The text that a test writes into its own invalid request is not a secret.
             let (test, secret) = line.rsplit_once(' ').unwrap();
             secrets.add(test, secret);
         }

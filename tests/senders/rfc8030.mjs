@@ -1,9 +1,9 @@
-// RFC 8030 from both ends with Node's own HTTP/2 client: a user agent that takes
-// server pushes, and an application server that asks for a receipt.
+// Both peers of RFC 8030 with Node's own HTTP/2 client: a user agent that receives server
+// pushes, and an application server that requests a receipt.
 //
-// Reads { origin, payload } from standard input and writes what it was told at each
-// step, in their order, as one JSON object. The user agent's subscription is restricted
-// (RFC 8292 §4) and part of a set, which is what is monitored (RFC 8030 §6.1).
+// Reads { origin, payload } from standard input and writes the result of each step in
+// order as one JSON object. The user agent's subscription is restricted (RFC 8292 §4) and
+// belongs to a set, which the user agent monitors (RFC 8030 §6.1).
 
 import { createECDH, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -16,7 +16,7 @@ const LIMIT_MS = 30_000;
 const { origin, payload } = JSON.parse(readFileSync(0, "utf8"));
 const report = {};
 
-/** Opens a connection of its own; `promised` takes each server push as it is complete. */
+/** Opens a connection; calls `promised` with each server push once it is complete. */
 function connect(promised) {
   const session = http2.connect(origin);
   session.on("stream", (stream, request) => {
@@ -33,7 +33,7 @@ async function body(stream) {
   return Buffer.concat(chunks);
 }
 
-/** One request; settles with its response once that has ended. */
+/** Sends a request; resolves with its complete response. */
 function send(session, method, url, headers = {}, content = undefined) {
   const { pathname } = new URL(url, origin);
   const stream = session.request({ ":method": method, ":path": pathname, ...headers });
@@ -46,13 +46,13 @@ function send(session, method, url, headers = {}, content = undefined) {
   });
 }
 
-/** The target of the Link with this relation type (RFC 8288); fields come joined by commas. */
+/** The target of the Link with this relation type (RFC 8288); Node joins fields with commas. */
 function link(headers, relation) {
   const links = [headers.link ?? []].flat().join(", ").matchAll(/<([^>]*)>;\s*rel="([^"]*)"/g);
   return [...links].find(([, , rel]) => rel === `urn:ietf:params:${relation}`)?.[1];
 }
 
-/** A promise, and the function that fulfils it. */
+/** A promise and the function that resolves it. */
 function awaited() {
   let fulfil;
   const promise = new Promise((resolve) => (fulfil = resolve));
@@ -64,7 +64,7 @@ async function run() {
   const keys = { p256dh: ecdh.generateKeys("base64url"), auth: randomBytes(16).toString("base64url") };
   const vapid = webpush.generateVAPIDKeys();
 
-  // The user agent subscribes, and has nothing to read yet.
+  // The user agent subscribes; no message is stored yet.
   const [message, messageCame] = awaited();
   const userAgent = connect(messageCame);
   const options = { "content-type": "application/webpush-options+json" };
@@ -74,7 +74,7 @@ async function run() {
   report.subscribed = { status: made.status, subscription: made.headers.location, endpoint, set };
   report.empty = (await send(userAgent, "GET", set, { prefer: "wait=0" })).status;
 
-  // It monitors the set, and the application server pushes.
+  // The user agent monitors the set, and the application server pushes.
   send(userAgent, "GET", set);
   const [receipt, receiptCame] = awaited();
   const applicationServer = connect(receiptCame);
@@ -89,7 +89,7 @@ async function run() {
   const receipts = link(accepted.headers, "push:receipt");
   report.accepted = { status: accepted.status, message: location, ttl, receipts };
 
-  // The message comes by server push, and is acknowledged.
+  // The message arrives by server push, and the user agent acknowledges it.
   const pushed = await message;
   const key = { version: "aes128gcm", privateKey: ecdh, authSecret: keys.auth };
   report.pushed = {
@@ -102,7 +102,7 @@ async function run() {
   };
   report.acknowledged = (await send(userAgent, "DELETE", location)).status;
 
-  // The application server is told so.
+  // The application server receives the receipt.
   if (receipts) {
     const waiting = send(applicationServer, "GET", receipts);
     report.receipt = { ...promise(await receipt), octets: (await receipt).data.length };
@@ -110,7 +110,7 @@ async function run() {
     report.receiptsEnded = (await waiting).status;
   }
 
-  // Nothing comes twice; what is removed is gone, and nobody waits for it any more.
+  // No message arrives twice; removing the subscription ends its held GETs.
   report.emptyAgain = (await send(userAgent, "GET", set, { prefer: "wait=0" })).status;
   const monitoring = send(userAgent, "GET", set);
   report.removed = (await send(userAgent, "DELETE", set)).status;

@@ -2,7 +2,7 @@
 //
 // Reads a JSON array of jobs from standard input:
 //   { subscription, payload?, ttl, encoding, topic?, vapid?: { publicKey, privateKey } }
-// and writes an array of answers, { status, headers, body }, in the same order.
+// and writes an array of responses, { status, headers, body }, in the same order.
 
 import { readFileSync } from "node:fs";
 import webpush from "web-push";
@@ -15,7 +15,7 @@ async function send({ subscription, payload, ttl, encoding, topic, vapid }) {
     const answer = await webpush.sendNotification(subscription, payload ?? null, options);
     return { status: answer.statusCode, headers: answer.headers, body: answer.body };
   } catch (error) {
-    // A refusal is an answer too; anything else (no connection, TLS) is a failed run.
+    // An error status is a response too; any other error (no connection, TLS) fails the run.
     if (error.statusCode === undefined) throw error;
     return { status: error.statusCode, headers: error.headers, body: error.body };
   }

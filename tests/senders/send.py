@@ -2,7 +2,7 @@
 
 Reads a JSON array of jobs from standard input:
   { subscription, payload?, ttl, encoding, topic?, vapid?: { publicKey, privateKey } }
-and writes an array of answers, { status, headers, body }, in the same order.
+and writes an array of responses, { status, headers, body }, in the same order.
 """
 
 import json
@@ -12,7 +12,7 @@ from pywebpush import WebPushException, webpush
 
 
 def send(job):
-    """Returns the answer to one push; a refusal is an answer too."""
+    """Sends one push and returns the response, also if it is an error."""
     signing = {}
     if job.get("vapid"):
         signing["vapid_private_key"] = job["vapid"]["privateKey"]
@@ -31,7 +31,7 @@ def send(job):
         if refusal.response is None:
             raise
         answer = refusal.response
-    # requests gives the names as the server spelled them; callers look them up in lower case.
+    # requests keeps the server's capitalisation; callers expect lower case.
     headers = {name.lower(): value for name, value in answer.headers.items()}
     return {"status": answer.status_code, "headers": headers, "body": answer.text}
 

@@ -12,7 +12,7 @@ import java.util.List;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
-/** The client of java.net.http, over HTTP/1.1: see README.md. */
+/** Uses java.net.http over HTTP/1.1; see README.md. */
 class Kept {
     public static void main(String[] arguments) throws Exception {
         List<String> lines = new String(System.in.readAllBytes()).lines().toList();

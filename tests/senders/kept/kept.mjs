@@ -1,5 +1,5 @@
-// Node's http or https, with an agent that keeps connections or one that does not (the argument
-// says which): see README.md. Four pushes at once, as application servers do.
+// Uses Node's http or https, with or without persistent connections (the argument selects), and
+// sends four pushes concurrently, as application servers do; see README.md.
 
 import { readFileSync } from "node:fs";
 import * as http from "node:http";
@@ -19,7 +19,7 @@ function push(target) {
       response.resume().on("end", () => resolve(response.statusCode)).on("error", resolve);
     });
     request.on("error", resolve).on("timeout", () => request.destroy(new Error("timeout")));
-    // Head and body in writes of their own.
+    // Write head and body separately.
     request.flushHeaders();
     request.end(body);
   });

@@ -1,5 +1,5 @@
 <?php
-// PHP's curl with one handle, which keeps its connection: see README.md.
+// Uses PHP's curl with one handle, which keeps its connection open; see README.md.
 
 [$count, $authority, $body, $good] = $lines = explode("\n", trim(stream_get_contents(STDIN)));
 $refused = array_slice($lines, 4);

@@ -1,4 +1,4 @@
-"""`http.client`, or a session of `requests`: see README.md. The argument says which."""
+"""Uses `http.client` or a session of `requests` (the argument selects); see README.md."""
 
 import base64
 import http.client
@@ -13,7 +13,7 @@ count, authority, body, good, refused = int(lines[0]), lines[1], base64.b64decod
 
 
 def http_client():
-    """One connection; when it breaks, the push is lost, and the next one connects again."""
+    """One connection. If it breaks, its push is lost, and the next push reconnects."""
     url = urlsplit(good)
     if url.scheme == "https":
         context = ssl.create_default_context(cafile=authority)

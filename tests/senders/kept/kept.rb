@@ -1,4 +1,4 @@
-# Net::HTTP over one started session: see README.md.
+# Uses Net::HTTP with one started session; see README.md.
 
 require "base64"
 require "net/http"
