@@ -1,5 +1,5 @@
-//! A 201 is a promise: what was accepted survives `kill -9` of the real
-//! program and the loss of power, and a run that loses something says so.
+//! A 201 is a promise: accepted messages survive `kill -9` of the real program and the loss of
+//! power, and a run that loses one reports it.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// The service: what cargo has built beside the load tester.
+/// The service that cargo built beside the load tester.
 fn bugle() -> PathBuf {
     let bugle = PathBuf::from(env!("CARGO_BIN_EXE_bugle-load")).with_file_name("bugle");
     assert!(
@@ -19,7 +19,7 @@ fn bugle() -> PathBuf {
     bugle
 }
 
-/// Runs `bugle-load faults`; its output and its result.
+/// Runs `bugle-load faults`; returns its output and result.
 fn faults(fault: &str, rounds: u32, service: &[&str]) -> (Output, Value) {
     let out = tempfile::NamedTempFile::new().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_bugle-load"))
@@ -40,7 +40,7 @@ fn faults(fault: &str, rounds: u32, service: &[&str]) -> (Output, Value) {
     )
 }
 
-/// Everything was accounted for, and there was something to account for.
+/// Asserts that the run accounted for every message, of which there were some.
 fn assert_kept(output: &Output, result: &Value, rounds: usize) {
     assert!(output.status.success(), "{output:#?}");
     assert_eq!(result["kept"], true);
@@ -58,19 +58,19 @@ fn assert_kept(output: &Output, result: &Value, rounds: usize) {
 }
 
 #[test]
-fn what_was_accepted_survives_kill_9() {
+fn accepted_messages_survive_kill_9() {
     let (output, result) = faults("kill", 5, &[]);
     assert_kept(&output, &result, 5);
 }
 
 #[test]
-fn what_was_accepted_survives_the_loss_of_power() {
+fn accepted_messages_survive_the_loss_of_power() {
     let (output, result) = faults("power", 3, &[]);
     assert_kept(&output, &result, 3);
 }
 
 #[test]
-fn a_service_that_does_not_sync_is_caught_by_the_loss_of_power() {
+fn the_loss_of_power_detects_a_service_that_does_not_sync() {
     let (output, result) = faults("power", 3, &["--test-without-sync"]);
     assert_eq!(output.status.code(), Some(1), "{output:#?}");
     assert_eq!(result["kept"], false);
@@ -83,7 +83,7 @@ fn a_service_that_does_not_sync_is_caught_by_the_loss_of_power() {
 }
 
 #[test]
-fn a_run_that_cannot_be_made_says_why() {
+fn a_run_that_cannot_start_reports_why() {
     let refused = |service: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_bugle-load"))
             .args(["faults", "kill", "--"])

@@ -17,7 +17,7 @@ use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, Notification, PATIENCE, UserAgent};
 
 /// Asserts that a new connection of the same user agent receives nothing.
-async fn nothing_is_left(server: &Server, of: &UserAgent) {
+async fn assert_nothing_left(server: &Server, of: &UserAgent) {
     let mut again = UserAgent::reconnect(server, &of.uaid).await;
     again.hears_nothing().await;
 }
@@ -41,7 +41,7 @@ async fn ws_n_8_ws_n_9_papi_13_an_ack_with_any_code_or_none_ends_the_delivery() 
         user_agent.hears_nothing().await;
         server.counts("bugle_stored_messages", 0.0).await;
     }
-    nothing_is_left(&server, &user_agent).await;
+    assert_nothing_left(&server, &user_agent).await;
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn ws_n_12_an_ack_touches_only_the_messages_of_its_user_agent() {
     again.ack(&notification).await;
     again.hears_nothing().await;
     server.counts("bugle_stored_messages", 0.0).await;
-    nothing_is_left(&server, &owner).await;
+    assert_nothing_left(&server, &owner).await;
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn ws_n_16_a_nack_changes_nothing() {
         .say(json!({ "messageType": "nack", "version": version, "code": 302 }))
         .await;
     user_agent.hears_nothing().await;
-    nothing_is_left(&server, &user_agent).await;
+    assert_nothing_left(&server, &user_agent).await;
 }
 
 /// The acknowledgement of all notifications in one frame.
@@ -128,7 +128,7 @@ async fn ws_n_8_ws_n_13_one_frame_acknowledges_900_messages() {
     user_agent.say(ack).await;
     user_agent.hears_nothing().await;
     server.counts("bugle_stored_messages", 0.0).await;
-    nothing_is_left(&server, &user_agent).await;
+    assert_nothing_left(&server, &user_agent).await;
 }
 
 /// A service that accepts frames of 4096 bytes, which hold 25 acknowledgements; it must not
@@ -232,7 +232,7 @@ async fn an_ack_received_during_a_shutdown_counts() {
     stream.shutdown().await.unwrap();
     drain(&mut stream).await;
     server.restart().await;
-    nothing_is_left(&server, &user_agent).await;
+    assert_nothing_left(&server, &user_agent).await;
     server.counts("bugle_stored_messages", 0.0).await;
 }
 

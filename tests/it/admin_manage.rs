@@ -31,7 +31,7 @@ async fn push_status(server: &Server, endpoint: &str) -> u16 {
 }
 
 /// Asserts that a response contains no secret.
-fn holds_no_capability(answer: &str, uaid: &str, endpoint: &str) {
+fn assert_no_capability(answer: &str, uaid: &str, endpoint: &str) {
     let token = endpoint.rsplit('/').next().unwrap();
     for secret in [uaid, token, "p256dh"] {
         assert!(!answer.contains(secret), "{answer}");
@@ -59,7 +59,7 @@ async fn a_user_agent_is_found_by_uaid_endpoint_and_message() {
         .find(|it| it["channel"] == CHANNEL)
         .unwrap();
     assert_eq!((subscriptions.len(), &restricted["key"]), (2, &json!(key)));
-    holds_no_capability(&found.to_string(), &uaid, &endpoint);
+    assert_no_capability(&found.to_string(), &uaid, &endpoint);
     for subject in [
         &endpoint,
         &other,
@@ -100,7 +100,7 @@ async fn a_dropped_user_agent_gets_a_new_uaid() {
     assert_eq!(reader.status, 403);
     let dropped = server.operate("POST", "user-agents/drop", &body).await;
     assert_eq!(dropped.status, 200);
-    holds_no_capability(&dropped.text(), &uaid, &endpoint);
+    assert_no_capability(&dropped.text(), &uaid, &endpoint);
     assert_eq!(user_agent.closed().await, 1000);
     assert_eq!(push_status(&server, &endpoint).await, 410);
     let again = UserAgent::reconnect(&server, &uaid).await;
@@ -111,7 +111,7 @@ async fn a_dropped_user_agent_gets_a_new_uaid() {
     assert_eq!(gone.status, 404);
     let audit = server.look("audit").await;
     assert_eq!(audit["entries"][0]["action"], "dropUserAgent");
-    holds_no_capability(&audit.to_string(), &uaid, &endpoint);
+    assert_no_capability(&audit.to_string(), &uaid, &endpoint);
 }
 
 #[tokio::test]

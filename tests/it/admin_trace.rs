@@ -116,8 +116,8 @@ async fn the_trace_shows_every_end_of_a_message() {
 
     let replaced = push(60).topic("t").accepted().await;
     push(60).topic("t").accepted().await;
-    let told = trace(&server, &replaced).await;
-    assert_eq!(told["messages"][0]["state"], "replaced");
+    let traced = trace(&server, &replaced).await;
+    assert_eq!(traced["messages"][0]["state"], "replaced");
 
     server.advance(Duration::from_secs(61));
     let expired = journey("expired", &["accepted", "stored", "expired"]);

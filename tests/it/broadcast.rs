@@ -47,7 +47,7 @@ async fn subscribe(user_agent: &mut UserAgent, broadcasts: Value) {
     user_agent.say(message).await;
 }
 
-async fn told(user_agent: &mut UserAgent) -> Value {
+async fn next_broadcast(user_agent: &mut UserAgent) -> Value {
     let mut message = user_agent.hear().await;
     assert_eq!(message["messageType"], "broadcast", "{message}");
     assert_eq!(message.as_object().unwrap().len(), 2, "{message}");
@@ -113,8 +113,8 @@ async fn invalid_broadcasts_are_refused() {
 async fn ws_b_1_ws_b_2_ws_b_3_hello_returns_only_changed_broadcasts() {
     needs_ours!("its admin listener");
     let server = Server::start().await;
-    let (_user_agent, told) = hello(&server, json!({ MONITOR: "\"0\"", "a": "1" })).await;
-    assert_eq!(told, json!({}));
+    let (_user_agent, changed) = hello(&server, json!({ MONITOR: "\"0\"", "a": "1" })).await;
+    assert_eq!(changed, json!({}));
     set(&server, MONITOR, "\"5\"").await;
     set(&server, "a", "1").await;
     set(&server, "b", "1").await;
@@ -128,8 +128,8 @@ async fn ws_b_1_ws_b_2_ws_b_3_hello_returns_only_changed_broadcasts() {
         (json!(null), json!({})),
         (json!([7]), json!({})),
     ] {
-        let (mut user_agent, told) = hello(&server, has).await;
-        assert_eq!(told, lacks);
+        let (mut user_agent, changed) = hello(&server, has).await;
+        assert_eq!(changed, lacks);
         user_agent.hears_nothing().await;
     }
 }
@@ -146,13 +146,13 @@ async fn ws_b_2_subscribers_receive_a_new_version_within_a_second() {
     let version = json!({ MONITOR: "\"1\"" });
     let within_a_second = tokio::time::timeout(std::time::Duration::from_secs(1), async {
         set(&server, MONITOR, "\"1\"").await;
-        assert_eq!(told(&mut by_hello).await, version);
-        assert_eq!(told(&mut by_message).await, version);
+        assert_eq!(next_broadcast(&mut by_hello).await, version);
+        assert_eq!(next_broadcast(&mut by_message).await, version);
     });
     within_a_second.await.unwrap();
     // A broadcast that did not exist when it was subscribed to.
     set(&server, "later", "1").await;
-    assert_eq!(told(&mut by_hello).await, json!({ "later": "1" }));
+    assert_eq!(next_broadcast(&mut by_hello).await, json!({ "later": "1" }));
     // Setting the same version again or removing a broadcast sends nothing.
     set(&server, MONITOR, "\"1\"").await;
     assert_eq!(remove(&server, MONITOR).await, 204);
@@ -171,7 +171,7 @@ async fn ws_b_1_ws_b_3_broadcast_subscribe_returns_only_changed_broadcasts() {
     subscribe(&mut user_agent, json!({})).await;
     user_agent.hears_nothing().await;
     subscribe(&mut user_agent, json!({ "a": "0" })).await;
-    assert_eq!(told(&mut user_agent).await, json!({ "a": "1" }));
+    assert_eq!(next_broadcast(&mut user_agent).await, json!({ "a": "1" }));
     user_agent.hears_nothing().await;
 }
 
@@ -189,7 +189,10 @@ async fn a_connection_subscribes_to_at_most_64_broadcasts() {
     set(&server, "x064", "1").await;
     user_agent.hears_nothing().await;
     set(&server, "x063", "1").await;
-    assert_eq!(told(&mut user_agent).await, json!({ "x063": "1" }));
+    assert_eq!(
+        next_broadcast(&mut user_agent).await,
+        json!({ "x063": "1" })
+    );
 }
 
 #[tokio::test]

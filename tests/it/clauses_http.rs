@@ -18,7 +18,7 @@ async fn subscribed() -> (Server, UserAgent, String) {
 }
 
 /// Asserts that nothing arrived before this push.
-async fn the_next_is_good(server: &Server, endpoint: &str, mut user_agent: UserAgent) {
+async fn assert_next_push_arrives(server: &Server, endpoint: &str, mut user_agent: UserAgent) {
     Push::to(server, endpoint).text("good").accepted().await;
     assert_eq!(decrypted(&user_agent.notification().await.data()), "good");
 }
@@ -52,7 +52,7 @@ async fn http_l_an_ambiguous_request_is_refused_and_its_connection_closed() {
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     assert_eq!(answer.matches("HTTP/1.1").count(), 1, "{answer}");
-    the_next_is_good(&server, &endpoint, user_agent).await;
+    assert_next_push_arrives(&server, &endpoint, user_agent).await;
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn http_m_a_repeated_singleton_field_is_refused_in_any_case() {
             assert_eq!(twice.send().await.status, 400, "{name}");
         }
     }
-    the_next_is_good(&server, &endpoint, user_agent).await;
+    assert_next_push_arrives(&server, &endpoint, user_agent).await;
 }
 
 #[tokio::test]

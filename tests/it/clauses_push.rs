@@ -15,7 +15,7 @@ use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 
 /// A service, a user agent and two of its endpoints.
-async fn two() -> (Server, UserAgent, [String; 2]) {
+async fn two_endpoints() -> (Server, UserAgent, [String; 2]) {
     let server = Server::start().await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoints = [
@@ -27,28 +27,28 @@ async fn two() -> (Server, UserAgent, [String; 2]) {
 
 #[tokio::test]
 async fn rfc8030_5_c_the_response_does_not_reveal_presence() {
-    let (server, mut user_agent, [endpoint, _]) = two().await;
-    let told = |mut reply: Reply| -> (u16, HeaderMap, usize) {
+    let (server, mut user_agent, [endpoint, _]) = two_endpoints().await;
+    let visible = |mut reply: Reply| -> (u16, HeaderMap, usize) {
         let location = reply.headers.remove("location").unwrap();
         reply.headers.remove("date");
         (reply.status.as_u16(), reply.headers, location.len())
     };
     for ttl in [0, 60] {
         let push = Push::to(&server, &endpoint).ttl(ttl).text("x");
-        let here = told(push.send().await);
+        let here = visible(push.send().await);
         let notification = user_agent.notification().await;
         user_agent.ack(&notification).await;
         user_agent.hears_nothing().await;
         let uaid = user_agent.uaid.clone();
         user_agent.leave(&server).await;
-        assert_eq!(told(push.send().await), here);
+        assert_eq!(visible(push.send().await), here);
         user_agent = UserAgent::reconnect(&server, &uaid).await;
     }
 }
 
 #[tokio::test]
 async fn rfc8030_5_4_g_topics_are_per_subscription_and_case_sensitive() {
-    let (server, user_agent, endpoints) = two().await;
+    let (server, user_agent, endpoints) = two_endpoints().await;
     let uaid = user_agent.uaid.clone();
     user_agent.leave(&server).await;
     for (endpoint, topic) in [(0, "upd"), (1, "upd"), (0, "UPD")] {
@@ -65,7 +65,7 @@ async fn rfc8030_5_4_g_topics_are_per_subscription_and_case_sensitive() {
 #[tokio::test]
 async fn rfc8030_7_2_b_expired_messages_are_not_delivered() {
     needs_ours!("its clock");
-    let (server, user_agent, [endpoint, _]) = two().await;
+    let (server, user_agent, [endpoint, _]) = two_endpoints().await;
     let uaid = user_agent.uaid.clone();
     user_agent.leave(&server).await;
     let push = Push::to(&server, &endpoint).ttl(10).text("x");
@@ -99,7 +99,7 @@ fn token(url: &str) -> Vec<u8> {
 #[tokio::test]
 async fn rfc8030_8_2_c_rfc8030_8_2_e_rfc8030_8_3_c_up_3_ws_h_14_urls_reveal_and_correlate_nothing()
 {
-    let (server, mut user_agent, endpoints) = two().await;
+    let (server, mut user_agent, endpoints) = two_endpoints().await;
     let uaid: Vec<u8> = (0..16)
         .map(|at| u8::from_str_radix(&user_agent.uaid[2 * at..2 * at + 2], 16).unwrap())
         .collect();
@@ -161,7 +161,7 @@ async fn ws_n_1_rfc8292_4_2_d_rfc8291_7_a_only_needed_fields_reach_the_user_agen
 
 #[tokio::test]
 async fn rfc8291_ps_3_no_further_encoding_is_applied() {
-    let (server, _user_agent, [endpoint, _]) = two().await;
+    let (server, _user_agent, [endpoint, _]) = two_endpoints().await;
     let body = encrypted(&"x".repeat(2000));
     let push = Push::to(&server, &endpoint).text("").body(body.clone());
     let url = push.accepted().await;
@@ -174,7 +174,7 @@ async fn rfc8291_ps_3_no_further_encoding_is_applied() {
 
 #[tokio::test]
 async fn dwp_2_a_declarative_message_is_a_push_like_any_other() {
-    let (server, mut user_agent, [endpoint, _]) = two().await;
+    let (server, mut user_agent, [endpoint, _]) = two_endpoints().await;
     let text = json!({
         "web_push": 8030,
         "notification": { "title": "t", "navigate": "https://example.com/" },
@@ -188,7 +188,7 @@ async fn dwp_2_a_declarative_message_is_a_push_like_any_other() {
 
 #[tokio::test]
 async fn up_7_ws_r_8_a_key_restricts_with_and_without_padding() {
-    let (server, mut user_agent, _) = two().await;
+    let (server, mut user_agent, _) = two_endpoints().await;
     let keys = key_pair(1);
     let key = keys.public_key().to_base64url();
     for key in [key.clone(), format!("{key}=")] {

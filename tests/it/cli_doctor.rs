@@ -40,13 +40,13 @@ const ALL: [&str; 16] = [
 ];
 
 /// A parsed report of `doctor --json`.
-pub struct Seen {
+pub struct Report {
     pub code: Option<i32>,
     pub json: Value,
     pub stderr: String,
 }
 
-impl Seen {
+impl Report {
     fn of(output: &Output) -> Self {
         let said = text(&output.stdout);
         Self {
@@ -88,16 +88,16 @@ impl Seen {
 }
 
 /// Runs `doctor --json` in a folder, with long timeouts.
-pub async fn doctor_in(folder: &Path, arguments: &[&str]) -> Seen {
+pub async fn doctor_in(folder: &Path, arguments: &[&str]) -> Report {
     let mut all = vec!["doctor", "--json", "--timeout", "20s"];
     all.extend(arguments);
     // A slow machine may need the full timeout for every step.
     let ended = timeout(PATIENCE * 4, bugle(folder, &all).output()).await;
-    Seen::of(&ended.expect("it ends").unwrap())
+    Report::of(&ended.expect("it ends").unwrap())
 }
 
 /// Runs `doctor --json` without the check for idle connections.
-pub async fn doctor(arguments: &[&str]) -> Seen {
+pub async fn doctor(arguments: &[&str]) -> Report {
     let folder = tempdir().unwrap();
     doctor_in(folder.path(), &[&["--idle", "0s"], arguments].concat()).await
 }

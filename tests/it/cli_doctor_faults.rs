@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::header::{DATE, HeaderValue};
 use tempfile::tempdir;
 
-use crate::cli_doctor::{Seen, doctor, doctor_in, program};
+use crate::cli_doctor::{Report, doctor, doctor_in, program};
 use crate::support::stand_in::{
     Answer, Authority, Identity, StandIn, days_from_now, page, self_signed, version,
 };
@@ -29,7 +29,7 @@ async fn doctor_reports_a_missing_name_and_a_missing_listener() {
 }
 
 /// Checks a server with this certificate, with or without trusting an authority.
-async fn certified(identity: &Identity, known: Option<&Authority>) -> Seen {
+async fn certified(identity: &Identity, known: Option<&Authority>) -> Report {
     let server = StandIn::tls(identity).await;
     let folder = tempdir().unwrap();
     let url = server.url("https");
@@ -130,7 +130,7 @@ async fn doctor_distinguishes_tls_from_plain_http() {
 }
 
 /// Checks a web server that responds to `/version` like Bugle, and to the handshake with this.
-async fn upgraded(answer: fn() -> Answer) -> Seen {
+async fn upgraded(answer: fn() -> Answer) -> Report {
     let server = StandIn::http(move |request| match request.uri().path() {
         "/version" => version(OURS),
         _ => answer(),

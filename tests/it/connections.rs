@@ -21,7 +21,7 @@ use crate::tls::{connect, write_certificate};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Raises the file descriptor limit; this process holds both ends of each connection.
-fn raise_file_handles(needed: u64) {
+fn raise_file_limit(needed: u64) {
     let most = getrlimit(Resource::Nofile).maximum;
     let enough = most.is_none_or(|most| most >= needed);
     assert!(enough, "`ulimit -Hn` is {most:?}; this needs {needed}");
@@ -92,7 +92,7 @@ fn assert_refusal(answer: &str) {
 }
 
 /// Asserts that an honest application server on another address is served during the burst.
-async fn serves_honest_clients(server: &Server) {
+async fn assert_honest_clients_served(server: &Server) {
     let mut user_agent = UserAgent::connect(server).await;
     let endpoint = user_agent.register(CHANNEL_2, None).await;
     for round in 0..20 {
@@ -105,7 +105,7 @@ async fn serves_honest_clients(server: &Server) {
 }
 
 async fn answers_all(count: usize, most: usize) -> usize {
-    raise_file_handles(3 * count as u64);
+    raise_file_limit(3 * count as u64);
     let server = Server::start_with(|config| {
         config.limits.connections_per_address = most;
         // Opening all connections takes long on a busy machine.
@@ -118,7 +118,10 @@ async fn answers_all(count: usize, most: usize) -> usize {
     user_agent.leave(&server).await;
     let path = endpoint.strip_prefix(&server.origin()).unwrap().to_owned();
     let server = Arc::new(server);
-    let (accepted, ()) = tokio::join!(burst(&server, &path, count), serves_honest_clients(&server));
+    let (accepted, ()) = tokio::join!(
+        burst(&server, &path, count),
+        assert_honest_clients_served(&server)
+    );
     accepted
 }
 
@@ -150,7 +153,7 @@ async fn one_address_always_leaves_connections_for_others() {
     }
     let cut = "bugle_connections_cut_total{reason=\"limits.connections_per_address\"}";
     server.await_that(cut, |count| count >= 20.0).await;
-    serves_honest_clients(&server).await;
+    assert_honest_clients_served(&server).await;
 }
 
 #[tokio::test]

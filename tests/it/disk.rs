@@ -18,7 +18,7 @@ use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 const FAILING: &str = "bugle_store_failing";
 
 /// Asserts a temporary refusal: senders keep the subscription and get a time to retry.
-fn assert_come_back(reply: &Reply, status: u16) {
+fn assert_retry_later(reply: &Reply, status: u16) {
     assert_eq!(
         (reply.status.as_u16(), reply.errno()),
         (status, 201),
@@ -39,10 +39,10 @@ async fn receive(user_agent: &mut UserAgent) -> String {
 
 /// Asserts what must work while the disk fails, for a connected user agent that has subscribed
 /// `CHANNEL`.
-async fn serves_what_it_can(server: &Server, user_agent: &mut UserAgent, endpoint: &str) {
+async fn assert_partial_service(server: &Server, user_agent: &mut UserAgent, endpoint: &str) {
     let push = Push::to(server, endpoint).text("stored");
     for _ in 0..5 {
-        assert_come_back(&push.send().await, 503);
+        assert_retry_later(&push.send().await, 503);
     }
     assert_eq!(server.metric(FAILING).await, 1.0);
     assert_eq!(server.get("/health").await.status, 200);
@@ -73,7 +73,7 @@ async fn serves_what_it_can(server: &Server, user_agent: &mut UserAgent, endpoin
 }
 
 /// Waits until `/ready` succeeds: it caches its result for a second.
-async fn is_ready(server: &Server) {
+async fn await_ready(server: &Server) {
     let ready = async {
         while server.get("/ready").await.status != 200 {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -84,7 +84,7 @@ async fn is_ready(server: &Server) {
 }
 
 /// The disk fails and recovers, twice.
-async fn fails_and_returns(writes: Fault, syncs: Fault) {
+async fn assert_recovery(writes: Fault, syncs: Fault) {
     let disk = FaultyDisk::new();
     let data = disk.data();
     let server = Server::start_program_in(disk.environment(), Some(&data), |_| ()).await;
@@ -95,13 +95,13 @@ async fn fails_and_returns(writes: Fault, syncs: Fault) {
         push("before").accepted().await;
         assert_eq!(receive(&mut user_agent).await, "before");
         disk.fails(writes, syncs);
-        serves_what_it_can(&server, &mut user_agent, &endpoint).await;
+        assert_partial_service(&server, &mut user_agent, &endpoint).await;
         disk.fails(Fault::None, Fault::None);
         server
             .await_metric("bugle_store_reopened_total", times)
             .await;
         assert_eq!(server.metric(FAILING).await, 0.0);
-        is_ready(&server).await;
+        await_ready(&server).await;
         push("after").accepted().await;
         // The connection stays open and misses no message.
         while receive(&mut user_agent).await != "after" {}
@@ -114,25 +114,25 @@ async fn fails_and_returns(writes: Fault, syncs: Fault) {
 #[tokio::test]
 async fn ws_h_11_ws_r_7_ws_u_4_the_service_recovers_from_failing_writes() {
     needs_ours!("its disk");
-    fails_and_returns(Fault::IO, Fault::IO).await;
+    assert_recovery(Fault::IO, Fault::IO).await;
 }
 
 #[tokio::test]
 async fn the_service_recovers_from_failing_syncs() {
     needs_ours!("its disk");
-    fails_and_returns(Fault::None, Fault::IO).await;
+    assert_recovery(Fault::None, Fault::IO).await;
 }
 
 #[tokio::test]
 async fn the_service_recovers_from_a_read_only_disk() {
     needs_ours!("its disk");
-    fails_and_returns(Fault::READ_ONLY, Fault::None).await;
+    assert_recovery(Fault::READ_ONLY, Fault::None).await;
 }
 
 #[tokio::test]
 async fn the_service_recovers_from_a_full_disk() {
     needs_ours!("its disk");
-    fails_and_returns(Fault::NO_SPACE, Fault::None).await;
+    assert_recovery(Fault::NO_SPACE, Fault::None).await;
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_slow_disk_delays_only_requests_that_need_it() {
         () = server.await_metric("bugle_stored_messages", 1.0) => {}
     }
     let over = push.send().await;
-    assert_come_back(&over, 429);
+    assert_retry_later(&over, 429);
     assert!(over.text().contains("limits.waiting_for_disk"));
     let live = Push::to(&server, &endpoint).text("live").ttl(0);
     live.accepted().await;
@@ -210,7 +210,7 @@ async fn little_disk_space_stops_new_data_before_the_disk_is_full() {
     server.await_that("bugle_disk_free_bytes", is_low).await;
 
     let refused = push.send().await;
-    assert_come_back(&refused, 429);
+    assert_retry_later(&refused, 429);
     assert!(refused.text().contains("store.min_free"), "{refused:?}");
     let answer = user_agent.try_register(CHANNEL_2, json!(null)).await;
     assert_eq!(answer["status"], 429, "{answer}");
@@ -224,7 +224,7 @@ async fn little_disk_space_stops_new_data_before_the_disk_is_full() {
     user_agent.ack(&stored).await;
     user_agent.unregister(CHANNEL_2).await;
     server.await_metric("bugle_stored_messages", 0.0).await;
-    is_ready(&server).await;
+    await_ready(&server).await;
 
     fs::remove_file(filler).unwrap();
     let is_roomy = |free| free > 34e6;
@@ -252,7 +252,7 @@ async fn a_really_full_disk_stops_the_store_until_space_is_freed() {
     while push(accepted).send().await.status == 201 {
         accepted += 1;
     }
-    serves_what_it_can_of_full(&server, &endpoint, &mut user_agent).await;
+    assert_live_delivery(&server, &endpoint, &mut user_agent).await;
     fs::remove_file(filler).unwrap();
     server.await_metric(FAILING, 0.0).await;
     push(u32::MAX).accepted().await;
@@ -265,9 +265,9 @@ async fn a_really_full_disk_stops_the_store_until_space_is_freed() {
 }
 
 /// Asserts that live messages are delivered on a full disk.
-async fn serves_what_it_can_of_full(server: &Server, endpoint: &str, user_agent: &mut UserAgent) {
+async fn assert_live_delivery(server: &Server, endpoint: &str, user_agent: &mut UserAgent) {
     let stored = Push::to(server, endpoint).text("more");
-    assert_come_back(&stored.send().await, 503);
+    assert_retry_later(&stored.send().await, 503);
     let live = Push::to(server, endpoint).text("live").ttl(0);
     live.accepted().await;
     while receive(user_agent).await != "live" {}

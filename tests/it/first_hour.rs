@@ -32,7 +32,7 @@ const FREE: [&str; 6] = [
 
 /// Asserts that the program exits at once with these words in one line of standard error.
 #[track_caller]
-fn is_refused(output: &Output, parts: &[&str]) {
+fn assert_refused(output: &Output, parts: &[&str]) {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(text(&output.stdout), "");
     let said = text(&output.stderr);
@@ -68,11 +68,11 @@ async fn an_unavailable_listen_address_is_reported() {
     ] {
         let said = serve(folder.path(), &[flag, &taken]).await;
         let place = format!("cannot listen at {taken} ({setting}, {flag}): ");
-        is_refused(&said, &[&place, "another program listens there: stop it"]);
+        assert_refused(&said, &[&place, "another program listens there: stop it"]);
     }
     // TEST-NET-1 (RFC 5737).
     let said = serve(folder.path(), &["--listen", "192.0.2.1:8080"]).await;
-    is_refused(&said, &["this machine does not have that address"]);
+    assert_refused(&said, &["this machine does not have that address"]);
     let socket = folder.path().join("push.sock");
     let _holder = UnixListener::bind(&socket).unwrap();
     fs::write(
@@ -81,7 +81,7 @@ async fn an_unavailable_listen_address_is_reported() {
     )
     .unwrap();
     let said = serve(folder.path(), &["--config", "a.toml"]).await;
-    is_refused(
+    assert_refused(
         &said,
         &[
             "push.sock",
@@ -98,14 +98,14 @@ async fn an_unusable_data_folder_is_reported() {
     let server = Server::start_program(None).await;
     let used = server.data().to_str().unwrap();
     let said = serve(folder.path(), &["--data", used]).await;
-    is_refused(
+    assert_refused(
         &said,
         &[used, "is in use by another process; stop that one"],
     );
     fs::write(folder.path().join("file"), "").unwrap();
     for data in ["file", "file/data"] {
         let said = serve(folder.path(), &["--data", data]).await;
-        is_refused(
+        assert_refused(
             &said,
             &["cannot make the data folder file", "server.data (--data)"],
         );
@@ -150,7 +150,7 @@ async fn a_data_folder_of_another_user_is_reported() {
     ] {
         let flags = [&FREE[..4], &["--data", data]].concat();
         let said = serve_without_rights(folder.path(), &flags).await;
-        is_refused(&said, &[says, "Permission denied", "user"]);
+        assert_refused(&said, &[says, "Permission denied", "user"]);
     }
 }
 
@@ -168,7 +168,7 @@ async fn a_privileged_port_is_reported() {
     let listen = format!("127.0.0.1:{port}");
     let flags = ["--listen", &listen, "--admin-listen", "", "--data", "data"];
     let said = serve_without_rights(folder.path(), &flags).await;
-    is_refused(&said, &[&listen, "server.listen", "CAP_NET_BIND_SERVICE"]);
+    assert_refused(&said, &[&listen, "server.listen", "CAP_NET_BIND_SERVICE"]);
 }
 
 /// Writes a certificate and its key.
@@ -231,10 +231,10 @@ async fn missing_and_mismatched_certificate_files_are_reported() {
         ),
     ] {
         let said = serve(folder.path(), &["--tls-cert", cert, "--tls-key", key]).await;
-        is_refused(&said, &parts);
+        assert_refused(&said, &parts);
     }
     let said = serve(folder.path(), &["--tls-cert", "cert.pem"]).await;
-    is_refused(&said, &["tls.cert_file and tls.key_file go together"]);
+    assert_refused(&said, &["tls.cert_file and tls.key_file go together"]);
 }
 
 #[tokio::test]
@@ -327,10 +327,10 @@ async fn a_configuration_error_is_reported_with_its_position() {
     ] {
         fs::write(folder.path().join("a.toml"), file).unwrap();
         let said = serve(folder.path(), &["--config", "a.toml"]).await;
-        is_refused(&said, &parts);
+        assert_refused(&said, &parts);
     }
     let said = serve(folder.path(), &["--config", "no.toml"]).await;
-    is_refused(&said, &["--config: cannot read no.toml: No such file"]);
+    assert_refused(&said, &["--config: cannot read no.toml: No such file"]);
     for (name, value, parts) in [
         (
             "BUGLE_LIMITS__BODY_BITES",
@@ -351,10 +351,10 @@ async fn a_configuration_error_is_reported_with_its_position() {
         let said = timeout(PATIENCE, command.output())
             .await
             .expect("the program ends");
-        is_refused(&said.unwrap(), &parts);
+        assert_refused(&said.unwrap(), &parts);
     }
     let said = serve(folder.path(), &["--listen", "localhost:80"]).await;
-    is_refused(&said, &["--listen: ", "an IP address and a port"]);
+    assert_refused(&said, &["--listen: ", "an IP address and a port"]);
     let said = run(folder.path(), &["serve", "--lisen", "x"]).await;
     assert_eq!(said.status.code(), Some(2));
     assert!(text(&said.stderr).contains("'--listen'"), "{said:?}");
@@ -389,13 +389,13 @@ async fn invalid_key_files_are_not_replaced() {
     ] {
         fs::write(&file, keys).unwrap();
         let said = serve(folder.path(), &["--config", "a.toml"]).await;
-        is_refused(&said, &parts);
+        assert_refused(&said, &parts);
         assert_eq!(fs::read_to_string(&file).unwrap(), keys);
     }
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
     let said = serve(folder.path(), &["--config", "a.toml"]).await;
-    is_refused(
+    assert_refused(
         &said,
         &[
             "cannot read or make the endpoint keys keys",

@@ -22,9 +22,9 @@ const STORED: &str = "bugle_stored_messages";
 const SUBSCRIPTIONS: &str = "bugle_subscriptions";
 
 /// A client that sends one request and reads nothing.
-struct Rude(TcpStream);
+struct OneShot(TcpStream);
 
-impl Rude {
+impl OneShot {
     async fn send(authority: &str, request: &str, headers: &[(&str, &str)], body: &str) -> Self {
         let mut text = format!("{request} HTTP/1.1\r\nhost: {authority}\r\n");
         for (name, value) in headers {
@@ -77,7 +77,7 @@ async fn scene() -> (FaultyDisk, Server) {
 }
 
 /// Serves other requests, so that the service has time to notice the closed connections.
-async fn noticed(server: &Server) {
+async fn let_service_notice(server: &Server) {
     for _ in 0..50 {
         assert_eq!(server.get("/health").await.status, 200);
     }
@@ -93,11 +93,11 @@ async fn messages_are_delivered_although_their_sender_hangs_up() {
         disk.fails(Fault::None, Fault::Stall);
         let mut senders = Vec::new();
         for _ in 0..20 {
-            senders.push(Rude::push(&server, &endpoint).await);
+            senders.push(OneShot::push(&server, &endpoint).await);
         }
         server.await_metric(STORED, 20.0).await;
-        senders.into_iter().for_each(Rude::hang_up);
-        noticed(&server).await;
+        senders.into_iter().for_each(OneShot::hang_up);
+        let_service_notice(&server).await;
         disk.fails(Fault::None, Fault::None);
         for _ in 0..20 {
             let notification = user_agent.notification().await;
@@ -116,10 +116,10 @@ async fn held_gets_end_although_the_owner_who_deletes_hangs_up() {
     let on_the_set = Held::get(&server, &subscription.set, &[]).await;
     server.await_metric("bugle_monitors", 2.0).await;
     disk.fails(Fault::None, Fault::Stall);
-    let owner = Rude::delete(&server, &subscription.url).await;
+    let owner = OneShot::delete(&server, &subscription.url).await;
     server.await_metric(SUBSCRIPTIONS, 0.0).await;
     owner.hang_up();
-    noticed(&server).await;
+    let_service_notice(&server).await;
     disk.fails(Fault::None, Fault::None);
     assert_eq!(on_it.next().await, None);
     assert_eq!(on_the_set.ended().await.status, 404);
@@ -137,7 +137,7 @@ async fn a_broadcast_is_sent_although_the_operator_hangs_up() {
     let mut user_agent = UserAgent::hello(&server, hello).await;
     disk.fails(Fault::None, Fault::Stall);
     let version = json!({ "version": "2" });
-    let operator = Rude::operate(&server, "PUT", "broadcasts/settings", &version).await;
+    let operator = OneShot::operate(&server, "PUT", "broadcasts/settings", &version).await;
     let applied = async {
         while server.look("broadcasts").await["broadcasts"]["settings"] != "2" {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -145,7 +145,7 @@ async fn a_broadcast_is_sent_although_the_operator_hangs_up() {
     };
     timeout(Duration::from_secs(30), applied).await.unwrap();
     operator.hang_up();
-    noticed(&server).await;
+    let_service_notice(&server).await;
     disk.fails(Fault::None, Fault::None);
     let news = json!({ "messageType": "broadcast", "broadcasts": { "settings": "2" } });
     assert_eq!(user_agent.hear().await, news);
@@ -184,11 +184,11 @@ async fn a_drop_is_completed_and_audited_although_the_operator_hangs_up() {
     }
     disk.fails(Fault::None, Fault::Stall);
     let subject = json!({ "subject": user_agent.uaid });
-    let operator = Rude::operate(&server, "POST", "user-agents/drop", &subject).await;
+    let operator = OneShot::operate(&server, "POST", "user-agents/drop", &subject).await;
     server.await_metric(SUBSCRIPTIONS, 1.0).await;
     await_audit(&server, "dropUserAgent", "asked").await;
     operator.hang_up();
-    noticed(&server).await;
+    let_service_notice(&server).await;
     disk.fails(Fault::None, Fault::None);
     await_audit(&server, "dropUserAgent", "done").await;
     assert_eq!(server.metric(SUBSCRIPTIONS).await, 0.0);
@@ -201,10 +201,10 @@ async fn a_block_is_applied_and_audited_although_the_operator_hangs_up() {
     let (disk, server) = scene().await;
     disk.fails(Fault::None, Fault::Stall);
     let path = "blocks/addresses/192.0.2.0%2F24";
-    let operator = Rude::operate(&server, "PUT", path, &json!({ "note": "" })).await;
+    let operator = OneShot::operate(&server, "PUT", path, &json!({ "note": "" })).await;
     await_audit(&server, "blockAddresses", "asked").await;
     operator.hang_up();
-    noticed(&server).await;
+    let_service_notice(&server).await;
     disk.fails(Fault::None, Fault::None);
     await_audit(&server, "blockAddresses", "done").await;
     // A later change keeps the block.
@@ -247,13 +247,13 @@ async fn a_drop_includes_a_pending_register_of_a_superseded_connection() {
     let mut senders = Vec::new();
     for nth in 1..=4 {
         let headers = [("ttl", "60")];
-        senders.push(Rude::send(server.authority(), &request, &headers, &body).await);
+        senders.push(OneShot::send(server.authority(), &request, &headers, &body).await);
         server.await_metric(STORED, f64::from(nth.min(3))).await;
     }
-    noticed(&server).await;
+    let_service_notice(&server).await;
     let register = json!({ "messageType": "register", "channelID": CHANNEL_2 });
     older.say(register).await;
-    noticed(&server).await;
+    let_service_notice(&server).await;
     let mut newer = UserAgent::reconnect(&server, &older.uaid).await;
     let subject = json!({ "subject": older.uaid });
     let mut dropped = pin!(server.operate("POST", "user-agents/drop", &subject));

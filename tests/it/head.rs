@@ -12,7 +12,7 @@ use crate::support::subscriber::Subscription;
 const EVENTS: (&str, &str) = ("accept", "text/event-stream");
 
 /// Asserts equal responses to HEAD and GET; returns that to HEAD.
-async fn alike(authority: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
+async fn assert_head_like_get(authority: &str, path: &str, fields: &[(&str, &str)]) -> Reply {
     let mut last = None;
     for version in [Http1, Http2] {
         let get = send(version, authority, "GET", path, fields, b"").await;
@@ -35,10 +35,15 @@ async fn pages_and_resources_answer_head_like_get() {
     let path = |url: &str| url.strip_prefix(&server.origin()).unwrap().to_owned();
     let host = server.authority();
     for page in ["/", "/errors", "/health", "/ready", "/version", "/none"] {
-        alike(host, page, &[]).await;
+        assert_head_like_get(host, page, &[]).await;
     }
     for resource in [&made.push, &message] {
-        assert_eq!(alike(host, &path(resource), &[]).await.status, 200);
+        assert_eq!(
+            assert_head_like_get(host, &path(resource), &[])
+                .await
+                .status,
+            200
+        );
     }
     let over = send(Http1, host, "POST", "/health", &[], b"").await;
     assert_eq!(
@@ -68,7 +73,9 @@ async fn the_admin_listener_answers_head() {
         "/admin/v1/log",
     ] {
         assert_eq!(
-            alike(server.admin(), path, &fields).await.status,
+            assert_head_like_get(server.admin(), path, &fields)
+                .await
+                .status,
             200,
             "{path}"
         );

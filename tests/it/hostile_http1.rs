@@ -35,7 +35,7 @@ async fn a_client_that_does_not_read_its_responses_is_closed() {
 
 /// A complete request that follows each of the requests below. If the service parses it, the
 /// response is 200.
-fn behind(server: &Server) -> String {
+fn following_request(server: &Server) -> String {
     format!(
         "GET /health HTTP/1.1\r\nHost: {}\r\n\r\n",
         server.authority()
@@ -110,19 +110,22 @@ async fn no_framing_hides_a_second_request() {
         config.limits.body_timeout = Duration::from_millis(200);
     })
     .await;
-    let (behind, host) = (behind(&server), format!("Host: {}", server.authority()));
+    let (following, host) = (
+        following_request(&server),
+        format!("Host: {}", server.authority()),
+    );
     // After a valid request, the next one is served.
     for plain in [
         "Content-Length: 2\r\n\r\nab",
         "Transfer-Encoding: Chunked\r\n\r\n1;a=b;c=\"d\"\r\na\r\n0\r\nX: trailer\r\n\r\n",
     ] {
-        let last = behind.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+        let last = following.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
         let octets = format!("POST /push/x HTTP/1.1\r\n{host}\r\n{plain}{last}");
         assert_eq!(answers(&server, &octets).await.0, 2, "{plain:?}");
     }
     for framing in FRAMINGS {
         for method in ["POST /push/x", "GET /health", "DELETE /message/x"] {
-            let octets = format!("{method} HTTP/1.1\r\n{host}\r\n{framing}{behind}");
+            let octets = format!("{method} HTTP/1.1\r\n{host}\r\n{framing}{following}");
             let (count, first) = answers(&server, &octets).await;
             assert_eq!(count, 1, "{method} {framing:?}: {first}");
         }

@@ -33,7 +33,7 @@ const INITIAL_WINDOW: u16 = 4;
 const GET: u8 = 2;
 const POST: u8 = 3;
 
-fn impatient(config: &mut Config) {
+fn short_timeouts(config: &mut Config) {
     config.limits.body_timeout = Duration::from_secs(1);
 }
 
@@ -57,7 +57,7 @@ fn resets(path: &str, streams: std::ops::Range<u32>) -> Vec<u8> {
 #[tokio::test]
 async fn rapid_resets_leave_no_resources() {
     needs_ours!("the program");
-    let server = Server::start_program_with(None, impatient).await;
+    let server = Server::start_program_with(None, short_timeouts).await;
     let mut siege = Siege::of(&server).await;
     for path in ["/push/x", "/health", "/subscription-set/x"] {
         let mut stream = begun(&server, &[]).await;
@@ -79,7 +79,7 @@ async fn rapid_resets_leave_no_resources() {
 #[tokio::test]
 async fn control_frame_floods_end_the_connection_or_have_no_effect() {
     needs_ours!("the program");
-    let server = Server::start_program_with(None, impatient).await;
+    let server = Server::start_program_with(None, short_timeouts).await;
     let mut siege = Siege::of(&server).await;
     let open = http2(HEADERS, END_HEADERS, 1, &http2_head(POST, "/push/x", &[]));
     let window = [0, INITIAL_WINDOW.to_be_bytes()[1], 0, 0, 0xff, 0xff];
@@ -106,7 +106,7 @@ async fn control_frame_floods_end_the_connection_or_have_no_effect() {
 #[tokio::test]
 async fn endless_headers_end_the_connection() {
     needs_ours!("the program");
-    let server = Server::start_program_with(None, impatient).await;
+    let server = Server::start_program_with(None, short_timeouts).await;
     let mut siege = Siege::of(&server).await;
     let head = http2_head(GET, "/health", &[]);
     let field = [&[0, 1, b'x', 100][..], &[b'y'; 100]].concat();
@@ -130,7 +130,7 @@ async fn endless_headers_end_the_connection() {
 #[tokio::test]
 async fn responses_without_flow_control_window_time_out() {
     needs_ours!("the program");
-    let server = Server::start_program_with(None, impatient).await;
+    let server = Server::start_program_with(None, short_timeouts).await;
     let mut siege = Siege::of(&server).await;
     let mut asked = Vec::new();
     for nth in 0..128 {
@@ -149,13 +149,13 @@ async fn responses_without_flow_control_window_time_out() {
     };
     let mut held = siege.withstands(hold).await;
     for stream in &mut held {
-        let resets = siege.withstands(timeout(2 * PATIENCE, resets_of(stream, 128)));
+        let resets = siege.withstands(timeout(2 * PATIENCE, await_resets(stream, 128)));
         assert!(resets.await.is_ok(), "they are kept");
     }
 }
 
 /// Reads until this many streams have been reset.
-async fn resets_of(stream: &mut TcpStream, mut count: usize) {
+async fn await_resets(stream: &mut TcpStream, mut count: usize) {
     while count > 0 {
         count -= usize::from(next_http2(stream).await.kind == RST_STREAM);
     }
@@ -198,13 +198,13 @@ async fn a_client_may_reset_all_its_requests_at_once() {
         let head = http2_head(GET, "/health", &[]);
         octets.extend(http2(HEADERS, END_HEADERS | END_STREAM, 513, &head));
         stream.write_all(&octets).await.unwrap();
-        let answered = timeout(PATIENCE, frame_of(&mut stream, HEADERS, 513)).await;
+        let answered = timeout(PATIENCE, await_frame(&mut stream, HEADERS, 513)).await;
         answered.expect("the last request gets a response");
     }
 }
 
 /// Reads until a frame of this type and stream arrives; fails on GOAWAY.
-async fn frame_of(stream: &mut TcpStream, kind: u8, of: u32) {
+async fn await_frame(stream: &mut TcpStream, kind: u8, of: u32) {
     loop {
         let frame = next_http2(stream).await;
         let text = String::from_utf8_lossy(&frame.payload);

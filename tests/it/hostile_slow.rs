@@ -21,7 +21,7 @@ use crate::tls::{connect, write_certificate};
 /// Number of concurrent slow clients of each kind.
 const SLOW: usize = 25;
 
-fn impatient(config: &mut Config) {
+fn short_timeouts(config: &mut Config) {
     let patience = Duration::from_secs(1);
     config.limits.handshake_timeout = patience;
     config.limits.body_timeout = patience;
@@ -69,7 +69,7 @@ async fn slow_clients_are_closed_on_every_listener_in_every_state() {
     let folder = tempfile::tempdir().unwrap();
     let sockets = ["push.sock", "admin.sock"].map(|name| folder.path().join(name));
     let server = Server::start_program_with(None, |config| {
-        impatient(config);
+        short_timeouts(config);
         config.server.socket = Some(sockets[0].clone());
         config.admin.socket = Some(sockets[1].clone());
     })
@@ -123,7 +123,7 @@ async fn slow_clients_are_closed_during_and_after_the_tls_handshake() {
     let folder = tempfile::tempdir().unwrap();
     let certificate = write_certificate(folder.path());
     let server = Server::start_program_with(None, |config| {
-        impatient(config);
+        short_timeouts(config);
         config.tls.cert_file = Some(folder.path().join("cert.pem"));
         config.tls.key_file = Some(folder.path().join("key.pem"));
     })

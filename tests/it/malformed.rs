@@ -100,7 +100,7 @@ impl Stage {
         }
     }
 
-    async fn unchanged(&self) {
+    async fn assert_unchanged(&self) {
         assert_eq!(stored(&self.server).await, self.before);
     }
 }
@@ -138,7 +138,7 @@ async fn subscribing_with_an_invalid_link_creates_nothing() {
     ] {
         stage.refused(400, "POST", "/subscribe", &fields, b"").await;
     }
-    stage.unchanged().await;
+    stage.assert_unchanged().await;
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn subscribing_with_invalid_options_creates_nothing() {
     stage
         .refused(413, "POST", "/subscribe", &fields, &long)
         .await;
-    stage.unchanged().await;
+    stage.assert_unchanged().await;
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn monitoring_refuses_or_ignores_invalid_header_fields() {
             }
         }
     }
-    stage.unchanged().await;
+    stage.assert_unchanged().await;
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn a_resource_refuses_other_methods() {
             }
         }
     }
-    stage.unchanged().await;
+    stage.assert_unchanged().await;
 }
 
 /// Variants of the URL with one flipped bit in each character of its token, if the result is
@@ -272,7 +272,7 @@ async fn one_flipped_bit_invalidates_a_url() {
             stage.refused(404, "GET", cut, &[EVENTS, NOW], b"").await;
         }
     }
-    stage.unchanged().await;
+    stage.assert_unchanged().await;
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn a_token_of_one_kind_is_invalid_for_another() {
             }
         }
     }
-    stage.unchanged().await;
+    stage.assert_unchanged().await;
 }
 
 #[tokio::test]
@@ -322,7 +322,7 @@ async fn a_push_with_an_invalid_receipt_link_is_refused() {
             reply.errno();
         }
     }
-    stage.unchanged().await;
+    stage.assert_unchanged().await;
 }
 
 #[tokio::test]

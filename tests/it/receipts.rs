@@ -17,30 +17,30 @@ const RECEIPT: &str = "urn:ietf:params:push:receipt";
 
 /// Sends a push that requests a receipt; returns the URLs of the message and of the receipt
 /// subscription.
-async fn asked(push: Push<'_>) -> (String, String) {
+async fn push_with_receipt(push: Push<'_>) -> (String, String) {
     let reply = push.header("prefer", "respond-async").send().await;
     assert_eq!(reply.status, 202, "{reply:?}");
     let receipts = link(&reply, RECEIPT).expect("a receipt subscription");
     (reply.header("location").to_owned(), receipts)
 }
 
-/// Like `asked`, in an existing receipt subscription.
-async fn asked_in(push: Push<'_>, receipts: &str) -> String {
+/// Like `push_with_receipt`, in an existing receipt subscription.
+async fn push_with_receipt_in(push: Push<'_>, receipts: &str) -> String {
     let (message, same) =
-        asked(push.header("link", &format!("<{receipts}>; rel=\"{RECEIPT}\""))).await;
+        push_with_receipt(push.header("link", &format!("<{receipts}>; rel=\"{RECEIPT}\""))).await;
     assert_eq!(same, receipts, "5.1-f");
     message
 }
 
 /// All present receipts: the message and status of each.
-async fn taken(server: &Server, receipts: &str) -> Vec<(String, u16)> {
+async fn all_receipts(server: &Server, receipts: &str) -> Vec<(String, u16)> {
     let (pushes, _) = drain(server, receipts).await;
-    let told = pushes.iter().map(|push| {
+    let reports = pushes.iter().map(|push| {
         assert_eq!(push.request.method(), "GET");
         assert!(push.reply.body.is_empty(), "6.3-b: a status and no data");
         (push.url(), push.reply.status.as_u16())
     });
-    told.collect()
+    reports.collect()
 }
 
 #[tokio::test]
@@ -50,10 +50,10 @@ async fn rfc8030_5_1_a_rfc8030_5_1_b_rfc8030_5_1_c_rfc8030_5_1_d_rfc8030_5_1_h_a
     let made = Subscription::new(&server).await;
     for version in [Http1, Http2] {
         let push = Push::to(&server, &made.push).over(version);
-        let (message, receipts) = asked(push.clone()).await;
+        let (message, receipts) = push_with_receipt(push.clone()).await;
         assert!(message.starts_with(&server.origin()) && receipts.starts_with(&server.origin()));
         assert_ne!(
-            asked(push.clone()).await.1,
+            push_with_receipt(push.clone()).await.1,
             receipts,
             "a fresh one each time"
         );
@@ -69,21 +69,31 @@ async fn rfc8030_5_1_f_rfc8030_6_2_b_rfc8030_6_3_a_rfc8030_6_3_b_rfc8030_6_3_c_a
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
     let made = Subscription::new(&server).await;
-    let (first, receipts) = asked(Push::to(&server, &endpoint)).await;
-    let second = asked_in(Push::to(&server, &made.push), &receipts).await;
+    let (first, receipts) = push_with_receipt(Push::to(&server, &endpoint)).await;
+    let second = push_with_receipt_in(Push::to(&server, &made.push), &receipts).await;
     let mut held = Held::get(&server, &receipts, &[]).await;
 
     let notification = browser.notification().await;
     browser.ack(&notification).await;
-    let told = held.push().await.unwrap();
-    assert_eq!((told.url(), told.reply.status.as_u16()), (first, 204));
+    let receipt_push = held.push().await.unwrap();
+    assert_eq!(
+        (receipt_push.url(), receipt_push.reply.status.as_u16()),
+        (first, 204)
+    );
 
     assert_eq!(drain(&server, &made.url).await.0.len(), 1);
     assert_eq!(ask(&server, "DELETE", &second).await.status, 204);
-    let told = held.push().await.unwrap();
-    assert_eq!((told.url(), told.reply.status.as_u16()), (second, 204));
+    let receipt_push = held.push().await.unwrap();
+    assert_eq!(
+        (receipt_push.url(), receipt_push.reply.status.as_u16()),
+        (second, 204)
+    );
     drop(held);
-    assert_eq!(drain(&server, &receipts).await.1, 204, "each is told once");
+    assert_eq!(
+        drain(&server, &receipts).await.1,
+        204,
+        "each receipt is sent once"
+    );
 }
 
 #[tokio::test]
@@ -91,7 +101,7 @@ async fn rfc8030_5_1_i_a_11_an_invalid_receipt_subscription_is_refused() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
-    let (_, ended) = asked(Push::to(&server, &made.push)).await;
+    let (_, ended) = push_with_receipt(Push::to(&server, &made.push)).await;
     assert_eq!(ask(&server, "DELETE", &ended).await.status, 204);
     let before = server.metric("bugle_stored_messages").await;
     for target in [
@@ -110,7 +120,7 @@ async fn rfc8030_5_1_i_a_11_an_invalid_receipt_subscription_is_refused() {
     }
     assert_eq!(server.metric("bugle_stored_messages").await, before);
     // Without the preference, a valid link requests nothing.
-    let (_, receipts) = asked(Push::to(&server, &made.push)).await;
+    let (_, receipts) = push_with_receipt(Push::to(&server, &made.push)).await;
     let link = format!("<{receipts}>; rel=\"{RECEIPT}\"");
     Push::to(&server, &made.push)
         .header("link", &link)
@@ -123,7 +133,7 @@ async fn rfc8030_7_3_e_rfc8030_7_3_b_a_receipt_subscription_is_ended_by_delete()
     needs_ours!("its metrics");
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
-    let (_, receipts) = asked(Push::to(&server, &made.push)).await;
+    let (_, receipts) = push_with_receipt(Push::to(&server, &made.push)).await;
     let held = Held::get(&server, &receipts, &[]).await;
     // The held GET has started once the service counts its connection.
     server.await_metric("bugle_connections", 2.0).await;
@@ -139,20 +149,23 @@ async fn rfc8030_6_2_e_rfc8030_6_3_d_rfc8030_7_2_f_a_8_an_undelivered_message_gi
     let mut server = Server::start().await;
     let made = Subscription::new(&server).await;
     let other = made.another(&server).await;
-    let (expired, receipts) = asked(Push::to(&server, &made.push).ttl(5)).await;
+    let (expired, receipts) = push_with_receipt(Push::to(&server, &made.push).ttl(5)).await;
     server.advance(Duration::from_secs(6));
     let mut held = Held::get(&server, &receipts, &[]).await;
-    let told = held.push().await.unwrap();
-    assert_eq!((told.url(), told.reply.status.as_u16()), (expired, 410));
+    let receipt_push = held.push().await.unwrap();
+    assert_eq!(
+        (receipt_push.url(), receipt_push.reply.status.as_u16()),
+        (expired, 410)
+    );
     drop(held);
 
-    let unsubscribed = asked_in(Push::to(&server, &made.push), &receipts).await;
+    let unsubscribed = push_with_receipt_in(Push::to(&server, &made.push), &receipts).await;
     ask(&server, "DELETE", &made.url).await;
-    let dropped = asked_in(Push::to(&server, &other.push).ttl(0), &receipts).await;
+    let dropped = push_with_receipt_in(Push::to(&server, &other.push).ttl(0), &receipts).await;
     server.restart().await;
-    let told = taken(&server, &receipts).await;
+    let reports = all_receipts(&server, &receipts).await;
     assert_eq!(
-        told,
+        reports,
         [(unsubscribed, 410), (dropped, 410)],
         "also across a restart"
     );
@@ -163,17 +176,17 @@ async fn ws_n_17_the_code_of_an_ack_determines_the_receipt() {
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
-    let (_, receipts) = asked(Push::to(&server, &endpoint).ttl(0)).await;
+    let (_, receipts) = push_with_receipt(Push::to(&server, &endpoint).ttl(0)).await;
     browser.notification().await;
     for (code, status) in [(100, 204), (101, 410), (102, 410)] {
-        let message = asked_in(Push::to(&server, &endpoint), &receipts).await;
+        let message = push_with_receipt_in(Push::to(&server, &endpoint), &receipts).await;
         let notification = browser.notification().await;
         browser
             .ack_with(&notification, json!({ "code": code }))
             .await;
         browser.hears_nothing().await;
         assert_eq!(
-            taken(&server, &receipts).await,
+            all_receipts(&server, &receipts).await,
             [(message, status)],
             "{code}"
         );
@@ -186,13 +199,13 @@ async fn ws_n_17_code_102_after_a_redelivery_counts_as_delivered() {
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
-    let (message, receipts) = asked(Push::to(&server, &endpoint)).await;
+    let (message, receipts) = push_with_receipt(Push::to(&server, &endpoint)).await;
     browser.notification().await;
     let mut again = UserAgent::reconnect(&server, &browser.uaid).await;
     let notification = again.notification().await;
     again.ack_with(&notification, json!({ "code": 102 })).await;
     again.hears_nothing().await;
-    assert_eq!(taken(&server, &receipts).await, [(message, 204)]);
+    assert_eq!(all_receipts(&server, &receipts).await, [(message, 204)]);
 }
 
 #[tokio::test]
@@ -200,30 +213,30 @@ async fn rfc8030_5_4_e_rfc8030_5_4_f_a_replaced_message_has_no_receipt() {
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
-    let (_, receipts) = asked(Push::to(&server, &endpoint).topic("t")).await;
+    let (_, receipts) = push_with_receipt(Push::to(&server, &endpoint).topic("t")).await;
     let old = browser.notification().await;
-    let new = asked_in(Push::to(&server, &endpoint).topic("t"), &receipts).await;
+    let new = push_with_receipt_in(Push::to(&server, &endpoint).topic("t"), &receipts).await;
     let notification = browser.notification().await;
     browser.ack(&old).await;
     browser.ack(&notification).await;
     browser.hears_nothing().await;
     browser.register(CHANNEL, None).await;
-    assert_eq!(taken(&server, &receipts).await, [(new, 204)]);
+    assert_eq!(all_receipts(&server, &receipts).await, [(new, 204)]);
     // Replaced by a message without a receipt: no receipt is sent.
-    asked_in(Push::to(&server, &endpoint).topic("t"), &receipts).await;
+    push_with_receipt_in(Push::to(&server, &endpoint).topic("t"), &receipts).await;
     browser.notification().await;
     Push::to(&server, &endpoint).topic("t").accepted().await;
     let last = browser.notification().await;
     browser.ack(&last).await;
     browser.hears_nothing().await;
-    assert_eq!(taken(&server, &receipts).await, []);
+    assert_eq!(all_receipts(&server, &receipts).await, []);
 }
 
 #[tokio::test]
 async fn a_7_a_message_withdrawn_before_delivery_has_no_receipt() {
     let server = Server::start().await;
     let made = Subscription::new(&server).await;
-    let (message, receipts) = asked(Push::to(&server, &made.push)).await;
+    let (message, receipts) = push_with_receipt(Push::to(&server, &made.push)).await;
     assert_eq!(ask(&server, "DELETE", &message).await.status, 204);
     assert_eq!(drain(&server, &receipts).await.1, 204);
 }
@@ -234,18 +247,21 @@ async fn a_8_a_ttl_0_message_has_a_receipt_once_acknowledged_or_dropped() {
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
-    let (acked, receipts) = asked(Push::to(&server, &endpoint).ttl(0)).await;
+    let (acked, receipts) = push_with_receipt(Push::to(&server, &endpoint).ttl(0)).await;
     let notification = browser.notification().await;
     browser.ack(&notification).await;
     browser.hears_nothing().await;
-    assert_eq!(taken(&server, &receipts).await, [(acked, 204)]);
-    let silent = asked_in(Push::to(&server, &endpoint).ttl(0), &receipts).await;
+    assert_eq!(all_receipts(&server, &receipts).await, [(acked, 204)]);
+    let silent = push_with_receipt_in(Push::to(&server, &endpoint).ttl(0), &receipts).await;
     browser.notification().await;
-    assert_eq!(taken(&server, &receipts).await, []);
+    assert_eq!(all_receipts(&server, &receipts).await, []);
     server.advance(Duration::from_secs(61));
     let mut held = Held::get(&server, &receipts, &[]).await;
-    let told = held.push().await.unwrap();
-    assert_eq!((told.url(), told.reply.status.as_u16()), (silent, 410));
+    let receipt_push = held.push().await.unwrap();
+    assert_eq!(
+        (receipt_push.url(), receipt_push.reply.status.as_u16()),
+        (silent, 410)
+    );
 }
 
 #[tokio::test]
@@ -253,7 +269,7 @@ async fn a_9_a_10_receipts_are_kept_for_two_days() {
     needs_ours!("its clock and restarts");
     let mut server = Server::start().await;
     let made = Subscription::new(&server).await;
-    let (message, receipts) = asked(Push::to(&server, &made.push).ttl(5)).await;
+    let (message, receipts) = push_with_receipt(Push::to(&server, &made.push).ttl(5)).await;
     assert_eq!(
         drain(&server, &receipts).await.1,
         204,
@@ -263,8 +279,8 @@ async fn a_9_a_10_receipts_are_kept_for_two_days() {
     server.await_metric("bugle_receipts", 1.0).await;
     server.restart().await;
     server.advance(Duration::from_secs(24 * 3600));
-    assert_eq!(taken(&server, &receipts).await, [(message, 410)]);
-    asked_in(Push::to(&server, &made.push).ttl(5), &receipts).await;
+    assert_eq!(all_receipts(&server, &receipts).await, [(message, 410)]);
+    push_with_receipt_in(Push::to(&server, &made.push).ttl(5), &receipts).await;
     server.advance(Duration::from_secs(6));
     server.await_metric("bugle_receipts", 1.0).await;
     server.advance(Duration::from_secs(48 * 3600 + 1));
@@ -276,7 +292,7 @@ async fn receipts_are_also_sent_as_events() {
     let server = Server::start().await;
     let mut browser = UserAgent::connect(&server).await;
     let endpoint = browser.register(CHANNEL, None).await;
-    let (message, receipts) = asked(Push::to(&server, &endpoint)).await;
+    let (message, receipts) = push_with_receipt(Push::to(&server, &endpoint)).await;
     let mut events = Events::get(&server, &receipts, &[]).await;
     let notification = browser.notification().await;
     browser.ack(&notification).await;
@@ -290,12 +306,12 @@ async fn rfc8030_5_1_j_receipt_subscriptions_are_limited() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| config.limits.receipt_subscriptions = 1).await;
     let made = Subscription::new(&server).await;
-    let (_, receipts) = asked(Push::to(&server, &made.push)).await;
+    let (_, receipts) = push_with_receipt(Push::to(&server, &made.push)).await;
     let push = Push::to(&server, &made.push).header("prefer", "respond-async");
     let over = push.clone().send().await;
     assert_eq!(over.status, 429);
     assert!(!over.header("retry-after").is_empty());
-    asked_in(push, &receipts).await;
+    push_with_receipt_in(push, &receipts).await;
 }
 
 #[tokio::test]
@@ -303,7 +319,7 @@ async fn a_refused_push_leaves_no_receipt_subscription() {
     needs_ours!("its settings and metrics");
     let server = Server::start_with(|config| config.limits.messages_per_user_agent = 1).await;
     let made = Subscription::new(&server).await;
-    asked(Push::to(&server, &made.push)).await;
+    push_with_receipt(Push::to(&server, &made.push)).await;
     let push = Push::to(&server, &made.push).header("prefer", "respond-async");
     assert_eq!(push.send().await.status, 429);
     assert_eq!(server.metric("bugle_receipt_subscriptions").await, 1.0);

@@ -30,7 +30,7 @@ async fn status_of(server: &Server, path: &str) -> u16 {
 }
 
 /// Waits until the admin listener reports that the shutdown has begun.
-async fn leaving(server: &Server) {
+async fn await_shutdown(server: &Server) {
     let begun = async {
         let ready = || http::http1(server.admin(), "GET", "/ready", &[], b"");
         while ready().await.status != 503 {
@@ -60,7 +60,7 @@ async fn readiness_fails_first_and_everything_else_continues() {
     let endpoint = here.register(CHANNEL, None).await;
     assert_eq!(status_of(&server, "/ready").await, 200);
     server.begin_stop();
-    leaving(&server).await;
+    await_shutdown(&server).await;
     assert_eq!(status_of(&server, "/ready").await, 503);
     assert_eq!(status_of(&server, "/health").await, 200);
     Push::to(&server, &endpoint).text("one").accepted().await;
@@ -165,7 +165,7 @@ async fn a_second_signal_ends_the_program_at_once() {
 
 /// Waits until a process opens this FIFO for reading. It blocks while the returned file is
 /// open.
-async fn is_read(fifo: &Path) -> File {
+async fn await_reader(fifo: &Path) -> File {
     const O_NONBLOCK: i32 = 0o4000;
     let opened = async {
         loop {
@@ -194,6 +194,6 @@ async fn sigterm_is_handled_while_the_data_folder_is_being_opened() {
         .env("BUGLE_KEYS__ENDPOINT_KEYS_FILE", &keys)
         .current_dir(folder.path());
     let mut service = Service::start(&mut program, &folder.path().join("log")).unwrap();
-    let _writer = is_read(&keys).await;
+    let _writer = await_reader(&keys).await;
     service.stop().await.unwrap();
 }

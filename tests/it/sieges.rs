@@ -81,7 +81,7 @@ async fn assert_refused(answer: http::Response<RecvStream>, setting: &str) {
 }
 
 /// Asserts that an honest application server, its user agent and a new subscriber are served.
-async fn serves_honest_clients(server: &Server) {
+async fn assert_honest_clients_served(server: &Server) {
     let mut user_agent = UserAgent::connect(server).await;
     let signed = user_agent.register(CHANNEL, None).await;
     let unsigned = user_agent.register(CHANNEL_2, None).await;
@@ -104,7 +104,7 @@ async fn serves_honest_clients(server: &Server) {
 }
 
 /// Few slots, and no timeout during the test, even on a busy machine.
-fn few_places(config: &mut Config) {
+fn few_slots(config: &mut Config) {
     config.limits.connections_per_address = 1000;
     config.limits.requests = 256;
     config.limits.bodies = 256;
@@ -130,7 +130,7 @@ async fn refused_bodies(strangers: &mut [Stranger]) -> usize {
 #[tokio::test]
 async fn endless_subscribe_requests_cause_no_refusals_for_others() {
     needs_ours!("its settings");
-    let server = Server::start_with(few_places).await;
+    let server = Server::start_with(few_slots).await;
     let mut strangers = Vec::new();
     for _ in 0..3 {
         let mut stranger = Stranger::at(&server).await;
@@ -142,7 +142,7 @@ async fn endless_subscribe_requests_cause_no_refusals_for_others() {
         strangers.push(stranger);
     }
     await_bodies(&server, 128.0).await;
-    serves_honest_clients(&server).await;
+    assert_honest_clients_served(&server).await;
     assert_eq!(server.metric("bugle_bodies").await, 128.0, "half of all");
     assert_eq!(refused_bodies(&mut strangers).await, 300 - 128);
 }
@@ -150,7 +150,7 @@ async fn endless_subscribe_requests_cause_no_refusals_for_others() {
 #[tokio::test]
 async fn endless_pushes_with_many_keys_cause_no_refusals_for_others() {
     needs_ours!("its settings");
-    let server = Server::start_with(few_places).await;
+    let server = Server::start_with(few_slots).await;
     let (_victim, endpoint) = subscribed(&server).await;
     let mut strangers = Vec::new();
     let expires_at = UnixTime::from_secs(server.now() + 3600);
@@ -171,7 +171,7 @@ async fn endless_pushes_with_many_keys_cause_no_refusals_for_others() {
         strangers.push(stranger);
     }
     await_bodies(&server, 128.0).await;
-    serves_honest_clients(&server).await;
+    assert_honest_clients_served(&server).await;
     assert_eq!(refused_bodies(&mut strangers).await, 300 - 128);
 }
 
@@ -191,7 +191,7 @@ async fn held_gets_and_websockets_of_one_address_cause_no_refusals_for_others() 
         stranger.ask(ask, true).await;
     }
     server.await_metric("bugle_monitors", 32.0).await;
-    serves_honest_clients(&server).await;
+    assert_honest_clients_served(&server).await;
     assert_eq!(stranger.refusals("limits.user_agents").await, 8);
     // The address has used its share, over WebSockets as well.
     let refused = websocket_status(connect_from(&server, STRANGER).await, &server).await;

@@ -116,24 +116,24 @@ async fn one_site_cannot_starve_other_sites_of_the_same_user_agent() {
 /// pushes: only the hostile client is refused. `stranger` returns its `n`-th push.
 async fn fill_the_store<'s>(server: &'s Server, share: &str, stranger: impl Fn(usize) -> Push<'s>) {
     let honest = Honest::new(server).await;
-    let mut taken = 0;
+    let mut accepted = 0;
     let refused = loop {
-        honest.push_while(server, taken).await;
-        let reply = stranger(taken).send().await;
+        honest.push_while(server, accepted).await;
+        let reply = stranger(accepted).send().await;
         if reply.status != 201 {
             break reply;
         }
-        taken += 1;
-        assert!(taken < 200, "the stranger is never refused");
+        accepted += 1;
+        assert!(accepted < 200, "the stranger is never refused");
     };
     let (setting, whose, message) = refusal(&refused);
     assert_eq!(
         (setting.as_str(), whose.as_str()),
         ("limits.stored_bytes", share)
     );
-    assert!(taken > 20, "{taken}: {message}");
+    assert!(accepted > 20, "{accepted}: {message}");
     for n in 0..8 {
-        assert_eq!(stranger(taken + n).send().await.status, 429);
+        assert_eq!(stranger(accepted + n).send().await.status, 429);
         honest.push(server).await;
     }
 }
@@ -317,28 +317,29 @@ async fn honest_receipts_of_ttl_0_messages_stay_true() {
         // The message is never acknowledged.
         user_agent.notification().await;
         let above = n >= 10;
-        let told = if above {
+        let expected = if above {
             vec![(message, 410)]
         } else {
             Vec::new()
         };
-        assert_eq!(taken(&server, &receipts).await, told, "{n}");
+        assert_eq!(all_receipts(&server, &receipts).await, expected, "{n}");
     }
     for n in 0..6 {
         let (message, receipts) = wish(&client(n)).await;
         let notification = user_agent.notification().await;
-        assert_eq!(taken(&server, &receipts).await, []);
+        assert_eq!(all_receipts(&server, &receipts).await, []);
         user_agent.ack(&notification).await;
         user_agent.hears_nothing().await;
-        assert_eq!(taken(&server, &receipts).await, [(message, 204)]);
+        assert_eq!(all_receipts(&server, &receipts).await, [(message, 204)]);
     }
 }
 
 /// All present receipts: the message and status of each.
-async fn taken(server: &Server, receipts: &str) -> Vec<(String, u16)> {
+async fn all_receipts(server: &Server, receipts: &str) -> Vec<(String, u16)> {
     let (pushes, _) = drain(server, receipts).await;
-    let told = pushes.iter();
-    told.map(|push| (push.url(), push.reply.status.as_u16()))
+    pushes
+        .iter()
+        .map(|push| (push.url(), push.reply.status.as_u16()))
         .collect()
 }
 

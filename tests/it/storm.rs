@@ -58,7 +58,7 @@ async fn come_back(server: &Server, uaid: &str) -> UserAgent {
 }
 
 /// Raises the file descriptor limit; this process holds both ends of each connection.
-fn raise_file_handles(needed: u64) {
+fn raise_file_limit(needed: u64) {
     let most = getrlimit(Resource::Nofile).maximum;
     let enough = most.is_none_or(|most| most >= needed);
     assert!(enough, "`ulimit -Hn` is {most:?}; this needs {needed}");
@@ -72,7 +72,7 @@ fn raise_file_handles(needed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_reconnects_are_all_served() {
     needs_ours!("a restart");
-    raise_file_handles(3 * USER_AGENTS as u64);
+    raise_file_limit(3 * USER_AGENTS as u64);
     let server = Server::start_with(|config| {
         // The user agents share the machine with the service and may be slow.
         config.user_agent.hello_timeout = PATIENCE;

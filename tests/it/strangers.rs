@@ -24,7 +24,7 @@ async fn connect(server: &Server, settings: &Builder) -> SendRequest<bytes::Byte
 }
 
 /// Waits until only the connection of the metrics request is left.
-async fn all_resources_are_released(server: &Server) {
+async fn assert_resources_released(server: &Server) {
     for (gauge, value) in [
         ("monitors", 0.0),
         ("user_agents", 0.0),
@@ -57,7 +57,7 @@ async fn cancelled_gets_leave_no_resources() {
             tokio::task::yield_now().await;
         }
     }
-    all_resources_are_released(&server).await;
+    assert_resources_released(&server).await;
     assert_eq!(drain(&server, &made.set).await.0[0].url(), message);
 }
 
@@ -79,7 +79,7 @@ async fn a_get_without_flow_control_window_times_out() {
     assert!(response.await.is_err(), "the GET is reset");
     server.await_metric("bugle_monitors", 0.0).await;
     drop(client);
-    all_resources_are_released(&server).await;
+    assert_resources_released(&server).await;
     assert_eq!(drain(&server, &made.set).await.0.len(), 1);
 }
 
@@ -132,7 +132,7 @@ async fn a_vanished_client_is_detected() {
     Push::to(&server, &made.push).accepted().await;
     alive.push().await.unwrap();
     drop((stream, alive));
-    all_resources_are_released(&server).await;
+    assert_resources_released(&server).await;
 }
 
 /// The connection preface and a GET.
@@ -186,6 +186,6 @@ async fn a_push_reset_before_its_promise_ends_the_connection() {
     }
     server.await_metric("bugle_monitors", 0.0).await;
     drop(stream);
-    all_resources_are_released(&server).await;
+    assert_resources_released(&server).await;
     assert_eq!(server.metric("bugle_stored_messages").await, 2500.0);
 }

@@ -162,9 +162,9 @@ async fn a_new_filter_applies_at_once_and_repeated_lines_are_limited() {
 
     terminate(&program.child);
     let held = "lines were held back: more than log.repeat_limit in a minute";
-    let told = program.line(held).await;
+    let suppressed = program.line(held).await;
     assert_eq!(
-        (&told["lines"], &told["like"]),
+        (&suppressed["lines"], &suppressed["like"]),
         (&json!(15), &json!("refused"))
     );
     let ended = timeout(PATIENCE, program.child.wait()).await.unwrap();

@@ -20,7 +20,7 @@ const UNUSED: &str = "bugle_subscriptions_unused_total";
 const EARLY: u64 = 7;
 
 /// The shortest allowed setting.
-fn short(config: &mut Config) {
+fn short_expiry(config: &mut Config) {
     config.compat.profile = Profile::Lenient;
     config.push.max_ttl = Duration::from_secs(3600);
     config.expiry.unused = DAY;
@@ -57,7 +57,7 @@ async fn until_one_ends(server: &Server, endpoint: &str) {
 #[tokio::test]
 async fn ws_h_9_unused_subscriptions_end_and_the_browser_gets_a_new_uaid() {
     needs_ours!("its settings and clock");
-    let server = Server::start_with(short).await;
+    let server = Server::start_with(short_expiry).await;
     let mut unused = UserAgent::connect(&server).await;
     let gone = unused.register(CHANNEL, None).await;
     unused.register(CHANNEL_2, None).await;
@@ -87,7 +87,7 @@ async fn ws_h_9_unused_subscriptions_end_and_the_browser_gets_a_new_uaid() {
 #[tokio::test]
 async fn reading_over_http_counts_as_use() {
     needs_ours!("its settings and clock");
-    let server = Server::start_with(short).await;
+    let server = Server::start_with(short_expiry).await;
     let unused = Subscription::new(&server).await;
     let (held, read) = (
         Subscription::new(&server).await,
@@ -116,7 +116,7 @@ async fn reading_over_http_counts_as_use() {
 #[tokio::test]
 async fn days_on_which_the_service_did_not_run_do_not_count() {
     needs_ours!("its settings and clock");
-    let mut server = Server::start_with(short).await;
+    let mut server = Server::start_with(short_expiry).await;
     let mut user_agent = UserAgent::connect(&server).await;
     let endpoint = user_agent.register(CHANNEL, None).await;
     let uaid = user_agent.uaid.clone();

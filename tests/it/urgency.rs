@@ -33,7 +33,7 @@ async fn push(server: &Server, endpoint: &str, urgency: &str) -> String {
 }
 
 /// Asserts that these texts arrive in this order, and nothing else.
-async fn hears(user_agent: &mut UserAgent, texts: &[&str]) {
+async fn assert_receives(user_agent: &mut UserAgent, texts: &[&str]) {
     for text in texts {
         let notification = user_agent.notification().await;
         assert_eq!(decrypted(&notification.data()), *text, "of {texts:?}");
@@ -105,20 +105,20 @@ async fn a_19_up_10_held_back_messages_arrive_in_order_and_once() {
     let endpoint = user_agent.register(CHANNEL, None).await;
     // All messages stay unacknowledged, so they stay in the log.
     push(&server, &endpoint, "low").await;
-    hears(&mut user_agent, &["low"]).await;
+    assert_receives(&mut user_agent, &["low"]).await;
     filter(&mut user_agent, "high").await;
     for urgency in ["low", "high", "normal", "very-low", "high"] {
         push(&server, &endpoint, urgency).await;
     }
-    hears(&mut user_agent, &["high", "high"]).await;
+    assert_receives(&mut user_agent, &["high", "high"]).await;
     filter(&mut user_agent, "normal").await;
-    hears(&mut user_agent, &["normal"]).await;
+    assert_receives(&mut user_agent, &["normal"]).await;
     filter(&mut user_agent, "high").await;
     filter(&mut user_agent, "low").await;
     push(&server, &endpoint, "normal").await;
-    hears(&mut user_agent, &["low", "normal"]).await;
+    assert_receives(&mut user_agent, &["low", "normal"]).await;
     filter(&mut user_agent, "very-low").await;
-    hears(&mut user_agent, &["very-low"]).await;
+    assert_receives(&mut user_agent, &["very-low"]).await;
     filter(&mut user_agent, "low").await;
     filter(&mut user_agent, "very-low").await;
     user_agent.hears_nothing().await;
@@ -172,12 +172,12 @@ async fn a_19_a_filter_ends_with_its_connection_and_extends_no_ttl() {
     }
     user_agent.hears_nothing().await;
     let mut again = UserAgent::reconnect(&server, &uaid).await;
-    hears(&mut again, &["short", "long"]).await;
+    assert_receives(&mut again, &["short", "long"]).await;
     filter(&mut again, "high").await;
     drop(again);
     server.restart().await;
     let mut again = UserAgent::reconnect(&server, &uaid).await;
-    hears(&mut again, &["short", "long"]).await;
+    assert_receives(&mut again, &["short", "long"]).await;
     filter(&mut again, "normal").await;
     let push = Push::to(&server, &endpoint).header("urgency", "very-low");
     let held_back = push.ttl(5).text("gone by then").accepted().await;
@@ -186,7 +186,7 @@ async fn a_19_a_filter_ends_with_its_connection_and_extends_no_ttl() {
     again.hears_nothing().await;
     assert_eq!(ask(&server, "GET", &held_back).await.status, 404);
     let mut again = UserAgent::reconnect(&server, &uaid).await;
-    hears(&mut again, &["long"]).await;
+    assert_receives(&mut again, &["long"]).await;
 }
 
 #[tokio::test]
@@ -238,5 +238,5 @@ async fn a_19_a_bad_urgency_is_status_400_and_changes_nothing() {
     }
     push(&server, &endpoint, "low").await;
     push(&server, &endpoint, "normal").await;
-    hears(&mut user_agent, &["normal"]).await;
+    assert_receives(&mut user_agent, &["normal"]).await;
 }

@@ -64,7 +64,7 @@ impl Scene {
     }
 
     /// Asserts that no refused push arrived: the next message is a valid one.
-    async fn nothing_came(mut self) {
+    async fn assert_nothing_arrived(mut self) {
         Push::to(&self.server, &self.restricted)
             .text("good")
             .signed(&self.keys)
@@ -93,7 +93,7 @@ async fn rfc8292_4_2_b_rfc8292_3_b_http_a_a_restricted_subscription_requires_vap
         );
         assert_eq!(reply.header("www-authenticate"), "vapid");
     }
-    scene.nothing_came().await;
+    scene.assert_nothing_arrived().await;
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn rfc8292_4_2_i1_v_2_token_and_key_are_both_required() {
     ] {
         assert_eq!(scene.status(&field).await, 403, "{field}");
     }
-    scene.nothing_came().await;
+    scene.assert_nothing_arrived().await;
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn rfc8292_4_2_i2_rfc8292_4_2_c_the_signature_must_be_valid() {
     for field in spoilt {
         assert_eq!(scene.status(&field).await, 403, "{field}");
     }
-    scene.nothing_came().await;
+    scene.assert_nothing_arrived().await;
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn rfc8292_4_2_i5_the_key_must_be_that_of_the_subscription() {
     let scene = scene().await;
     let other = authorization(&scene.server, &key_pair(2));
     assert_eq!(scene.status(&other).await, 403);
-    scene.nothing_came().await;
+    scene.assert_nothing_arrived().await;
 }
 
 #[tokio::test]

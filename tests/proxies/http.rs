@@ -58,7 +58,7 @@ async fn carries_a_push(service: &Service) -> String {
 }
 
 /// Asserts that the service, not the proxy, refuses a body over the limit.
-async fn leaves_large_bodies_to_the_service(service: &Service, endpoint: &str) {
+async fn assert_service_refuses_large_bodies(service: &Service, endpoint: &str) {
     let path = endpoint.strip_prefix(&service.origin()).unwrap();
     let stream = connect_tls(service, "127.0.0.6", "http/1.1").await;
     let refused = http1(stream, "POST", path, &[("ttl", "60")], &[b'x'; 5000]).await;
@@ -69,7 +69,7 @@ async fn leaves_large_bodies_to_the_service(service: &Service, endpoint: &str) {
 }
 
 /// Asserts that the service knows its clients by their addresses and ignores forged ones.
-async fn tells_the_address(service: &Service, endpoint: &str) {
+async fn assert_client_addresses(service: &Service, endpoint: &str) {
     service.block("127.0.0.5").await;
     let honest = push(service, "127.0.0.6", endpoint, &[]).await;
     assert_eq!(honest.status, 201);
@@ -93,7 +93,7 @@ async fn tells_the_address(service: &Service, endpoint: &str) {
 }
 
 /// Asserts that forwarded addresses from clients beside the proxy are ignored.
-async fn nobody_goes_around(service: &Service, endpoint: &str) {
+async fn assert_direct_clients_are_untrusted(service: &Service, endpoint: &str) {
     let path = endpoint.strip_prefix(&service.origin()).unwrap();
     let fields = [("ttl", "60"), ("x-forwarded-for", "127.0.0.6")];
     let stream = connect(([127, 0, 0, 1], service.port()).into(), "127.0.0.5").await;
@@ -105,9 +105,9 @@ async fn works_over_tcp(kind: Kind) {
     let service = Service::start(settings(), &[]);
     let _proxy = kind.start(&service, &[]);
     let endpoint = carries_a_push(&service).await;
-    leaves_large_bodies_to_the_service(&service, &endpoint).await;
-    tells_the_address(&service, &endpoint).await;
-    nobody_goes_around(&service, &endpoint).await;
+    assert_service_refuses_large_bodies(&service, &endpoint).await;
+    assert_client_addresses(&service, &endpoint).await;
+    assert_direct_clients_are_untrusted(&service, &endpoint).await;
     assert_eq!(
         service.log().matches("docs/proxies.md").count(),
         1,
@@ -120,14 +120,14 @@ async fn works_over_a_unix_socket(kind: Kind) {
     let (from, to) = over_socket(kind, &service);
     let _proxy = kind.start(&service, &[(from, &to)]);
     let endpoint = carries_a_push(&service).await;
-    leaves_large_bodies_to_the_service(&service, &endpoint).await;
-    tells_the_address(&service, &endpoint).await;
+    assert_service_refuses_large_bodies(&service, &endpoint).await;
+    assert_client_addresses(&service, &endpoint).await;
     assert_eq!(service.log().matches("docs/proxies.md").count(), 0);
 }
 
 /// Asserts that the service's pings keep a WebSocket open for longer than the proxy's idle
 /// timeout, which is shortened here, and that it ends without them.
-async fn quiet_ones_live_by_pings(kind: Kind, shorter: &[(&str, &str)]) {
+async fn assert_pings_keep_websockets_open(kind: Kind, shorter: &[(&str, &str)]) {
     let pinged = async {
         let pings = [("USER_AGENT__PING_INTERVAL", "1s")];
         let service = Service::start(settings(), &pings);
@@ -162,7 +162,7 @@ async fn nginx_over_a_unix_socket() {
 #[tokio::test]
 async fn quiet_websockets_stay_through_nginx() {
     let shorter = [("proxy_read_timeout 10m", "proxy_read_timeout 5s")];
-    quiet_ones_live_by_pings(Kind::Nginx, &shorter).await;
+    assert_pings_keep_websockets_open(Kind::Nginx, &shorter).await;
 }
 
 #[tokio::test]
@@ -188,7 +188,7 @@ async fn haproxy_over_a_unix_socket() {
 #[tokio::test]
 async fn quiet_websockets_stay_through_haproxy() {
     let shorter = [("timeout tunnel 10m", "timeout tunnel 5s")];
-    quiet_ones_live_by_pings(Kind::Haproxy, &shorter).await;
+    assert_pings_keep_websockets_open(Kind::Haproxy, &shorter).await;
 }
 
 /// Caddy has no idle timeout for upgraded connections.

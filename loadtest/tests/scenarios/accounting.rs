@@ -1,5 +1,4 @@
-//! A service that does not keep its promises fails the run, with the right
-//! count.
+//! A service that breaks a promise fails the run with the right count.
 
 use std::time::Duration;
 
@@ -9,14 +8,14 @@ use bugle_load::outcome::Outcome;
 use crate::support::play;
 use crate::support::proxy::{Fault, Proxy};
 
-/// Ten messages to one user agent, one after the other.
+/// Sends ten messages sequentially to one user agent.
 async fn ten(fault: Fault, flags: &str) -> Outcome {
     let proxy = Proxy::start(fault).await;
     let scenario = "fanout --user-agents 1 --rounds 10 --senders 1";
     play(&format!("{scenario} {flags} {}", proxy.url)).await
 }
 
-/// The faults and no others, with the words for them.
+/// Asserts exactly these faults and their description.
 fn assert_faults(outcome: &Outcome, expected: Counts, told: &str) {
     let found = &outcome.messages;
     let faults = Counts {
@@ -49,7 +48,7 @@ async fn a_lost_message_is_missing() {
 }
 
 #[tokio::test]
-async fn a_message_that_comes_twice_is_a_duplicate() {
+async fn a_message_delivered_twice_is_a_duplicate() {
     let duplicate = Counts {
         duplicate: 1,
         ..Counts::default()
@@ -59,7 +58,7 @@ async fn a_message_that_comes_twice_is_a_duplicate() {
 }
 
 #[tokio::test]
-async fn a_message_behind_a_later_one_is_out_of_order() {
+async fn a_message_after_a_later_one_is_out_of_order() {
     let out_of_order = Counts {
         out_of_order: 1,
         ..Counts::default()
@@ -82,7 +81,7 @@ async fn messages_after_their_ttl_are_late() {
 }
 
 #[tokio::test]
-async fn a_changed_message_is_corrupted_and_the_right_one_missing() {
+async fn a_changed_message_is_corrupted_and_the_original_missing() {
     for bodies in ["--settle 1s", "--settle 1s --prepared"] {
         let both = Counts {
             corrupted: 1,
@@ -99,7 +98,7 @@ async fn a_changed_message_is_corrupted_and_the_right_one_missing() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_told_and_survived() {
+async fn a_broken_connection_is_reported_and_survived() {
     let outcome = ten(Fault::Break, "").await;
     assert!(outcome.passed, "{}", outcome.summary());
     assert_eq!(outcome.messages.delivered, 10);
@@ -111,7 +110,7 @@ async fn a_broken_connection_is_told_and_survived() {
 }
 
 #[tokio::test]
-async fn pushes_that_are_rejected_are_a_fault() {
+async fn rejected_pushes_are_a_fault() {
     let outcome = ten(Fault::Mislead, "").await;
     assert_eq!(outcome.faults, ["10 messages rejected (see `answers`)"]);
     assert_eq!((outcome.messages.rejected, outcome.answers[&404]), (10, 10));

@@ -1,5 +1,4 @@
-//! The load tester against the real service: what it does, and that it sees
-//! what a service does wrong.
+//! The load tester against the real service: its scenarios, and the detection of faults.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 

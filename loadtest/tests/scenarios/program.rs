@@ -1,4 +1,4 @@
-//! The program itself: its exit codes, and the file that it writes.
+//! The program: its exit codes and its result file.
 
 use std::path::Path;
 use std::process::Output;
@@ -19,7 +19,7 @@ fn read(file: &Path) -> Outcome {
 }
 
 #[tokio::test]
-async fn a_run_that_passes_ends_with_0_and_writes_its_result() {
+async fn a_passed_run_exits_with_0_and_writes_its_result() {
     let service = Service::start().await;
     let file = service.folder.path().join("result.json");
     let out = file.to_str().unwrap();
@@ -37,7 +37,7 @@ async fn a_run_that_passes_ends_with_0_and_writes_its_result() {
 }
 
 #[tokio::test]
-async fn a_run_that_fails_ends_with_1_and_says_why() {
+async fn a_failed_run_exits_with_1_and_reports_why() {
     let proxy = Proxy::start(Fault::Lose).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     let out = file.path().to_str().unwrap();
@@ -50,7 +50,7 @@ async fn a_run_that_fails_ends_with_1_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_siege_refuses_no_honest_client_and_says_what_it_took_them() {
+async fn a_siege_causes_no_refusals_of_honest_clients() {
     let service = Service::start().await;
     let file = service.folder.path().join("sieges.json");
     let out = file.to_str().unwrap();
@@ -78,12 +78,12 @@ async fn a_siege_refuses_no_honest_client_and_says_what_it_took_them() {
 }
 
 #[tokio::test]
-async fn a_siege_of_what_is_stored_refuses_the_stranger_alone_and_says_so() {
+async fn a_siege_of_storage_causes_refusals_of_the_hostile_client_only() {
     let service = Service::start_with(|config| {
         config.limits.stored_bytes = 4 << 20;
         config.limits.receipt_subscriptions = 100;
         config.limits.live_receipts = 100;
-        // More than twice those that the stranger needs to store messages.
+        // More than twice as many as the hostile client needs to store messages.
         config.limits.subscriptions = 1000;
     })
     .await;
@@ -119,7 +119,7 @@ async fn a_siege_of_what_is_stored_refuses_the_stranger_alone_and_says_so() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_run_ends_with_2() {
+async fn a_run_that_cannot_start_exits_with_2() {
     for arguments in [
         &["connect", "ws://127.0.0.1:1/", "--ca", "/nowhere"][..],
         &["push", "ws://127.0.0.1:1/", "--rate", "0"],
@@ -136,7 +136,7 @@ async fn what_cannot_be_run_ends_with_2() {
 }
 
 #[tokio::test]
-async fn a_service_that_nobody_can_reach_is_told_before_all_try() {
+async fn an_unreachable_service_is_reported_once_before_all_connect() {
     let service = Service::start_tls().await;
     let begun = ["connect", "-n", "1000", "--time-limit", "10m", &service.url];
     let output = program(&begun).await;

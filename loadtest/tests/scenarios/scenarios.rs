@@ -5,7 +5,7 @@ use bugle_load::ledger::Counts;
 use crate::support::service::Service;
 use crate::support::{passes, play};
 
-/// All messages arrived and were acknowledged, and nothing else happened.
+/// Counts in which all messages arrived and were acknowledged, and nothing else happened.
 fn all_delivered(count: u64) -> Counts {
     Counts {
         sent: count,
@@ -30,7 +30,7 @@ async fn connect_opens_user_agents_and_holds_them() {
 }
 
 #[tokio::test]
-async fn those_who_connect_can_leave_and_return() {
+async fn user_agents_can_disconnect_and_reconnect() {
     let service = Service::start().await;
     let rounds = "connect -n 5 --hold 0s --rest 10ms --rounds 2";
     let outcome = passes(&format!("{rounds} {}", service.url)).await;
@@ -63,7 +63,7 @@ async fn push_keeps_its_rate_and_measures_each_message() {
 }
 
 #[tokio::test]
-async fn every_way_to_push_is_taken() {
+async fn every_kind_of_push_is_accepted() {
     let service = Service::start().await;
     for way in [
         "--http2 --senders 2 --streams 3",
@@ -104,7 +104,7 @@ async fn offline_stores_and_then_delivers() {
 }
 
 #[tokio::test]
-async fn storm_lets_all_come_back_at_once() {
+async fn storm_reconnects_all_at_once() {
     let service = Service::start().await;
     let storm = "storm -n 20 --messages 2 --rounds 2 --prepared";
     let outcome = passes(&format!("{storm} {}", service.url)).await;
@@ -114,7 +114,7 @@ async fn storm_lets_all_come_back_at_once() {
 }
 
 #[tokio::test]
-async fn churn_accounts_for_all_that_was_sent_to_those_who_come_and_go() {
+async fn churn_accounts_for_every_message() {
     let service = Service::start().await;
     let churn = "churn -n 10 --rate 100 --duration 2s --stay 200ms --away 200ms --resubscribe 30";
     let outcome = passes(&format!("{churn} --prepared {}", service.url)).await;
@@ -129,7 +129,7 @@ async fn churn_accounts_for_all_that_was_sent_to_those_who_come_and_go() {
 }
 
 #[tokio::test]
-async fn mixed_plays_what_its_file_says() {
+async fn mixed_plays_its_file() {
     let service = Service::start().await;
     let file = service.folder.path().join("mixed.toml");
     let text = include_str!("../../mixed.toml");
@@ -143,7 +143,7 @@ async fn mixed_plays_what_its_file_says() {
 }
 
 #[tokio::test]
-async fn tls_is_spoken_on_both_sides() {
+async fn tls_works_for_user_agents_and_senders() {
     let service = Service::start_tls().await;
     let ca = service.folder.path().join("cert.pem");
     for version in ["", "--http2"] {
@@ -167,7 +167,7 @@ async fn user_agents_come_from_many_addresses() {
 }
 
 #[tokio::test]
-async fn a_full_service_is_told_and_is_no_fault() {
+async fn refusals_of_a_full_service_are_reported_and_no_fault() {
     let service = Service::start_with(|config| config.limits.messages_per_user_agent = 3).await;
     let offline = "offline -n 3 --messages 4 --retries 0";
     let outcome = passes(&format!("{offline} {}", service.url)).await;
@@ -179,13 +179,13 @@ async fn a_full_service_is_told_and_is_no_fault() {
 }
 
 #[tokio::test]
-async fn a_service_that_asks_for_patience_gets_it() {
+async fn retry_after_is_respected() {
     let one_a_second = |config: &mut bugle::Config| {
         config.limits.subscription_rate = 1;
         config.limits.subscription_burst = 2;
     };
     let service = Service::start_with(one_a_second).await;
-    // The third waits for as long as the service says.
+    // The third push waits for the time in Retry-After.
     let offline = "offline -n 1 --messages 3 --senders 1 --retries 2";
     let outcome = passes(&format!("{offline} {}", service.url)).await;
     assert_eq!(outcome.messages, all_delivered(3));

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers of the tests.
 
 pub mod proxy;
 pub mod service;
@@ -15,14 +15,14 @@ struct Line {
     scenario: Scenario,
 }
 
-/// Plays what a command line says, but for the name of the program and `-q`.
+/// Plays a command line without the program's name and `-q`.
 pub async fn play(command: &str) -> Outcome {
     let arguments = command.split_whitespace().chain(["--quiet"]);
     let line = Line::parse_from(["bugle-load"].into_iter().chain(arguments));
     harness::run(&line.scenario).await.unwrap()
 }
 
-/// The same, and nothing may be wrong.
+/// Like `play`, and asserts that the run passed.
 pub async fn passes(command: &str) -> Outcome {
     let outcome = play(command).await;
     assert!(outcome.passed, "{}", outcome.summary());

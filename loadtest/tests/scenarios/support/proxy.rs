@@ -1,7 +1,6 @@
-//! A stand-in for a service that does not keep its promises: the real one,
-//! with somebody between it and its user agents who loses notifications, sends
-//! them twice, or otherwise spoils them. The real service does none of that, so
-//! nothing else could show that the load tester sees it.
+//! Simulates a service that breaks promises: a proxy between the real service and its user
+//! agents loses, repeats or corrupts notifications. The real service does none of that, so this
+//! shows that the load tester detects it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,37 +14,37 @@ use tokio_tungstenite::{WebSocketStream, accept_async, client_async};
 
 use super::service::Service;
 
-/// What is done to notifications.
+/// The fault to inject into notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The third does not arrive.
+    /// The third notification is lost.
     Lose,
-    /// The third arrives twice.
+    /// The third notification arrives twice.
     Duplicate,
-    /// The third arrives after the fourth.
+    /// The third notification arrives after the fourth.
     Reorder,
-    /// All arrive when so much time has passed.
+    /// All notifications are delayed by this time.
     Delay(Duration),
-    /// A letter of the third's data is another one.
+    /// A character of the third notification's data is changed.
     Corrupt,
-    /// The connection breaks in place of the third.
+    /// The connection breaks instead of the third notification.
     Break,
-    /// Endpoints lead nowhere.
+    /// Endpoints lead to an unknown path.
     Mislead,
 }
 
-/// Which notification it happens to.
+/// The number of the affected notification.
 const THIRD: u32 = 3;
 
-/// A service that spoils one notification.
+/// A proxy that injects a fault.
 pub struct Proxy {
-    /// Where user agents connect.
+    /// The URL for user agents.
     pub url: String,
     _service: Service,
     _tasks: JoinSet<()>,
 }
 
-/// What one connection knows, and the count that all share.
+/// The state of one connection, and the count shared by all.
 struct Relay {
     fault: Fault,
     seen: Arc<Mutex<u32>>,
@@ -53,7 +52,7 @@ struct Relay {
 }
 
 impl Proxy {
-    /// In front of a service of its own.
+    /// Starts the proxy in front of a new service.
     pub async fn start(fault: Fault) -> Self {
         let service = Service::start().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -81,7 +80,7 @@ impl Proxy {
 }
 
 impl Relay {
-    /// Passes messages on in both directions, until one side ends.
+    /// Relays messages in both directions until one side ends.
     async fn run(mut self, stream: TcpStream, behind: String) {
         let mut user_agent = accept_async(stream).await.unwrap();
         let address = behind.trim_start_matches("ws://").trim_end_matches('/');
@@ -103,8 +102,8 @@ impl Relay {
         }
     }
 
-    /// Tells the user agent what the service said, or what is made of it.
-    /// Whether the connection goes on.
+    /// Forwards a message from the service, or its faulty variant, to the user agent. Returns
+    /// whether the connection continues.
     async fn tell(&mut self, said: Message, to: &mut WebSocketStream<TcpStream>) -> bool {
         let mut messages = vec![said];
         if messages[0]
@@ -144,14 +143,14 @@ impl Relay {
     }
 }
 
-/// Lets time pass for the timers and stopwatches of this process.
+/// Waits in real time, for the timers and stopwatches of this process.
 async fn pass(time: Duration) {
     tokio::time::pause();
     tokio::time::advance(time).await;
     tokio::time::resume();
 }
 
-/// The same message with another letter in its data, near its end.
+/// The message with another character near the end of its data.
 fn corrupted(message: &Message) -> Message {
     let text = message.to_text().unwrap();
     let begin = text.find(r#""data":""#).unwrap() + 200;

@@ -1,4 +1,4 @@
-//! The real service, over a folder of its own.
+//! The real service with its own folder.
 
 use std::path::{Path, PathBuf};
 
@@ -7,22 +7,22 @@ use bugle_launch::{Launcher, free_port};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 
-/// A running service. Dropped, it is gone with its data.
+/// A running service. Dropping it stops it and removes its data.
 pub struct Service {
-    /// Where user agents connect.
+    /// The URL for user agents.
     pub url: String,
     _running: bugle_launch::Service,
-    /// Its folder, with `cert.pem` if it speaks TLS.
+    /// The folder, with `cert.pem` if the service uses TLS.
     pub folder: TempDir,
 }
 
 impl Service {
-    /// With the default settings.
+    /// Starts a service with the default settings.
     pub async fn start() -> Self {
         Self::start_with(|_| ()).await
     }
 
-    /// With others.
+    /// Starts a service with changed settings.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
@@ -37,7 +37,7 @@ impl Service {
         }
     }
 
-    /// With TLS, and a certificate of its own for `localhost`.
+    /// Starts a service with TLS and a new certificate for `localhost`.
     pub async fn start_tls() -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_certificate(folder.path());
@@ -55,7 +55,7 @@ impl Service {
     }
 }
 
-/// The service's program: what cargo has built beside the load tester.
+/// The service that cargo built beside the load tester.
 pub fn program() -> PathBuf {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_bugle-load")).with_file_name("bugle");
     assert!(
