@@ -1,4 +1,4 @@
-//! Reads the body of a request, within its bounds.
+//! Reads the body of a request, within its limits.
 
 use std::error::Error as StdError;
 use std::future::poll_fn;
@@ -13,19 +13,19 @@ use tokio::time::timeout;
 use super::refusal::Refusal;
 use crate::config::Limits;
 
-/// Why the body of a request broke off, as any engine says it.
+/// The error of a request body, in a form common to both HTTP engines.
 pub type ContentError = Box<dyn StdError + Send + Sync>;
 
-/// The body of a request, as any engine gives it.
+/// The body of a request, in a form common to both HTTP engines.
 pub type Content<'b> =
     &'b mut (dyn Body<Data = Bytes, Error = ContentError> + Send + Unpin + 'static);
 
-/// The length of the body in bytes, where the request tells it beforehand.
+/// The length of the body in bytes, if the request has a valid Content-Length.
 pub fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body whole, within `limits.body_bytes` and `limits.body_timeout`.
+/// Reads a whole body, within `limits.body_bytes` and `limits.body_timeout`.
 ///
 /// # Errors
 /// [`Refusal::TooLarge`], [`Refusal::BodyTimeout`], [`Refusal::Incomplete`].
@@ -42,12 +42,11 @@ pub async fn read(
     collected.map_err(|_| Refusal::BodyTimeout(limits.body_timeout))?
 }
 
-/// Copies a body of up to `most` bytes: a slice of what was read would keep the
-/// whole read buffer alive.
+/// Copies a body of up to `most` bytes: a slice would keep the whole read buffer alive.
 async fn collect(body: Content<'_>, most: usize) -> Result<Vec<u8>, Refusal> {
     let mut collected = Vec::new();
     while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
-        // Trailers are not looked at.
+        // Trailers are ignored.
         let Ok(data) = frame.map_err(|_| Refusal::Incomplete)?.into_data() else {
             continue;
         };

@@ -1,7 +1,7 @@
-//! Server-Sent Events: the same log for those who take no server pushes.
+//! Server-Sent Events, for clients that do not accept server pushes.
 //!
-//! `event: message` has the message's URL, its endpoint, its header fields and
-//! its body in base64url; `event: receipt` the message's URL and a status.
+//! `event: message` has the message's URL, its endpoint, its header fields and its body in
+//! base64url. `event: receipt` has the message's URL and a status.
 
 use std::convert::Infallible;
 
@@ -25,16 +25,16 @@ use crate::random::random;
 use crate::service::PushService;
 use crate::user_agent::monitor::{Item, Monitor, Next};
 
-/// A body that goes on.
+/// A body that is a stream of events.
 pub type Events = UnsyncBoxBody<Bytes, Infallible>;
 
-/// The reply that tells what the monitor reads, until it ends. A subscription
-/// that is removed meanwhile ends it too: the next GET is answered 404.
+/// A response that sends the items of the monitor until it ends. It also ends when the subscription
+/// is removed: the response to the next GET is 404.
 pub fn reply(monitor: Monitor) -> Response<Events> {
-    let first = once(ready(Ok(Frame::data(come_back().into()))));
-    let events = unfold((monitor, None), |(mut monitor, told)| async move {
-        if let Some(item) = told {
-            // The engine took the last event and asks for another.
+    let first = once(ready(Ok(Frame::data(retry().into()))));
+    let events = unfold((monitor, None), |(mut monitor, sent)| async move {
+        if let Some(item) = sent {
+            // The engine has taken the last event, because it polls for another.
             monitor.confirm(&item).await;
         }
         match monitor.next().await {
@@ -52,8 +52,8 @@ pub fn reply(monitor: Monitor) -> Response<Events> {
     reply
 }
 
-/// The header fields of an event stream. `X-Accel-Buffering` has nginx, and
-/// others that know it, pass each event on as it comes.
+/// Sets the header fields of an event stream. `X-Accel-Buffering` makes nginx and compatible
+/// proxies forward each event at once.
 pub fn describe(headers: &mut HeaderMap) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -61,12 +61,12 @@ pub fn describe(headers: &mut HeaderMap) {
     headers.insert(unbuffered, HeaderValue::from_static("no"));
 }
 
-/// The same, which holds the client's place for as long as it goes on.
-pub fn hold(events: Events, place: Option<Box<Share>>) -> Events {
-    match place {
-        Some(place) => {
+/// Makes the stream hold the client's slot until it ends.
+pub fn hold(events: Events, slot: Option<Box<Share>>) -> Events {
+    match slot {
+        Some(slot) => {
             let held = events.map_frame(move |frame| {
-                let _ = &place;
+                let _ = &slot;
                 frame
             });
             held.boxed_unsync()
@@ -75,9 +75,9 @@ pub fn hold(events: Events, place: Option<Box<Share>>) -> Events {
     }
 }
 
-/// When an EventSource is to come back after the end, in milliseconds: each at
-/// a moment of its own, so that not all meet a service that has just started.
-fn come_back() -> String {
+/// The time after which an EventSource reconnects: 1 to 5 s at random, so that not all clients
+/// reconnect at once after a restart.
+fn retry() -> String {
     let spread = u16::from_ne_bytes(random()) % 4000;
     format!("retry: {}\n\n", 1000 + spread)
 }

@@ -1,11 +1,11 @@
-//! What stands between the h2 crate (0.4.20) and an HTTP/2 client, until the
-//! crate does it. Each part goes as soon as a release of h2 makes it superfluous.
+//! Workarounds for the h2 crate (0.4.20), applied to the frames between it and the client. Remove
+//! each one when a release of h2 makes it unnecessary.
 //!
-//! | h2 lacks | what is done here | upstream |
+//! | h2 lacks | workaround | upstream |
 //! |---|---|---|
-//! | It panics when a client resets a promised stream whose PUSH_PROMISE is still queued: `prioritize.rs` unwraps the stream that the reset has removed | [`promises`] ends the connection of a client that names a stream before it was promised (RFC 9113 §5.1) | no issue of its own; hyperium/h2#899 (0.4.15) rejects such frames on streams whose HEADERS are queued (`is_pending_open`), but not on promised ones (`is_pending_push`) |
-//! | It does not tell whether the client accepts server pushes | the first frame is read for SETTINGS_ENABLE_PUSH (§6.5.2), so that a held GET is refused at once, not at its first message (A-3) | none |
-//! | It queues any number of pushes for a client that does not read | [`Seen::has_room`] waits while the socket accepts nothing | none |
+//! | It panics when a client resets a promised stream whose PUSH_PROMISE is still queued: `prioritize.rs` unwraps the stream that the reset has removed | [`promises`] ends the connection of a client that sends a frame for a stream before its promise (RFC 9113 §5.1) | no issue of its own; hyperium/h2#899 (0.4.15) rejects such frames on streams whose HEADERS are queued (`is_pending_open`), but not on promised ones (`is_pending_push`) |
+//! | It does not report whether the client accepts server pushes | [`Guarded`] reads SETTINGS_ENABLE_PUSH (§6.5.2) from the first frame, so that a held GET is refused at once, not at its first message (A-3) | none |
+//! | It queues any number of pushes for a client that does not read | [`ClientState::has_room`] waits while the socket accepts nothing | none |
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
 use self::promises::Promises;
-use super::patient::Patient;
+use super::write_timeout::WriteTimeout;
 use crate::io::Io;
 
 mod promises;
@@ -26,15 +26,15 @@ mod promises;
 const PREFACE: usize = 24;
 const FRAME_HEADER: usize = 9;
 const SETTING: usize = 6;
-/// Room for more settings than are defined; later ones are ignored.
+/// The maximum of bytes to look at: more settings than are defined. Later settings are ignored.
 const MOST: usize = PREFACE + FRAME_HEADER + 32 * SETTING;
 
 const SETTINGS_FRAME: u8 = 4;
 const ENABLE_PUSH: u16 = 2;
 
-/// A connection whose frames are inspected as they pass.
+/// A connection that inspects the frames it carries.
 pub(super) struct Guarded {
-    io: Patient<Io>,
+    io: WriteTimeout<Io>,
     /// The bytes read so far, until the first frame is complete.
     first: Option<Vec<u8>>,
     takes_pushes: Arc<AtomicBool>,
@@ -42,22 +42,21 @@ pub(super) struct Guarded {
     has_room: watch::Sender<bool>,
 }
 
-/// What the frames of a connection say about its client.
+/// What the frames of a connection reveal about its client.
 #[derive(Clone)]
-pub(super) struct Seen {
+pub(super) struct ClientState {
     takes_pushes: Arc<AtomicBool>,
     has_room: watch::Receiver<bool>,
 }
 
-impl Seen {
-    /// Whether the client accepts server pushes: true, the default of RFC 9113,
-    /// until its first frame says no.
+impl ClientState {
+    /// Whether the client accepts server pushes: true, the default of RFC 9113, until its first
+    /// frame disables them.
     pub(super) fn takes_pushes(&self) -> bool {
         self.takes_pushes.load(Ordering::Relaxed)
     }
 
-    /// Waits until the socket accepts bytes again. A push that is handed to h2
-    /// before that stays in memory, however many there are.
+    /// Waits until the socket accepts bytes again. h2 queues pushes without a limit until then.
     pub(super) async fn has_room(&mut self) {
         // An error means that the connection has ended, which the stream reports.
         let _ = self.has_room.wait_for(|has_room| *has_room).await;
@@ -65,8 +64,8 @@ impl Seen {
 }
 
 impl Guarded {
-    /// Wraps a connection, and returns what its frames will say.
-    pub(super) fn new(io: Patient<Io>) -> (Self, Seen) {
+    /// Wraps a connection, and returns the state that its frames update.
+    pub(super) fn new(io: WriteTimeout<Io>) -> (Self, ClientState) {
         let takes_pushes = Arc::new(AtomicBool::new(true));
         let (sender, has_room) = watch::channel(true);
         let guarded = Self {
@@ -76,11 +75,11 @@ impl Guarded {
             promises: Promises::new(),
             has_room: sender,
         };
-        let seen = Seen {
+        let state = ClientState {
             takes_pushes,
             has_room,
         };
-        (guarded, seen)
+        (guarded, state)
     }
 
     /// Records whether the socket accepted a write.
@@ -93,10 +92,10 @@ impl Guarded {
     }
 
     /// Reads the first frame.
-    fn look(&mut self, octets: &[u8]) {
+    fn look(&mut self, bytes: &[u8]) {
         let Some(first) = &mut self.first else { return };
         let room = MOST - first.len();
-        first.extend_from_slice(&octets[..octets.len().min(room)]);
+        first.extend_from_slice(&bytes[..bytes.len().min(room)]);
         if let Some(takes_pushes) = takes_pushes(first) {
             self.takes_pushes.store(takes_pushes, Ordering::Relaxed);
             self.first = None;
@@ -130,9 +129,9 @@ impl AsyncRead for Guarded {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
-        let octets = &buffer.filled()[before..];
-        self.look(octets);
-        let promised = self.promises.received(octets);
+        let bytes = &buffer.filled()[before..];
+        self.look(bytes);
+        let promised = self.promises.received(bytes);
         Poll::Ready(promised.map_err(io::Error::other))
     }
 }
@@ -141,12 +140,12 @@ impl AsyncWrite for Guarded {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(context, octets);
+        let written = Pin::new(&mut self.io).poll_write(context, bytes);
         self.wrote(&written);
         if let Poll::Ready(Ok(written)) = written {
-            self.promises.sent(&octets[..written]);
+            self.promises.sent(&bytes[..written]);
         }
         written
     }
@@ -186,11 +185,11 @@ mod tests {
     use super::*;
 
     fn first_frame(kind: u8, settings: &[[u8; 6]]) -> Vec<u8> {
-        let mut octets = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         let length = u8::try_from(settings.len() * 6).unwrap_or(u8::MAX);
-        octets.extend([0, 0, length, kind, 0, 0, 0, 0, 0]);
-        octets.extend(settings.concat());
-        octets
+        bytes.extend([0, 0, length, kind, 0, 0, 0, 0, 0]);
+        bytes.extend(settings.concat());
+        bytes
     }
 
     #[test]
@@ -202,10 +201,10 @@ mod tests {
             (&[other, off], false),
             (&[off, on], true),
         ] {
-            let octets = first_frame(SETTINGS_FRAME, settings);
-            assert_eq!(takes_pushes(&octets), Some(takes), "{settings:?}");
-            for short in 0..octets.len() {
-                assert_eq!(takes_pushes(&octets[..short]), None, "{short} octets");
+            let bytes = first_frame(SETTINGS_FRAME, settings);
+            assert_eq!(takes_pushes(&bytes), Some(takes), "{settings:?}");
+            for short in 0..bytes.len() {
+                assert_eq!(takes_pushes(&bytes[..short]), None, "{short} bytes");
             }
         }
         assert_eq!(takes_pushes(&first_frame(1, &[off])), Some(true));

@@ -21,7 +21,7 @@ const SUBPROTOCOL: &str = "push-notification";
 /// The path of the WebSocket.
 pub(super) const ENTRANCE: &str = "/";
 
-/// Whether a request wants to become a WebSocket at a path where that could be.
+/// Whether a request asks for a WebSocket, at a path that offers one.
 pub(super) fn is_wanted(parts: &request::Parts, admission: &Admission) -> bool {
     let path = parts.uri.path();
     parts.method == Method::GET
@@ -29,9 +29,8 @@ pub(super) fn is_wanted(parts: &request::Parts, admission: &Admission) -> bool {
         && lists(&parts.headers, &UPGRADE, "websocket")
 }
 
-/// Whether a request would be a WebSocket handshake, had a proxy not kept the
-/// fields to itself that are for one hop alone (RFC 9110 §7.6.1). Over HTTP/2,
-/// where none is offered, it is one that a proxy has translated.
+/// Whether a request is a WebSocket handshake whose hop-by-hop fields a proxy has removed (RFC 9110
+/// §7.6.1). Over HTTP/2, which offers no WebSocket here, a proxy has translated it from HTTP/1.1.
 pub(super) fn is_cut(parts: &request::Parts, admission: &Admission) -> bool {
     let path = parts.uri.path();
     let headers = &parts.headers;
@@ -40,14 +39,14 @@ pub(super) fn is_cut(parts: &request::Parts, admission: &Admission) -> bool {
         && !(lists(headers, &UPGRADE, "websocket") && lists(headers, &CONNECTION, "upgrade"))
 }
 
-/// What to say to that.
+/// The refusal of such a handshake.
 pub(super) const CUT: Refusal = Refusal::Handshake(
     "Upgrade: websocket or Connection: Upgrade is missing; a proxy in front has to pass both on, \
      over HTTP/1.1",
 );
 
-/// Whether a request names the host that endpoints begin with. On this machine
-/// any name for it does.
+/// Whether a request names the host of the public URL. All loopback names and addresses are
+/// equivalent.
 pub(super) fn is_for(url: &PublicUrl, parts: &request::Parts) -> bool {
     let field = parts.headers.get(HOST).map(HeaderValue::as_bytes);
     let Some(named) = field.and_then(|host| Authority::try_from(host).ok()) else {
@@ -65,7 +64,7 @@ fn is_here(host: &str) -> bool {
     })
 }
 
-/// The answer that makes the connection a WebSocket.
+/// The response that switches the connection to the WebSocket protocol.
 ///
 /// # Errors
 /// [`Refusal::WebSocketVersion`] (WS-6455-c), [`Refusal::Handshake`].
@@ -94,7 +93,7 @@ pub(super) fn accept(headers: &HeaderMap) -> Result<Reply, Refusal> {
     Ok(reply)
 }
 
-/// Whether a comma-separated field lists a word.
+/// Whether a comma-separated field contains a word.
 fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let texts = headers
         .get_all(name)

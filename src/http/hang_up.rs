@@ -1,10 +1,9 @@
-//! Notices that the client of an event stream over HTTP/1.1 has hung up.
+//! Detects that the client of an event stream over HTTP/1.1 has hung up.
 //!
-//! With `half_close`, hyper reads nothing between the end of a request and the
-//! end of its response: a client that has shut down its write side gets its
-//! answer. An event stream may have nothing to write for minutes, and its client
-//! would take the place of a user agent for as long, so here the end of what the
-//! client sends is the end of the connection.
+//! With `half_close`, hyper reads nothing between the end of a request and the end of its response,
+//! so that a client that has shut down its write side still gets the response. But an event stream
+//! may write nothing for minutes, and a vanished client would hold the slot of a user agent for
+//! that time. During an event stream, the end of the client's data therefore ends the connection.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -14,8 +13,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Whether the connection is sending an event stream. Set by those who answer
-/// its requests.
+/// Whether the connection is sending an event stream. The request handler sets it.
 #[derive(Clone, Default)]
 pub(super) struct Streaming(Arc<AtomicBool>);
 
@@ -30,7 +28,7 @@ impl Streaming {
 pub(super) struct HangUp<IO> {
     io: IO,
     streaming: Streaming,
-    /// A byte of the next request that was read to see whether one comes.
+    /// The first byte of a pipelined request, read while listening for the end.
     early: Option<u8>,
 }
 
@@ -44,17 +42,17 @@ impl<IO> HangUp<IO> {
         }
     }
 
-    /// The connection itself. Nothing of it is lost once the last event stream
-    /// is over and a request was read after it.
+    /// Returns the connection itself. An early byte is lost; there is none once a request has been
+    /// read after the last event stream.
     pub(super) fn into_inner(self) -> IO {
         self.io
     }
 }
 
 impl<IO: AsyncRead + Unpin> HangUp<IO> {
-    /// Fails when the client has hung up during an event stream. A byte that
-    /// comes instead is kept for [`poll_read`](AsyncRead::poll_read), and ends
-    /// the looking: a client that pipelines is noticed when it is written to.
+    /// Fails if the client has hung up during an event stream. A byte that arrives instead is kept
+    /// for [`poll_read`](AsyncRead::poll_read) and stops the listening: the hang-up of a client
+    /// that pipelines is detected by the next write.
     fn listen(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if !self.streaming.0.load(Ordering::Relaxed) || self.early.is_some() {
             return Ok(());
@@ -67,7 +65,7 @@ impl<IO: AsyncRead + Unpin> HangUp<IO> {
             Poll::Ready(Ok(())) => match buffer.filled() {
                 [byte] => {
                     self.early = Some(*byte);
-                    // The socket wakes nobody for a byte that is read.
+                    // The socket does not wake the task for a byte that is already read.
                     context.waker().wake_by_ref();
                     Ok(())
                 }
@@ -97,9 +95,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HangUp<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, octets)
+        Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -114,7 +112,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HangUp<IO> {
         self.io.is_write_vectored()
     }
 
-    /// hyper flushes whenever it is polled, also with nothing to write.
+    /// hyper flushes whenever it is polled, even with nothing to write.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.listen(context)?;
         Pin::new(&mut self.io).poll_flush(context)

@@ -1,5 +1,5 @@
-//! HTTP/1.1: hyper in front of [`route`](super::route), and the way from a
-//! request to a WebSocket.
+//! HTTP/1.1: hyper in front of [`route`](super::route), and the upgrade of a request to a
+//! WebSocket.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -20,10 +20,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::events::{self, Events};
 use super::hang_up::{HangUp, Streaming};
-use super::patient::{Patient, is_stuck};
 use super::refusal::{Refusal, refuse, refuse_early};
 use super::reply::Reply;
 use super::unread::{Unread, linger};
+use super::write_timeout::{WriteTimeout, is_write_timeout};
 use super::{Answer, Site, handshake, route};
 use crate::app::peer::{Admitted, Client, Peer};
 use crate::config::{Limit, Limits};
@@ -33,19 +33,22 @@ use crate::io::Io;
 use crate::observe::metrics::Metrics;
 use crate::user_agent::websocket;
 
-/// What a WebSocket holds for as long as it lasts: its place among user agents,
-/// that of a client behind a proxy, and that of the connection.
+/// The slots that a WebSocket holds while it is open: as a user agent, as a client behind a proxy,
+/// and as a connection.
 type Slots = (Box<Slot>, Option<Box<Share>>, Arc<Admitted>);
 
-/// A reply at once, or events as they come.
+/// A complete body, or a stream of events.
 type Body = Either<Full<Bytes>, Events>;
 
-/// Serves a connection until it ends or has become a WebSocket.
+/// Serves a connection until it ends or becomes a WebSocket.
 pub async fn serve(io: Io, peer: Peer, site: Site) {
     let limits = &peer.app.service.config().limits;
     let is_last = AtomicBool::new(peer.is_refused());
     let streaming = Streaming::default();
-    let io = HangUp::new(Patient::new(io, limits.body_timeout), streaming.clone());
+    let io = HangUp::new(
+        WriteTimeout::new(io, limits.body_timeout),
+        streaming.clone(),
+    );
     let mut connection = settings(limits)
         .serve_connection(
             TokioIo::new(io),
@@ -81,7 +84,7 @@ pub async fn serve(io: Io, peer: Peer, site: Site) {
         count(&error, peer.app.service.metrics());
         tracing::debug!(%error, "HTTP/1.1 connection ended");
         if !error.is_parse() {
-            // There is no answer that could be lost.
+            // No response is in flight that a reset could destroy.
             return;
         }
     }
@@ -90,22 +93,22 @@ pub async fn serve(io: Io, peer: Peer, site: Site) {
     }
 }
 
-/// The bounds that hyper keeps.
+/// The limits that hyper enforces.
 fn settings(limits: &Limits) -> Builder {
     let mut settings = Builder::new();
     settings
         .timer(TokioTimer::new())
-        // Runs from the end of one request to the end of the next one's header.
+        // Runs from the end of one request to the end of the next request's header.
         .header_read_timeout(limits.idle_timeout)
         .max_buf_size(limits.header_bytes)
-        // A client that has shut down its write side gets its answer.
+        // A client that has shut down its write side still gets its response.
         .half_close(true);
     settings
 }
 
-/// Closes a connection in stages, so that its last answer arrives (RFC 9112
-/// §9.6); hyper has shut down the write side.
-async fn close(io: HangUp<Patient<Io>>, peer: &Peer) {
+/// Closes a connection in stages, so that its last response arrives (RFC 9112 §9.6). hyper has
+/// already shut down the write side.
+async fn close(io: HangUp<WriteTimeout<Io>>, peer: &Peer) {
     let service = &peer.app.service;
     tokio::select! {
         biased;
@@ -116,7 +119,7 @@ async fn close(io: HangUp<Patient<Io>>, peer: &Peer) {
     }
 }
 
-/// Makes a reply the last of its connection (RFC 9112 §9.6).
+/// Makes a response the last of its connection (RFC 9112 §9.6).
 fn end_with(reply: &mut Response<Body>) {
     if reply.status() != StatusCode::SWITCHING_PROTOCOLS {
         let close = HeaderValue::from_static("close");
@@ -124,9 +127,9 @@ fn end_with(reply: &mut Response<Body>) {
     }
 }
 
-/// Counts a connection that was cut by a limit.
+/// Counts a connection that a limit ended.
 fn count(error: &hyper::Error, metrics: &Metrics) {
-    if is_stuck(error) {
+    if is_write_timeout(error) {
         metrics.cut(Limit::BodyTimeout);
     } else if error.is_timeout() {
         metrics.cut(Limit::IdleTimeout);
@@ -135,19 +138,19 @@ fn count(error: &hyper::Error, metrics: &Metrics) {
     }
 }
 
-/// Answers a request. The answer comes with whether the request was read whole,
-/// so that another can follow it on the connection.
+/// Answers a request. Returns the response, and whether the whole request was read, so that
+/// another one can follow it on the connection.
 async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Response<Body>, bool) {
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
-    if let Err(doubt) = is_plain(&parts) {
+    if let Err(error) = check_framing(&parts) {
         return (
-            refuse_early(&peer.app, &parts, &doubt).map(Either::Left),
+            refuse_early(&peer.app, &parts, &error).map(Either::Left),
             false,
         );
     }
     let mut body = Unread::new(body);
-    let mut place = None;
+    let mut slot = None;
     let answer = match site {
         Site::Admin(admin) => admin.answer(&parts, &mut body, peer.remote(&parts)).await,
         Site::Public => match peer.admit(&parts) {
@@ -161,7 +164,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Resp
             }
             Ok(client) => {
                 let answer = route(&peer.app, client.address, &parts, &mut body).await;
-                place = client.place;
+                slot = client.place;
                 answer
             }
             Err(error) => Answer::Reply(refuse_early(&peer.app, &parts, &error.into())),
@@ -170,10 +173,10 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Resp
     let reply = match answer {
         Answer::Reply(reply) => reply.map(Either::Left),
         Answer::Events(monitor) => events::reply(monitor)
-            .map(|body| events::hold(body, place))
+            .map(|body| events::hold(body, slot))
             .map(Either::Right),
         Answer::Stream(reply) => reply.map(Either::Right),
-        // HTTP/1.1 has none, and says so by no `TakesPushes`.
+        // HTTP/1.1 has no server push: its requests do not have `TakesPushes`.
         Answer::Pushes(_) => refuse(&peer.app, &Refusal::ServerPush).map(Either::Left),
     };
     let limits = &peer.app.service.config().limits;
@@ -182,13 +185,13 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Resp
     (reply, is_whole)
 }
 
-/// Whether all on the way agree on whom the request is for (RFC 9112 §3.2; of
-/// HTTP/1.0 there is no such rule), and on where its body ends.
+/// Checks that every hop agrees on the host of the request (RFC 9112 §3.2; HTTP/1.0 has no such
+/// rule) and on where its body ends.
 ///
 /// # Errors
-/// [`Refusal::Host`]; [`Refusal::TransferCoding`], since hyper looks only at the
-/// last coding of several.
-fn is_plain(parts: &request::Parts) -> Result<(), Refusal> {
+/// [`Refusal::Host`]; [`Refusal::TransferCoding`], because hyper checks only the last of several
+/// codings.
+fn check_framing(parts: &request::Parts) -> Result<(), Refusal> {
     let hosts = parts.headers.get_all(HOST).iter().count();
     if hosts != 1 && (hosts, parts.version) != (0, Version::HTTP_10) {
         return Err(Refusal::Host);
@@ -201,8 +204,8 @@ fn is_plain(parts: &request::Parts) -> Result<(), Refusal> {
     }
 }
 
-/// Answers a WebSocket handshake, and leaves the connection to a task of its
-/// own: what HTTP needed of it is given back.
+/// Answers a WebSocket handshake, and spawns a task that serves the WebSocket. What the connection
+/// needed for HTTP is freed.
 fn open(
     parts: &request::Parts,
     upgrade: OnUpgrade,
@@ -212,7 +215,7 @@ fn open(
     let admission = &peer.app.gate.admission;
     admission.check(parts, client.address, handshake::ENTRANCE)?;
     let reply = handshake::accept(&parts.headers)?;
-    let places = (
+    let slots = (
         peer.app.admit_user_agent(client.address)?,
         client.place,
         peer.admitted.clone(),
@@ -221,44 +224,46 @@ fn open(
         peer.see(Mistake::OtherHost);
     }
     peer.tasks
-        .spawn(become_websocket(upgrade, peer, client.address, places));
+        .spawn(become_websocket(upgrade, peer, client.address, slots));
     Ok(reply)
 }
 
-/// Serves a WebSocket, which holds its `places` for as long as it lasts.
+/// Serves a WebSocket, and holds its `slots` until it is closed.
 ///
-/// Not an `async fn`, which would hold its arguments twice: this future is most
-/// of what an idle user agent takes.
+/// Not an `async fn`, which would store its arguments twice: this future is most of the memory of
+/// an idle user agent.
 fn become_websocket(
     upgrade: OnUpgrade,
     peer: &Peer,
     address: IpAddr,
-    places: Slots,
+    slots: Slots,
 ) -> impl Future<Output = ()> + Send + use<> {
     let (app, settings) = (Arc::clone(&peer.app), Arc::clone(&peer.settings));
     let stop = peer.close.graceful.clone();
-    // Of what it takes to open one, nothing is kept.
+    // Boxed, so that the state of opening is freed before the session begins.
     let opening = Box::pin(async move {
         let (io, read) = upgrade.await.ok().and_then(take_over)?;
         websocket::open(io, read, app, settings, address, &stop).await
     });
     async move {
-        // A pattern of `if let` would be held until the end.
+        // `if let` would keep its temporaries until the end of the block.
         let Some((mut connection, owner)) = opening.await else {
             return;
         };
         connection.serve(owner).await;
-        // Only what is closed makes room.
+        // The slots are free only once the socket is closed.
         drop(connection);
-        drop(places);
+        drop(slots);
     }
 }
 
-/// What an upgrade leaves: the connection, and what was read of it too early.
-/// That is copied, since it is a slice of a buffer of 8 KiB, which would stay
-/// for as long as the WebSocket does.
+/// Returns the upgraded connection and the bytes that hyper has already read after the request.
+/// They are copied, because they are a slice of an 8 KiB buffer, which would otherwise live as long
+/// as the WebSocket.
 fn take_over(upgraded: Upgraded) -> Option<(Io, Vec<u8>)> {
-    let parts = upgraded.downcast::<TokioIo<HangUp<Patient<Io>>>>().ok()?;
+    let parts = upgraded
+        .downcast::<TokioIo<HangUp<WriteTimeout<Io>>>>()
+        .ok()?;
     let io = parts.io.into_inner().into_inner().into_inner();
     Some((io, parts.read_buf.to_vec()))
 }
@@ -267,15 +272,15 @@ fn take_over(upgraded: Upgraded) -> Option<(Io, Vec<u8>)> {
 mod tests {
     use super::*;
 
-    /// Octets of a future that a function makes, without making one.
+    /// The size in bytes of the future that a function returns, without calling it.
     fn size<F>(_: impl Fn(OnUpgrade, &Peer, IpAddr, Slots) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
-    fn an_idle_user_agent_takes_a_task_of_one_kib() {
-        // What the runtime adds of its own is 112 octets.
+    fn the_task_of_an_idle_user_agent_fits_in_one_kib() {
+        // The runtime adds 112 bytes of its own.
         let size = size(become_websocket);
-        assert!(size <= 1024 - 112, "{size} octets");
+        assert!(size <= 1024 - 112, "{size} bytes");
     }
 }

@@ -17,11 +17,11 @@ use crate::app::App;
 use crate::service::{Error, PushService};
 use crate::store::ReceiptStatus;
 
-/// What the resource takes.
+/// The methods of the resource.
 pub(super) const METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 
-/// Answers a request to a message resource. To know its URL is to be allowed
-/// to read and to withdraw the message (RFC 8030 §8.3).
+/// Answers a request to a message resource. Its URL is the capability to read and to withdraw the
+/// message (RFC 8030 §8.3).
 pub(super) async fn resource(
     app: &Arc<App>,
     parts: &request::Parts,
@@ -34,7 +34,7 @@ pub(super) async fn resource(
         }
         Method::DELETE => {
             let (withdrawing, message) = (Arc::clone(app), named(app, path)?);
-            // Its receipt is not to be lost between memory and store.
+            // Not cancelled with the request, which could lose its receipt.
             app.finish(async move { withdrawing.service.withdraw(message).await })
                 .await?;
             Ok(empty(StatusCode::NO_CONTENT))
@@ -51,8 +51,8 @@ fn named(app: &App, path: ResourcePath<'_>) -> Result<MessageUrl, Error> {
     }
 }
 
-/// A message with the fields that a user agent needs (8030-6-e): the body as
-/// it came, neither urgency nor topic.
+/// A response with a message and the header fields that a user agent needs (8030-6-e): the body
+/// unchanged, without urgency and topic.
 fn shown(message: PushMessage) -> Reply {
     let mut reply = head(&message);
     if let Some(content) = message.content {
@@ -61,7 +61,7 @@ fn shown(message: PushMessage) -> Reply {
     reply
 }
 
-/// The same without the body.
+/// The same response without the body.
 pub(super) fn head(message: &PushMessage) -> Reply {
     let mut reply = empty(StatusCode::OK);
     let accepted_at = SystemTime::from(message.accepted_at);
@@ -96,7 +96,7 @@ pub(super) fn url(service: &PushService, uaid: Uaid, id: MessageId) -> String {
     service.url(&Resource::Message(MessageUrl { uaid, id }))
 }
 
-/// The URL of the push resource that a message came to.
+/// The URL of the push resource that received a message.
 pub(super) fn push_url(service: &PushService, uaid: Uaid, message: &PushMessage) -> String {
     service.url(&Resource::Push(PushEndpoint {
         uaid,
@@ -105,7 +105,7 @@ pub(super) fn push_url(service: &PushService, uaid: Uaid, message: &PushMessage)
     }))
 }
 
-/// What the message resource answers in a receipt (RFC 8030 §6.3).
+/// The status of the message resource in a receipt (RFC 8030 §6.3).
 pub(super) fn receipt_status(status: ReceiptStatus) -> StatusCode {
     match status {
         ReceiptStatus::Delivered => StatusCode::NO_CONTENT,

@@ -1,5 +1,5 @@
-//! HTTP: the one list of routes. Knows no HTTP engine: [`http1`] and [`http2`]
-//! put theirs in front of [`route`].
+//! HTTP: the routes of the public listener. They depend on no HTTP engine: [`http1`] and
+//! [`http2`] each call [`route`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,40 +33,40 @@ mod h2_guard;
 mod handshake;
 mod hang_up;
 mod message;
-mod patient;
 mod push;
 mod pushed;
 mod subscription;
 mod unread;
+mod write_timeout;
 
-/// The answer to a request.
+/// The response to a request.
 pub enum Answer {
-    /// This.
+    /// A complete response.
     Reply(Reply),
-    /// What the monitor reads, as server pushes (RFC 8030 §6).
+    /// The items of the monitor, as server pushes (RFC 8030 §6).
     Pushes(Monitor),
-    /// The same as Server-Sent Events in the body.
+    /// The items of the monitor, as Server-Sent Events in the body.
     Events(Monitor),
-    /// A body that goes on.
+    /// A response whose body is a stream of events.
     Stream(Response<Events>),
 }
 
-/// Stands in a request's extensions where its connection takes server pushes.
+/// An extension of a request whose connection accepts server pushes.
 #[derive(Clone, Copy)]
 pub struct TakesPushes;
 
-/// Which routes a listener serves.
+/// The set of routes that a listener serves.
 #[derive(Clone)]
 pub enum Site {
-    /// Those of user agents and application servers: [`route`].
+    /// The routes for user agents and application servers: [`route`].
     Public,
-    /// Those of operators.
+    /// The routes for operators.
     Admin(Arc<dyn AdminRoutes>),
 }
 
 /// The routes of the admin listener.
 pub trait AdminRoutes: Send + Sync {
-    /// Answers a request that `remote` has sent.
+    /// Answers a request from `remote`.
     fn answer<'r>(
         self: Arc<Self>,
         parts: &'r request::Parts,
@@ -75,15 +75,15 @@ pub trait AdminRoutes: Send + Sync {
     ) -> BoxFuture<'r, Answer>;
 }
 
-/// The most header fields of a request over HTTP/2: as many as hyper reads of one
-/// over HTTP/1.1.
+/// The maximum number of header fields of a request over HTTP/2: hyper's own maximum over
+/// HTTP/1.1.
 const HEADER_FIELDS: usize = 100;
 
-/// The longest URL that means anything here has a token of 86 characters.
+/// The maximum length of a path in bytes. The longest token has 86 characters.
 const LONGEST_PATH: usize = 256;
 
-/// The methods of the resource at a path of the public listener, as `Allow` and
-/// CORS name them; `None` for a page, which no page of another origin calls.
+/// The methods of the resource at a path of the public listener, for `Allow` and CORS. Returns
+/// `None` for a page: CORS is not needed there.
 fn methods(app: &App, path: &str) -> Option<&'static str> {
     if app.gate.admission.entrance(path) == Some(subscription::ENTRANCE) {
         return Some(subscription::SUBSCRIBE_METHODS);
@@ -120,8 +120,8 @@ pub async fn route(
     }
 }
 
-/// The place of a request at its beginning. One for health takes none: it must
-/// be answered whatever the service does, and costs nothing.
+/// Takes a slot for a new request. A health check needs none: it must be answered even when the
+/// service is overloaded, and it costs nothing.
 fn begin(app: &App, path: &str, address: IpAddr) -> Result<Option<Slot>, Refusal> {
     match status::is_health(path) {
         true => Ok(None),
@@ -129,8 +129,8 @@ fn begin(app: &App, path: &str, address: IpAddr) -> Result<Option<Slot>, Refusal
     }
 }
 
-/// Answers a request that has `begun`: it holds a place until it is answered,
-/// or gives that back while its body arrives.
+/// Answers a request. It holds the slot `begun` until it is answered, except while its body
+/// arrives.
 async fn answer(
     app: &Arc<App>,
     address: IpAddr,

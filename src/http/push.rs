@@ -21,7 +21,7 @@ use crate::gate::fairness::Slot;
 use crate::observe::otel::Accept;
 use crate::service::{Accepted, Error, compat};
 
-/// What the resource takes.
+/// The methods of the resource.
 pub(super) const METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 /// Answers a request to a push resource.
@@ -44,7 +44,7 @@ pub(super) async fn resource(
     }
 }
 
-/// Takes a push message, and the time for it.
+/// Accepts a push message, and measures how long that takes.
 async fn post(
     app: &App,
     address: IpAddr,
@@ -79,18 +79,19 @@ async fn post(
     reply
 }
 
-/// A push at its beginning.
+/// The header of a push request.
 struct Request<'r> {
     address: IpAddr,
     headers: &'r HeaderMap,
     path: ResourcePath<'r>,
 }
 
-/// Whoever may not send here learns nothing about headers and bodies, and those
-/// who may need not send a body in vain (V-14).
+/// Checks and accepts a push message. The sender is authenticated before its headers are checked,
+/// and the headers before the body is read (V-14): an unauthorized sender learns nothing else, and
+/// an authorized one sends no body in vain.
 ///
-/// The place in which the request has `begun` is given back while its body
-/// arrives, which takes as long as the client likes.
+/// The slot `begun` is freed while the body arrives, because the client decides how long that
+/// takes.
 async fn accept(
     app: &App,
     request: Request<'_>,
@@ -118,7 +119,7 @@ async fn accept(
     let _request = app.gate.admit_push(key, request.address)?;
     drop(arriving);
     let needed = compat::needed(sender.as_ref(), &push, &taken);
-    // What is not stored waits for nothing.
+    // A message that is not stored needs no turn at the store.
     let _turn = match push.ttl {
         Ttl::ZERO => None,
         _ => Some(app.gate.turn(key, request.address).await?),
@@ -138,8 +139,7 @@ fn endpoint(app: &App, path: ResourcePath<'_>) -> Result<PushEndpoint, Error> {
     }
 }
 
-/// The receipt subscription in the `Link` header, where there is one
-/// (8030-5.1-f).
+/// The receipt subscription in the `Link` header, if any (8030-5.1-f).
 fn receipts(app: &App, headers: &HeaderMap) -> Result<Option<ReceiptSubscriptionUrl>, Refusal> {
     let Some(url) = link::find(headers, link::RECEIPT)? else {
         return Ok(None);
@@ -150,7 +150,7 @@ fn receipts(app: &App, headers: &HeaderMap) -> Result<Option<ReceiptSubscription
     }
 }
 
-/// Says where the message is, and what was granted (RFC 8030 §5).
+/// The response with the URL of the message and the granted TTL (RFC 8030 §5).
 fn created(app: &App, accepted: Accepted) -> Reply {
     let url = |resource: &Resource| app.service.url(resource);
     let mut reply = empty(StatusCode::CREATED);

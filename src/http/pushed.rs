@@ -1,5 +1,5 @@
-//! What a server push holds (RFC 8030 §6, §6.3): a promised request for the
-//! message, and its response.
+//! The contents of a server push (RFC 8030 §6, §6.3): a promised request for the message, and its
+//! response.
 
 use bugle_protocol::link;
 use bytes::Bytes;
@@ -21,7 +21,7 @@ pub(super) fn exchange(service: &PushService, item: &Item) -> (Request<()>, Resp
             }
             let length = HeaderValue::from(reply.body().len());
             reply.headers_mut().insert(CONTENT_LENGTH, length);
-            // in both places.
+            // in the request and in the response.
             let push = link::print(&message::push_url(service, *uaid, message), link::PUSH);
             if let Ok(push) = HeaderValue::from_str(&push) {
                 promised.headers_mut().insert(LINK, push.clone());
@@ -42,7 +42,7 @@ pub(super) fn exchange(service: &PushService, item: &Item) -> (Request<()>, Resp
 
 fn get(url: String) -> Request<()> {
     let mut request = Request::new(());
-    // Of our own making, and so a URL.
+    // The service made it, so it parses.
     *request.uri_mut() = url.parse().unwrap_or_default();
     request
 }

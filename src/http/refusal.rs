@@ -1,4 +1,4 @@
-//! The one place where a refusal becomes a response.
+//! Turns every refusal into a response.
 
 mod table;
 
@@ -26,76 +26,75 @@ use crate::gate::refusal::NOT_HERE;
 use crate::random::random;
 use crate::service;
 
-/// Why a request is not done.
+/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The gate does not let it through.
+    /// The gate refuses it.
     #[error(transparent)]
     Gate(#[from] gate::Refusal),
-    /// The service does not do it.
+    /// The service refuses it.
     #[error(transparent)]
     Service(#[from] service::Error),
-    /// No such path.
+    /// There is no such path.
     #[error("{}", NOT_HERE)]
     NotFound,
-    /// The path has no such method; what it has is in the `Allow` header.
+    /// The path has no such method. The `Allow` header lists its methods.
     #[error("this resource takes only {0}")]
     MethodNotAllowed(&'static str),
-    /// A `Link` header that cannot be read.
+    /// A malformed or repeated `Link` header.
     #[error("{0}")]
     Link(#[from] LinkError),
-    /// The body of a subscribe request (RFC 8292 §4.1, V-9).
+    /// An invalid body of a subscribe request (RFC 8292 §4.1, V-9).
     #[error(
         "the webpush-options are not a JSON object, or their vapid is not a P-256 key in base64url"
     )]
     Options,
-    /// A held GET that cannot be answered by server pushes (A-3).
+    /// A held GET whose client accepts neither server push nor SSE (A-3).
     #[error(
         "this is told by HTTP/2 server pushes, which this connection does not take: use HTTP/2 \
          with push enabled, or ask for events (Accept: text/event-stream)"
     )]
     ServerPush,
-    /// A header field that is not valid.
+    /// An invalid header field.
     #[error("{0}")]
     Header(#[from] HeaderError),
-    /// A body that is not valid.
+    /// An invalid body.
     #[error("{0}")]
     Body(#[from] BodyError),
-    /// A body over the limit.
+    /// A body over the limit, in bytes.
     #[error("the body is larger than {0} octets (limits.body_bytes)")]
     TooLarge(usize),
     /// A body that ended early or broke its framing (RFC 8188 §4.2).
     #[error("the body did not arrive whole: nothing was accepted, send it again")]
     Incomplete,
-    /// A body that took too long.
+    /// A body that did not arrive in time.
     #[error("the body did not arrive within {} s (limits.body_timeout): send it again", .0.as_secs())]
     BodyTimeout(Duration),
-    /// More header fields than are read.
+    /// More header fields than the maximum.
     #[error("a request has at most {0} header fields")]
     HeaderFields(usize),
     /// A request over HTTP/1.1 without a Host field, or with several
     /// (RFC 9112 §3.2).
     #[error("a request needs one Host field")]
     Host,
-    /// A transfer coding over HTTP/1.1 that is not `chunked` alone: others on
-    /// the way may see another end of the body (RFC 9112 §6.1, §11.2).
+    /// A transfer coding over HTTP/1.1 other than `chunked` alone: another hop may see another end
+    /// of the body (RFC 9112 §6.1, §11.2).
     #[error("the only transfer coding that is taken is chunked")]
     TransferCoding,
-    /// A WebSocket handshake of another version than 13.
+    /// A WebSocket handshake with a version other than 13.
     #[error("WebSocket version 13 is needed (RFC 6455)")]
     WebSocketVersion,
-    /// A WebSocket handshake that lacks something.
+    /// An incomplete WebSocket handshake.
     #[error("not a WebSocket handshake: {0}")]
     Handshake(&'static str),
 }
 
-/// What can be answered by [`refuse`].
+/// An error that [`refuse`] turns into a response.
 pub trait Refused: Error {
-    /// Its row in the table, where a subscription that is gone is answered `gone`
-    /// (`compat.gone_status`).
+    /// Its row in the table. `gone` is the status for an ended subscription (`compat.gone_status`).
     fn row(&self, gone: StatusCode) -> Row;
 
-    /// Sets the header fields that go with it, besides `Retry-After`.
+    /// Sets its header fields, except `Retry-After`.
     fn describe(&self, reply: &mut Reply);
 }
 
@@ -124,7 +123,7 @@ impl Refused for Refusal {
             _ if reply.status() == StatusCode::TOO_MANY_REQUESTS => {
                 set(reply, CACHE_CONTROL, "no-store");
             }
-            // RFC 9110 §12.5.3, §15.5.16, E-1: the coding that is always taken.
+            // RFC 9110 §12.5.3, §15.5.16, E-1: the coding that is always accepted.
             _ if reply.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 set(reply, ACCEPT_ENCODING, "aes128gcm");
             }
@@ -133,7 +132,7 @@ impl Refused for Refusal {
     }
 }
 
-/// The row of a refusal here.
+/// The row of a refusal, with the configured `compat.gone_status`.
 pub(super) fn row(app: &App, error: &impl Refused) -> Row {
     error.row(app.service.compat().gone_status.status())
 }
@@ -142,14 +141,14 @@ pub(super) fn row(app: &App, error: &impl Refused) -> Row {
 pub fn refuse(app: &App, error: &impl Refused) -> Reply {
     let row = row(app, error);
     app.service.metrics().refuse(row.label);
-    // The words of the answer may repeat what the client wrote.
+    // The message may quote the client and stays out of the log.
     let status = row.status.as_u16();
     tracing::debug!(status, reason = row.label, detail = row.detail, "refused");
     refusal(error, &row, &app.service.public_url().url("/errors"))
 }
 
-/// Refuses a request to the public listener before its route is known, in a
-/// way that pages of other origins can read where the route could be.
+/// Refuses a request to the public listener before it is routed. Sets the CORS headers if its path
+/// may have a resource.
 pub(super) fn refuse_early(app: &App, parts: &request::Parts, error: &Refusal) -> Reply {
     let mut reply = refuse(app, error);
     if let Some(methods) = super::methods(app, parts.uri.path()) {
@@ -158,8 +157,7 @@ pub(super) fn refuse_early(app: &App, parts: &request::Parts, error: &Refusal) -
     reply
 }
 
-/// Says a refusal: the status, and the JSON body that sender libraries parse
-/// (WS-AS-2).
+/// Builds the response: the status, and the JSON body that sender libraries parse (WS-AS-2).
 fn refusal(error: &impl Refused, row: &Row, more_info: &str) -> Reply {
     let mut body = json!({
         "code": row.status.as_u16(),
@@ -186,8 +184,8 @@ fn refusal(error: &impl Refused, row: &Row, more_info: &str) -> Reply {
     reply
 }
 
-/// A moment from `after` to half as much later, so that those who were refused
-/// together do not come back together.
+/// Adds a random delay of up to half of `after`, so that clients refused together do not retry
+/// together.
 fn jittered(after: Duration) -> Duration {
     after + after.mul_f64(f64::from(u16::from_ne_bytes(random())) / f64::from(u16::MAX) / 2.0)
 }

@@ -1,5 +1,4 @@
-//! Responses that are whole when they are made, and how their header fields are
-//! set.
+//! Complete responses and their header fields.
 
 use bytes::Bytes;
 use http::header::{
@@ -10,17 +9,17 @@ use http::header::{
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-/// A response as every engine can send it.
+/// A response with a complete body, which every engine can send.
 pub type Reply = Response<Full<Bytes>>;
 
-/// A reply without a body.
+/// A response without a body.
 pub(super) fn empty(status: StatusCode) -> Reply {
     let mut reply = Reply::new(Full::default());
     *reply.status_mut() = status;
     reply
 }
 
-/// A reply with a text.
+/// A response with a text.
 pub fn text(content_type: &'static str, text: impl Into<Bytes>) -> Reply {
     let mut reply = Reply::new(Full::new(text.into()));
     reply
@@ -29,26 +28,26 @@ pub fn text(content_type: &'static str, text: impl Into<Bytes>) -> Reply {
     reply
 }
 
-/// Sets a header to a text that we made.
+/// Sets a header field to a value that the service made or has checked.
 pub fn set<B>(reply: &mut Response<B>, name: HeaderName, value: impl ToString) {
-    // What we make is visible ASCII; a sender's text is checked where it is read.
+    // The value is visible ASCII: a sender's text is checked when it is read.
     if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
         reply.headers_mut().insert(name, value);
     }
 }
 
-/// Lets pages of any origin call a resource and read its replies (WS-AS-1).
+/// Sets the CORS headers: pages of any origin may call a resource and read its responses (WS-AS-1).
 pub(super) fn share<B>(reply: &mut Response<B>, methods: &'static str) {
     const READABLE: &str = "Location, Link, TTL, Preference-Applied, Retry-After, \
                             WWW-Authenticate, Accept-Encoding";
-    // Named one by one: `*` does not cover Authorization.
-    const TAKEN: &str = "Content-Type, TTL, Urgency, Topic, Authorization, Content-Encoding, \
+    // Listed one by one, because `*` does not include Authorization.
+    const ACCEPTED: &str = "Content-Type, TTL, Urgency, Topic, Authorization, Content-Encoding, \
                          Encryption, Crypto-Key, Prefer, Link, traceparent, tracestate";
     set(reply, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     set(reply, ACCESS_CONTROL_EXPOSE_HEADERS, READABLE);
     if reply.status() == StatusCode::NO_CONTENT && reply.headers().contains_key(ALLOW) {
         set(reply, ACCESS_CONTROL_ALLOW_METHODS, methods);
-        set(reply, ACCESS_CONTROL_ALLOW_HEADERS, TAKEN);
+        set(reply, ACCESS_CONTROL_ALLOW_HEADERS, ACCEPTED);
         set(reply, ACCESS_CONTROL_MAX_AGE, 3600);
     }
 }

@@ -1,5 +1,4 @@
-//! What people and machines look at: the page at `/`, health, readiness,
-//! version (also under their Dockerflow names), metrics.
+//! The page at `/`, and health, readiness, version (also under their Dockerflow names) and metrics.
 
 use http::header::{CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY};
 use http::{Method, StatusCode, request};
@@ -13,18 +12,21 @@ use crate::observe::exposition::Format;
 
 pub(super) const JSON: &str = "application/json";
 
-/// What a page takes.
+/// The methods of a page.
 pub const GET: &str = "GET, HEAD";
 
-/// The paths at which the process says that it answers.
+/// The paths of the health check.
 const HEALTH: [&str; 2] = ["/health", "/__lbheartbeat__"];
 
-/// Whether a path asks for no more than whether the process answers.
+/// Whether a path is a health check, which only shows that the process answers.
 pub(super) fn is_health(path: &str) -> bool {
     HEALTH.contains(&path)
 }
 
-/// Answers a request for a page by its path.
+/// Answers a request for a page.
+///
+/// # Errors
+/// [`Refusal::NotFound`], [`Refusal::MethodNotAllowed`].
 pub async fn page(app: &App, parts: &request::Parts) -> Result<Reply, Refusal> {
     let method = &parts.method;
     let get = |reply| {
@@ -41,9 +43,9 @@ pub async fn page(app: &App, parts: &request::Parts) -> Result<Reply, Refusal> {
             "text/plain; charset=utf-8",
             include_str!("../../docs/errors.md"),
         )),
-        // The process answers: do not restart it.
+        // Liveness: the process answers, so do not restart it.
         _ if is_health(path) => get(text(JSON, r#"{"status":"ok"}"#)),
-        // It can do its work: send traffic here.
+        // Readiness: the service works, so send traffic to it.
         "/ready" | "/__heartbeat__" if !is_get(method) => Err(Refusal::MethodNotAllowed(GET)),
         "/ready" | "/__heartbeat__" => Ok(ready(app, parts.uri.query()).await),
         "/version" | "/__version__" => get(text(JSON, version())),
@@ -51,15 +53,18 @@ pub async fn page(app: &App, parts: &request::Parts) -> Result<Reply, Refusal> {
     }
 }
 
-/// The metrics, in the format that is asked for.
+/// The metrics, in the format of the `Accept` header.
+///
+/// # Errors
+/// [`Refusal::MethodNotAllowed`].
 pub fn metrics(app: &App, parts: &request::Parts) -> Result<Reply, Refusal> {
     if is_get(&parts.method) {
         let format = Format::accepted(&parts.headers);
-        let count = |places| i64::try_from(places).unwrap_or(i64::MAX);
+        let count = |slots| i64::try_from(slots).unwrap_or(i64::MAX);
         let counters = app.service.metrics();
         counters.requests.set(count(app.gate.in_progress()));
         counters.bodies.set(count(app.gate.arriving()));
-        // It sets its gauges.
+        // Updates the gauges of the overload.
         readiness::overloaded(app);
         let metrics = app.service.metrics_text(format);
         Ok(text(format.content_type(), metrics))
@@ -68,18 +73,18 @@ pub fn metrics(app: &App, parts: &request::Parts) -> Result<Reply, Refusal> {
     }
 }
 
-/// Whether a method reads: HEAD is answered wherever GET is (RFC 9110 §9.1).
+/// Whether a method is GET, or HEAD, which every page with GET answers too (RFC 9110 §9.1).
 pub fn is_get(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 
-/// Readiness, of which at most one look a second is taken. Being near a bound is
-/// no reason to fail, because it would take a service that is alone out of use;
-/// those who choose between several ask for that by `?overloaded=fail`.
+/// Readiness, probed at most once per second. Being near a limit does not fail it, because that
+/// would take a single service out of use. A load balancer with several services can ask for it by
+/// `?overloaded=fail`.
 async fn ready(app: &App, query: Option<&str>) -> Reply {
     let seen = app.readiness.probe().await;
     let (store, overloaded) = match seen {
-        // What was seen may be a second old, a failure of the store is known at once.
+        // The probe may be a second old; a failure of the store is known at once.
         Some(seen) => (seen.store && app.service.store_is_well(), seen.overloaded),
         None => (false, Vec::new()),
     };
@@ -104,14 +109,13 @@ fn version() -> String {
     json!({ "name": "bugle", "version": env!("CARGO_PKG_VERSION") }).to_string()
 }
 
-/// People open this page to see that the service is there, and to accept a
-/// private certificate.
+/// The page that people open to see that the service runs, or to accept a private certificate.
 fn home(app: &App) -> Reply {
-    // First: Firefox reads it only when the other changes.
+    // It comes first: Firefox reads it only when the server URL changes.
     const INSECURE: &str = "add <code>dom.push.testing.allowInsecureServerURL</code> as a boolean, \
                             <code>true</code>; then ";
     let public_url = app.service.public_url();
-    // The page is for everybody; the secret is not.
+    // The page is public; the secret is not.
     let websocket_url = match app.service.config().admission.has_secret() {
         true => "the URL that the operator of this service gave you".to_owned(),
         false => public_url.websocket_url(),

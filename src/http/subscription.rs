@@ -1,5 +1,6 @@
-//! What RFC 8030 user agents use: the push service resource `/subscribe` (§4),
-//! subscriptions and their sets (§6, §7.3).
+//! The resources for user agents of RFC 8030: the push service resource `/subscribe` (§4),
+//! subscriptions and subscription sets (§6, §7.3). Receipt subscriptions (§6.3) work in the same
+//! way.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,24 +33,24 @@ use crate::user_agent::monitor::Monitor;
 /// The path of the push service resource.
 pub(super) const ENTRANCE: &str = "/subscribe";
 
-/// What it takes.
+/// The methods of the push service resource.
 pub(super) const SUBSCRIBE_METHODS: &str = "POST, OPTIONS";
-/// What a subscription, a set and a receipt subscription take.
+/// The methods of a subscription, a set and a receipt subscription.
 pub(super) const METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 
 /// The media type of a restricted subscription (RFC 8292 §4.1).
 const OPTIONS: &str = "application/webpush-options+json";
 
-/// A resource that can be held.
+/// A resource that can be monitored.
 #[derive(Clone, Copy)]
-enum Held {
+enum Monitored {
     Subscription(PushEndpoint),
     Set(SubscriptionSetUrl),
     Receipts(ReceiptSubscriptionUrl),
 }
 
-impl Held {
-    /// The one at a path.
+impl Monitored {
+    /// The resource at a path.
     fn at(app: &App, path: ResourcePath<'_>) -> Result<Self, Error> {
         match app.service.open(path) {
             Some(Resource::Subscription(named)) => Ok(Self::Subscription(named)),
@@ -80,10 +81,10 @@ pub(super) async fn subscribe(
             let service = &app.service;
             let limits = &service.config().limits;
             let options = body::read(&parts.headers, content, limits).await?;
-            let place = app.gate.admit_request(address)?;
+            let slot = app.gate.admit_request(address)?;
             drop(arriving);
             let key = vapid_key(&options, &service.compat().tolerances)?;
-            (key, Some(place))
+            (key, Some(slot))
         }
         false => ((None, false), begun),
     };
@@ -96,7 +97,7 @@ pub(super) async fn subscribe(
     Ok(created(app, made))
 }
 
-/// Says where the subscription is, its push resource and its set (RFC 8030 §4).
+/// The response with the URLs of the subscription, its push resource and its set (RFC 8030 §4).
 fn created(app: &App, made: PushEndpoint) -> Reply {
     let url = |resource: &Resource| app.service.url(resource);
     let mut reply = empty(StatusCode::CREATED);
@@ -110,7 +111,7 @@ fn created(app: &App, made: PushEndpoint) -> Reply {
     reply
 }
 
-/// The set in the `Link` header, where there is one (8030-4.1-f).
+/// The set in the `Link` header, if any (8030-4.1-f).
 fn set_of(app: &App, headers: &HeaderMap) -> Result<Option<SubscriptionSetUrl>, Refusal> {
     let Some(url) = link::find(headers, link::SET)? else {
         return Ok(None);
@@ -121,7 +122,7 @@ fn set_of(app: &App, headers: &HeaderMap) -> Result<Option<SubscriptionSetUrl>, 
     }
 }
 
-/// V-10: parameters and case do not count.
+/// Whether the body is `webpush-options`, ignoring case and parameters (V-10).
 fn is_options(headers: &HeaderMap) -> bool {
     let content_type = headers
         .get(CONTENT_TYPE)
@@ -130,8 +131,8 @@ fn is_options(headers: &HeaderMap) -> bool {
     media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case(OPTIONS))
 }
 
-/// The key in the options, and whether it is written as `loose_vapid` allows:
-/// `null` for none, or padded (RFC 8292 §4.1; V-9).
+/// The key in the options, and whether it needs `compat.loose_vapid`: `null` for no key, or padded
+/// base64url (RFC 8292 §4.1; V-9).
 fn vapid_key(
     options: &[u8],
     tolerances: &Tolerances,
@@ -141,7 +142,7 @@ fn vapid_key(
         #[serde(default, deserialize_with = "present")]
         vapid: Option<Option<String>>,
     }
-    // An array would be taken for the members of an object in their order.
+    // serde would accept an array as the members of the object in order.
     if !options.trim_ascii_start().starts_with(b"{") {
         return Err(Refusal::Options);
     }
@@ -159,19 +160,19 @@ fn vapid_key(
     Ok((key.map_err(|_| Refusal::Options)?, is_loose))
 }
 
-/// Tells a member that is `null` from one that is absent.
+/// Distinguishes a `null` member from an absent one.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
-/// Answers a request to a resource that can be held.
+/// Answers a request to a resource that can be monitored.
 pub(super) async fn held(
     app: &Arc<App>,
     address: IpAddr,
     parts: &request::Parts,
     path: ResourcePath<'_>,
 ) -> Result<Answer, Refusal> {
-    // Receipts are application servers'.
+    // Receipt subscriptions belong to application servers, which `admission` does not limit.
     if path.kind != Kind::ReceiptSubscription {
         app.gate.admission.check_address(address)?;
     }
@@ -179,14 +180,16 @@ pub(super) async fn held(
         Method::GET | Method::HEAD => monitor(app, address, parts, path).await,
         Method::DELETE => {
             let ending = Arc::clone(app);
-            let resource = Held::at(app, path)?;
-            // A set is not to be left half ended.
+            let resource = Monitored::at(app, path)?;
+            // Not cancelled with the request, which could leave half of a set.
             app.finish(async move {
                 let service = &ending.service;
                 match resource {
-                    Held::Subscription(named) => service.end_subscription(&named, address).await,
-                    Held::Set(named) => service.end_set(named, address).await,
-                    Held::Receipts(named) => service.end_receipts(named).await,
+                    Monitored::Subscription(named) => {
+                        service.end_subscription(&named, address).await
+                    }
+                    Monitored::Set(named) => service.end_set(named, address).await,
+                    Monitored::Receipts(named) => service.end_receipts(named).await,
                 }
             })
             .await?;
@@ -197,10 +200,10 @@ pub(super) async fn held(
     }
 }
 
-/// Begins to monitor: by server pushes where the connection takes them, or by
-/// events (`Accept: text/event-stream`) for those who cannot take any.
-/// A client that accepts neither is refused before it supersedes a monitor. HEAD
-/// is answered with the header alone, and neither supersedes nor reads anything.
+/// Starts a monitor: by Server-Sent Events if the client asks for them (`Accept:
+/// text/event-stream`, A-3), otherwise by server pushes if the connection accepts them. A client
+/// that accepts neither is refused before it supersedes a monitor. The response to HEAD has the
+/// header fields alone; it supersedes and reads nothing.
 async fn monitor(
     app: &Arc<App>,
     address: IpAddr,
@@ -212,10 +215,10 @@ async fn monitor(
         min_urgency: urgency(headers)?,
         channel: None,
     };
-    let reader = match Held::at(app, path)? {
-        Held::Set(named) => Reader::UserAgent(service.set(named).await?),
-        Held::Receipts(named) => Reader::Receipts(service.receipt_subscription(named).await?),
-        Held::Subscription(named) => {
+    let reader = match Monitored::at(app, path)? {
+        Monitored::Set(named) => Reader::UserAgent(service.set(named).await?),
+        Monitored::Receipts(named) => Reader::Receipts(service.receipt_subscription(named).await?),
+        Monitored::Subscription(named) => {
             let subscription = service.subscription(&named).await?;
             service.note_connected(subscription.uaid).await?;
             filter.channel = Some(subscription.channel);
@@ -246,7 +249,7 @@ async fn monitor(
     })
 }
 
-/// The least urgency that a user agent wants to see now (RFC 8030 §5.3).
+/// The minimum urgency of the messages that a user agent wants now (RFC 8030 §5.3).
 fn urgency(headers: &HeaderMap) -> Result<Urgency, Refusal> {
     let mut fields = headers.get_all(URGENCY).iter();
     match (fields.next(), fields.next()) {

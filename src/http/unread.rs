@@ -1,11 +1,9 @@
-//! What a client still writes when its answer is known: the rest of a body that
-//! was not wanted, and what comes after the last answer of a connection
-//! (RFC 9112 §9.3, §9.6).
+//! Discards what a client sends after its response is known: the rest of an unwanted body, and the
+//! bytes after the last response of a connection (RFC 9112 §9.3, §9.6).
 //!
-//! Closing a socket while octets arrive makes TCP send a reset, which destroys
-//! an answer that the client has not yet read. Over HTTP/2, resetting a stream
-//! makes what still arrives for it an error of the connection. So the rest is
-//! read and dropped, within bounds.
+//! If a socket is closed while bytes arrive, TCP sends a reset, which destroys a response that the
+//! client has not read yet. Over HTTP/2, frames for a stream that was reset count as connection
+//! errors. So the rest is read and discarded, within limits.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,18 +18,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::body::{ContentError, announced};
 use crate::config::Limits;
 
-/// The size of the buffer that octets are dropped from.
+/// The size of the buffer for discarded bytes.
 const BUFFER: usize = 8 << 10;
 
-/// The body of a request, which counts what was read of it so that the rest can
-/// be dropped.
+/// The body of a request. It counts the bytes read, so that the rest can be discarded.
 pub(super) struct Unread<B> {
     body: B,
-    /// Bytes that were read.
+    /// The number of bytes read.
     read: usize,
-    /// When the first of them was asked for.
+    /// When reading began.
     began: Option<Instant>,
-    /// Once nothing more comes: whether it came whole.
+    /// Set at the end of the body: whether it is complete.
     is_whole: Option<bool>,
 }
 
@@ -39,7 +36,7 @@ impl<B> Unread<B>
 where
     B: Body<Data = Bytes, Error: Into<ContentError>> + Unpin,
 {
-    /// A body that nothing was read of.
+    /// Wraps an unread body.
     pub(super) fn new(body: B) -> Self {
         let is_whole = body.is_end_stream().then_some(true);
         Self {
@@ -50,13 +47,13 @@ where
         }
     }
 
-    /// Reads the rest and drops it. Returns whether the connection over HTTP/1.1
-    /// can take another request: the whole body is within `limits.body_bytes` and
-    /// came within `limits.body_timeout`.
+    /// Reads and discards the rest. Returns whether another request can follow on an HTTP/1.1
+    /// connection: the whole body is within `limits.body_bytes` and arrived within
+    /// `limits.body_timeout`.
     ///
-    /// A client that expects 100 (Continue) and was not asked for its body may
-    /// send it or not; where the next request begins is then in doubt
-    /// (RFC 9110 §10.1.1), and this returns `false` without reading.
+    /// A client that expects 100 (Continue) and did not get it may send its body or not, so the
+    /// start of the next request is ambiguous (RFC 9110 §10.1.1). This returns `false` then,
+    /// without reading.
     pub(super) async fn discard(&mut self, headers: &HeaderMap, limits: &Limits) -> bool {
         if let Some(is_whole) = self.is_whole {
             return is_whole;
@@ -116,13 +113,12 @@ where
     }
 }
 
-/// The second stage of closing a connection, after its write side was shut down:
-/// reads what the client still sends and drops it, until the client closes too,
-/// for `limits.body_timeout` and `limits.discard_bytes` at most. Returns whether
-/// the size was the end of it.
+/// The second stage of closing a connection, after its write side was shut down: reads and discards
+/// what the client still sends, until the client closes too, or `limits.body_timeout` or
+/// `limits.discard_bytes` is reached. Returns whether it was `limits.discard_bytes`.
 ///
-/// Dropped earlier, it leaves what the client has sent unread, and the last
-/// answer in danger.
+/// If this is cancelled, the client's bytes stay unread, and the close may destroy the last
+/// response.
 pub(super) async fn linger(mut io: impl AsyncRead + Unpin, limits: &Limits) -> bool {
     let mut buffer = vec![0; BUFFER];
     let mut dropped = 0;
@@ -130,7 +126,7 @@ pub(super) async fn linger(mut io: impl AsyncRead + Unpin, limits: &Limits) -> b
         loop {
             match io.read(&mut buffer).await {
                 Ok(0) | Err(_) => return false,
-                Ok(octets) => dropped += octets,
+                Ok(bytes) => dropped += bytes,
             }
             if dropped > limits.discard_bytes {
                 return true;
@@ -150,20 +146,20 @@ mod tests {
     use crate::config::Config;
 
     #[tokio::test(start_paused = true)]
-    async fn lingering_ends_with_the_client_with_time_or_with_size() {
+    async fn lingering_ends_when_the_client_closes_or_a_limit_is_reached() {
         let mut limits = Config::default().limits;
         limits.discard_bytes = 10;
 
         let (io, mut client) = duplex(64);
         client.write_all(b"short").await.unwrap();
         drop(client);
-        assert!(!linger(io, &limits).await, "it ends with the client");
+        assert!(!linger(io, &limits).await, "the client closes");
 
         let (io, _client) = duplex(64);
-        assert!(!linger(io, &limits).await, "it ends with time");
+        assert!(!linger(io, &limits).await, "body_timeout");
 
         let (io, mut client) = duplex(64);
         client.write_all(b"longer than ten").await.unwrap();
-        assert!(linger(io, &limits).await, "it ends with size");
+        assert!(linger(io, &limits).await, "discard_bytes");
     }
 }

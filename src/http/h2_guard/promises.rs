@@ -1,7 +1,6 @@
-//! Which streams have been promised (RFC 9113 §8.4), by the frames on the wire. A
-//! client that names a stream before its promise was sent breaks the protocol
-//! (§5.1), and h2 panics then: see the table in [`super`]. This file goes when h2
-//! rejects such frames.
+//! Tracks the promised streams (RFC 9113 §8.4) by the frames on the wire. A client that sends a
+//! frame for a stream before its promise violates the protocol (§5.1), and h2 panics: see the table
+//! in [`super`]. Remove this file when h2 rejects such frames.
 
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
@@ -27,7 +26,7 @@ pub(super) struct Promises {
 }
 
 impl Promises {
-    /// No promise has been sent.
+    /// A connection on which no promise has been sent.
     pub(super) fn new() -> Self {
         Self {
             sent: Frames::after(0),
@@ -38,8 +37,8 @@ impl Promises {
     }
 
     /// Inspects bytes that were sent.
-    pub(super) fn sent(&mut self, mut octets: &[u8]) {
-        while let Some(frame) = self.sent.next(&mut octets) {
+    pub(super) fn sent(&mut self, mut bytes: &[u8]) {
+        while let Some(frame) = self.sent.next(&mut bytes) {
             if let Some(promised) = frame.promised {
                 self.missing.retain(|missing| *missing != promised);
                 // Promises of several GETs may be sent out of order.
@@ -55,8 +54,8 @@ impl Promises {
     /// # Errors
     /// [`NotPromised`] if a frame names a server stream (even id) that was not
     /// promised yet.
-    pub(super) fn received(&mut self, mut octets: &[u8]) -> Result<(), NotPromised> {
-        while let Some(Frame { stream, .. }) = self.received.next(&mut octets) {
+    pub(super) fn received(&mut self, mut bytes: &[u8]) -> Result<(), NotPromised> {
+        while let Some(Frame { stream, .. }) = self.received.next(&mut bytes) {
             let is_ours = stream != 0 && stream.is_multiple_of(2);
             if is_ours && (stream > self.highest || self.missing.contains(&stream)) {
                 return Err(NotPromised);
@@ -90,21 +89,21 @@ impl Frames {
         }
     }
 
-    /// Returns the next frame that begins in `octets`, and advances `octets` past
+    /// Returns the next frame that begins in `bytes`, and advances `bytes` past
     /// what it used.
-    fn next(&mut self, octets: &mut &[u8]) -> Option<Frame> {
-        while !octets.is_empty() {
-            let skipped = self.skip.min(octets.len());
+    fn next(&mut self, bytes: &mut &[u8]) -> Option<Frame> {
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             let wanted = match self.is_promise() {
                 true => MOST,
                 false => HEADER,
             };
-            let taken = (wanted - self.have).min(octets.len() - skipped);
-            let (now, rest) = octets[skipped..].split_at(taken);
+            let taken = (wanted - self.have).min(bytes.len() - skipped);
+            let (now, rest) = bytes[skipped..].split_at(taken);
             self.head[self.have..self.have + taken].copy_from_slice(now);
             self.have += taken;
-            *octets = rest;
+            *bytes = rest;
             let whole = self.have == wanted && (wanted == MOST || !self.is_promise());
             if whole {
                 return Some(self.finish());
@@ -124,7 +123,7 @@ impl Frames {
 
     fn finish(&mut self) -> Frame {
         let [_, _, _, _, _, a, b, c, d, e, f, g, h] = self.head;
-        let stream = |octets| u32::from_be_bytes(octets) & (u32::MAX >> 1);
+        let stream = |bytes| u32::from_be_bytes(bytes) & (u32::MAX >> 1);
         let promised = self.is_promise().then(|| stream([e, f, g, h]));
         self.skip = self.length() - (self.have - HEADER);
         self.have = 0;
@@ -143,9 +142,9 @@ mod tests {
 
     fn frame(kind: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
         let length = u8::try_from(payload.len()).unwrap_or(u8::MAX);
-        let mut octets = vec![0, 0, length, kind, 0, 0, 0, 0, stream];
-        octets.extend(payload);
-        octets
+        let mut bytes = vec![0, 0, length, kind, 0, 0, 0, 0, stream];
+        bytes.extend(payload);
+        bytes
     }
 
     fn promise(stream: u8) -> Vec<u8> {
@@ -165,8 +164,8 @@ mod tests {
             wire.sent(piece);
         }
         for stream in [2, 6, 8, 7] {
-            for octet in reset(stream) {
-                assert_eq!(wire.received(&[octet]), Ok(()), "{stream}");
+            for byte in reset(stream) {
+                assert_eq!(wire.received(&[byte]), Ok(()), "{stream}");
             }
         }
         assert_eq!(wire.received(&reset(4)), Err(NotPromised));

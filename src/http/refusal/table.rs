@@ -1,5 +1,5 @@
-//! The table from what HTTP itself refuses to what is answered. What the gate
-//! and the service refuse has its rows in [`app::refusal`](crate::app::refusal).
+//! The table from the refusals of the HTTP layer to their responses.
+//! [`app::refusal`](crate::app::refusal) has the rows of the gate and the service.
 
 use bugle_protocol::coding::CodingError;
 use bugle_protocol::headers::HeaderError;
@@ -14,8 +14,7 @@ use crate::config::Limit;
 const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
 
 impl Row {
-    /// The row of a refusal, where a subscription that is gone is answered
-    /// `gone` (`compat.gone_status`).
+    /// The row of a refusal. `gone` is the status for an ended subscription (`compat.gone_status`).
     pub fn of_http(refusal: &Refusal, gone: StatusCode) -> Self {
         match refusal {
             Refusal::Gate(refusal) => refusal.into(),

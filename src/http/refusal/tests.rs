@@ -1,4 +1,4 @@
-//! `docs/errors.md` has a row for every refusal, and none for anything else.
+//! Compares `docs/errors.md` with the refusals: each has a row, and each row has a refusal.
 
 #![expect(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
@@ -16,8 +16,8 @@ use crate::service::full::FullShare;
 
 const PAGE: &str = include_str!("../../../docs/errors.md");
 
-/// Every variant of the gate that has an answer of its own. The `match` is to
-/// fail with a new one, which then belongs into the list too. So it is below.
+/// Every gate variant with a response of its own. The `match` fails to compile with a new variant:
+/// add it to the list too. The functions below work in the same way.
 fn gate() -> Vec<gate::Refusal> {
     use gate::Refusal::*;
     match Path {
@@ -142,7 +142,7 @@ fn admin() -> Vec<AdminError> {
     ]
 }
 
-/// The rows of all, with each status that a subscription that is gone may have.
+/// The rows of all refusals, with both values of `compat.gone_status`.
 fn all() -> Vec<Row> {
     let of = |gone: StatusCode| {
         let gate = gate().into_iter().map(Refusal::from);
@@ -156,30 +156,30 @@ fn all() -> Vec<Row> {
         .collect()
 }
 
-/// The numbers that begin the rows of a part of the page.
+/// The numbers in the first column of a section's table.
 fn rows(part: &str) -> BTreeSet<u16> {
     let first = |row: &str| row.strip_prefix("| ")?.split(' ').next()?.parse().ok();
     part.lines().filter_map(first).collect()
 }
 
 #[test]
-fn every_errno_and_status_has_a_row_and_every_row_is_one() {
+fn the_page_lists_exactly_the_answered_errnos_and_statuses() {
     let sections = PAGE.split("\n## ").filter_map(|section| {
         let (errno, _) = section.strip_prefix("errno ")?.split_once(':')?;
         Some((errno.parse().unwrap(), rows(section)))
     });
-    let told: BTreeSet<(u16, u16)> = sections
+    let listed: BTreeSet<(u16, u16)> = sections
         .flat_map(|(errno, rows)| rows.into_iter().map(move |status| (errno, status)))
         .collect();
     let answered: BTreeSet<(u16, u16)> = all()
         .iter()
         .map(|row| (row.errno, row.status.as_u16()))
         .collect();
-    assert_eq!(told, answered);
+    assert_eq!(listed, answered);
 }
 
 #[test]
-fn every_close_code_has_a_row_and_every_row_is_one() {
+fn the_page_lists_exactly_the_close_codes() {
     let section = PAGE
         .split("\n## ")
         .find(|section| section.contains("close code"));
@@ -197,7 +197,7 @@ fn every_close_code_has_a_row_and_every_row_is_one() {
 }
 
 #[test]
-fn what_a_client_wrote_is_in_the_answer_and_not_in_the_detail() {
+fn client_text_is_in_the_message_but_not_in_the_detail() {
     let written = "aOOygrE-bTK_8XfZNX49ys4OURqu";
     let audience = VapidError::Audience {
         expected: "https://push.example".to_owned(),

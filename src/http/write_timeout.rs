@@ -1,5 +1,5 @@
-//! Writes that do not wait for ever: a client that asks and does not read its
-//! answers would keep its connection, and what it has asked for.
+//! A timeout for writes. Without it, a client that does not read its responses would keep its
+//! connection and their memory for ever.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, IoSlice};
@@ -11,56 +11,58 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A connection whose writes fail with [`ErrorKind::TimedOut`] when the socket
-/// has taken nothing for so long.
-pub(super) struct Patient<IO> {
+/// A connection whose writes fail with [`ErrorKind::TimedOut`] when the socket accepts nothing for
+/// the timeout.
+pub(super) struct WriteTimeout<IO> {
     io: IO,
-    patience: Duration,
-    /// Ends when the patience does; there is none while writes get on.
-    stuck: Option<Pin<Box<Sleep>>>,
+    timeout: Duration,
+    /// Set while a write is pending.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl<IO> Patient<IO> {
-    /// A connection that has taken everything so far.
-    pub(super) fn new(io: IO, patience: Duration) -> Self {
-        let stuck = None;
+impl<IO> WriteTimeout<IO> {
+    /// Wraps a connection without a pending write.
+    pub(super) fn new(io: IO, timeout: Duration) -> Self {
+        let deadline = None;
         Self {
             io,
-            patience,
-            stuck,
+            timeout,
+            deadline,
         }
     }
 
-    /// The connection itself, for those who have a time of their own.
+    /// Returns the connection itself, for callers with a timeout of their own.
     pub(super) fn into_inner(self) -> IO {
         self.io
     }
 
-    /// Passes a write's outcome on, or its failure when it has waited too long.
+    /// Returns the outcome of a write, or an error if it was pending for the timeout.
     fn wait<T>(
         &mut self,
         outcome: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.stuck = None;
+            self.deadline = None;
             return outcome;
         }
-        let patience = self.patience;
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(patience)));
-        let over = stuck.as_mut().poll(context);
+        let timeout = self.timeout;
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(sleep(timeout)));
+        let over = deadline.as_mut().poll(context);
         over.map(|()| Err(ErrorKind::TimedOut.into()))
     }
 }
 
-/// Whether a connection failed because a [`Patient`] write did.
-pub(super) fn is_stuck(error: &(dyn Error + 'static)) -> bool {
+/// Whether a connection failed because a write timed out.
+pub(super) fn is_write_timeout(error: &(dyn Error + 'static)) -> bool {
     successors(Some(error), |&error| error.source())
         .filter_map(|error| error.downcast_ref::<io::Error>())
         .any(|error| error.kind() == ErrorKind::TimedOut)
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for WriteTimeout<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -70,13 +72,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Patient<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Patient<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.io).poll_write(context, octets);
+        let written = Pin::new(&mut self.io).poll_write(context, bytes);
         self.wait(written, context)
     }
 
@@ -113,24 +115,24 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TIMEOUT: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_fails_when_nobody_reads() {
+    async fn a_write_times_out_when_the_peer_does_not_read() {
         let (io, _peer) = duplex(4);
-        let mut io = Patient::new(io, PATIENCE);
+        let mut io = WriteTimeout::new(io, TIMEOUT);
         let failed = io.write_all(b"five!").await.unwrap_err();
         assert_eq!(failed.kind(), ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_octet_that_is_taken_begins_the_time_anew() {
+    async fn each_accepted_byte_restarts_the_timeout() {
         let (io, mut peer) = duplex(1);
-        let mut io = Patient::new(io, PATIENCE);
+        let mut io = WriteTimeout::new(io, TIMEOUT);
         let read = async {
-            for octet in b"slow" {
-                advance(PATIENCE - Duration::from_secs(1)).await;
-                assert_eq!(peer.read_u8().await.unwrap(), *octet);
+            for byte in b"slow" {
+                advance(TIMEOUT - Duration::from_secs(1)).await;
+                assert_eq!(peer.read_u8().await.unwrap(), *byte);
             }
         };
         let (written, ()) = tokio::join!(io.write_all(b"slow"), read);
