@@ -1,5 +1,5 @@
-//! Who may do what over the admin API: bearer tokens from files, and the check
-//! that no web page elsewhere drives it.
+//! Access control of the admin API: bearer tokens from files, users of the unix socket, and the
+//! defence against requests from foreign web pages.
 
 use std::io;
 use std::net::IpAddr;
@@ -20,13 +20,13 @@ use crate::secrets;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// Everything.
+    /// Read and change.
     Full,
-    /// Look.
+    /// Read.
     ReadOnly,
 }
 
-/// By what a caller has its role.
+/// How a caller authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
@@ -36,19 +36,19 @@ pub enum Via {
     Socket,
 }
 
-/// Who makes a request.
+/// The caller of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// By what.
+    /// How it authenticated.
     pub via: Via,
-    /// Where it is.
+    /// Where it connects from.
     pub remote: Remote,
 }
 
 impl Caller {
-    /// Lets through who may change things.
+    /// Checks that the caller may make changes.
     ///
     /// # Errors
     /// [`AdminError::ReadOnly`].
@@ -66,18 +66,18 @@ pub enum TokenError {
     /// The file can be neither read nor made.
     #[error("the admin token {}: {}", .0.display(), .1)]
     File(PathBuf, #[source] io::Error),
-    /// What it holds is no token.
+    /// The file does not hold a valid token.
     #[error(
         "the admin token {}: a token is one line of 24 to 512 visible ASCII characters; remove \
          the file, and one is made at the next start", .0.display()
     )]
     Token(PathBuf),
-    /// The two roles could not be told apart.
+    /// Both roles have the same token.
     #[error("admin.token_file and admin.read_token_file hold the same token: each needs its own")]
     Same,
 }
 
-/// The credentials that are taken.
+/// The accepted credentials.
 pub struct Access {
     full: Token,
     read_only: Token,
@@ -85,14 +85,15 @@ pub struct Access {
     others: SocketOthers,
 }
 
-/// A secret. Not shown by `Debug`.
+/// A secret, so it does not implement `Debug`.
 struct Token(Vec<u8>);
 
 impl Access {
-    /// Reads the tokens; those whose file is not there are made.
+    /// Reads the tokens. Makes each token whose file is missing.
     ///
     /// # Errors
-    /// When a file can be neither read nor made, or holds no token.
+    /// If a file can be neither read nor made, or does not hold a valid token, or if both are the
+    /// same.
     pub fn open(config: &Config) -> Result<Self, TokenError> {
         let full = Token::load_or_make(&config.admin_token_file())?;
         let read_only = Token::load_or_make(&config.admin_read_token_file())?;
@@ -107,11 +108,11 @@ impl Access {
         })
     }
 
-    /// Who makes this request.
+    /// Authenticates the caller of a request.
     ///
     /// # Errors
-    /// [`AdminError::Unauthorized`]; [`AdminError::Origin`] and
-    /// [`AdminError::HostName`] when a web page elsewhere may be behind it.
+    /// [`AdminError::Unauthorized`], [`AdminError::OtherUser`]; [`AdminError::Origin`] and
+    /// [`AdminError::HostName`] if a foreign web page may have sent it.
     pub fn caller(&self, parts: &request::Parts, remote: Remote) -> Result<Caller, AdminError> {
         self.check_origin(parts, remote)?;
         if let (Remote::User(user), false) = (remote, parts.headers.contains_key(AUTHORIZATION)) {
@@ -142,15 +143,15 @@ impl Access {
         }
     }
 
-    /// Refuses what a page of another origin has sent, and what came by a name
-    /// that is not ours: a page can make a name of its own lead here (DNS
-    /// rebinding), but not an address or `localhost`.
+    /// Refuses requests from pages of another origin, and requests for a foreign host name. A page
+    /// can make its own host name resolve to this listener (DNS rebinding), but not an IP address
+    /// or `localhost`.
     ///
     /// # Errors
     /// [`AdminError::Origin`], [`AdminError::HostName`].
     pub fn check_origin(&self, parts: &request::Parts, remote: Remote) -> Result<(), AdminError> {
         let host = authority(parts).ok_or(AdminError::HostName)?;
-        // No browser makes a name lead to a unix socket.
+        // A browser cannot connect to a unix socket.
         if matches!(remote, Remote::Address { .. }) && !self.is_ours(host.host()) {
             return Err(AdminError::HostName);
         }
@@ -158,8 +159,8 @@ impl Access {
             return Ok(());
         };
         let origin = origin.to_str().unwrap_or_default();
-        let said = origin.split_once("://").map(|(_, authority)| authority);
-        if said.is_some_and(|said| said.eq_ignore_ascii_case(host.as_str())) {
+        let named = origin.split_once("://").map(|(_, authority)| authority);
+        if named.is_some_and(|named| named.eq_ignore_ascii_case(host.as_str())) {
             Ok(())
         } else {
             Err(AdminError::Origin)
@@ -181,7 +182,7 @@ impl Token {
         let text = secrets::read_or_make(file)
             .map_err(|error| TokenError::File(file.to_owned(), error))?;
         let token = text.trim();
-        let visible = token.bytes().all(|octet| octet.is_ascii_graphic());
+        let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
         if visible && (Self::SHORTEST..=Self::LONGEST).contains(&token.len()) {
             Ok(Self(token.into()))
         } else {
@@ -194,7 +195,7 @@ impl Token {
     }
 }
 
-/// The token of `Authorization: Bearer`, where there is one such field.
+/// The token of `Authorization: Bearer`, if there is exactly one such field.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let (field, None) = (fields.next()?.as_bytes(), fields.next()) else {
@@ -206,7 +207,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
         .then(|| token.trim_ascii())
 }
 
-/// Whom the request is for: in HTTP/2 the URI says it, in HTTP/1.1 `Host`.
+/// The host and port of the request: from the URI in HTTP/2, from `Host` in HTTP/1.1.
 fn authority(parts: &request::Parts) -> Option<Authority> {
     match parts.uri.authority() {
         Some(authority) => Some(authority.clone()),
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_says_the_role() {
+    fn the_token_determines_the_role() {
         let host = ("host", "127.0.0.1:8081");
         let with = |value: &str| ask(&[host, ("authorization", value)]);
         let (full, read) = ("f".repeat(24), "r".repeat(24));
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_at_a_socket_has_the_role_that_is_set() {
+    fn socket_others_determines_the_role_of_other_users() {
         let request = Request::get("/").header("host", "bugle");
         let (parts, ()) = request.body(()).unwrap().into_parts();
         for (uid, is_own, others, role) in [
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_elsewhere_are_refused_whatever_they_know() {
+    fn foreign_pages_are_refused_even_with_the_token() {
         let bearer = format!("Bearer {}", "f".repeat(24));
         let from = |host: &str, origin: Option<&str>| {
             let mut headers = vec![("authorization", &*bearer), ("host", host)];

@@ -1,5 +1,5 @@
-//! Who changed what over the admin API: in the log, and the newest of it in
-//! memory for the API itself.
+//! The audit log of changes by the admin API: log events, and the newest entries in memory for the
+//! API.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -13,33 +13,33 @@ use super::access::{Caller, Role};
 use super::{Admin, AdminError};
 use crate::service::Error;
 
-/// How many entries the API shows.
-const SHOWN: usize = 256;
+/// The maximum number of entries in memory.
+const MOST: usize = 256;
 
-/// What became of a change.
+/// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Outcome {
-    /// It is being made.
+    /// It is in progress.
     Asked,
-    /// It is made.
+    /// It succeeded.
     Done,
-    /// It was not made, or not all of it.
+    /// It failed, perhaps in part.
     Failed,
 }
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// When, in milliseconds since the epoch.
+    /// The time, in milliseconds since the epoch.
     at: u64,
-    /// With which role.
+    /// The role of the caller.
     role: Role,
-    /// From where.
+    /// Where the caller connects from.
     peer: String,
-    /// Which operation.
+    /// The operation.
     action: &'static str,
-    /// On what: a handle, a range, an id; never a capability or a key.
+    /// The object of the operation: a handle, a range or an id; never a capability or a key.
     subject: String,
     outcome: Outcome,
     #[serde(skip)]
@@ -52,12 +52,11 @@ pub struct Audit {
     entries: Mutex<VecDeque<Entry>>,
 }
 
-/// Makes a change in a task of its own, which goes on when the client hangs up.
-/// It is noted as asked before, and as done or failed after. `subject` must be
-/// no capability.
+/// Makes a change in a task of its own, which continues if the client hangs up. Records it as asked
+/// before, and as done or failed after. `subject` must not be a capability.
 ///
 /// # Errors
-/// What `change` says; [`Error::Unavailable`] when it panics.
+/// The error of `change`; [`Error::Unavailable`] if it panics.
 pub(super) async fn audited<T, F>(
     admin: &Arc<Admin>,
     caller: &Caller,
@@ -85,18 +84,18 @@ where
 }
 
 impl Audit {
-    /// Notes a change that was made. `subject` must be no capability.
+    /// Records a completed change. `subject` must not be a capability.
     pub(super) fn note(&self, caller: &Caller, action: &'static str, subject: &str, now: UnixTime) {
         let number = self.ask(caller, action, subject, now);
         self.end(number, true);
     }
 
-    /// Notes a change that is asked for, and gives its number.
+    /// Records a requested change, and returns its number.
     fn ask(&self, caller: &Caller, action: &'static str, subject: &str, now: UnixTime) -> u64 {
         let peer = caller.remote.to_string();
         tracing::info!(target: "bugle::audit", role = ?caller.role, %peer, action, subject, "asked");
         let mut entries = self.entries();
-        entries.truncate(SHOWN - 1);
+        entries.truncate(MOST - 1);
         let number = entries.front().map_or(0, |newest| newest.number + 1);
         entries.push_front(Entry {
             at: now.as_millis(),
@@ -110,7 +109,7 @@ impl Audit {
         number
     }
 
-    /// Notes what became of a change, unless newer ones have pushed it out.
+    /// Records the outcome of a change, unless newer entries have evicted it.
     fn end(&self, number: u64, is_done: bool) {
         let mut entries = self.entries();
         let Some(entry) = entries.iter_mut().find(|entry| entry.number == number) else {
@@ -138,13 +137,13 @@ impl Audit {
         }
     }
 
-    /// The entries, the newest first.
+    /// The entries, newest first.
     pub fn newest(&self) -> Vec<Entry> {
         self.entries().iter().cloned().collect()
     }
 
     fn entries(&self) -> MutexGuard<'_, VecDeque<Entry>> {
-        // Nothing that holds this lock can panic half-way.
+        // No panic can leave the entries inconsistent.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Blocks: shown, set and lifted.
+//! Shows, sets and removes blocks.
 
 use bugle_protocol::PublicKey;
 use http::Method;
@@ -19,7 +19,7 @@ struct Note {
     note: String,
 }
 
-/// Shows who is blocked.
+/// Shows the blocked keys and addresses.
 pub(super) fn list(admin: &Admin) -> Reply {
     let service = &admin.app.service;
     let mut list = serde_json::to_value(service.blocks().list()).unwrap_or_default();
@@ -27,7 +27,7 @@ pub(super) fn list(admin: &Admin) -> Reply {
     json_reply(&list)
 }
 
-/// Blocks whom the path names, or blocks them no more.
+/// Blocks or unblocks the key or the addresses in the path.
 pub(super) async fn resource(request: Request<'_>, path: &str) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     let method = &request.parts.method;
@@ -54,7 +54,7 @@ pub(super) async fn resource(request: Request<'_>, path: &str) -> Result<Reply, 
     } else {
         None
     };
-    // A key is a secret of nobody, but it tells who sends to whom: it stays out of logs.
+    // A key is public, but it reveals who sends to whom: only its handle is logged.
     let subject = match who {
         Blocked::Key(key) => service.key_handle(&key),
         Blocked::Addresses(range) => range.to_string(),

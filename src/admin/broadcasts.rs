@@ -1,5 +1,5 @@
-//! Broadcasts: shown, set and removed. An id is the rest of the path, with its
-//! slashes; what a path cannot hold is percent-encoded.
+//! Shows, sets and removes broadcasts. An id is the rest of the path, including slashes;
+//! characters that a path cannot contain are percent-encoded.
 
 use http::Method;
 use percent_encoding::percent_decode_str;

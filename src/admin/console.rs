@@ -1,6 +1,5 @@
-//! The console: the page at `/` of the admin listener, and its parts under
-//! `/console/`. Plain files, compiled in; the page does everything by the admin
-//! API and asks nobody else for anything.
+//! The console: the page at `/` of the admin listener, and its files under `/console/`. They are
+//! plain files, compiled in. The page uses the admin API, and to try the service its public URL.
 
 use http::HeaderName;
 use http::header::{
@@ -15,7 +14,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The file at a path of the admin listener, if the console has one there.
+/// The file of the console at a path of the admin listener, if any.
 pub fn file(path: &str, public_url: &PublicUrl) -> Option<Reply> {
     macro_rules! part {
         ($kind:expr, $name:literal) => {
@@ -50,7 +49,7 @@ pub fn file(path: &str, public_url: &PublicUrl) -> Option<Reply> {
 }
 
 const HARDENING: [(HeaderName, &str); 4] = [
-    // A new version of the program brings a new page.
+    // A new version of the program has a new page.
     (CACHE_CONTROL, "no-cache"),
     (REFERRER_POLICY, "no-referrer"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -60,8 +59,8 @@ const HARDENING: [(HeaderName, &str); 4] = [
     ),
 ];
 
-/// Nothing from anywhere else, and no script or style that is not a file of
-/// ours. The page connects to this listener, and to the service, to try it.
+/// The content security policy: scripts, styles and images are files of the console. The page
+/// connects to this listener and, to try the service, to its public URL.
 fn policy(public_url: &PublicUrl) -> String {
     let service = public_url.origin();
     let push_server = public_url.websocket_url();

@@ -1,4 +1,4 @@
-//! What the admin API refuses, and what it answers then.
+//! The refusals of the admin API, and their responses.
 
 use http::StatusCode;
 use http::header::WWW_AUTHENTICATE;
@@ -11,70 +11,70 @@ use crate::http::refusal::{Refusal, Refused};
 use crate::http::reply::set;
 use crate::{gate, service};
 
-/// The longest text that can name anything, in octets.
+/// The maximum length of a subject, in bytes.
 pub const LONGEST_SUBJECT: usize = 1024;
 
-/// Why a request to the admin API is not done.
+/// Why a request to the admin API is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdminError {
-    /// What any listener refuses.
+    /// A refusal common to both listeners.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// No token, or another one.
+    /// A missing or wrong token.
     #[error(
         "the admin API needs Authorization: Bearer with the token in the file admin-token of the \
          data folder (admin.token_file); `bugle admin` sends it by itself"
     )]
     Unauthorized,
-    /// Another user at the unix socket.
+    /// A unix socket user that is not allowed without a token.
     #[error(
         "admin.socket takes the service's own user and root without a token, and others as \
          admin.socket_others says: send Authorization: Bearer with a token"
     )]
     OtherUser,
-    /// A change with the token that may only look.
+    /// A change with the read-only token, or by a read-only user.
     #[error("this token may only look: changes need the one in admin-token (admin.token_file)")]
     ReadOnly,
-    /// A page of another origin has sent it.
+    /// A request from a page of another origin.
     #[error("the admin API takes no requests from pages of another origin")]
     Origin,
-    /// It came by a name that may be anybody's.
+    /// A host name that is not in `admin.hosts`: it may be DNS rebinding.
     #[error(
         "the admin API is reached by an IP address, by localhost, or by a name in admin.hosts: \
          add this host name there if it is yours"
     )]
     HostName,
-    /// The body is not what is described.
+    /// The body does not match `docs/openapi.yaml`.
     #[error("the body is not what docs/openapi.yaml describes: {0}")]
     Body(String),
-    /// The body is something else than JSON.
+    /// The body is not declared as JSON.
     #[error("the body is to be JSON: send Content-Type: application/json")]
     NotJson,
-    /// A subject that nothing can have.
+    /// An empty or too long subject.
     #[error("a subject is 1 to {} characters", LONGEST_SUBJECT)]
     Subject,
-    /// Which subscription is meant is not said.
+    /// The request does not identify one subscription.
     #[error(
         "one subscription is named by its endpoint or its own URL alone, or by a uaid with the \
          channel, a UUID in lower case"
     )]
     Channel,
-    /// A number of holders that cannot be listed.
+    /// The limit of a list is out of range.
     #[error("limit is a number from 1 to {0}")]
     Count(usize),
-    /// Neither a key nor addresses.
+    /// The block is neither a key nor a range of addresses.
     #[error(
         "a block is keys/KEY with a VAPID public key in base64url, or addresses/RANGE with an IP \
          address or a range such as 192.0.2.0/24"
     )]
     Blocked,
-    /// Somebody who is not blocked.
+    /// The key or range is not blocked.
     #[error("not blocked: GET /admin/v1/blocks shows who is")]
     NotBlocked,
-    /// An id that no broadcast can have.
+    /// An invalid broadcast id.
     #[error("the id of a broadcast, in the path, is 1 to 128 characters of printable ASCII")]
     BroadcastId,
-    /// A version that no broadcast can have.
+    /// An invalid broadcast version.
     #[error(
         "the version of a broadcast, in the body, is 1 to 128 characters of printable ASCII, \
          without a line end"
@@ -83,22 +83,22 @@ pub enum AdminError {
     /// The broadcast has no version.
     #[error("no such broadcast: GET /admin/v1/broadcasts shows those that are set")]
     NoBroadcast,
-    /// What an operator was given names nothing here.
+    /// The subject identifies nothing in this service.
     #[error(
         "this names nothing here: it is to be a uaid, an endpoint, a subscription or message URL \
          of this service, a handle of 16 hex digits, or, for a trace, a VAPID public key in base64url"
     )]
     NotNamed,
-    /// No such user agent.
+    /// The user agent does not exist.
     #[error("no such user agent: it is not connected and has no subscription")]
     NoUserAgent,
-    /// The subscription is gone, or begun anew.
+    /// The subscription has ended, or was registered again.
     #[error("no such subscription: it has ended, or was begun anew under another endpoint")]
     NoSubscription,
-    /// The filter names no lines of the log.
+    /// An invalid log filter.
     #[error(transparent)]
     Filter(NotAFilter),
-    /// Nothing is remembered.
+    /// The trace is disabled (`trace.messages`).
     #[error("the trace is off: set trace.messages to how many messages it is to remember")]
     TraceOff,
     /// Too many streams are open.

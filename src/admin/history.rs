@@ -1,4 +1,4 @@
-//! The last hour, sampled: what the overview shows as it goes on.
+//! Samples of the last hour, for the overview.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use crate::observe::histogram::Buckets;
 use crate::observe::metrics::Metrics;
 use crate::service::PushService;
 
-/// How many samples are kept: an hour of the default `admin.sample_every`.
-const KEPT: usize = 720;
+/// The number of samples: one hour with the default `admin.sample_every`.
+const MOST: usize = 720;
 
-/// How long half, nine tenths and 99 of a hundred took at most.
+/// The 50th, 90th and 99th percentile of a duration, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Percentiles {
     p50: f64,
@@ -25,11 +25,11 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    /// In milliseconds; `None` when there were none.
+    /// Returns `None` if the buckets are empty.
     fn of(buckets: &Buckets) -> Option<Self> {
         let millis = |part| {
             let took = buckets.quantile(part)?;
-            // To the microsecond: more is not known.
+            // Rounded to microseconds, the precision of the buckets.
             Some(took.as_micros() as f64 / 1000.0)
         };
         Some(Self {
@@ -40,7 +40,7 @@ impl Percentiles {
     }
 }
 
-/// The service at one time, and what happened since the sample before.
+/// The state of the service at one time, and its rates since the previous sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sample {
     /// Milliseconds since the epoch.
@@ -55,14 +55,14 @@ pub struct Sample {
     accept: Option<Percentiles>,
     delivery: Option<Percentiles>,
     stored_messages: u64,
-    /// Octets of the stored messages.
+    /// Bytes of the stored messages.
     stored_bytes: u64,
-    /// Octets of the store's files.
+    /// Bytes of the store's files.
     disk_bytes: u64,
     subscriptions: u64,
 }
 
-/// What has happened since the start.
+/// Counters since the start.
 #[derive(Clone, Debug, Default)]
 struct Totals {
     accepted: u64,
@@ -85,7 +85,7 @@ impl Totals {
         }
     }
 
-    /// How many were refused since `earlier`, by reason.
+    /// The number of refusals since `earlier`, by reason.
     fn refused_since(&self, earlier: &Self) -> Vec<(&'static str, u64)> {
         let refused = self.refused.iter().map(|(reason, count)| {
             let before = earlier.refused.get(reason).copied().unwrap_or(0);
@@ -97,14 +97,14 @@ impl Totals {
 
 /// The samples of the last hour.
 pub struct History {
-    kept: Mutex<Kept>,
-    /// `true` with each sample, `false` at the end.
-    goes_on: watch::Sender<bool>,
+    samples: Mutex<Samples>,
+    /// Sends `true` with each sample, `false` at the end.
+    is_open: watch::Sender<bool>,
 }
 
-struct Kept {
-    samples: VecDeque<Sample>,
-    /// Beside each sample, what was refused before it.
+struct Samples {
+    newest: VecDeque<Sample>,
+    /// The refusals of each sample, in the same order.
     refused: VecDeque<Vec<(&'static str, u64)>>,
     totals: Totals,
     sampled_at: Instant,
@@ -113,59 +113,59 @@ struct Kept {
 impl Default for History {
     fn default() -> Self {
         Self {
-            kept: Mutex::new(Kept {
-                samples: VecDeque::new(),
+            samples: Mutex::new(Samples {
+                newest: VecDeque::new(),
                 refused: VecDeque::new(),
                 totals: Totals::default(),
                 sampled_at: Instant::now(),
             }),
-            goes_on: watch::Sender::new(true),
+            is_open: watch::Sender::new(true),
         }
     }
 }
 
 impl History {
-    /// The samples, the oldest first.
+    /// The samples, oldest first.
     pub fn samples(&self) -> Vec<Sample> {
-        self.kept().samples.iter().copied().collect()
+        self.lock().newest.iter().copied().collect()
     }
 
-    /// The newest sample; one is taken when there is none yet.
+    /// The newest sample. Takes one if there is none yet.
     pub fn newest(&self, service: &PushService) -> Sample {
-        let mut kept = self.kept();
-        let newest = kept.samples.back().copied();
-        // Under the same lock: of two that find none, one takes it.
-        newest.unwrap_or_else(|| kept.take(service))
+        let mut samples = self.lock();
+        let newest = samples.newest.back().copied();
+        // Under the same lock, so that concurrent callers take only one.
+        newest.unwrap_or_else(|| samples.take(service))
     }
 
-    /// How many were refused in the last hour, by reason.
+    /// The number of refusals in the last hour, by reason.
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {
         let mut sums = BTreeMap::new();
-        for (reason, count) in self.kept().refused.iter().flatten() {
+        for (reason, count) in self.lock().refused.iter().flatten() {
             *sums.entry(*reason).or_default() += count;
         }
         sums
     }
 
-    /// Changes with every sample; `false` when it is over.
+    /// Changes with every sample; `false` after [`end`](Self::end).
     pub fn watch(&self) -> watch::Receiver<bool> {
-        self.goes_on.subscribe()
+        self.is_open.subscribe()
     }
 
-    /// Tells all who watch that it is over.
+    /// Ends all that watch.
     pub fn end(&self) {
-        self.goes_on.send_replace(false);
+        self.is_open.send_replace(false);
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Nothing that holds this lock can panic half-way.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Samples> {
+        // No panic can leave the samples inconsistent.
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
-    /// Takes a sample. The totals are read under the lock, so that none are kept
-    /// that are older than those of the sample before.
+impl Samples {
+    /// Takes a sample. The caller holds the lock while the counters are read, so that they are
+    /// never older than those of the previous sample.
     fn take(&mut self, service: &PushService) -> Sample {
         let (metrics, usage) = (service.metrics(), service.usage());
         let (now, totals) = (Instant::now(), Totals::of(metrics));
@@ -197,11 +197,11 @@ impl Kept {
     }
 
     fn keep(&mut self, sample: Sample, refused: Vec<(&'static str, u64)>) {
-        if self.samples.len() == KEPT {
-            self.samples.pop_front();
+        if self.newest.len() == MOST {
+            self.newest.pop_front();
             self.refused.pop_front();
         }
-        self.samples.push_back(sample);
+        self.newest.push_back(sample);
         self.refused.push_back(refused);
     }
 }
@@ -211,16 +211,16 @@ fn per_second(count: u64, since: Duration) -> f64 {
     (rate * 10.0).round() / 10.0
 }
 
-/// Samples every `admin.sample_every` until it is cancelled.
+/// Takes a sample every `admin.sample_every`. Never returns; it is ended by cancellation.
 pub async fn run(admin: Arc<Admin>) {
     let (service, history) = (&admin.app.service, &admin.history);
     let mut ticks = interval(service.config().admin.sample_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        history.kept().take(service);
-        // Told to all who watch, unless it is over.
-        history.goes_on.send_if_modified(|goes_on| *goes_on);
+        history.lock().take(service);
+        // Notifies the watchers, unless the history has ended.
+        history.is_open.send_if_modified(|is_open| *is_open);
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
     use crate::server::tests::bound;
 
     #[tokio::test]
-    async fn several_that_want_the_first_sample_get_one() {
+    async fn concurrent_requests_for_the_first_sample_take_one() {
         const AT_ONCE: usize = 8;
         for _ in 0..20 {
             let (server, _folder) = bound().await;
@@ -252,11 +252,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn totals_that_went_back_make_no_rate() {
+    async fn totals_lower_than_before_make_a_rate_of_zero() {
         let (server, _folder) = bound().await;
         let (service, history) = (&server.app().service, &server.admin_api().history);
-        history.kept().totals.accepted = 5;
-        history.kept().totals.refused.insert("limits.requests", 5);
+        history.lock().totals.accepted = 5;
+        history.lock().totals.refused.insert("limits.requests", 5);
         let sample = history.newest(service);
         assert!(sample.accepted_per_second == 0.0 && sample.refused_per_second == 0.0);
         assert_eq!(history.refused().values().sum::<u64>(), 0);

@@ -1,4 +1,4 @@
-//! The log: which lines are written, shown and changed while the service runs.
+//! Shows and changes the filter of the log while the service runs.
 
 use http::Method;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use crate::http::refusal::Refusal;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct NewFilter {
     filter: String,
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn resource(request: Request<'_>) -> Result<Reply, AdminError> 
         }))),
         Method::PUT => {
             caller.may_change()?;
-            let Wanted { filter } = request.read().await?;
+            let NewFilter { filter } = request.read().await?;
             let filter: LogFilter = filter.parse().map_err(AdminError::Filter)?;
             let subject = filter.as_str().to_owned();
             log.set_filter(filter);

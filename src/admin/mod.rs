@@ -1,5 +1,5 @@
-//! The admin API, `/admin/v1/…` on the admin listener: what an operator sees
-//! and does. `docs/openapi.yaml` describes it; the tests hold it to that.
+//! The admin API for operators, `/admin/v1/…` on the admin listener. `docs/openapi.yaml` describes
+//! it, and the tests compare both.
 
 use std::sync::Arc;
 
@@ -42,8 +42,7 @@ mod top;
 mod trace;
 mod user_agents;
 
-/// How many streams may be open at one time: each takes a connection and, with
-/// every sample, a few kilobytes.
+/// The maximum number of open streams. Each uses a connection, and a few kilobytes per sample.
 const STREAMS: usize = 32;
 
 /// The admin API of a service.
@@ -58,8 +57,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The API of `app`, whose process logs to `log` and has started at
-    /// `started_at`.
+    /// The API of `app`, whose process logs to `log` and started at `started_at`.
     pub fn new(app: Arc<App>, access: Access, log: Log, started_at: UnixTime) -> Self {
         Self {
             app,
@@ -77,19 +75,18 @@ impl Admin {
         &self.log
     }
 
-    /// Ends the streams of the overview, which would go on for ever.
+    /// Ends the streams of the overview, which otherwise never end.
     pub fn end_streams(&self) {
         self.history.end();
     }
 
-    /// The metrics, unless a page elsewhere may have asked for them by DNS
-    /// rebinding.
+    /// The metrics. Requests that a foreign web page may have sent (DNS rebinding) are refused.
     fn metrics(&self, parts: &request::Parts, remote: Remote) -> Result<Reply, AdminError> {
         self.access.check_origin(parts, remote)?;
         Ok(status::metrics(&self.app, parts)?)
     }
 
-    /// A file of the console, or a page that the public listener has too.
+    /// A file of the console, or a page that both listeners serve.
     async fn page(&self, parts: &request::Parts) -> Result<Reply, AdminError> {
         let public_url = self.app.service.public_url();
         match console::file(parts.uri.path(), public_url) {
@@ -99,8 +96,8 @@ impl Admin {
     }
 
     fn admit_stream(&self) -> Result<OwnedSemaphorePermit, AdminError> {
-        let place = Arc::clone(&self.streams).try_acquire_owned();
-        place.map_err(|_| AdminError::Streams)
+        let permit = Arc::clone(&self.streams).try_acquire_owned();
+        permit.map_err(|_| AdminError::Streams)
     }
 }
 
@@ -123,7 +120,7 @@ impl AdminRoutes for Admin {
     }
 }
 
-/// A request to the admin API, let in.
+/// An authorized request to the admin API.
 struct Request<'r> {
     admin: &'r Arc<Admin>,
     parts: &'r request::Parts,
@@ -131,10 +128,10 @@ struct Request<'r> {
     caller: Caller,
 }
 
-/// Answers a request below `/admin/`; `path` is what follows that.
+/// Answers a request below `/admin/`; `path` is the rest of the path.
 ///
 /// # Errors
-/// Every refusal; [`AdminError::Refused`] are those of any listener.
+/// All of [`AdminError`].
 async fn route(
     admin: &Arc<Admin>,
     parts: &request::Parts,
@@ -160,8 +157,8 @@ async fn route(
             events::describe(header.headers_mut());
             return Ok(Answer::Reply(header));
         }
-        let place = admin.admit_stream()?;
-        return Ok(Answer::Stream(overview::stream(admin, place)));
+        let permit = admin.admit_stream()?;
+        return Ok(Answer::Stream(overview::stream(admin, permit)));
     }
     answer(request, path).await.map(Answer::Reply)
 }
@@ -216,12 +213,15 @@ async fn answer(request: Request<'_>, path: &str) -> Result<Reply, AdminError> {
 }
 
 impl Request<'_> {
-    /// Reads the body.
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// [`AdminError::NotJson`], [`AdminError::Body`], and the refusals of [`body::read`].
     async fn read<T: DeserializeOwned>(self) -> Result<T, AdminError> {
         let kind = self.parts.headers.get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
-        // A page can send other kinds without asking first.
+        // A foreign web page can send other types without a CORS preflight.
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(AdminError::NotJson);
         }
@@ -254,7 +254,7 @@ fn session(caller: &Caller) -> Reply {
     }))
 }
 
-/// Asks the service to stop, as SIGTERM does.
+/// Requests a shutdown, as SIGTERM does.
 fn drain(admin: &Admin, caller: &Caller) -> Result<Reply, AdminError> {
     caller.may_change()?;
     admin
@@ -281,9 +281,9 @@ fn description() -> Reply {
     reply
 }
 
-/// A reply with an answer that no cache keeps.
+/// A JSON response that no cache stores.
 fn json_reply(answer: &impl Serialize) -> Reply {
-    // Maps of ours have texts for keys; nothing else can fail.
+    // The keys of all maps are strings, so this cannot fail.
     let answer = serde_json::to_value(answer).unwrap_or(Value::Null);
     let mut reply = Reply::new(Full::new(Bytes::from(answer.to_string())));
     let headers = reply.headers_mut();
@@ -292,7 +292,7 @@ fn json_reply(answer: &impl Serialize) -> Reply {
     reply
 }
 
-/// It is done, and there is nothing to say.
+/// A response without content.
 fn done() -> Reply {
     let mut reply = Reply::new(Full::default());
     *reply.status_mut() = StatusCode::NO_CONTENT;

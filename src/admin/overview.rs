@@ -1,4 +1,4 @@
-//! The service now, on one page.
+//! The overview: the current state of the service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::history::Sample;
 use crate::config::Limit;
 use crate::http::{Events, events as event_stream};
 
-/// What the overview shows.
+/// The contents of the overview.
 #[derive(Debug, Serialize)]
 pub struct Overview {
     version: &'static str,
@@ -29,7 +29,7 @@ pub struct Overview {
     limits: Vec<Bound>,
 }
 
-/// Messages since the start.
+/// The number of messages since the start.
 #[derive(Debug, Serialize)]
 struct Totals {
     accepted: u64,
@@ -40,7 +40,7 @@ struct Totals {
     refused: u64,
 }
 
-/// How often something was refused.
+/// The number of refusals for one reason.
 #[derive(Debug, Serialize)]
 struct Refusals {
     reason: &'static str,
@@ -48,7 +48,7 @@ struct Refusals {
     last_hour: u64,
 }
 
-/// How near something is to its bound.
+/// The current use of a limit.
 #[derive(Debug, Serialize)]
 struct Bound {
     setting: &'static str,
@@ -57,7 +57,7 @@ struct Bound {
 }
 
 impl Overview {
-    /// Of a service.
+    /// The overview of a service.
     pub fn of(admin: &Admin) -> Self {
         let service = &admin.app.service;
         let (metrics, history) = (service.metrics(), &admin.history);
@@ -78,7 +78,7 @@ impl Overview {
                 refused: refused.values().sum(),
             },
             refusals: refusals(&refused, &history.refused()),
-            limits: bounds(admin),
+            limits: limits_in_use(admin),
         }
     }
 }
@@ -99,8 +99,8 @@ fn refusals(
     refusals
 }
 
-/// What is counted against a bound, the nearest to it first.
-fn bounds(admin: &Admin) -> Vec<Bound> {
+/// The use of each limit, the fullest first.
+fn limits_in_use(admin: &Admin) -> Vec<Bound> {
     let service = &admin.app.service;
     let (limits, metrics, usage) = (&service.config().limits, service.metrics(), service.usage());
     let gauge = |value: i64| u64::try_from(value).unwrap_or(0);
@@ -150,18 +150,19 @@ fn bounds(admin: &Admin) -> Vec<Bound> {
     bounds
 }
 
-/// The overview as events, one at once and one with every sample, until the
-/// sampling ends.
-pub fn stream(admin: &Arc<Admin>, place: OwnedSemaphorePermit) -> Response<Events> {
+/// The overview as Server-Sent Events: one at once and one per sample, until [`History::end`].
+///
+/// [`History::end`]: super::history::History::end
+pub fn stream(admin: &Arc<Admin>, permit: OwnedSemaphorePermit) -> Response<Events> {
     let mut samples = admin.history.watch();
     samples.mark_changed();
-    let begin = (Arc::clone(admin), samples, place);
-    let events = unfold(begin, |(admin, mut samples, place)| async move {
-        let goes_on = samples.changed().await.is_ok() && *samples.borrow_and_update();
+    let begin = (Arc::clone(admin), samples, permit);
+    let events = unfold(begin, |(admin, mut samples, permit)| async move {
+        let is_open = samples.changed().await.is_ok() && *samples.borrow_and_update();
         let overview = serde_json::to_string(&Overview::of(&admin)).ok();
-        let event = overview.filter(|_| goes_on)?;
+        let event = overview.filter(|_| is_open)?;
         let frame = Frame::data(format!("event: overview\ndata: {event}\n\n").into());
-        Some((Ok(frame), (admin, samples, place)))
+        Some((Ok(frame), (admin, samples, permit)))
     });
     let mut reply = Response::new(StreamBody::new(events).boxed_unsync());
     event_stream::describe(reply.headers_mut());

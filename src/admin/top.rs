@@ -1,6 +1,5 @@
-//! Who holds most of what is stored and of the connections, for the operator
-//! who looks for the one that fills a bound. Capabilities are called by their
-//! handles.
+//! Lists the largest holders of stored data and of connections, so that an operator can find the
+//! one that exhausts a limit. Capabilities are identified by their handles.
 
 use std::net::IpAddr;
 
@@ -13,12 +12,12 @@ use crate::http::Reply;
 use crate::service::PushService;
 use crate::store::{Held, HeldReceipts, Holder};
 
-/// How many of each kind are listed where the request does not say.
+/// The length of each list, unless the request sets `limit`.
 const USUAL: usize = 10;
-/// No list is longer.
+/// The maximum length of each list.
 const MOST: usize = 100;
 
-/// Shows the largest holders of each kind, the largest first.
+/// Shows the largest holders of each kind, largest first.
 pub(super) async fn show(request: Request<'_>) -> Result<Reply, AdminError> {
     let most = limit(request.parts.uri.query().unwrap_or_default())?;
     let (admin, service) = (request.admin, &request.admin.app.service);
@@ -40,12 +39,12 @@ pub(super) async fn show(request: Request<'_>) -> Result<Reply, AdminError> {
             Holder::Key(key) => sender(service, key),
             Holder::Network(network) => address(*network),
         }),
-        "connections": places(&admin.app.gate.connections.largest(most), "connections"),
-        "connected": places(&admin.app.gate.most_connected(most), "user_agents"),
+        "connections": slots(&admin.app.gate.connections.largest(most), "connections"),
+        "connected": slots(&admin.app.gate.most_connected(most), "user_agents"),
     })))
 }
 
-/// `limit` of the query.
+/// The `limit` parameter of the query.
 fn limit(query: &str) -> Result<usize, AdminError> {
     let mut fields = url::form_urlencoded::parse(query.as_bytes());
     let Some((_, limit)) = fields.find(|(name, _)| name == "limit") else {
@@ -82,11 +81,11 @@ fn receipts<T>(holders: &[HeldReceipts<T>], name: impl Fn(&T) -> Value) -> Vec<V
     holders.iter().map(shown).collect()
 }
 
-/// Addresses with what they hold, called `name`.
-fn places(holders: &[(ShareHolder, usize)], name: &str) -> Vec<Value> {
-    let shown = |(who, places): &(ShareHolder, usize)| match who {
-        ShareHolder::Address(network) => Some(with(address(*network), json!({ name: places }))),
-        // Connections are nobody's who signs.
+/// Addresses with their number of slots, in a member called `name`.
+fn slots(holders: &[(ShareHolder, usize)], name: &str) -> Vec<Value> {
+    let shown = |(who, slots): &(ShareHolder, usize)| match who {
+        ShareHolder::Address(network) => Some(with(address(*network), json!({ name: slots }))),
+        // No key holds connections.
         ShareHolder::Key(_) => None,
     };
     holders.iter().filter_map(shown).collect()
@@ -96,7 +95,7 @@ fn sender(service: &PushService, key: &PublicKey) -> Value {
     json!({ "handle": service.key_handle(key), "key": key.to_base64url() })
 }
 
-/// A network as a block takes it: an IPv4 address, or of IPv6 a /64.
+/// A network in the notation of a block: an IPv4 address, or an IPv6 /64.
 fn address(network: IpAddr) -> Value {
     match network {
         IpAddr::V4(address) => json!({ "address": address.to_string() }),
@@ -104,7 +103,7 @@ fn address(network: IpAddr) -> Value {
     }
 }
 
-/// One object of the members of two.
+/// Merges the members of two objects.
 fn with(name: Value, amounts: Value) -> Value {
     let members = [name, amounts].into_iter().filter_map(|value| match value {
         Value::Object(members) => Some(members),
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_written_as_a_block_takes_it() {
+    fn an_address_is_written_in_the_notation_of_a_block() {
         let written = |text: &str| text.parse().map(address).ok();
         assert_eq!(
             written("192.0.2.7"),

@@ -1,5 +1,5 @@
-//! What became of messages: the journeys that the trace remembers, told with
-//! what follows from them.
+//! The trace of messages: the recorded events of each message, and the state that follows from
+//! them.
 
 use bugle_protocol::{PublicKey, PushEndpoint, UnixTime};
 use serde::{Deserialize, Serialize};
@@ -12,23 +12,22 @@ use crate::observe::message_log::{Event, Journey, Wanted};
 use crate::service::PushService;
 use crate::service::operating::Named;
 
-/// The most messages of one answer.
+/// The maximum number of messages in a response.
 const MOST: usize = 1000;
+/// The number of messages in a response, unless the request sets `limit`.
+const USUAL: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct Query {
     subject: String,
-    /// A whole number, which JSON may write as 100.0.
+    /// An integer, which JSON may also write as 100.0.
     limit: Option<f64>,
 }
 
-/// How many messages an answer has where the request does not say.
-const USUAL: usize = 100;
-
-/// A message as it is told.
+/// A message in the response.
 #[derive(Debug, Serialize)]
-struct Told {
+struct MessageView {
     message: String,
     user_agent: String,
     subscription: String,
@@ -38,19 +37,19 @@ struct Told {
     urgency: &'static str,
     size: usize,
     state: &'static str,
-    events: Vec<ToldEvent>,
+    events: Vec<EventView>,
 }
 
 #[derive(Debug, Serialize)]
-struct ToldEvent {
+struct EventView {
     at: u64,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<u16>,
 }
 
-impl ToldEvent {
-    /// `at` is service time; what is told is the wall clock.
+impl EventView {
+    /// Converts `at` from service time to the wall clock.
     fn new(service: &PushService, at: UnixTime, event: &'static str) -> Self {
         Self {
             at: service.time().wall_at(at).as_millis(),
@@ -60,10 +59,10 @@ impl ToldEvent {
     }
 }
 
-/// Tells what became of the messages that a text names.
+/// Shows the traces of the messages that the `subject` identifies.
 pub(super) async fn find(request: Request<'_>) -> Result<Reply, AdminError> {
     let service = &request.admin.app.service;
-    let Asked { subject, limit } = request.read().await?;
+    let Query { subject, limit } = request.read().await?;
     let (kind, wanted) = wanted(service, bounded(&subject)?)?;
     let limit = match limit {
         None => USUAL,
@@ -75,7 +74,7 @@ pub(super) async fn find(request: Request<'_>) -> Result<Reply, AdminError> {
     let (journeys, since) = found.ok_or(AdminError::TraceOff)?;
     let mut messages = Vec::with_capacity(journeys.len());
     for journey in &journeys {
-        messages.push(tell(service, journey).await?);
+        messages.push(view(service, journey).await?);
     }
     let since = service.time().wall_at(since).as_millis();
     Ok(json_reply(
@@ -96,35 +95,35 @@ fn wanted(service: &PushService, subject: &str) -> Result<(&'static str, Wanted)
     }
 }
 
-async fn tell(service: &PushService, journey: &Journey) -> Result<Told, AdminError> {
+async fn view(service: &PushService, journey: &Journey) -> Result<MessageView, AdminError> {
     let it = &journey.accepted;
     let endpoint = PushEndpoint {
         uaid: it.uaid,
         channel: it.channel,
         subscription: it.subscription,
     };
-    let mut events = vec![ToldEvent::new(service, it.accepted_at, "accepted")];
-    events.extend(it.stored_at.map(|at| ToldEvent::new(service, at, "stored")));
+    let mut events = vec![EventView::new(service, it.accepted_at, "accepted")];
+    events.extend(it.stored_at.map(|at| EventView::new(service, at, "stored")));
     let mut state = if it.stored_at.is_some() {
         "waiting"
     } else {
         "dropped"
     };
     for (at, event) in &journey.events {
-        let told = told(service, *at, *event, state);
-        state = if told.event == "delivered" {
+        let view = event_view(service, *at, *event, state);
+        state = if view.event == "delivered" {
             "sent"
         } else {
-            told.event
+            view.event
         };
-        events.push(told);
+        events.push(view);
     }
     if state == "waiting" || (state == "sent" && it.stored_at.is_some()) {
         let end = end(service, journey).await?;
         state = end.as_ref().map_or(state, |(state, _)| state);
-        events.extend(end.and_then(|(state, at)| Some(ToldEvent::new(service, at?, state))));
+        events.extend(end.and_then(|(state, at)| Some(EventView::new(service, at?, state))));
     }
-    Ok(Told {
+    Ok(MessageView {
         message: it.id.get().to_string(),
         user_agent: service.handle(it.uaid),
         subscription: service.subscription_handle(&endpoint),
@@ -138,23 +137,23 @@ async fn tell(service: &PushService, journey: &Journey) -> Result<Told, AdminErr
     })
 }
 
-fn told(service: &PushService, at: UnixTime, event: Event, state: &str) -> ToldEvent {
+fn event_view(service: &PushService, at: UnixTime, event: Event, state: &str) -> EventView {
     let name = match event {
         Event::Delivered => "delivered",
-        // How an RFC 8030 user agent acknowledges.
+        // An RFC 8030 user agent acknowledges by a DELETE.
         Event::Withdrawn if state == "sent" => "acknowledged",
         Event::Acknowledged(_) => "acknowledged",
         Event::Withdrawn => "withdrawn",
         Event::Dropped => "dropped",
     };
-    let mut told = ToldEvent::new(service, at, name);
+    let mut view = EventView::new(service, at, name);
     if let Event::Acknowledged(code) = event {
-        told.code = Some(code);
+        view.code = Some(code);
     }
-    told
+    view
 }
 
-/// How a message ended of which nobody said so; `None` when it has not ended.
+/// The end of a message that no event recorded, if it has ended.
 async fn end(
     service: &PushService,
     journey: &Journey,

@@ -1,5 +1,5 @@
-//! User agents and their subscriptions: looked at and dropped. What is asked
-//! for is a capability, so it stands in the body; answers call it by its handle.
+//! Shows and drops user agents and their subscriptions. The subject is a capability, so a request
+//! has it in the body; a response identifies it by its handle.
 
 use bugle_protocol::{ChannelId, PublicKey, PushEndpoint};
 use serde::Deserialize;
@@ -15,13 +15,13 @@ use crate::store::Subscription;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct Query {
     subject: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AskedSubscription {
+struct SubscriptionQuery {
     subject: String,
     channel: Option<String>,
 }
@@ -29,7 +29,7 @@ struct AskedSubscription {
 /// Shows a user agent.
 pub(super) async fn find(request: Request<'_>) -> Result<Reply, AdminError> {
     let service = &request.admin.app.service;
-    let Asked { subject } = request.read().await?;
+    let Query { subject } = request.read().await?;
     let uaid = named(service, &subject).await?.uaid();
     let found = service.user_agent(uaid).await?;
     let found = found.ok_or(AdminError::NoUserAgent)?;
@@ -58,7 +58,7 @@ pub(super) async fn remove(request: Request<'_>) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
     let service = &admin.app.service;
-    let Asked { subject } = request.read().await?;
+    let Query { subject } = request.read().await?;
     let uaid = named(service, &subject).await?.uaid();
     let found = service.user_agent(uaid).await?;
     found.ok_or(AdminError::NoUserAgent)?;
@@ -81,7 +81,7 @@ pub(super) async fn remove_subscription(request: Request<'_>) -> Result<Reply, A
     let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
     let service = &admin.app.service;
-    let AskedSubscription { subject, channel } = request.read().await?;
+    let SubscriptionQuery { subject, channel } = request.read().await?;
     let channel = channel.map(|channel| channel.parse::<ChannelId>());
     let (uaid, channel, life) = match (named(service, &subject).await?, channel) {
         (Named::Subscription(it), None) => (it.uaid, it.channel, Some(it.subscription)),
@@ -109,7 +109,7 @@ pub(super) async fn remove_receipts(request: Request<'_>) -> Result<Reply, Admin
     let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
     let service = &admin.app.service;
-    let Asked { subject } = request.read().await?;
+    let Query { subject } = request.read().await?;
     let id = service.find_receipts(bounded(&subject)?).await?;
     let id = id.ok_or(AdminError::NotNamed)?;
     let handle = service.receipts_handle(id);
@@ -127,12 +127,12 @@ pub(super) async fn remove_receipts(request: Request<'_>) -> Result<Reply, Admin
     Ok(json_reply(&json!({ "handle": handle })))
 }
 
-/// Removes the messages that an application server has waiting.
+/// Removes the stored messages of an application server.
 pub(super) async fn remove_signed(request: Request<'_>) -> Result<Reply, AdminError> {
     let (admin, caller) = (request.admin, request.caller);
     caller.may_change()?;
     let service = &admin.app.service;
-    let Asked { subject } = request.read().await?;
+    let Query { subject } = request.read().await?;
     let key = service.find_key(bounded(&subject)?).await?;
     let key = key.ok_or(AdminError::NotNamed)?;
     let handle = service.key_handle(&key);
@@ -149,13 +149,13 @@ pub(super) async fn remove_signed(request: Request<'_>) -> Result<Reply, AdminEr
     ))
 }
 
-/// What a text names that is a uaid, one of our URLs, or a handle.
+/// Finds the object of a uaid, a URL of this service, or a handle.
 async fn named(service: &PushService, text: &str) -> Result<Named, AdminError> {
     let found = service.find(bounded(text)?).await?;
     found.ok_or(AdminError::NotNamed)
 }
 
-/// The text, unless it is longer than anything that has a meaning.
+/// Checks the length of a subject.
 pub(super) fn bounded(subject: &str) -> Result<&str, AdminError> {
     if (1..=LONGEST_SUBJECT).contains(&subject.len()) {
         Ok(subject)
