@@ -1,6 +1,5 @@
-//! What the fuzz targets call of what is nobody else's business. Nothing here
-//! may panic, whatever comes; beyond that, what can be read is written and read
-//! back the same.
+//! Entry points for the fuzz targets into private code. No input may make them panic. They also
+//! check that data that can be read is the same after it is written and read again.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
@@ -18,8 +17,7 @@ use crate::server::proxy_header;
 use crate::store::export::{ExportError, ExportReader, ExportWriter, Record};
 use crate::store::fuzz_record;
 
-/// A key and a record of the store's tree: as they are, and with the checksum
-/// that the record should have.
+/// Decodes a key and a record of the store's tree, first unchanged, then with a correct checksum.
 pub fn stored_record(data: &[u8]) {
     let Some((length, rest)) = data.split_first() else {
         return;
@@ -32,13 +30,13 @@ pub fn stored_record(data: &[u8]) {
     }
 }
 
-/// An export: as it is, and with the checksums that its lines should have.
+/// Reads an export, first unchanged, then with correct checksums on its lines.
 pub fn export(data: &[u8]) {
-    // Whether it can be read is not the question.
+    // It may be unreadable, but must not panic.
     let _ = read(data);
     let mut checksum = crc32fast::Hasher::new();
     let mut summed = Vec::new();
-    for line in data.split(|octet| *octet == b'\n') {
+    for line in data.split(|byte| *byte == b'\n') {
         checksum.update(line);
         summed.extend(format!("{:08x} ", checksum.clone().finalize()).into_bytes());
         summed.extend_from_slice(line);
@@ -50,9 +48,8 @@ pub fn export(data: &[u8]) {
     }
 }
 
-/// A request of somebody who wants in, where a path, a token and a password are
-/// asked for: a line of URL, then the field `Authorization`. Whoever comes in
-/// has shown all three.
+/// Checks a request (a line with its URL, then its `Authorization` field) where a path, a token and
+/// a password are required. A request that is admitted must have all three.
 pub fn admission(data: &[u8]) {
     const SECRETS: [(&str, &str); 3] = [
         ("BUGLE_ADMISSION__PATH", "path-of-friends-1"),
@@ -65,7 +62,7 @@ pub fn admission(data: &[u8]) {
         Some(Admission::new(&config.admission))
     });
     let Some(admission) = &*ADMISSION else {
-        unreachable!("these settings are good");
+        unreachable!("the settings are valid");
     };
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -79,33 +76,32 @@ pub fn admission(data: &[u8]) {
     if admission.check(&parts, address, "/").is_ok() {
         assert!(
             parts.uri.path().starts_with("/path-of-friends-1"),
-            "a path that is none"
+            "admitted without the path"
         );
         let query = parts.uri.query().unwrap_or_default();
-        assert!(query.contains('='), "a token that is none");
+        assert!(query.contains('='), "admitted without a token");
         let shown = field.trim().rsplit(' ').next().unwrap_or_default();
         let shown = STANDARD.decode(shown).unwrap_or_default();
-        assert_eq!(shown, b"user:password", "a password that is none");
+        assert_eq!(shown, b"user:password", "admitted without the password");
     }
 }
 
-/// What a proxy says of its client: a header of the PROXY protocol, and the same
-/// octets as a field of a request.
+/// Parses a header of the PROXY protocol, then the same bytes as a forwarding header field.
 pub fn proxies(data: &[u8]) {
     let mut rest = data;
-    // Octets that are there are not waited for.
+    // A slice is always ready.
     let read = proxy_header::read(&mut rest).now_or_never();
     match read {
         Some(Ok(_)) => assert!(data.len() - rest.len() >= proxy_header::SIGNATURE),
         Some(Err(error)) => assert!(!error.to_string().is_empty()),
-        None => unreachable!("it waits for a slice"),
+        None => unreachable!("a read from a slice is pending"),
     }
     let Ok(value) = HeaderValue::from_bytes(data) else {
         return;
     };
     for field in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
         let headers = HeaderMap::from_iter([(field.name(), value.clone())]);
-        let commas = data.iter().filter(|octet| **octet == b',').count();
+        let commas = data.iter().filter(|byte| **byte == b',').count();
         assert!(field.hops(&headers).count() <= commas + 1);
     }
 }

@@ -16,11 +16,10 @@ pub type Socket = Either<TcpStream, UnixStream>;
 pub type Io = Either<Socket, Box<TlsStream<Socket>>>;
 
 /// Waits for the first bytes and leaves them in the socket's buffer. Returns how
-/// many of them `seen` holds, 0 at the end of the stream. Cancellation loses
-/// nothing.
+/// many of them it copied to `seen`, or 0 at the end of the stream. Cancellation loses no bytes.
 ///
 /// # Errors
-/// When the connection has failed.
+/// If the connection has failed.
 pub async fn peek(socket: &Socket, seen: &mut [u8]) -> io::Result<usize> {
     match socket {
         Either::Left(stream) => stream.peek(seen).await,
@@ -35,7 +34,7 @@ pub async fn peek(socket: &Socket, seen: &mut [u8]) -> io::Result<usize> {
 /// sockets have no such delay.
 ///
 /// # Errors
-/// When the connection has failed.
+/// If the connection has failed.
 pub fn set_nodelay(socket: &Socket) -> io::Result<()> {
     match socket {
         Either::Left(stream) => stream.set_nodelay(true),

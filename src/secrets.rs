@@ -1,5 +1,5 @@
-//! Secrets kept in files, made at the first start: the keys that seal endpoints,
-//! needed for as long as an endpoint is to work, and the tokens of the admin API.
+//! Secrets in files, made at the first start: the endpoint keys, without which no endpoint works,
+//! and the tokens of the admin API.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -13,7 +13,7 @@ use bugle_protocol::Keyring;
 
 use crate::random::random;
 
-/// Why there are no keys.
+/// Why the endpoint keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file can be neither read nor made.
@@ -22,19 +22,19 @@ pub enum KeysError {
          read and write there", .0.display(), .1
     )]
     File(PathBuf, #[source] io::Error),
-    /// A line is not a key.
+    /// A line, counted from 1, is not a key.
     #[error(
         "the endpoint keys {}, line {}: not 32 octets in base64url; restore the file from a copy \
          (with other keys, all endpoints that were handed out stop working)", .0.display(), .1
     )]
     Line(PathBuf, usize),
-    /// The file is there and empty.
+    /// The file holds no key.
     #[error(
         "the endpoint keys {} hold no key; restore the file from a copy, or remove it if no \
          endpoint was ever handed out", .0.display()
     )]
     Empty(PathBuf),
-    /// Keys that are to be added are others.
+    /// The file exists and lacks some of the keys to install.
     #[error(
         "the endpoint keys {} lack some that are to be imported: add them as further lines, or \
          import where no such file is yet", .0.display()
@@ -42,11 +42,11 @@ pub enum KeysError {
     Other(PathBuf),
 }
 
-/// Makes a folder that only its owner can look into, unless it is there. Warns
-/// about one that is there and that other users may enter.
+/// Makes a folder that only its owner may enter, if there is none. Warns if other users may enter
+/// an existing one.
 ///
 /// # Errors
-/// When it can neither be found nor made.
+/// If the folder cannot be made.
 pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
@@ -56,10 +56,9 @@ pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Warns in the log when users other than the owner may enter a folder or read a
-/// file of secrets, and says how to mend it. `mode` is the mode that it should
-/// have. The mode is not changed here: the folder may be shared on purpose, or be
-/// one that is not only ours, such as a mounted volume.
+/// Warns in the log if other users may enter a folder or read a file of secrets, with the command
+/// that restricts it to `mode`. Does not change the mode: the folder may be shared on purpose, or
+/// belong to something else too, such as a mounted volume.
 fn warn_if_open(path: &Path, mode: u32) {
     let Ok(found) = fs::metadata(path) else {
         return;
@@ -80,17 +79,17 @@ fn warn_if_open(path: &Path, mode: u32) {
     }
 }
 
-/// Reads the keys, one in each line, the sealing one first. A file that is not
-/// there is made, with a new key, readable by its owner alone.
+/// Reads the endpoint keys, one per line; the first seals new endpoints. Makes a missing file, with
+/// a new key, readable by its owner alone.
 ///
 /// # Errors
-/// When the file can be neither read nor made, or does not hold keys.
+/// If the file can be neither read nor made, or does not hold valid keys.
 pub fn load_or_make(file: &Path) -> Result<Keyring, KeysError> {
     let failed = |error| KeysError::File(file.to_owned(), error);
     parse(file, &read_or_make(file).map_err(failed)?)
 }
 
-/// Reads keys out of the text of their file.
+/// Parses the text of a key file.
 fn parse(file: &Path, text: &str) -> Result<Keyring, KeysError> {
     let mut keys = Vec::new();
     for (at, line) in text.lines().map(str::trim).enumerate() {
@@ -106,12 +105,11 @@ fn parse(file: &Path, text: &str) -> Result<Keyring, KeysError> {
     Keyring::new(&keys).map_err(|_| KeysError::Empty(file.to_owned()))
 }
 
-/// Reads a file of secrets. One that is not there is made, with 32 random
-/// octets in base64url, readable by its owner alone. Warns about one that other
-/// users may read.
+/// Reads a file of secrets. Makes a missing file, with 32 random bytes in base64url, readable by
+/// its owner alone. Warns if other users may read it.
 ///
 /// # Errors
-/// When it can be neither read nor made.
+/// If the file can be neither read nor made.
 pub fn read_or_make(file: &Path) -> io::Result<String> {
     match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => make(file),
@@ -122,10 +120,10 @@ pub fn read_or_make(file: &Path) -> io::Result<String> {
     }
 }
 
-/// The keys of a file, in base64url, the sealing one first.
+/// The endpoint keys of a file, in base64url; the first seals new endpoints.
 ///
 /// # Errors
-/// When the file cannot be read, or does not hold keys.
+/// If the file cannot be read, or does not hold valid keys.
 pub fn lines(file: &Path) -> Result<Vec<String>, KeysError> {
     let text = fs::read_to_string(file);
     let text = text.map_err(|error| KeysError::File(file.to_owned(), error))?;
@@ -135,10 +133,10 @@ pub fn lines(file: &Path) -> Result<Vec<String>, KeysError> {
     Ok(keys.map(str::to_owned).collect())
 }
 
-/// Makes the file with these keys, unless it is there and has them all.
+/// Makes the file with these keys. Does nothing if the file exists and has them all.
 ///
 /// # Errors
-/// When they are not keys, when the file lacks one, or cannot be written.
+/// If the keys are invalid, or if the file exists and lacks one, or cannot be read or written.
 pub fn install(file: &Path, keys: &[String]) -> Result<(), KeysError> {
     let text = keys.join("\n") + "\n";
     parse(file, &text)?;
@@ -146,30 +144,29 @@ pub fn install(file: &Path, keys: &[String]) -> Result<(), KeysError> {
         return replace_private(file, &text)
             .map_err(|error| KeysError::File(file.to_owned(), error));
     }
-    let there = lines(file)?;
-    if keys.iter().all(|key| there.contains(key)) {
+    let existing = lines(file)?;
+    if keys.iter().all(|key| existing.contains(key)) {
         return Ok(());
     }
     Err(KeysError::Other(file.to_owned()))
 }
 
-/// The key must be on disk before the first endpoint is handed out: the file
-/// appears whole under its name, and its folder is synced.
+/// Makes a file of secrets. The key must be on disk before the first endpoint is handed out, so the
+/// file appears complete under its name, and its folder is synced.
 fn make(file: &Path) -> io::Result<String> {
     let text = URL_SAFE_NO_PAD.encode(random::<32>()) + "\n";
     replace_private(file, &text)?;
     Ok(text)
 }
 
-/// Writes a file in one step, readable by its owner alone: whoever reads it,
-/// also after a loss of power, sees the old text or the new. When this returns,
-/// the new one is on disk.
+/// Replaces a file atomically, readable by its owner alone: a reader sees the old text or the new
+/// one, even after a power loss. When this returns, the new text is on disk.
 ///
-/// Symbolic links are not followed: the text is written to a new file under a
-/// name that nobody can guess, which then takes the place of whatever `file` was.
+/// Symbolic links are not followed: the text is written to a new file with an unpredictable name,
+/// which is then renamed to `file`.
 ///
 /// # Errors
-/// When it cannot be written. Nothing is left behind then.
+/// If the file cannot be written. The temporary file is removed then.
 pub fn replace_private(file: &Path, text: &str) -> io::Result<()> {
     let mut name = OsString::from(".");
     name.push(file.file_name().unwrap_or_default());
@@ -177,19 +174,18 @@ pub fn replace_private(file: &Path, text: &str) -> io::Result<()> {
     let unfinished = file.with_file_name(name);
     let written = create_private(&unfinished, text).and_then(|()| fs::rename(&unfinished, file));
     if written.is_err() {
-        // It may not have been made.
+        // It may not exist.
         let _ = fs::remove_file(&unfinished);
     }
     written?;
     File::open(folder_of(file))?.sync_all()
 }
 
-/// Writes a file that does not exist yet, readable by its owner alone. When this
-/// returns, its text is on disk.
+/// Writes a new file, readable by its owner alone. When this returns, its text is on disk.
 ///
 /// # Errors
-/// `AlreadyExists` when there is something under this name, be it a symbolic
-/// link that leads nowhere; otherwise what the system says.
+/// `AlreadyExists` if the name exists, even as a dangling symbolic link; otherwise the error of the
+/// system.
 pub fn create_private(file: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut new = options
@@ -201,7 +197,7 @@ pub fn create_private(file: &Path, text: &str) -> io::Result<()> {
     new.sync_all()
 }
 
-/// The folder that a file is in: that of a bare name is the current one.
+/// The folder of a file; for a bare name, the current folder.
 fn folder_of(file: &Path) -> &Path {
     match file.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -244,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_with_its_line() {
+    fn an_invalid_key_is_refused_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("endpoint-keys");
         let good = URL_SAFE_NO_PAD.encode([7; 32]);
