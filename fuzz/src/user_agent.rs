@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bugle_protocol::MessageId;
 use bugle_protocol::session::{Command, Session, SessionSettings, Timeout};
+use bugle_protocol::window::{Window, WindowSettings};
 use bugle_protocol::websocket::{ClientMessage, ServerMessage};
 
 /// A text frame to a message of either side. A message is printed and read
@@ -47,17 +48,19 @@ pub fn session(data: &[u8]) {
         ping_interval: Duration::from_secs(300),
         pong_timeout: Duration::from_secs(10),
         min_ping_interval: Duration::from_secs(5),
-        window_messages: 8,
-        window_bytes: 4096,
-        window_patience: Duration::from_secs(2),
-        unacknowledged: TOTAL,
-        ack_patience: Duration::from_secs(60),
         frame_rate: 10,
         frame_burst: 100,
         hello_bytes: 4096,
     };
     let mut now = Instant::now();
     let mut session = Session::new(Arc::new(settings), now);
+    let mut window = Window::new(Arc::new(WindowSettings {
+        window_messages: 8,
+        window_bytes: 4096,
+        window_patience: Duration::from_secs(2),
+        unacknowledged: TOTAL,
+        ack_patience: Duration::from_secs(60),
+    }));
     let (mut open, mut next, mut settled) = (false, 0, 0);
     let mut sent = VecDeque::new();
     for line in String::from_utf8_lossy(data).lines() {
@@ -71,9 +74,9 @@ pub fn session(data: &[u8]) {
             }
             (Some(b'='), Some(count)) => {
                 let most = usize::from(count);
-                let room = session.room().map_or(0, |room| room.messages.min(most));
-                for _ in 0..room {
-                    session.sent(MessageId::new(next), most, now);
+                let room = window.room_at(now).filter(|_| open);
+                for _ in 0..room.map_or(0, |room| room.messages.min(most)) {
+                    window.sent(MessageId::new(next), most, now);
                     sent.push_back(now);
                     next += 1;
                 }
@@ -82,7 +85,7 @@ pub fn session(data: &[u8]) {
                 assert!(sent.len() <= TOTAL + settled);
             }
             (Some(b'-'), Some(id)) => {
-                settled += session.settle(&mut [MessageId::new(id.into())], now).len();
+                settled += window.settle(&mut [MessageId::new(id.into())], now).len();
             }
             _ if session.read(line.len(), now).is_err() => {
                 assert!(!open, "after hello the rate is the only bound");
@@ -102,7 +105,7 @@ pub fn session(data: &[u8]) {
             },
         }
         assert!(
-            session
+            window
                 .room()
                 .is_none_or(|room| room.messages <= 8 && room.bytes <= 4096)
         );
@@ -117,7 +120,7 @@ fn pass(session: &mut Session, now: Instant) -> bool {
         }
         match session.on_timeout(now) {
             Some(Timeout::Close(_)) => return false,
-            Some(Timeout::Ping | Timeout::Room) => {}
+            Some(Timeout::Ping) => {}
             None => panic!("the time has come and there is nothing to do"),
         }
     }

@@ -3,7 +3,7 @@
 //! Parsers and printers for what application servers and user agents send: header fields
 //! ([`headers`], [`coding`], [`push`]), VAPID ([`vapid`]), message encryption ([`encryption`]), URLs
 //! and their tokens ([`resource`], [`endpoint`]), and the push WebSocket protocol ([`websocket`],
-//! [`session`]).
+//! [`session`], [`window`]).
 //!
 //! This crate deliberately has no sockets, clocks, storage or runtime: the time and all random
 //! bytes are arguments.
@@ -25,6 +25,7 @@ pub mod time;
 pub mod tolerances;
 pub mod vapid;
 pub mod websocket;
+pub mod window;
 
 mod base64url;
 mod params;

@@ -1,18 +1,18 @@
 //! The service's side of the push WebSocket protocol as a pure state machine: which messages a
-//! connection may send, the responses, the number of messages in flight, and the timeouts.
+//! connection may send, the responses, and the timeouts. The messages in flight are bounded by a
+//! [`Window`](crate::window::Window), which other transports have too.
 //!
 //! A session performs no effects: it returns [`Command`]s, and its caller reports their results.
 
 mod bucket;
 mod close;
-mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::headers::Urgency;
-use crate::id::{ChannelId, IdError, MessageId, WireUaid};
+use crate::id::{ChannelId, IdError, WireUaid};
 use crate::key::{KeyError, PublicKey};
 use crate::websocket::{
     AckUpdate, ClientMessage, Hello, MessageError, Register, ServerMessage, Unregister,
@@ -20,10 +20,8 @@ use crate::websocket::{
 };
 
 use self::bucket::Bucket;
-use self::window::Window;
 
 pub use self::close::Close;
-pub use self::window::{ack_frame_bytes, acks_in};
 
 /// The timeouts and limits of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,19 +34,6 @@ pub struct SessionSettings {
     pub pong_timeout: Duration,
     /// Minimum interval of protocol pings (`{}`); faster ones get no response (WS-P-2).
     pub min_ping_interval: Duration,
-    /// Maximum number of messages in flight: sent and not acknowledged (WS-N-13).
-    pub window_messages: usize,
-    /// Maximum number of bytes in flight.
-    pub window_bytes: usize,
-    /// How long a full window waits for an acknowledgement before it is reopened: some user agents
-    /// never acknowledge (WS-N-18).
-    pub window_patience: Duration,
-    /// Maximum number of messages in flight over all reopened windows: as many as one `ack` frame
-    /// can acknowledge ([`acks_in`]). At least 1.
-    pub unacknowledged: usize,
-    /// How long a user agent may collect acknowledgements. A message sent longer ago no longer
-    /// counts as in flight.
-    pub ack_patience: Duration,
     /// Maximum rate of received frames, per second; 0 means no limit. Each KiB counts as one more
     /// frame.
     pub frame_rate: u32,
@@ -96,7 +81,7 @@ pub enum Command {
         /// The channel.
         channel: ChannelId,
     },
-    /// Remove these messages, then report them to [`Session::settle`].
+    /// Remove these messages from the log and from the [`Window`](crate::window::Window).
     Acknowledge(Vec<AckUpdate>),
     /// Send this message.
     Reply(ServerMessage),
@@ -122,19 +107,8 @@ pub enum RegisterError {
 pub enum Timeout {
     /// Send a WebSocket Ping.
     Ping,
-    /// Send nothing; the window has room again.
-    Room,
     /// Close the connection.
     Close(Close),
-}
-
-/// How much may be sent now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Messages.
-    pub messages: usize,
-    /// Bytes; a single message may exceed them.
-    pub bytes: usize,
 }
 
 /// Maximum length of a malformed `channelID` that is repeated in a response.
@@ -157,7 +131,6 @@ pub struct Session {
     bytes_before_hello: u32,
     /// When a protocol ping last got a response.
     answered_ping: Option<Instant>,
-    window: Window,
     bucket: Bucket,
 }
 
@@ -179,7 +152,6 @@ impl Session {
             frames_before_hello: 0,
             bytes_before_hello: 0,
             answered_ping: None,
-            window: Window::default(),
             bucket: Bucket::new(now),
         }
     }
@@ -288,32 +260,6 @@ impl Session {
         is_paused && !was_paused
     }
 
-    /// How much may be sent now; `None` before `hello`, and while too much is in flight.
-    pub fn room(&self) -> Option<Room> {
-        match self.state {
-            State::AwaitingHello => None,
-            State::Open => self.window.room(&self.settings),
-        }
-    }
-
-    /// Whether a message with TTL 0 may be sent now. It may exceed the window, but must not exceed
-    /// what can be acknowledged.
-    pub fn may_send_live(&mut self, now: Instant) -> bool {
-        self.window.forget(&self.settings, now);
-        self.state == State::Open && self.window.total_room(&self.settings) > 0
-    }
-
-    /// Records that a message of `bytes` bytes was sent.
-    pub fn sent(&mut self, id: MessageId, bytes: usize, now: Instant) {
-        self.window.sent(&self.settings, id, bytes, now);
-    }
-
-    /// Records that messages no longer need an acknowledgement, and returns how long each was in
-    /// flight, in no particular order. Ignores ids that are not in flight. Sorts `ids`.
-    pub fn settle(&mut self, ids: &mut [MessageId], now: Instant) -> Vec<Duration> {
-        self.window.settle(ids, now)
-    }
-
     /// When [`on_timeout`](Self::on_timeout) must be called, unless another event comes first.
     pub fn next_timeout(&self) -> Instant {
         let silence = match (self.state, self.pinged) {
@@ -321,11 +267,7 @@ impl Session {
             (State::Open, false) => self.settings.ping_interval,
             (State::Open, true) => self.settings.ping_interval + self.settings.pong_timeout,
         };
-        let silent = self.heard + silence;
-        match (self.state, self.window.reopens_at(&self.settings)) {
-            (State::Open, Some(at)) => silent.min(at),
-            _ => silent,
-        }
+        self.heard + silence
     }
 
     /// The action for a timeout that has expired at `now`, if any.
@@ -338,12 +280,8 @@ impl Session {
         if self.pinged && silence >= self.settings.ping_interval + self.settings.pong_timeout {
             return Some(Timeout::Close(Close::PongTimeout));
         }
-        if self.window.reopen(&self.settings, now) {
-            return Some(Timeout::Room);
-        }
         if !self.pinged && silence >= self.settings.ping_interval {
             self.pinged = true;
-            self.window.forget(&self.settings, now);
             return Some(Timeout::Ping);
         }
         None

@@ -1,14 +1,14 @@
-//! The session's state machine: what is allowed when, the window, the clock.
+//! The session's state machine: what is allowed when, and the clock.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bugle_protocol::Urgency;
 use bugle_protocol::id::IdError;
 use bugle_protocol::session::{Close, Command, RegisterError, Session, SessionSettings, Timeout};
 use bugle_protocol::websocket::{MessageError, ServerMessage};
-use bugle_protocol::{MessageId, Urgency};
 
 const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
 const HELLO: &str = r#"{"messageType":"hello","use_webpush":true}"#;
@@ -19,11 +19,6 @@ fn settings() -> SessionSettings {
         ping_interval: Duration::from_secs(300),
         pong_timeout: Duration::from_secs(10),
         min_ping_interval: Duration::from_secs(10),
-        window_messages: 2,
-        window_bytes: 1000,
-        window_patience: Duration::from_secs(2),
-        unacknowledged: 5,
-        ack_patience: Duration::from_secs(60),
         frame_rate: 10,
         frame_burst: 20,
         hello_bytes: 1000,
@@ -313,42 +308,4 @@ fn ws_t_8_a_silent_peer_is_pinged_then_closed() {
         session.on_timeout(now + secs(619)),
         Some(Timeout::Close(Close::PongTimeout))
     );
-}
-
-#[test]
-fn ws_n_13_the_window_closes_by_count_and_by_octets_and_opens_by_acks() {
-    let (mut session, now) = open();
-    session.sent(MessageId::new(1), 10, now);
-    assert_eq!(
-        session.room().map(|room| (room.messages, room.bytes)),
-        Some((1, 990))
-    );
-    session.sent(MessageId::new(2), 2000, now);
-    assert_eq!(session.room(), None);
-    session.settle(&mut [MessageId::new(1)], now);
-    assert_eq!(session.room(), None, "2000 octets are still in flight");
-    session.settle(&mut [MessageId::new(2)], now);
-    assert_eq!(
-        session.room().map(|room| (room.messages, room.bytes)),
-        Some((2, 1000))
-    );
-}
-
-#[test]
-fn ws_n_18_a_user_agent_that_never_acks_goes_on_after_a_while() {
-    let (mut session, now) = open();
-    session.sent(MessageId::new(1), 10, now);
-    session.sent(MessageId::new(2), 10, now + secs(1));
-    assert_eq!(session.next_timeout(), now + secs(3));
-    assert_eq!(session.on_timeout(now + secs(2)), None);
-    assert_eq!(session.on_timeout(now + secs(3)), Some(Timeout::Room));
-    assert_eq!(session.room().map(|room| room.messages), Some(2));
-}
-
-#[test]
-fn an_ack_of_another_connection_does_not_widen_the_window() {
-    let (mut session, now) = open();
-    session.sent(MessageId::new(1), 10, now);
-    session.settle(&mut [MessageId::new(9)], now);
-    assert_eq!(session.room().map(|room| room.messages), Some(1));
 }

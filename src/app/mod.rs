@@ -7,7 +7,9 @@ pub mod refusal;
 pub mod shutdown;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use bugle_protocol::window::WindowSettings;
 use tokio_util::task::TaskTracker;
 
 use crate::gate::fairness::Slot;
@@ -27,6 +29,8 @@ pub struct App {
     pub shutdown: Shutdown,
     /// Whether the service can do its work.
     pub readiness: Readiness,
+    /// How much may be in flight on one connection of a user agent.
+    pub window: Arc<WindowSettings>,
     /// Effects that continue when their client disconnects.
     effects: TaskTracker,
 }
@@ -35,7 +39,9 @@ impl App {
     /// Creates the state of a service, with a gate as configured.
     pub fn new(service: PushService) -> Self {
         let gate = Gate::new(service.config(), service.clock());
+        let window = Arc::new(service.config().window());
         Self {
+            window,
             service,
             gate,
             shutdown: Shutdown::default(),

@@ -25,7 +25,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use bugle_protocol::session::{ack_frame_bytes, acks_in};
+use bugle_protocol::window::{WindowSettings, ack_frame_bytes, acks_in};
 use serde::{Deserialize, Serialize};
 
 pub use admission::{AdmissionConfig, Networks};
@@ -171,6 +171,18 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// How much may be in flight on one connection of a user agent.
+    pub fn window(&self) -> WindowSettings {
+        let user_agent = &self.user_agent;
+        WindowSettings {
+            window_messages: user_agent.window_messages,
+            window_bytes: user_agent.window_bytes,
+            window_patience: user_agent.window_patience,
+            unacknowledged: acks_in(self.limits.frame_bytes),
+            ack_patience: user_agent.ack_patience,
+        }
     }
 }
 

@@ -84,7 +84,7 @@ fn retry() -> String {
 
 fn event(service: &PushService, item: &Item) -> String {
     let (kind, data) = match item {
-        Item::Message(uaid, message) => {
+        Item::Message { uaid, message, .. } => {
             let shown = message::head(message);
             let fields = shown.headers().iter().map(|(name, value)| {
                 let value = value.to_str().unwrap_or_default();

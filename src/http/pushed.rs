@@ -13,7 +13,7 @@ use crate::user_agent::monitor::Item;
 /// The promised request and the response to it.
 pub(super) fn exchange(service: &PushService, item: &Item) -> (Request<()>, Response<Bytes>) {
     match item {
-        Item::Message(uaid, message) => {
+        Item::Message { uaid, message, .. } => {
             let mut promised = get(message::url(service, *uaid, message.id));
             let mut reply = message::head(message).map(|_| Bytes::new());
             if let Some(content) = &message.content {

@@ -242,7 +242,7 @@ async fn monitor(
         }
         return Ok(Answer::Reply(reply));
     }
-    let monitor = Monitor::new(app, address, reader, filter, waits)?;
+    let monitor = Monitor::new(app, address, reader, filter.min_urgency, waits)?;
     Ok(match by_events {
         true => Answer::Events(monitor),
         false => Answer::Pushes(monitor),

@@ -14,6 +14,8 @@ use crate::store::{Batch, Filter, Page, ReceiptStatus, Removal};
 /// How messages came to the connection of their user agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handover {
+    /// Since when the connection has been there.
+    pub since: UnixTime,
     /// When the first of those was accepted that it was woken for; `None` when
     /// it was not woken for them: they lay in the log.
     pub accepted: Option<Instant>,
@@ -23,9 +25,13 @@ pub struct Handover {
 
 impl Handover {
     /// Of what has come now.
-    pub fn now(accepted: Option<Instant>) -> Self {
+    pub fn now(since: UnixTime, accepted: Option<Instant>) -> Self {
         let at = Instant::now();
-        Self { accepted, at }
+        Self {
+            since,
+            accepted,
+            at,
+        }
     }
 }
 
@@ -91,8 +97,8 @@ impl PushService {
         Ok((false, self.register(Reader::UserAgent(new), address)?))
     }
 
-    /// The next messages of a log, after `after`, that pass the filter, for a
-    /// connection that sends them now: they count as given out.
+    /// The next messages of a log, after `after`, that pass the filter. They do
+    /// not count as [given out](Self::give_out).
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -104,11 +110,15 @@ impl PushService {
         batch: Batch,
     ) -> Result<Page<PushMessage>, Error> {
         let pending = self.store.pending(uaid, after, filter, batch, self.now());
-        let pending = self.stored(pending.await)?;
-        for message in pending.items.iter().filter(|it| it.receipt.is_some()) {
+        self.stored(pending.await)
+    }
+
+    /// Notes that a message of a log is handed to a connection now. What its
+    /// receipt says depends on it.
+    pub fn give_out(&self, message: &PushMessage) {
+        if message.receipt.is_some() {
             self.store.give_out(message.id);
         }
-        Ok(pending)
     }
 
     /// Whether a reader would find nothing now. Nothing counts as given out.
@@ -123,9 +133,8 @@ impl PushService {
         };
         match reader {
             Reader::UserAgent(uaid) | Reader::Channel(uaid, _) => {
-                let now = self.now();
-                let pending = self.store.pending(uaid, None, filter, ONE, now).await;
-                self.stored(pending).map(|pending| pending.items.is_empty())
+                let pending = self.pending(uaid, None, filter, ONE).await;
+                pending.map(|pending| pending.items.is_empty())
             }
             Reader::Receipts(id) => {
                 let receipts = self.receipts(id, None, 1).await;
@@ -153,15 +162,9 @@ impl PushService {
         MessageUrl { uaid, id }.seal(&self.keyring)
     }
 
-    /// Counts a message that was sent to a user agent, which has been connected
-    /// since `since`, and had taken it at `written`.
-    pub fn delivered(
-        &self,
-        message: &PushMessage,
-        since: UnixTime,
-        handover: Handover,
-        written: Instant,
-    ) {
+    /// Counts a message that was sent to a user agent, which had taken it at
+    /// `written`.
+    pub fn delivered(&self, message: &PushMessage, handover: Handover, written: Instant) {
         self.metrics.delivered.inc();
         if let Some(accepted) = handover.accepted {
             self.metrics.route.record(handover.at - accepted);
@@ -170,7 +173,7 @@ impl PushService {
         self.traces.delivered(message.id, handover.at, written);
         self.note(message.id, Event::Delivered);
         // What waited for its user agent says nothing about the service.
-        if message.accepted_at >= since {
+        if message.accepted_at >= handover.since {
             let took = self.now().since(message.accepted_at);
             self.metrics.delivery.record(took);
         }

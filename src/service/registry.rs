@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bugle_protocol::{ChannelId, PushMessage, ReceiptSubscriptionId, Uaid};
 use dashmap::DashMap;
+use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -26,6 +27,18 @@ pub enum Reader {
     Receipts(ReceiptSubscriptionId),
 }
 
+impl Reader {
+    /// Whose messages it reads, and of which subscription, if it is one; `None`
+    /// for receipts.
+    pub fn messages(self) -> Option<(Uaid, Option<ChannelId>)> {
+        match self {
+            Self::UserAgent(uaid) => Some((uaid, None)),
+            Self::Channel(uaid, channel) => Some((uaid, Some(channel))),
+            Self::Receipts(_) => None,
+        }
+    }
+}
+
 /// The readers that are connected here.
 pub struct Clients {
     connected: DashMap<Reader, Arc<Mailbox>>,
@@ -36,6 +49,7 @@ pub struct Clients {
 
 /// Where a connection is told what to look at.
 struct Mailbox {
+    reader: Reader,
     /// Where the client of the connection is.
     address: IpAddr,
     arrived: Notify,
@@ -73,7 +87,6 @@ pub enum Ended {
 /// A registered mailbox; unregistered when dropped.
 pub struct Registration {
     clients: Arc<Clients>,
-    reader: Reader,
     mailbox: Arc<Mailbox>,
 }
 
@@ -91,6 +104,7 @@ impl Clients {
     /// the same is closed (WS-H-12).
     pub fn register(self: &Arc<Self>, reader: Reader, address: IpAddr) -> Registration {
         let mailbox = Arc::new(Mailbox {
+            reader,
             address: address.to_canonical(),
             arrived: Notify::new(),
             mail: Mutex::default(),
@@ -104,7 +118,6 @@ impl Clients {
         }
         Registration {
             clients: Arc::clone(self),
-            reader,
             mailbox,
         }
     }
@@ -196,29 +209,39 @@ impl Registration {
         std::mem::take(&mut self.mailbox.mail())
     }
 
+    /// Empties the mailbox, if something has arrived.
+    pub fn try_mail(&self) -> Option<Mail> {
+        self.mail().now_or_never()
+    }
+
+    /// What the connection reads.
+    pub fn reader(&self) -> Reader {
+        self.mailbox.reader
+    }
+
+    /// Unregisters the mailbox before it is dropped: nothing more arrives.
+    pub fn unregister(&self) {
+        // A newer connection of the same user agent has its own mailbox here.
+        let held = &self.mailbox;
+        self.clients
+            .connected
+            .remove_if(&held.reader, |_, it| Arc::ptr_eq(it, held));
+    }
+
     /// Where the client of the connection is.
     pub fn address(&self) -> IpAddr {
         self.mailbox.address
     }
 
-    /// Whether the connection was told to end, and has not taken that out yet.
-    pub fn is_closed(&self) -> bool {
-        self.mailbox.mail().ended.is_some()
-    }
-
-    /// Whether the connection was told to end because what it reads is removed,
-    /// and has not taken that out yet.
-    pub fn is_removed(&self) -> bool {
-        self.mailbox.mail().ended == Some(Ended::Removed)
+    /// Why the connection was told to end, if it has not taken that out yet.
+    pub fn closing(&self) -> Option<Ended> {
+        self.mailbox.mail().ended
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // A newer connection of the same user agent has its own mailbox here.
-        self.clients
-            .connected
-            .remove_if(&self.reader, |_, held| Arc::ptr_eq(held, &self.mailbox));
+        self.unregister();
     }
 }
 

@@ -31,7 +31,7 @@ impl PushService {
         let _turn = self.order.share(uaid).await?;
         // Its user agent may have been dropped meanwhile, also after a newer
         // connection had superseded this one.
-        if connection.is_closed() {
+        if connection.closing().is_some() {
             return Err(Error::Unavailable);
         }
         let address = connection.address();

@@ -29,6 +29,8 @@ pub(crate) mod room;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod watched;
 
 use std::future::Future;
 use std::path::PathBuf;

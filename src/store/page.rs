@@ -12,7 +12,7 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Of a log that holds nothing.
-    pub(super) const EMPTY: Self = Self {
+    pub const EMPTY: Self = Self {
         items: Vec::new(),
         more: false,
     };

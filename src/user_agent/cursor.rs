@@ -11,8 +11,6 @@ use bugle_protocol::{MessageId, Urgency};
 #[derive(Debug)]
 pub(super) struct Cursor {
     min: Urgency,
-    /// Whether the log may hold something to send after it.
-    pub(super) behind: bool,
     /// By urgency, the lowest first: the first id that has not been sent. They
     /// only grow, and never fall from one to the next: whoever reads a message
     /// has read the higher ones as well.
@@ -20,13 +18,9 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// At the start of a log, without a filter.
-    pub(super) const fn new() -> Self {
-        Self {
-            min: Urgency::VeryLow,
-            behind: true,
-            next: [0; 4],
-        }
+    /// At the start of a log, for what is at least as urgent as `min`.
+    pub(super) const fn new(min: Urgency) -> Self {
+        Self { min, next: [0; 4] }
     }
 
     /// The least urgency that is wanted.
@@ -36,7 +30,6 @@ impl Cursor {
 
     /// Sets the least urgency that is wanted from now on.
     pub(super) fn filter(&mut self, min: Urgency) {
-        self.behind |= min < self.min;
         self.min = min;
     }
 
@@ -114,7 +107,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_message_is_sent_once_and_each_urgency_in_order(steps in vec(step(), 0..60)) {
-            let (mut cursor, mut log, mut sent) = (Cursor::new(), Vec::new(), Vec::new());
+            let (mut cursor, mut log, mut sent) = (Cursor::new(Urgency::VeryLow), Vec::new(), Vec::new());
             for step in steps {
                 match step {
                     Step::Push(urgency) => log.push(urgency),
@@ -139,7 +132,7 @@ mod tests {
     #[test]
     fn what_was_held_back_comes_in_order_and_nothing_twice() {
         let log = [Urgency::Low, Urgency::High, Urgency::Normal, Urgency::High];
-        let (mut cursor, mut sent) = (Cursor::new(), Vec::new());
+        let (mut cursor, mut sent) = (Cursor::new(Urgency::VeryLow), Vec::new());
         for (min, expected) in [
             (Urgency::High, vec![1, 3]),
             (Urgency::Normal, vec![1, 3, 2]),

@@ -1,10 +1,12 @@
 //! Transports: the ways in which a user agent drains its log.
 //!
-//! A transport is a module with a function that serves one connection. It
-//! calls the [`PushService`](crate::service::PushService) to connect, read
-//! pending messages, acknowledge, subscribe and unsubscribe, and waits on its
-//! [`Registration`](crate::service::registry::Registration) in between.
+//! A transport is a module that serves one connection. It drives a
+//! [`Drain`](drain::Drain), which says what comes next of a log, and calls the
+//! [`PushService`](crate::service::PushService) to connect, subscribe and
+//! unsubscribe. It looks at the drain before it reads frames, so that no peer
+//! delays its own end.
 
 mod cursor;
+mod drain;
 pub mod monitor;
 pub mod websocket;

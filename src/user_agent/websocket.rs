@@ -8,16 +8,15 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
-use std::future::{poll_fn, ready};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bugle_protocol::session::{
-    Close, Command, RegisterError, Session, SessionSettings, Timeout, acks_in,
-};
+use bugle_protocol::session::{Close, Command, RegisterError, Session, SessionSettings, Timeout};
 use bugle_protocol::websocket::ServerMessage;
-use bugle_protocol::{ChannelId, PublicKey, Resource, Uaid, UnixTime, Urgency, WireUaid};
-use futures_util::SinkExt;
+use bugle_protocol::window::Window;
+use bugle_protocol::{ChannelId, PublicKey, Resource, Uaid, Urgency, WireUaid};
+use futures_util::{FutureExt, SinkExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -27,12 +26,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::end::End;
 use self::reading::{Counted, Reading};
-use super::cursor::Cursor;
+use super::drain::{Drain, Next};
 use crate::app::App;
 use crate::config::{Config, Limit};
 use crate::random::random;
 use crate::service::Error;
-use crate::service::registry::{Mail, Registration};
+use crate::service::registry::{Ended, Registration};
 use crate::store::broadcasts::Followed;
 
 /// How much is read at one time: one ack. It stays allocated, and grows with
@@ -43,12 +42,10 @@ const READ_BUFFER: usize = 256;
 /// headers, and what a proxy or a library puts in front.
 const BEFORE_HELLO: usize = 4 << 10;
 
-/// The times and bounds of the sessions of a service.
+/// The times and bounds of the sessions of a service, but for their windows.
 pub fn session_settings(config: &Config) -> SessionSettings {
     let frame_bytes = config.limits.frame_bytes;
     SessionSettings {
-        unacknowledged: acks_in(frame_bytes),
-        ack_patience: config.user_agent.ack_patience,
         frame_rate: config.limits.frame_rate,
         frame_burst: config.limits.frame_burst,
         hello_bytes: u32::try_from(frame_bytes.saturating_add(BEFORE_HELLO)).unwrap_or(u32::MAX),
@@ -56,9 +53,6 @@ pub fn session_settings(config: &Config) -> SessionSettings {
         ping_interval: config.user_agent.ping_interval,
         pong_timeout: config.user_agent.pong_timeout,
         min_ping_interval: config.user_agent.min_ping_interval,
-        window_messages: config.user_agent.window_messages,
-        window_bytes: config.user_agent.window_bytes,
-        window_patience: config.user_agent.window_patience,
     }
 }
 
@@ -87,10 +81,7 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     let mut connection = Connection {
         socket,
         session: Session::new(settings, Instant::now().into_std()),
-        since: app.service.now(),
         app,
-        cursor: Cursor::new(),
-        accepted: None,
         followed: Followed::default(),
     };
     match connection.hello(address, stop).await {
@@ -102,20 +93,23 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Whose a connection is, and what is told to it.
+/// What is read for a connection.
 pub struct Owner {
-    uaid: Uaid,
-    registration: Registration,
+    drain: Drain,
+}
+
+impl Owner {
+    /// Whose the connection is: a WebSocket reads the log of a user agent.
+    fn uaid(&self) -> Result<Uaid, End> {
+        let messages = self.drain.registration.reader().messages();
+        messages.map(|(uaid, _)| uaid).ok_or(End::Lost)
+    }
 }
 
 /// What a connection waits for after `hello`.
 enum Event {
-    /// Something is in the mailbox.
-    Mail(Mail),
-    /// The session's time has come.
-    Timeout,
-    /// There is something to send, and room for it.
-    Room,
+    /// The drain has something, or the session's time has come.
+    Next(Result<Next, Error>),
     /// The peer has sent something.
     Read(Reading),
 }
@@ -126,53 +120,49 @@ pub struct Connection<IO> {
     socket: WebSocketStream<Counted<IO>>,
     session: Session,
     app: Arc<App>,
-    /// When the connection began.
-    since: UnixTime,
-    cursor: Cursor,
-    /// When the first of what is after that was accepted, if it came meanwhile.
-    accepted: Option<Instant>,
     followed: Followed,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Serves the connection until it ends.
     ///
-    /// The mailbox comes first, so that a peer that never stops sending is
-    /// closed like any other, and nothing is obeyed that is read after that.
-    /// Then come the session's time-outs and what there is to send, which the
-    /// window bounds; frames come last.
+    /// The drain comes first, and in it the mailbox, so that a peer that never
+    /// stops sending is closed like any other, and nothing is obeyed that is read
+    /// after that. What it sends is bounded by the window; frames come last.
     ///
     /// Boxed is what does not wait for long: a future takes as much as its
     /// largest state, and the one in which a connection is idle is the smallest
     /// of them. An `async fn` would hold its arguments twice.
     #[expect(clippy::manual_async_fn, reason = "a block takes less memory")]
-    pub fn serve(&mut self, owner: Owner) -> impl Future<Output = ()> + Send
+    pub fn serve(&mut self, mut owner: Owner) -> impl Future<Output = ()> + Send
     where
         IO: Send,
     {
         async move {
             let end = loop {
-                let may_send = self.cursor.behind && self.session.room().is_some();
                 let (until, may_read) = self.next_wait();
-                let event = tokio::select! {
-                    biased;
-                    mail = owner.registration.mail() => Event::Mail(mail),
-                    () = sleep_until(until) => Event::Timeout,
-                    () = ready(()), if may_send => Event::Room,
-                    read = poll_fn(|context| self.poll_read(context)), if may_read => Event::Read(read),
+                // A block, so that the event is not kept while it is handled.
+                let handled = {
+                    let event = tokio::select! {
+                        biased;
+                        next = owner.drain.next(until) => Event::Next(next),
+                        read = poll_fn(|context| self.poll_read(context)), if may_read => Event::Read(read),
+                    };
+                    match event {
+                        Event::Next(next) => self.deliver(&mut owner.drain, next).boxed(),
+                        Event::Read(read) => self.answer(&mut owner, read).boxed(),
+                    }
                 };
-                if let Err(end) = Box::pin(self.handle(&owner, event)).await {
+                if let Err(end) = handled.await {
                     break end;
                 }
             };
-            let uaid = owner.uaid;
-            drop(owner);
-            Box::pin(self.end(end, Some(uaid))).await;
+            owner.drain.registration.unregister();
+            Box::pin(self.end(end, Some(&mut owner.drain))).await;
         }
     }
 
-    /// Waits for `hello` and answers it. The mailbox is registered before the
-    /// log is first read, so that nothing falls between.
+    /// Waits for `hello` and answers it.
     async fn hello(&mut self, address: IpAddr, stop: &CancellationToken) -> Result<Owner, End> {
         loop {
             let (until, may_read) = self.next_wait();
@@ -189,10 +179,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             };
             if let Some(Command::Connect { uaid, broadcasts }) = command {
                 let (uaid, registration) = self.connect(uaid, address).await?;
+                let window = Window::new(Arc::clone(&self.app.window));
+                let drain = Drain::new(&self.app, registration, Some(window), Urgency::VeryLow);
                 let news = self.follow(&broadcasts);
                 self.send(&ServerMessage::hello(uaid, news)).await?;
-                let uaid = uaid.digest();
-                return Ok(Owner { uaid, registration });
+                return Ok(Owner { drain });
             }
         }
     }
@@ -208,15 +199,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let connected = self.app.service.connect(known, new.digest(), address);
         let (is_known, registration) = connected.await?;
         Ok((said.filter(|_| is_known).unwrap_or(new), registration))
-    }
-
-    async fn handle(&mut self, owner: &Owner, event: Event) -> Result<(), End> {
-        match event {
-            Event::Mail(mail) => self.open(owner.uaid, mail).await,
-            Event::Timeout => self.timeout().await,
-            Event::Room => self.deliver(owner.uaid).await,
-            Event::Read(read) => self.answer(owner, read).await,
-        }
     }
 
     /// Reads a frame. The answer to a Ping, which the library has made, goes
@@ -242,7 +224,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Does what a frame asks for.
-    async fn answer(&mut self, owner: &Owner, read: Reading) -> Result<(), End> {
+    async fn answer(&mut self, owner: &mut Owner, read: Reading) -> Result<(), End> {
         match self.receive(read).await? {
             Some(Command::Subscribe { channel, key }) => self.subscribe(owner, channel, key).await,
             Some(Command::RefuseSubscription { channel_id, why }) => {
@@ -250,10 +232,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
             Some(Command::Unsubscribe { channel }) => self.unsubscribe(owner, channel).await,
             Some(Command::Acknowledge(updates)) => {
-                self.acknowledge(owner.uaid, updates).await;
+                acks::acknowledge(&mut owner.drain, &updates).await;
                 Ok(())
             }
-            Some(Command::Filter { min }) => self.filter(min).await,
+            Some(Command::Filter { min }) => {
+                owner.drain.filter(min);
+                self.send(&ServerMessage::Urgency { status: 200 }).await
+            }
             Some(Command::FollowBroadcasts(wanted)) => {
                 let news = self.follow(&wanted);
                 self.announce(news).await
@@ -278,8 +263,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         channel: ChannelId,
         key: Option<PublicKey>,
     ) -> Result<(), End> {
-        let (uaid, address) = (owner.uaid, owner.registration.address());
-        let connection = &owner.registration;
+        let connection = &owner.drain.registration;
+        let (uaid, address) = (owner.uaid()?, connection.address());
         let subscribed = self.app.service.subscribe(uaid, channel, key, connection);
         let (status, push_endpoint) = match subscribed.await {
             Ok(endpoint) => {
@@ -292,7 +277,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 (status, None)
             }
         };
-        if owner.registration.is_removed() {
+        if connection.closing() == Some(Ended::Removed) {
             // The operator has dropped the user agent meanwhile: nothing of it
             // is to stay. A failure is counted and logged where it happens.
             let _ = self.app.service.unsubscribe(uaid, channel, address).await;
@@ -339,7 +324,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     async fn unsubscribe(&mut self, owner: &Owner, channel: ChannelId) -> Result<(), End> {
-        let (uaid, address) = (owner.uaid, owner.registration.address());
+        let (uaid, address) = (owner.uaid()?, owner.drain.registration.address());
         let ended = self.app.service.unsubscribe(uaid, channel, address).await;
         let status = ended.map_or_else(|error| self.status(&error), |()| 200);
         self.send(&ServerMessage::Unregister {
@@ -349,18 +334,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         .await
     }
 
-    /// Sets the least urgency that is sent. What a higher one has held back is
-    /// sent now.
-    async fn filter(&mut self, min: Urgency) -> Result<(), End> {
-        self.cursor.filter(min);
-        self.send(&ServerMessage::Urgency { status: 200 }).await
-    }
-
     async fn timeout(&mut self) -> Result<(), End> {
         match self.session.on_timeout(Instant::now().into_std()) {
             Some(Timeout::Close(close)) => Err(close.into()),
             Some(Timeout::Ping) => self.write(Message::Ping(Bytes::new())).await,
-            Some(Timeout::Room) | None => Ok(()),
+            None => Ok(()),
         }
     }
 

@@ -135,9 +135,9 @@ async fn the_connections_of_a_range_of_addresses_are_closed() {
 async fn the_first_reason_to_close_counts() {
     let clients = Clients::new(1);
     let registration = clients.register(READER, HERE);
-    assert!(!registration.is_removed());
+    assert_eq!(registration.closing(), None);
     clients.close(READER, Ended::Removed);
     clients.close_all(Ended::ShuttingDown);
-    assert!(registration.is_removed());
+    assert_eq!(registration.closing(), Some(Ended::Removed));
     assert_eq!(registration.mail().await.ended, Some(Ended::Removed));
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bugle_protocol::Uaid;
 use bugle_protocol::session::Close;
 use bugle_protocol::websocket::ClientMessage;
 use futures_util::{SinkExt, StreamExt};
@@ -12,10 +11,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error as SocketError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::Connection;
+use super::{Connection, acks};
 use crate::gate::Refusal;
 use crate::service::Error;
 use crate::service::registry::Ended;
+use crate::user_agent::drain::Drain;
 
 /// For how long a closed connection is read, so that the peer's last frames do
 /// not turn our Close into a reset. Firefox leaves when TCP ends, not before.
@@ -71,15 +71,15 @@ impl From<SocketError> for End {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
-    /// Ends the connection, as far as it has not ended itself. `uaid` is whose
-    /// it was, after `hello`.
-    pub(super) async fn end(&mut self, end: End, uaid: Option<Uaid>) {
+    /// Ends the connection, as far as it has not ended itself. `drain` is what it
+    /// has read, after `hello`.
+    pub(super) async fn end(&mut self, end: End, drain: Option<&mut Drain>) {
         let End::Close(close) = end else { return };
         self.app.service.metrics().close(&close);
         tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
         if self.say_close(&close).await {
             let acks = match close {
-                Close::GoingAway | Close::Superseded => uaid,
+                Close::GoingAway | Close::Superseded => drain,
                 _ => None,
             };
             // A peer that keeps on sending, or has gone, is left.
@@ -113,16 +113,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     ///
     /// Nothing of that is obeyed. Acknowledgements of `acks` count: what a user
     /// agent had before it was told to go need not come to it again.
-    async fn drain(&mut self, acks: Option<Uaid>) -> std::io::Result<()> {
+    async fn drain(&mut self, acks: Option<&mut Drain>) -> std::io::Result<()> {
         let io = self.socket.get_mut();
         io.shutdown().await?;
         io.end_after(LAST_BYTES);
-        if let Some(uaid) = acks {
+        if let Some(drain) = acks {
             while let Some(Ok(frame)) = self.socket.next().await {
                 if let Message::Text(text) = frame
                     && let Ok(ClientMessage::Ack(ack)) = ClientMessage::parse(&text)
                 {
-                    self.acknowledge(uaid, ack.updates).await;
+                    acks::acknowledge(drain, &ack.updates).await;
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The messages in flight on one connection: sent and not acknowledged.
+//! The messages in flight on one connection, whatever its transport: sent and not acknowledged.
 //!
 //! Two limits apply. The *window* (`window_messages`, `window_bytes`) keeps delivery in step with a
 //! user agent that acknowledges at once. After `window_patience` without an acknowledgement it is
@@ -8,9 +8,9 @@
 //! collects in that time fit into one `ack` frame ([`acks_in`]).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Room, SessionSettings};
 use crate::id::MessageId;
 
 /// Bytes of an `ack` frame per message: `version` and `channelID` take 54 and 36, names and
@@ -31,10 +31,40 @@ pub const fn ack_frame_bytes(messages: usize) -> usize {
     messages.saturating_mul(ACK_BYTES).saturating_add(ENVELOPE)
 }
 
+/// The limits of the messages in flight on one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowSettings {
+    /// Maximum number of messages in flight: sent and not acknowledged (WS-N-13).
+    pub window_messages: usize,
+    /// Maximum number of bytes in flight.
+    pub window_bytes: usize,
+    /// How long a full window waits for an acknowledgement before it is reopened: some user agents
+    /// never acknowledge (WS-N-18).
+    pub window_patience: Duration,
+    /// Maximum number of messages in flight over all reopened windows: as many as one `ack` frame
+    /// can acknowledge ([`acks_in`]). At least 1.
+    pub unacknowledged: usize,
+    /// How long a user agent may collect acknowledgements. A message sent longer ago no longer
+    /// counts as in flight.
+    pub ack_patience: Duration,
+}
+
+/// How much may be sent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes; a single message may exceed them.
+    pub bytes: usize,
+}
+
 /// The messages in flight. It allocates nothing while there are none, because most connections are
 /// idle.
-#[derive(Debug, Default)]
-pub(super) struct Window(Option<Box<Flight>>);
+#[derive(Debug)]
+pub struct Window {
+    settings: Arc<WindowSettings>,
+    flight: Option<Box<Flight>>,
+}
 
 /// At least one message in flight.
 #[derive(Debug)]
@@ -58,34 +88,52 @@ struct Sent {
 }
 
 impl Window {
+    /// A window with nothing in flight.
+    pub const fn new(settings: Arc<WindowSettings>) -> Self {
+        let flight = None;
+        Self { settings, flight }
+    }
+
     /// How much may be sent now; `None` if a limit is reached.
-    pub(super) fn room(&self, settings: &SessionSettings) -> Option<Room> {
-        let (counted, bytes) = match &self.0 {
+    pub fn room(&self) -> Option<Room> {
+        let (counted, bytes) = match &self.flight {
             Some(flight) => (flight.sent.len() - flight.passed, flight.bytes),
             None => (0, 0),
         };
-        let messages = settings.window_messages.saturating_sub(counted);
-        let messages = messages.min(self.total_room(settings));
-        let bytes = settings.window_bytes.saturating_sub(bytes);
+        let messages = self.settings.window_messages.saturating_sub(counted);
+        let messages = messages.min(self.total_room());
+        let bytes = self.settings.window_bytes.saturating_sub(bytes);
         (messages > 0 && bytes > 0).then_some(Room { messages, bytes })
     }
 
+    /// Like [`room`](Self::room), after reopening the window if it is time.
+    pub fn room_at(&mut self, now: Instant) -> Option<Room> {
+        // Room in the total may leave a full window, which is then due too.
+        for _ in 0..2 {
+            if self.room().is_none() {
+                self.reopen(now);
+            }
+        }
+        self.room()
+    }
+
+    /// Whether a message with TTL 0 may be sent now. It may exceed the window, but must not exceed
+    /// what can be acknowledged.
+    pub fn may_send_live(&mut self, now: Instant) -> bool {
+        self.forget(now);
+        self.total_room() > 0
+    }
+
     /// How many messages may be sent before the total is reached.
-    pub(super) fn total_room(&self, settings: &SessionSettings) -> usize {
-        let sent = self.0.as_ref().map_or(0, |flight| flight.sent.len());
-        settings.unacknowledged.max(1).saturating_sub(sent)
+    fn total_room(&self) -> usize {
+        let sent = self.flight.as_ref().map_or(0, |flight| flight.sent.len());
+        self.settings.unacknowledged.max(1).saturating_sub(sent)
     }
 
     /// Records a sent message.
-    pub(super) fn sent(
-        &mut self,
-        settings: &SessionSettings,
-        id: MessageId,
-        bytes: usize,
-        now: Instant,
-    ) {
-        let has_room = self.room(settings).is_some();
-        let flight = self.0.get_or_insert_with(|| {
+    pub fn sent(&mut self, id: MessageId, bytes: usize, now: Instant) {
+        let has_room = self.room().is_some();
+        let flight = self.flight.get_or_insert_with(|| {
             Box::new(Flight {
                 sent: VecDeque::new(),
                 passed: 0,
@@ -104,9 +152,9 @@ impl Window {
 
     /// Removes acknowledged messages, and returns how long each was in flight. Ignores ids that are
     /// not in flight. Sorts `ids`, so that one pass over the window suffices.
-    pub(super) fn settle(&mut self, ids: &mut [MessageId], now: Instant) -> Vec<Duration> {
+    pub fn settle(&mut self, ids: &mut [MessageId], now: Instant) -> Vec<Duration> {
         let mut took = Vec::new();
-        if let Some(flight) = self.0.as_deref_mut() {
+        if let Some(flight) = self.flight.as_deref_mut() {
             ids.sort_unstable();
             let (mut at, passed) = (0, flight.passed);
             flight.sent.retain(|it| {
@@ -129,40 +177,37 @@ impl Window {
         took
     }
 
-    /// When [`reopen`](Self::reopen) makes room; `None` if there is room.
-    pub(super) fn reopens_at(&self, settings: &SessionSettings) -> Option<Instant> {
-        let flight = self.0.as_ref()?;
+    /// When [`room_at`](Self::room_at) gives room again; `None` if there is room.
+    pub fn reopens_at(&self) -> Option<Instant> {
+        let flight = self.flight.as_ref()?;
         match flight.sent.front() {
-            Some(oldest) if self.total_room(settings) == 0 => {
-                Some(oldest.at + settings.ack_patience)
-            }
-            _ if self.room(settings).is_none() => Some(flight.moved + settings.window_patience),
+            Some(oldest) if self.total_room() == 0 => Some(oldest.at + self.settings.ack_patience),
+            _ if self.room().is_none() => Some(flight.moved + self.settings.window_patience),
             _ => None,
         }
     }
 
-    /// Makes room if it is time, and returns whether it was.
-    pub(super) fn reopen(&mut self, settings: &SessionSettings, now: Instant) -> bool {
-        if self.reopens_at(settings).is_none_or(|at| at > now) {
-            return false;
+    /// Makes room if it is time.
+    fn reopen(&mut self, now: Instant) {
+        if self.reopens_at().is_none_or(|at| at > now) {
+            return;
         }
-        if self.total_room(settings) == 0 {
-            self.forget(settings, now);
-        } else if let Some(flight) = self.0.as_deref_mut() {
+        if self.total_room() == 0 {
+            self.forget(now);
+        } else if let Some(flight) = self.flight.as_deref_mut() {
             flight.passed = flight.sent.len();
             flight.bytes = 0;
             flight.moved = now;
         }
-        true
     }
 
     /// Stops waiting for acknowledgements of messages sent `ack_patience` ago or earlier.
-    pub(super) fn forget(&mut self, settings: &SessionSettings, now: Instant) {
-        let Some(flight) = self.0.as_deref_mut() else {
+    pub fn forget(&mut self, now: Instant) {
+        let Some(flight) = self.flight.as_deref_mut() else {
             return;
         };
         while let Some(oldest) = flight.sent.front().copied()
-            && oldest.at + settings.ack_patience <= now
+            && oldest.at + self.settings.ack_patience <= now
         {
             flight.sent.pop_front();
             match flight.passed.checked_sub(1) {
@@ -174,8 +219,12 @@ impl Window {
     }
 
     fn give_back(&mut self) {
-        if self.0.as_ref().is_some_and(|flight| flight.sent.is_empty()) {
-            self.0 = None;
+        if self
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.sent.is_empty())
+        {
+            self.flight = None;
         }
     }
 }

@@ -1,0 +1,116 @@
+//! How far a log has been handed out.
+
+use bugle_protocol::{ChannelId, PushMessage, UnixTime, Urgency};
+use tokio::time::Instant;
+
+use super::Item;
+use crate::service::registry::Reader;
+use crate::service::{Error, Handover, PushService};
+use crate::store::{Batch, Filter, Page, ReceiptId};
+use crate::user_agent::cursor::Cursor;
+
+/// The place in the log of a reader. Which log that is, the registration knows:
+/// this is in memory once for each connection.
+pub(super) enum Log {
+    /// The messages of a user agent.
+    Messages(Cursor),
+    /// Receipts, behind this one.
+    Receipts(Option<ReceiptId>),
+}
+
+impl Log {
+    /// The beginning of the log of a reader.
+    pub(super) fn of(reader: Reader, min: Urgency) -> Self {
+        match reader.messages() {
+            Some(_) => Self::Messages(Cursor::new(min)),
+            None => Self::Receipts(None),
+        }
+    }
+
+    /// Sets the least urgency that is wanted, and says whether messages that
+    /// were held back may be wanted now.
+    pub(super) fn filter(&mut self, min: Urgency) -> bool {
+        match self {
+            Self::Messages(cursor) => {
+                let is_lower = min < cursor.min();
+                cursor.filter(min);
+                is_lower
+            }
+            Self::Receipts(_) => false,
+        }
+    }
+
+    /// Whether the reader wants a message that no log holds.
+    pub(super) fn lets_pass(&self, reader: Reader, message: &PushMessage) -> bool {
+        match (self, reader.messages()) {
+            (Self::Messages(cursor), Some((_, channel))) => {
+                filter(channel, cursor).lets_pass(message)
+            }
+            _ => false,
+        }
+    }
+
+    /// Passes the next item, and says whether it was not handed out before,
+    /// under another filter.
+    pub(super) fn pass(&mut self, item: &Item) -> bool {
+        match (self, item) {
+            (Self::Messages(cursor), Item::Message { message, .. }) => {
+                cursor.pass(message.id, message.urgency)
+            }
+            (Self::Receipts(after), Item::Receipt(receipt)) => {
+                *after = Some(receipt.id);
+                true
+            }
+            // A log holds one kind.
+            _ => false,
+        }
+    }
+
+    /// Reads on behind what was passed, for a connection that has been there
+    /// since `since`, and was woken for what was accepted at `accepted`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; [`Error::NotFound`] when a receipt subscription
+    /// has ended.
+    pub(super) async fn read(
+        &self,
+        service: &PushService,
+        reader: Reader,
+        batch: Batch,
+        (since, accepted): (UnixTime, Option<Instant>),
+    ) -> Result<Page<Item>, Error> {
+        match (self, reader.messages(), reader) {
+            (Self::Messages(cursor), Some((uaid, channel)), _) => {
+                let filter = filter(channel, cursor);
+                let page = service.pending(uaid, cursor.after(), filter, batch).await?;
+                let handover = Handover::now(since, accepted);
+                let items = page.items.into_iter().map(|message| Item::Message {
+                    uaid,
+                    message,
+                    handover,
+                });
+                Ok(Page {
+                    items: items.collect(),
+                    more: page.more,
+                })
+            }
+            (Self::Receipts(after), _, Reader::Receipts(of)) => {
+                let page = service.receipts(of, *after, batch.messages).await?;
+                Ok(Page {
+                    items: page.items.into_iter().map(Item::Receipt).collect(),
+                    more: page.more,
+                })
+            }
+            // The place is of the kind that its reader reads.
+            _ => Ok(Page::EMPTY),
+        }
+    }
+}
+
+/// What is wanted of a log now.
+fn filter(channel: Option<ChannelId>, cursor: &Cursor) -> Filter {
+    Filter {
+        min_urgency: cursor.min(),
+        channel,
+    }
+}
