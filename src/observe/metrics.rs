@@ -87,102 +87,99 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Connections of any kind that are open now
+    /// Open connections of any kind
     connections: Gauge = "connections",
-    /// Requests in progress now
+    /// Requests in progress
     requests: Gauge = "requests",
-    /// Requests whose body is still arriving now
+    /// Requests whose body is still arriving
     bodies: Gauge = "bodies",
-    /// What the gauges of the same names may be at most, by setting
+    /// The limit of the gauge of the same name, by setting
     limits: Family<Setting, Gauge> = "limit",
-    /// 1 while 90 % of what the gauge or the memory may be at most is reached, by bound
+    /// 1 while 90 % of the limit of a gauge or of the memory is reached, by bound
     overloaded: Family<Bound, Gauge> = "overloaded",
-    /// User agents that are connected by WebSocket now
+    /// User agents connected by WebSocket
     user_agents: Gauge = "user_agents",
-    /// GETs that are held now
+    /// Open monitors (held GETs of RFC 8030)
     monitors: Gauge = "monitors",
     /// Push messages accepted
     accepted: Counter = "messages_accepted",
     /// Seconds from the head of a push request to its acceptance
     accept: Latency = "push_accept_seconds",
-    /// Seconds from the hand-over of a message to the store until it was on the disk
+    /// Seconds from the hand-over of a message to the store until it is on disk
     store: Latency = "push_store_seconds",
-    /// Seconds from the acceptance of a message to its hand-over to the
-    /// connection of its user agent, where that was there and was woken for it
+    /// Seconds from the acceptance of a message to its hand-over to the connection of its user
+    /// agent, if that was connected and was woken for it
     route: Latency = "push_route_seconds",
-    /// Seconds from the hand-over of a message to that connection until the
-    /// socket had taken it
+    /// Seconds from the hand-over of a message to that connection until the socket has taken it
     write: Latency = "push_write_seconds",
     /// Seconds from the write of a message to its acknowledgement, on the same
     /// WebSocket
     ack: Latency = "push_ack_seconds",
-    /// Seconds from the beginning of a message's push to its notification, where
-    /// the user agent was connected the whole time
+    /// Seconds from the start of a push request to the notification, if the user agent was
+    /// connected the whole time
     delivery: Latency = "push_delivery_seconds",
-    /// Push messages sent to a user agent, again or for the first time
+    /// Push messages sent to a user agent, including those sent again
     delivered: Counter = "messages_delivered",
     /// Push messages acknowledged, by code
     acknowledged: Family<AckCode, Counter> = "messages_acknowledged",
     /// Push messages whose TTL ran out in the store
     expired: Counter = "messages_expired",
-    /// Subscriptions ended because nobody used them for expiry.unused
+    /// Subscriptions that ended because they were unused for expiry.unused
     unused: Counter = "subscriptions_unused",
-    /// Push messages with TTL 0 for which no user agent was there
+    /// Push messages with TTL 0 that were dropped because no user agent was connected
     dropped: Counter = "messages_dropped",
-    /// Requests and registrations refused, by reason
+    /// Refused requests and registrations, by reason
     refused: Family<Reason, Counter> = "refused",
-    /// Pushes and subscriptions accepted that a strict service refuses, by switch of compat
+    /// Accepted pushes and subscriptions that a strict service refuses, by switch of compat
     tolerated: Family<Tolerance, Counter> = "tolerated",
     /// VAPID signatures checked
     signatures: Counter = "vapid_signatures_checked",
-    /// VAPID tokens that were known already
+    /// VAPID tokens that were found in the cache of verified tokens
     known_tokens: Counter = "vapid_tokens_known",
-    /// WebSocket messages without meaning here, or pings that came too soon
+    /// Unknown WebSocket messages, and pings that arrived too soon
     ignored: Counter = "websocket_messages_ignored",
-    /// Times that a WebSocket was left unread for a moment, because its user
-    /// agent sent more than limits.frame_rate allows
+    /// Pauses in reading a WebSocket because its user agent exceeded limits.frame_rate
     paused: Counter = "websockets_paused",
     /// Failures that a user agent reported after its ack (nack)
     nacks: Counter = "nacks",
     /// WebSockets closed, by close code
     closed: Family<CloseCode, Counter> = "websockets_closed",
-    /// Connections and streams ended because their peer took too long or sent
-    /// too much, by the setting that says how much
+    /// Connections and streams ended because their peer took too long or sent too much, by the
+    /// setting of the limit
     cut: Family<Reason, Counter> = "connections_cut",
-    /// Requests and connections that show a proxy in front, or what is set for it, to be wrong, by
-    /// kind
+    /// Requests and connections that show a misconfigured proxy in front, by kind
     mistakes: Family<Reason, Counter> = "proxy_mistakes",
-    /// Requests to a store that failed
+    /// Failed requests to the store
     store_failures: Counter = "store_failures",
-    /// Changed certificates that could not be used; the old one is in use still
+    /// Renewed certificates that could not be used; the old one is still in use
     refused_certificates: Counter = "certificates_refused",
-    /// Subscriptions stored
+    /// Stored subscriptions
     subscriptions: Gauge = "subscriptions",
-    /// Push messages stored
+    /// Stored push messages
     stored_messages: Gauge = "stored_messages",
-    /// Octets of the stored push messages
+    /// Bytes of the stored push messages
     stored_bytes: Gauge = "stored_bytes",
-    /// Receipts that wait for their application servers
+    /// Receipts that wait for their application server
     receipts: Gauge = "receipts",
     /// Receipt subscriptions
     receipt_subscriptions: Gauge = "receipt_subscriptions",
-    /// Octets of the store's files
+    /// Bytes of the store's files
     disk_bytes: Gauge = "disk_bytes",
-    /// Octets free on the disk of the store
+    /// Free bytes on the disk of the store
     disk_free_bytes: Gauge = "disk_free_bytes",
-    /// 1 while the store takes no changes, because a write has failed
+    /// 1 while the store accepts no changes because a write has failed
     store_failing: Gauge = "store_failing",
-    /// How often the store was opened anew after a write had failed
+    /// Times that the store was reopened after a failed write
     store_reopened: Counter = "store_reopened",
-    /// Records of the store that were damaged and set aside
+    /// Damaged records of the store that were set aside
     damaged_records: Gauge = "damaged_records",
-    /// Octets of memory that the process holds; 0 where the system does not say
+    /// Bytes of resident memory of the process; 0 if the system does not report it
     resident_memory_bytes: Gauge = "resident_memory_bytes",
-    /// Tasks of the runtime that have not ended
+    /// Tasks of the async runtime that have not ended
     tasks: Gauge = "tasks",
-    /// How often the wall clock was set by 5 seconds or more while the service ran
+    /// Times that the wall clock was set by 5 seconds or more while the service ran
     clock_steps: Counter = "clock_steps",
-    /// Background tasks that ended unasked, which is a bug, and were started again, by name
+    /// Background tasks that ended unexpectedly, which is a bug, and were restarted, by name
     task_restarts: Family<TaskName, Counter> = "task_restarts",
 }
 
