@@ -241,6 +241,6 @@ async fn hear(stream: &mut TcpStream, bytes: &[u8]) {
     let mut heard = Vec::new();
     while !heard.ends_with(bytes) {
         let byte = timeout(PATIENCE, stream.read_u8()).await;
-        heard.push(byte.expect("it comes").unwrap());
+        heard.push(byte.expect("the bytes arrive").unwrap());
     }
 }

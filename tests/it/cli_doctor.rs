@@ -93,7 +93,7 @@ pub async fn doctor_in(folder: &Path, arguments: &[&str]) -> Report {
     all.extend(arguments);
     // A slow machine may need the full timeout for every step.
     let ended = timeout(PATIENCE * 4, bugle(folder, &all).output()).await;
-    Report::of(&ended.expect("it ends").unwrap())
+    Report::of(&ended.expect("the doctor ends").unwrap())
 }
 
 /// Runs `doctor --json` without the check for idle connections.
@@ -341,7 +341,7 @@ async fn an_interrupted_doctor_cleans_up() {
     assert!(killed.unwrap().success());
     let ended = timeout(PATIENCE, child.wait_with_output())
         .await
-        .expect("it ends")
+        .expect("the doctor ends")
         .unwrap();
     assert_eq!(ended.status.code(), Some(1));
     assert_eq!(

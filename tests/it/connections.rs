@@ -188,6 +188,8 @@ async fn a_connection_over_the_limit_is_refused_inside_tls() {
     let (answer, _) = client.send_request(ask.body(()).unwrap(), true).unwrap();
     assert_eq!(answer.await.unwrap().status(), 429);
     // The service ends the connection with GOAWAY, not with a reset.
-    let ended = timeout(PATIENCE, connection).await.expect("it ends");
+    let ended = timeout(PATIENCE, connection)
+        .await
+        .expect("the connection ends");
     ended.unwrap().unwrap();
 }
