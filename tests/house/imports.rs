@@ -34,7 +34,7 @@ pub fn rooms_used(text: &str) -> BTreeSet<String> {
 }
 
 /// The lines of code without comments and tests.
-fn outside_tests(text: &str) -> String {
+pub fn outside_tests(text: &str) -> String {
     let (mut code, mut for_tests) = (String::new(), false);
     for line in text.lines() {
         let is_attribute = line.trim_start().starts_with("#[");

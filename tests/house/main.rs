@@ -6,9 +6,9 @@ mod imports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use imports::rooms_used;
+use imports::{outside_tests, rooms_used};
 
 /// Maximum number of loose files in `src/`.
 const LOOSE: usize = 6;
@@ -26,8 +26,10 @@ fn room_of(path: &Path) -> String {
     first.strip_suffix(".rs").unwrap_or(first).to_owned()
 }
 
-fn uses() -> Uses {
-    let mut uses = Uses::new();
+/// The source files that are no tests, by their paths below `src/`, with their
+/// texts.
+fn files() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
     let mut folders = vec![source().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -36,21 +38,28 @@ fn uses() -> Uses {
                 folders.push(path);
                 continue;
             }
-            let name = path.strip_prefix(source()).unwrap();
-            // The two root files may use every room.
-            if path.extension().is_none_or(|is| is != "rs") || imports::is_test(name) {
-                continue;
+            let name = path.strip_prefix(source()).unwrap().to_owned();
+            if path.extension().is_some_and(|is| is == "rs") && !imports::is_test(&name) {
+                files.push((name, fs::read_to_string(&path).unwrap()));
             }
-            let room = room_of(name);
-            if matches!(room.as_str(), "lib" | "main") {
-                continue;
-            }
-            let used = uses.entry(room.clone()).or_default();
-            for other in rooms_used(&fs::read_to_string(&path).unwrap()) {
-                if other != room {
-                    used.entry(other)
-                        .or_insert_with(|| name.display().to_string());
-                }
+        }
+    }
+    files
+}
+
+fn uses() -> Uses {
+    let mut uses = Uses::new();
+    for (name, text) in files() {
+        let room = room_of(&name);
+        // The two root files may use every room.
+        if matches!(room.as_str(), "lib" | "main") {
+            continue;
+        }
+        let used = uses.entry(room.clone()).or_default();
+        for other in rooms_used(&text) {
+            if other != room {
+                used.entry(other)
+                    .or_insert_with(|| name.display().to_string());
             }
         }
     }
@@ -67,7 +76,7 @@ fn cycle(uses: &Uses, room: &str) -> Option<Vec<String>> {
             .into_iter()
             .flat_map(BTreeMap::keys)
         {
-            let way = [way.as_slice(), &[other.clone()]].concat();
+            let way = [way.as_slice(), std::slice::from_ref(other)].concat();
             if other == room {
                 return Some(way);
             }
@@ -105,4 +114,25 @@ fn few_files_are_loose() {
         loose.len() <= LOOSE,
         "at most {LOOSE} files are loose in src/; give these a room: {loose:?}"
     );
+}
+
+#[test]
+fn the_service_knows_no_transport() {
+    const TRANSPORT: [&str; 5] = [
+        "http::",
+        "hyper",
+        "tungstenite",
+        "bugle_protocol::websocket",
+        "bugle_protocol::session",
+    ];
+    let files = files();
+    let core = files.iter().filter(|(name, _)| room_of(name) == "service");
+    let mut seen = 0;
+    for (name, text) in core {
+        seen += 1;
+        let code = outside_tests(text);
+        let used = TRANSPORT.iter().find(|word| code.contains(**word));
+        assert_eq!(used, None, "{} is to take parsed values", name.display());
+    }
+    assert!(seen > 8, "the files of the service are found");
 }

@@ -1,5 +1,6 @@
 //! What stands in, in tests, for a disk that is slow or broken: the engine reads
 //! its pages when it likes, and panics where that fails.
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
