@@ -9,8 +9,6 @@ pub mod cli;
 pub mod config;
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod server;
-pub mod time;
 
 mod admin;
 mod app;
@@ -19,8 +17,10 @@ mod http;
 mod io;
 mod observe;
 mod secrets;
+mod server;
 mod service;
 mod store;
+mod time;
 mod user_agent;
 
 // Shared with the client crate: one source of random bytes.
@@ -34,5 +34,5 @@ pub mod bench {
 }
 
 pub use config::Config;
-pub use server::Server;
+pub use server::{Server, StartError, TaskEnded};
 pub use time::Clock;

@@ -6,8 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bugle::config::Profile;
-use bugle::server::TaskEnded;
-use bugle::{Clock, Config, Server as Bugle};
+use bugle::{Clock, Config, Server as Bugle, TaskEnded};
 use bugle_launch::{Launcher, Service};
 use bugle_protocol::UnixTime;
 use tempfile::TempDir;
