@@ -15,7 +15,7 @@ pub(super) fn run(args: &ConfigArgs) -> Result<(), Failure> {
     print(config.to_toml().trim_end())?;
     let public_url = config.public_url(config.server.listen);
     note(format!(
-        "The configuration is sound; endpoints begin with {public_url}/push/"
+        "The configuration is valid; endpoints begin with {public_url}/push/"
     ));
     Ok(())
 }

@@ -105,7 +105,7 @@ async fn serve(config: Config, mut process: Process) -> Result<(), Failure> {
     let server = tokio::select! {
         bound = Server::bind_in(config, Clock::system(), process) => bound?,
         () = signals.next() => {
-            systemd::stopping("Stopping before the data folder was open");
+            systemd::stopping("Shutting down before the data folder was open");
             tracing::info!("stopped by a signal before the data folder was open");
             return Ok(());
         }

@@ -278,7 +278,8 @@ fn read_export<R: io::BufRead>(
             keys = lines;
         }
     }
-    // Written last but before the store replaces the old one, so that its endpoints work at once.
+    // The keys are installed before the new store is put in place, so that its endpoints work at
+    // once.
     if !keys.is_empty() {
         secrets::install(&config.endpoint_keys_file(), &keys)?;
     }

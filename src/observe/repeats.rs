@@ -118,7 +118,8 @@ impl<S: Subscriber> Filter<S> for Limit {
     }
 
     fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        // Not `always`: the subscriber caches that result, and would skip the check of later lines.
+        // Not `always`: only a filter that is asked for each line clears the per-thread state that a
+        // rejected line leaves behind.
         Interest::sometimes()
     }
 

@@ -74,19 +74,19 @@ pub(super) async fn shut_down(
     admin: Listeners,
 ) {
     let server = &app.service.config().server;
-    systemd::stopping("Stopping: not ready any more");
+    systemd::stopping("Shutting down: /ready returns 503");
     tracing::info!(notice = ?server.stop_notice, "stopping: not ready any more");
     app.shutdown.drain();
     sleep(server.stop_notice).await;
 
-    systemd::status("Stopping: user agents are told to go");
+    systemd::status("Shutting down: closing user agent connections");
     app.shutdown.close();
     let clients = app.service.clients();
     clients
         .close_within(Ended::ShuttingDown, server.close_window)
         .await;
 
-    systemd::status("Stopping: the last requests are answered");
+    systemd::status("Shutting down: completing the last requests");
     let cut = public.end(server.drain).await;
     if cut > 0 {
         tracing::warn!(connections = cut, "server.drain is over: they are cut");
