@@ -1,8 +1,8 @@
-//! The time by which lifetimes are counted: it goes on with elapsed time, whatever
-//! happens to the wall clock (docs/decisions/0008-time.md).
+//! Service time, which determines lifetimes: it advances with elapsed time, independent of changes
+//! to the wall clock (docs/decisions/0008-time.md).
 //!
-//! How far it is from the wall clock is kept in a file, so that what was stored
-//! with its times keeps its lifetime over a restart.
+//! A file keeps its offset from the wall clock, so that stored messages keep their lifetimes over a
+//! restart.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,21 +18,20 @@ use super::PushService;
 use crate::secrets;
 use crate::time::Clock;
 
-/// A change of the wall clock against elapsed time that is reported as a step.
-/// Smaller ones are what time services do all day.
+/// The minimum change of the wall clock against elapsed time that is reported as a step. Time
+/// services make smaller ones all day.
 pub const STEP: Duration = Duration::from_secs(5);
 
-/// A smaller difference comes from reading two clocks one after the other.
+/// Smaller differences are ignored: they come from reading two clocks one after the other.
 const NOISE: Duration = Duration::from_millis(50);
 
-/// A change of the offset that is worth a write.
+/// The minimum change of the offset that is written to the file.
 const KEPT_EXACTLY_TO: Duration = Duration::from_secs(1);
 
-/// How often the wall clock is compared with elapsed time.
+/// The interval at which the wall clock is compared with elapsed time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How old the file may be, so that a wall clock that is behind at the next start
-/// is known to be.
+/// The maximum age of the file, so that the next start can detect a wall clock that is behind.
 const KEEP_EVERY: Duration = Duration::from_secs(3600);
 
 /// The name of the file in the data folder.
@@ -41,10 +40,10 @@ pub const FILE: &str = "clock.json";
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClockError {
-    /// It is there and cannot be read.
+    /// It exists and cannot be read.
     #[error("the clock file {}: {}", .0.display(), .1)]
     File(PathBuf, #[source] io::Error),
-    /// It holds something else.
+    /// It is not the JSON of [`Kept`].
     #[error(
         "the clock file {}: {}; restore it from a copy, or remove it (if the wall clock was ever \
          set while the service ran, messages then expire earlier or later by as much)",
@@ -53,7 +52,7 @@ pub enum ClockError {
     Text(PathBuf, serde_json::Error),
 }
 
-/// What the file holds.
+/// The contents of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kept {
@@ -65,13 +64,13 @@ pub struct Kept {
     pub step: Option<Step>,
 }
 
-/// A moment at which the wall clock was set.
+/// A change of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
-    /// What it showed afterwards.
+    /// The wall clock after the change.
     pub at: UnixTime,
-    /// By how many milliseconds, negative if it was set back.
+    /// The change in milliseconds, negative if it was set back.
     pub by_ms: i64,
 }
 
@@ -79,27 +78,27 @@ pub struct Step {
 pub struct ServiceClock {
     clock: Clock,
     file: PathBuf,
-    /// Service time at some reading of the monotonic clock.
+    /// Service time at the start, and the monotonic clock then.
     began: (UnixTime, Duration),
     state: Mutex<State>,
 }
 
 struct State {
-    /// As it was when the wall clock was looked at last.
+    /// The offset at the last comparison.
     offset_ms: i64,
     step: Option<Step>,
-    /// What the file holds; `None` when nothing was written yet.
+    /// The contents of the file; `None` if it has not been written yet.
     kept: Option<Kept>,
-    /// Whether the last write failed, and that was logged.
+    /// Whether the last write failed, which has been logged.
     is_failing: bool,
 }
 
 impl Kept {
-    /// What the file in the data folder says; `None` if there is none, because the
-    /// service has not run there yet.
+    /// Reads the file in the data folder. Returns `None` if there is none, because the service has
+    /// not run there yet.
     ///
     /// # Errors
-    /// When it cannot be read, or holds something else.
+    /// If it cannot be read, or is invalid.
     pub fn read(file: &Path) -> Result<Option<Self>, ClockError> {
         match std::fs::read(file) {
             Ok(text) => serde_json::from_slice(&text)
@@ -112,11 +111,11 @@ impl Kept {
 }
 
 impl ServiceClock {
-    /// Goes on where the file says: as far from the wall clock as before, and not
-    /// before the time that was reached.
+    /// Continues service time from the file: with the same offset from the wall clock, but not
+    /// before the last service time in the file.
     ///
     /// # Errors
-    /// When the file is there and cannot be used.
+    /// If the file exists and cannot be used.
     pub fn open(clock: Clock, file: PathBuf) -> Result<Self, ClockError> {
         let kept = Kept::read(&file)?;
         let (wall, elapsed) = (clock.now(), clock.monotonic());
@@ -143,30 +142,29 @@ impl ServiceClock {
         })
     }
 
-    /// Service time. It goes on by elapsed time alone.
+    /// Service time. It advances with elapsed time alone.
     pub fn now(&self) -> UnixTime {
         let (time, elapsed) = self.began;
         time + self.clock.monotonic().saturating_sub(elapsed)
     }
 
-    /// What the wall clock shows: the time of tokens, certificates and logs.
+    /// The wall clock: the time of tokens, certificates and logs.
     pub fn wall(&self) -> UnixTime {
         self.clock.now()
     }
 
-    /// What the wall clock would show at a service time, by how far the two were
-    /// apart when they were compared last: for people to read.
+    /// Converts a service time to the wall clock by the last known offset, for people to read.
     pub fn wall_at(&self, time: UnixTime) -> UnixTime {
         time.moved(-self.state().offset_ms)
     }
 
-    /// The clocks below.
+    /// The system clocks.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Compares the wall clock with elapsed time, and says by how much it was set
-    /// since this was called last, if that is a [`STEP`].
+    /// Compares the wall clock with elapsed time. Returns its change since the last call, if it is
+    /// at least a [`STEP`].
     fn look(&self) -> Option<Step> {
         let (wall, now) = (self.wall(), self.now());
         let offset_ms = difference(now, wall);
@@ -184,7 +182,7 @@ impl ServiceClock {
         Some(step)
     }
 
-    /// What the file is to say, if what it says is no longer true, or is old.
+    /// The new contents of the file, if the old ones are wrong or outdated.
     fn due(&self) -> Option<Kept> {
         let kept = self.to_keep();
         let is_due = |before: Kept| kept.replaces(&before);
@@ -200,8 +198,7 @@ impl ServiceClock {
         }
     }
 
-    /// Writes the file. Blocks on the disk. A failure is logged once, and the write
-    /// stays due.
+    /// Writes the file. Blocks on the disk. A failure is logged once, and the write stays due.
     fn write(&self, kept: Kept) {
         let text = serde_json::to_string(&kept).map_err(io::Error::from);
         let written = text.and_then(|text| secrets::replace_private(&self.file, &text));
@@ -219,13 +216,13 @@ impl ServiceClock {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds this lock can panic half-way.
+        // No panic can leave the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Kept {
-    /// Whether this says something that `before` does not.
+    /// Whether this differs enough from `before` to be written.
     fn replaces(&self, before: &Self) -> bool {
         let moved = u128::from(self.offset_ms.abs_diff(before.offset_ms));
         self.step != before.step
@@ -240,8 +237,8 @@ fn difference(time: UnixTime, from: UnixTime) -> i64 {
     millis(time) - millis(from)
 }
 
-/// Looks every second whether the wall clock was set, until it is cancelled.
-/// Each step is logged, counted and kept.
+/// Checks every second whether the wall clock was changed. Logs, counts and stores each step. Never
+/// returns; it is ended by cancellation.
 pub async fn run(service: &PushService) {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -262,7 +259,7 @@ pub async fn run(service: &PushService) {
     }
 }
 
-/// Keeps the offset and the time that was reached, at the end of the service.
+/// Writes the offset and the current service time to the file, at the end of the service.
 pub async fn keep_at_end(service: &PushService) {
     let time = service.time();
     time.look();
@@ -271,7 +268,7 @@ pub async fn keep_at_end(service: &PushService) {
 
 async fn write(service: &PushService, kept: Kept) {
     let time = Arc::clone(&service.time);
-    // If it panics, it is still due.
+    // If it panics, the write stays due.
     let _ = spawn_blocking(move || time.write(kept)).await;
 }
 
@@ -334,7 +331,7 @@ mod tests {
         clock.advance(MINUTE);
         let again = open(&clock, folder.path());
         assert_eq!(again.now(), START + MINUTE);
-        // The time in between counts.
+        // The time while the service was stopped counts.
         assert_eq!(
             (again.look(), again.wall()),
             (None, START + 2 * DAY + MINUTE)
@@ -347,7 +344,7 @@ mod tests {
         let clock = Clock::manual(START);
         let time = open(&clock, folder.path());
         time.write(time.to_keep());
-        // No battery: the machine begins again two days ago.
+        // Without a battery, the clock of the machine restarts two days back.
         let clock = Clock::manual(UnixTime::from_secs(START.as_secs() - 2 * DAY.as_secs()));
         let time = open(&clock, folder.path());
         assert_eq!(time.now(), START);

@@ -1,5 +1,4 @@
-//! What is tolerated of application servers, as `[compat]` resolves to it, and
-//! what of it a push needed.
+//! The deviations of application servers that `[compat]` tolerates, and those that a push needed.
 
 use bugle_protocol::push::{PushHeaders, Taken};
 use bugle_protocol::vapid::{AudienceForm, Form};
@@ -8,20 +7,20 @@ use bugle_protocol::{ContentCoding, Tolerances};
 use crate::config::{CompatConfig, GoneStatus};
 use crate::service::vapid::Sender;
 
-/// The switch that a subscription can need too.
+/// The switch that a subscription can need too, not only a push.
 pub const LOOSE_VAPID: &str = "loose_vapid";
 
-/// The answers in force: those of the switches, or those of the strict profile.
+/// The settings in effect: those of the switches, or those of the strict profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compat {
-    /// What is taken though a standard does not give it.
+    /// The tolerated deviations from the standards.
     pub tolerances: Tolerances,
     /// The status for the endpoint of a removed subscription.
     pub gone_status: GoneStatus,
 }
 
 impl Compat {
-    /// From the section, its profile applied.
+    /// Applies the profile of the section.
     pub fn new(section: &CompatConfig) -> Self {
         let section = section.in_effect();
         Self {
@@ -39,8 +38,8 @@ impl Compat {
     }
 }
 
-/// The switches without which a push would have been refused, or its signature
-/// not read: their names in `[compat]`.
+/// The names of the switches in `[compat]` without which the push would have been refused, or its
+/// signature ignored.
 pub fn needed(
     sender: Option<&Sender>,
     headers: &PushHeaders,

@@ -1,15 +1,14 @@
-//! The sweep that takes expired messages off the disk (RFC 8030 §5.2). They
-//! are never delivered anyway; this gives their space back. So it does for the
-//! buckets of [`rates`](crate::gate::rates). Subscriptions that nobody uses end here
-//! too.
+//! The periodic sweep: removes expired messages from the disk (RFC 8030 §5.2), ends unused
+//! subscriptions, and frees token buckets of [`rates`](crate::gate::rates). Expired messages are
+//! never delivered, even before they are removed.
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::PushService;
 use crate::gate::rates::Rates;
 
-/// Sweeps every `expiry.every`, in steps of `limits.expire_batch` so that
-/// nobody waits long, until it is cancelled.
+/// Sweeps every `expiry.every`, in steps of `limits.expire_batch`, so that requests wait only for
+/// one step. Never returns; it is ended by cancellation.
 pub async fn run(service: &PushService, rates: &Rates) {
     let mut ticks = interval(service.config().expiry.every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -18,7 +17,7 @@ pub async fn run(service: &PushService, rates: &Rates) {
         while service.expire().await.is_ok_and(|more| more) {
             tokio::task::yield_now().await;
         }
-        // One step each time: nobody waits for the end of what is unused. A
+        // One step per sweep, because ending unused subscriptions is not urgent. A
         // failure of the store is counted and logged there.
         let _ = service.end_unused().await;
         rates.sweep();

@@ -1,5 +1,4 @@
-//! The words for a bound that is full: whose share of it, and when there is
-//! room.
+//! The error for a limit that is reached: whose share is used up, and when there is room again.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,15 +10,15 @@ use crate::config::Limit;
 use crate::gate::Refusal;
 use crate::store::{Full, StoreError, Whose};
 
-/// A sender is not asked to come back sooner.
+/// The minimum of `Retry-After`.
 const SOONEST: Duration = Duration::from_secs(10);
 
-/// Nor later, though nothing may expire until then: there is room sooner when
+/// The maximum of `Retry-After`. Nothing may expire until then, but there is room sooner if
 /// messages are acknowledged.
 const LATEST: Duration = Duration::from_secs(3600);
 
 impl Error {
-    /// What the store said at `now`.
+    /// Converts an error that the store returned at `now`.
     pub fn of_store(error: StoreError, now: UnixTime) -> Self {
         match error {
             StoreError::Full(full) => Self::Full(FullShare::new(full, now)),
@@ -30,18 +29,18 @@ impl Error {
     }
 }
 
-/// A bound of which somebody holds as much as they may, as the one who is
-/// refused reads it.
+/// A limit of which a holder has used up its share. `Display` is the message for the refused
+/// client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FullShare {
     limit: Limit,
     whose: Whose,
-    /// Until something expires, where that is known.
+    /// The time until something expires, if known.
     wait: Option<Duration>,
 }
 
 impl FullShare {
-    /// What the store said, at `now`.
+    /// Converts an error that the store returned at `now`.
     pub fn new(full: Full, now: UnixTime) -> Self {
         Self {
             limit: full.limit,
@@ -50,12 +49,12 @@ impl FullShare {
         }
     }
 
-    /// The bound.
+    /// The limit.
     pub const fn limit(&self) -> Limit {
         self.limit
     }
 
-    /// Whose share of it is full, in one word; `None` where nobody has a share.
+    /// The kind of holder whose share is used up; `None` if the limit has no shares.
     pub const fn holder(&self) -> Option<&'static str> {
         if !self.is_shared() {
             return None;
@@ -69,8 +68,7 @@ impl FullShare {
         })
     }
 
-    /// Whether others hold what there is. The other bounds wait for the machine
-    /// or the operator.
+    /// Whether holders share the limit. The other limits depend on the machine or the operator.
     const fn is_shared(&self) -> bool {
         !matches!(
             self.limit,
@@ -78,8 +76,8 @@ impl FullShare {
         )
     }
 
-    /// When it makes sense to try again: when something expires, but within
-    /// bounds.
+    /// The time after which to retry: when something expires, but at least 10 s and at most 1 h. If
+    /// that is unknown, the default of the limit.
     pub fn retry_after(&self) -> Duration {
         match self.wait {
             Some(wait) => wait.clamp(SOONEST, LATEST),
@@ -87,7 +85,7 @@ impl FullShare {
         }
     }
 
-    /// What makes room, and what needs none.
+    /// The event that makes room, and the requests that need no room.
     const fn cure(&self) -> (&'static str, &'static str) {
         match self.limit {
             Limit::MessagesPerUserAgent | Limit::BytesPerUserAgent => (
@@ -136,7 +134,7 @@ impl fmt::Display for FullShare {
     }
 }
 
-/// A time in words, in its largest unit, rounded up.
+/// Displays a duration in its largest unit, rounded up.
 struct Rough(Duration);
 
 impl fmt::Display for Rough {

@@ -1,5 +1,5 @@
-//! What a handle names. A handle is a digest under the first endpoint key, so
-//! finding one is comparing it with those of all there is.
+//! Finds the object of a handle. A handle is a digest under the first endpoint key, so the search
+//! compares it with the handle of every object.
 
 use bugle_protocol::{
     PublicKey, PushEndpoint, ReceiptSubscriptionId, ReceiptSubscriptionUrl, Resource, ResourcePath,
@@ -8,10 +8,10 @@ use bugle_protocol::{
 use super::operating::Named;
 use super::{Error, PushService};
 
-/// How many are compared before other tasks have a turn.
+/// The number of objects to compare before yielding to other tasks.
 const AT_ONCE: usize = 256;
 
-/// How many senders are compared.
+/// The maximum number of senders to compare.
 const LARGEST: usize = 1000;
 
 impl PushService {
@@ -20,9 +20,9 @@ impl PushService {
         self.keyring.handle(id.as_bytes())
     }
 
-    /// What a uaid, one of our URLs, or the handle of a user agent or a
-    /// subscription names. Looking for a handle reads all subscriptions, in
-    /// steps: for operators alone.
+    /// Finds the object of a uaid, a URL of this service, or a handle of a user agent or a
+    /// subscription. Searching a handle reads all subscriptions, in steps, so only operators may do
+    /// it.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -58,7 +58,7 @@ impl PushService {
         }
     }
 
-    /// The receipt subscription that its URL or its handle names.
+    /// Finds a receipt subscription by its URL or its handle.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -87,8 +87,8 @@ impl PushService {
         }
     }
 
-    /// The application server key that a text is, or that a handle names: of
-    /// those who have messages waiting, one of the 1,000 largest.
+    /// Parses an application server key, or finds it by its handle among the 1,000 senders with the
+    /// most stored data.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -102,11 +102,11 @@ impl PushService {
         Ok(keys.find(|key| self.key_handle(key) == text))
     }
 
-    /// Removes the messages that an application server has waiting, as far as
-    /// it is known that it signed them, and says how many there were.
+    /// Removes the stored messages that an application server is known to have signed. Returns
+    /// their number.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], when some may be removed.
+    /// [`Error::Unavailable`]; some messages may have been removed then.
     pub async fn drop_signed(&self, key: PublicKey) -> Result<usize, Error> {
         let (mut messages, mut after) = (0, None);
         loop {
@@ -121,8 +121,7 @@ impl PushService {
         }
     }
 
-    /// Ends a receipt subscription with its receipts, and says whether it was
-    /// there.
+    /// Ends a receipt subscription with its receipts. Returns whether it existed.
     ///
     /// # Errors
     /// [`Error::Unavailable`].

@@ -1,5 +1,5 @@
-//! The push service itself: the rules between those who send and those who
-//! receive, whatever protocol they speak.
+//! The push service itself: the rules between senders and receivers, independent of the protocol
+//! that they use.
 
 pub mod clock;
 pub mod compat;
@@ -48,8 +48,7 @@ pub use self::receiving::{Handover, Outcome};
 pub use self::sending::Accepted;
 pub use self::wakes::Wakes;
 
-/// The rules of the service. Handlers and transports call it; nothing else
-/// but the expiry talks to the store.
+/// The rules of the service. Handlers and transports call it; they do not use the store directly.
 pub struct PushService {
     store: Arc<dyn Engine>,
     wakes: Arc<Wakes>,
@@ -70,8 +69,8 @@ pub struct PushService {
 }
 
 impl PushService {
-    /// A service that hands out URLs below `public_url`, over a store that
-    /// was opened with `wakes` as its listener.
+    /// Creates a service that issues URLs below `public_url`, over a store that was opened with
+    /// `wakes` as its listener.
     pub fn new(
         config: Config,
         public_url: PublicUrl,
@@ -118,12 +117,12 @@ impl PushService {
         &self.config
     }
 
-    /// What is tolerated of senders.
+    /// The deviations from the standards that are tolerated (`[compat]`).
     pub fn compat(&self) -> &Compat {
         &self.compat
     }
 
-    /// What is counted.
+    /// The metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -133,44 +132,44 @@ impl PushService {
         self.metrics.text(self.usage(), format)
     }
 
-    /// What became of single messages.
+    /// The trace of single messages.
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// Where the stages of a push are told.
+    /// The OpenTelemetry traces of pushes.
     pub fn traces(&self) -> &Traces {
         &self.traces
     }
 
-    /// Who is refused.
+    /// The blocked keys and addresses.
     pub fn blocks(&self) -> &Blocks {
         &self.blocks
     }
 
-    /// Notes what happened to a message, for who asks.
+    /// Records an event of a message, if the trace is enabled.
     fn note(&self, id: MessageId, event: Event) {
         if self.trace.is_on() {
             self.trace.note(id, event, self.now());
         }
     }
 
-    /// What the store holds.
+    /// The amounts that the store holds.
     pub fn usage(&self) -> Usage {
         self.store.usage()
     }
 
-    /// Who is connected.
+    /// The registry of connected clients.
     pub fn clients(&self) -> &Clients {
         &self.clients
     }
 
-    /// The origin that URLs are handed out under.
+    /// The base of the URLs that the service issues.
     pub fn public_url(&self) -> &PublicUrl {
         &self.public_url
     }
 
-    /// The clocks below service time.
+    /// The system clocks that service time is derived from.
     pub fn clock(&self) -> &Clock {
         self.time.clock()
     }
@@ -180,24 +179,24 @@ impl PushService {
         &self.time
     }
 
-    /// Service time, by which the store counts lifetimes.
+    /// Service time, which the store uses for lifetimes.
     pub fn now(&self) -> UnixTime {
         self.time.now()
     }
 
-    /// What the wall clock shows, for tokens and people.
+    /// The wall clock, for tokens and for people.
     pub fn wall_clock(&self) -> UnixTime {
         self.time.wall()
     }
 
-    /// The broadcasts as they are now.
+    /// The current broadcasts.
     pub fn broadcasts(&self) -> Arc<Broadcasts> {
         self.store.broadcasts()
     }
 
-    /// Sets the version of a broadcast, or with `None` removes it, and says
-    /// whether it was there before. When this returns, the change is safe, and
-    /// all who are connected are being told.
+    /// Sets the version of a broadcast, or removes it with `None`. Returns whether it existed
+    /// before. When this returns, the change is durable, and the connected user agents are being
+    /// notified.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Unavailable`].
@@ -206,8 +205,7 @@ impl PushService {
         self.stored(set)
     }
 
-    /// Removes what has expired, in one step of `limits.expire_batch`, and says
-    /// whether there may be more.
+    /// Removes up to `limits.expire_batch` expired items. Returns whether there may be more.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -222,7 +220,7 @@ impl PushService {
         Ok(expired.more)
     }
 
-    /// Whether the store takes changes, all of them so far made durable.
+    /// Makes all changes so far durable.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -230,13 +228,13 @@ impl PushService {
         self.stored(self.store.flush().await)
     }
 
-    /// Whether the store takes changes now; asks no disk.
+    /// Whether the store accepts changes now. Does not access the disk.
     pub fn store_is_well(&self) -> bool {
         self.store.health().is_ok()
     }
 
-    /// Wakes all connections after changes that concern all of them, until it
-    /// is cancelled.
+    /// Wakes all connections after each change that concerns all of them. Never returns; it is
+    /// ended by cancellation.
     pub async fn wake_everybody(&self) {
         self.wakes.wake_everybody().await;
     }
@@ -246,20 +244,20 @@ impl PushService {
         self.public_url.url(&resource.path(&self.keyring))
     }
 
-    /// The resource at a path, if its token is one of ours.
+    /// The resource at a path, if this service has issued its token.
     pub fn open(&self, path: ResourcePath<'_>) -> Option<Resource> {
         Resource::open(path, &self.keyring).ok()
     }
 
-    /// The resource at a URL that we have handed out, absolute or relative.
+    /// The resource at a URL that this service has issued, absolute or relative.
     pub fn resource_at(&self, url: &str) -> Option<Resource> {
         let origin = self.public_url.origin();
         let path = url.strip_prefix(origin).unwrap_or(url);
         self.open(ResourcePath::parse(path)?)
     }
 
-    /// What the store said, a failure counted and logged. Of a store that
-    /// fails as a whole, it says so itself, once.
+    /// Converts a result of the store; counts and logs a failure. A store that fails as a whole
+    /// logs that itself, once.
     fn stored<T>(&self, result: Result<T, StoreError>) -> Result<T, Error> {
         result.map_err(|error| {
             if let StoreError::Unavailable(reason) = &error {

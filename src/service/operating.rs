@@ -1,4 +1,4 @@
-//! What operators look at and end.
+//! The operations of the admin API on user agents, subscriptions, messages and blocks.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::gate::blocklist::{Blocked, ChangeError};
 use crate::service::registry::{Ended, Reader};
 use crate::store::{Backlog, Largest, Readers, Subscription};
 
-/// What a text names that an operator was given.
+/// The object that a text of an operator identifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// A user agent, by its uaid or its subscription set.
@@ -24,7 +24,7 @@ pub enum Named {
 }
 
 impl Named {
-    /// Whose it is.
+    /// The user agent that it belongs to.
     pub fn uaid(&self) -> Uaid {
         match self {
             Self::UserAgent(uaid) => *uaid,
@@ -37,17 +37,17 @@ impl Named {
 /// A user agent as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserAgent {
-    /// Whether it is connected by WebSocket, or drains its set.
+    /// Whether it is connected by WebSocket, or monitors its subscription set.
     pub connected: bool,
-    /// What it has not acknowledged.
+    /// The messages that it has not acknowledged.
     pub waiting: Backlog,
-    /// All of them.
+    /// All its subscriptions.
     pub subscriptions: Vec<Subscription>,
 }
 
 impl PushService {
-    /// What a uaid or one of our URLs names, if it is one. The sealing proves that
-    /// a URL is ours, so its origin may be one that we had before.
+    /// Parses a uaid or a URL of this service. The sealed token proves that this service issued the
+    /// URL, so its origin may be a former public URL.
     pub fn named(&self, text: &str) -> Option<Named> {
         let text = text.trim();
         if let Ok(uaid) = text.parse::<WireUaid>() {
@@ -61,18 +61,18 @@ impl PushService {
         }
     }
 
-    /// Names a user agent without giving access to it: 16 hex digits, the same
-    /// for as long as the first endpoint key is.
+    /// The handle of a user agent, which identifies it without giving access: 16 hex digits, the
+    /// same as long as the first endpoint key is the same.
     pub fn handle(&self, uaid: Uaid) -> String {
         self.keyring.handle(uaid.as_bytes())
     }
 
-    /// The same for the key of an application server.
+    /// The handle of the key of an application server.
     pub fn key_handle(&self, key: &PublicKey) -> String {
         self.keyring.handle(key.as_bytes())
     }
 
-    /// The same for a subscription.
+    /// The handle of a subscription.
     pub fn subscription_handle(&self, endpoint: &PushEndpoint) -> String {
         endpoint.handle(&self.keyring)
     }
@@ -95,15 +95,15 @@ impl PushService {
         }))
     }
 
-    /// Ends all subscriptions of a user agent with their messages, closes its
-    /// connections, and says how many subscriptions there were.
+    /// Ends all subscriptions of a user agent with their messages, and closes its connections.
+    /// Returns the number of subscriptions.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], when some may be ended.
+    /// [`Error::Unavailable`]; some subscriptions may have ended then.
     pub async fn drop_user_agent(&self, uaid: Uaid) -> Result<usize, Error> {
-        // First, so that a connection that goes on registers nothing afterwards.
+        // First, so that an open connection registers nothing afterwards.
         self.clients.close(Reader::UserAgent(uaid), Ended::Removed);
-        // What is being registered is there then, and ends with the others.
+        // Waits for registrations in progress, so that they end with the others.
         let _turn = self.order.alone(uaid).await?;
         let subscriptions = self.stored(self.store.subscriptions(uaid).await)?;
         let mut ended = 0;
@@ -115,8 +115,8 @@ impl PushService {
         Ok(ended)
     }
 
-    /// Ends one subscription with its messages: in the life that `life` names,
-    /// or in whatever life it is. Says whether it was there.
+    /// Ends one subscription with its messages, if `life` is `None` or its current id. Returns
+    /// whether it did.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -130,8 +130,7 @@ impl PushService {
         ended.await
     }
 
-    /// Who holds most of what is stored: at most `most` of each kind, and never
-    /// more than 1000.
+    /// The largest holders of stored data: at most `most` of each kind, and never more than 1000.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -139,10 +138,9 @@ impl PushService {
         self.stored(self.store.largest(most).await)
     }
 
-    /// Blocks somebody. When this returns, the block is in force and on disk,
-    /// and the connections of user agents and readers from those addresses are
-    /// told to end. Of a key, no connection is known. All of it happens, also
-    /// when the caller does not wait for it.
+    /// Blocks a key or a range of addresses. When this returns, the block is in force and on disk,
+    /// and the connections of user agents and monitors from those addresses are closing. The
+    /// connections of a key are not known. Cancellation does not interrupt it.
     ///
     /// # Errors
     /// As [`Blocks::block`](crate::gate::blocklist::Blocks::block).
@@ -156,7 +154,7 @@ impl PushService {
         self.blocks.block(who, note, self.wall_clock(), end).await
     }
 
-    /// Whether a message waits for its user agent.
+    /// Whether a message is stored for its user agent.
     ///
     /// # Errors
     /// [`Error::Unavailable`].

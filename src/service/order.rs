@@ -1,5 +1,6 @@
-//! The order of what is done with one user agent: whatever makes it or adds to
-//! it comes before a drop, which finds that, or after it.
+//! Orders the operations on one user agent: an operation that creates it or adds to it completes
+//! before a drop, which then finds it, or starts after the drop. It is a fair read-write lock per
+//! user agent, of which a drop is the writer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +12,20 @@ use tokio::time::timeout;
 
 use super::Error;
 
-/// How long a turn is waited for: longer than the store waits for the disk.
+/// The timeout for a turn: longer than the store waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many share a turn.
+/// The maximum number of operations that share a turn.
 const SHARES: u32 = 1 << 16;
 
-/// The queue of each user agent with which something is done now. Others take no
-/// memory.
+/// The queue of each user agent with an operation in progress. Other user agents use no memory.
 #[derive(Default)]
 pub(super) struct Order {
     queues: DashMap<Uaid, Queue>,
 }
 
 struct Queue {
-    /// Those that wait or have their turn.
+    /// The number of operations that wait or have their turn.
     users: usize,
     turns: Arc<Semaphore>,
 }
@@ -36,32 +36,31 @@ pub(super) struct Turn<'o> {
     _queued: Queued<'o>,
 }
 
-/// One in the queue of a user agent.
+/// An entry in the queue of a user agent.
 struct Queued<'o> {
     order: &'o Order,
     uaid: Uaid,
 }
 
 impl Order {
-    /// Waits for a turn to connect a user agent or to subscribe one of its
-    /// channels. Several have it at one time. Cancellation-safe.
+    /// Waits for a shared turn, to connect a user agent or to subscribe one of its channels.
+    /// Cancellation-safe.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when a drop is not done in time.
+    /// [`Error::Unavailable`] if a drop takes longer than 10 s.
     pub(super) async fn share(&self, uaid: Uaid) -> Result<Turn<'_>, Error> {
         self.take(uaid, 1).await
     }
 
-    /// Waits for the turn to drop a user agent, which nobody else has at the same
-    /// time. Cancellation-safe.
+    /// Waits for an exclusive turn, to drop a user agent. Cancellation-safe.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when a register is not done in time.
+    /// [`Error::Unavailable`] if another operation takes longer than 10 s.
     pub(super) async fn alone(&self, uaid: Uaid) -> Result<Turn<'_>, Error> {
         self.take(uaid, SHARES).await
     }
 
-    /// In the order of the calls: a drop that waits goes before who comes later.
+    /// Grants turns in the order of the calls: a waiting drop precedes later operations.
     async fn take(&self, uaid: Uaid, shares: u32) -> Result<Turn<'_>, Error> {
         let (turns, queued) = self.queue(uaid);
         match timeout(PATIENCE, turns.acquire_many_owned(shares)).await {
@@ -69,7 +68,7 @@ impl Order {
                 _permit: permit,
                 _queued: queued,
             }),
-            // It is never closed.
+            // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(Error::Unavailable),
         }
     }

@@ -1,5 +1,5 @@
-//! Receipts: what became of a message, for the application server that asked
-//! (RFC 8030 §5.1, §6.3).
+//! Receipts: whether a message was delivered, for the application server that requested it (RFC
+//! 8030 §5.1, §6.3).
 
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, ReceiptSubscriptionUrl, Uaid};
 
@@ -7,20 +7,20 @@ use super::{Error, PushService};
 use crate::random::random;
 use crate::store::{Grant, Page, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget};
 
-/// What a request says about receipts.
+/// The receipt that a push requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// No receipt.
     None,
     /// A receipt, in a new receipt subscription.
     New,
-    /// A receipt, in this one (8030-5.1-f).
+    /// A receipt, in this receipt subscription (8030-5.1-f).
     In(ReceiptSubscriptionId),
 }
 
 impl PushService {
-    /// Looks for the receipt subscription `given`. One that is given where no
-    /// receipt is `wanted` asks for nothing, and must be there all the same.
+    /// Determines the receipt of a push. A receipt subscription that is `given` must exist, even if
+    /// no receipt is `wanted`.
     ///
     /// # Errors
     /// [`Error::NoReceipts`] (8030-5.1-i), [`Error::Unavailable`].
@@ -46,10 +46,10 @@ impl PushService {
         })
     }
 
-    /// The receipt subscription that is wished for. It lasts until the message
-    /// has left its receipt there and that has expired.
+    /// The receipt subscription for a message. It lasts until the receipt of the message has
+    /// expired.
     pub(super) fn receipt_target(&self, wish: Wish) -> Option<ReceiptTarget> {
-        // Longer than this message needs, so that not every push writes it.
+        // Longer than this message needs, so that not every push writes a new end.
         let ends_at = self.now() + self.config.push.max_ttl + self.config.push.receipt_lifetime;
         let (id, grant) = match wish {
             Wish::None => return None,
@@ -62,10 +62,10 @@ impl PushService {
         Some(ReceiptTarget { id, grant })
     }
 
-    /// The receipt subscription that a URL names.
+    /// The receipt subscription of a URL.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it is not there (any more).
+    /// [`Error::NotFound`] if it does not exist, [`Error::Unavailable`].
     pub async fn receipt_subscription(
         &self,
         ReceiptSubscriptionUrl(id): ReceiptSubscriptionUrl,
@@ -90,8 +90,8 @@ impl PushService {
     /// The next receipts, after `after`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there are none, nor will be: the receipt
-    /// subscription has ended (8030-7.3-b). [`Error::Unavailable`].
+    /// [`Error::NotFound`] if there are none and the receipt subscription has ended (8030-7.3-b),
+    /// [`Error::Unavailable`].
     pub async fn receipts(
         &self,
         id: ReceiptSubscriptionId,
@@ -102,15 +102,15 @@ impl PushService {
         self.stored(receipts)?.ok_or(Error::NotFound)
     }
 
-    /// Says that a receipt has reached its application server. If that
-    /// fails, it comes twice.
+    /// Removes a receipt that has reached its application server. If that fails, the receipt
+    /// is sent twice.
     pub async fn forget_receipt(&self, id: ReceiptSubscriptionId, receipt: ReceiptId) {
         let forgotten = self.store.remove_receipt(id, receipt).await;
-        // Counted and logged.
+        // `stored` counts and logs a failure.
         let _ = self.stored(forgotten);
     }
 
-    /// Leaves the receipt of a message that was never stored, its TTL 0.
+    /// Stores the receipt of a message that was never stored itself, because its TTL is 0.
     pub(super) async fn settle(
         &self,
         id: ReceiptSubscriptionId,
@@ -122,7 +122,7 @@ impl PushService {
             .store
             .settle(id, uaid, message, status, self.now())
             .await;
-        // A failure is counted and logged; the message itself is dealt with.
+        // `stored` counts and logs a failure; the message itself has been handled.
         let _ = self.stored(settled);
     }
 }

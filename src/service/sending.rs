@@ -1,4 +1,4 @@
-//! What application servers ask for (RFC 8030 §5).
+//! The operations of application servers (RFC 8030 §5).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ use crate::store::{
     NewMessage, OnAccepted, Origin, ReceiptStatus, Removal, StoreError, Subscription,
 };
 
-/// What became of a push.
+/// An accepted push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
     /// The message (RFC 8030 §5).
     pub message: MessageUrl,
     /// The lifetime that was granted (RFC 8030 §5.2).
     pub ttl: Ttl,
-    /// The receipt subscription, when a receipt was wished for (RFC 8030 §5.1).
+    /// The receipt subscription, if a receipt was requested (RFC 8030 §5.1).
     pub receipts: Option<ReceiptSubscriptionUrl>,
 }
 
@@ -37,7 +37,7 @@ impl PushService {
     /// The subscription of an endpoint.
     ///
     /// # Errors
-    /// [`Error::Gone`] when it is no more (RFC 8030 §7.3, A-4).
+    /// [`Error::Gone`] if it has ended (RFC 8030 §7.3, A-4), [`Error::Unavailable`].
     pub async fn endpoint(&self, endpoint: &PushEndpoint) -> Result<Subscription, Error> {
         let stored = self
             .store
@@ -49,14 +49,13 @@ impl PushService {
         }
     }
 
-    /// Checks that the sender may push to the subscription, and says who it is
-    /// (RFC 8292 §4.2). A token that is not valid is refused on any
-    /// subscription (V-1).
+    /// Checks that the sender may push to the subscription, and returns the sender (RFC 8292 §4.2).
+    /// An invalid token is refused even if the subscription is not restricted (V-1).
     ///
     /// # Errors
     /// [`Error::Unauthorized`], [`Error::OtherKey`], [`Error::Vapid`],
-    /// [`Error::Refused`] when the key is blocked, or too many `checks` of the
-    /// client's address have failed.
+    /// [`Error::Refused`] if the key is blocked, or too many `checks` of the client's address have
+    /// failed.
     pub fn authenticate(
         &self,
         subscription: &Subscription,
@@ -81,9 +80,8 @@ impl PushService {
         }
     }
 
-    /// Where a push comes from that `key` has signed. Where addresses tell
-    /// nobody apart, because `limits.connections_per_address` is 0, it counts for
-    /// its key alone.
+    /// The origin of a push signed by `key`. It counts for its key alone if addresses do not
+    /// distinguish clients (`limits.connections_per_address` is 0).
     pub fn origin(&self, key: Option<&PublicKey>, address: IpAddr) -> Origin {
         Origin {
             key: key.copied(),
@@ -91,19 +89,18 @@ impl PushService {
         }
     }
 
-    /// Whether addresses have shares.
+    /// Whether each address has a share of the limits.
     pub(super) fn tells_addresses_apart(&self) -> bool {
         self.config.limits.connections_per_address != 0
     }
 
-    /// Takes a message from `origin`, in the trace of `span`. When this
-    /// returns, the message is safe, or its TTL is 0 and it has been handed to
-    /// the user agent or dropped (RFC 8030 §5.2).
+    /// Accepts a message from `origin`, in the trace of `span`. When this returns, the message is
+    /// durable, or its TTL is 0 and it has been handed to the user agent or dropped (RFC 8030
+    /// §5.2).
     ///
     /// # Errors
-    /// [`Error::Gone`] when the subscription went meanwhile, [`Error::NoReceipts`]
-    /// when the receipt subscription did, [`Error::Full`],
-    /// [`Error::Unavailable`].
+    /// [`Error::Gone`] if the subscription has just ended, [`Error::NoReceipts`] if the receipt
+    /// subscription has, [`Error::Full`], [`Error::Unavailable`].
     pub async fn push(
         &self,
         subscription: &Subscription,
@@ -129,7 +126,7 @@ impl PushService {
             origin,
         };
         let uaid = subscription.uaid;
-        // Only a message that nothing will keep is worth a second copy.
+        // Only a message that is not stored needs a copy.
         let live = (ttl == Ttl::ZERO).then(|| message.clone());
         let on_accepted = self.on_accepted(uaid, &message, span);
         let handed = Instant::now();
@@ -154,8 +151,8 @@ impl PushService {
         })
     }
 
-    /// What notes that a message is accepted, for operators who follow it. The
-    /// store calls it, since the sender may have hung up by then.
+    /// The callback that records the acceptance of a message, for operators who trace it. The store
+    /// calls it, because the sender may have hung up by then.
     fn on_accepted(
         &self,
         uaid: Uaid,
@@ -201,7 +198,7 @@ impl PushService {
         accepted: Instant,
     ) {
         let (name, receipt) = ((uaid, message.id), message.receipt);
-        // First, so that no acknowledgement is too early.
+        // Before the message is handed over, so that an acknowledgement finds it.
         let add = |receipt| self.live.add(name, receipt, origin, self.now());
         let waits = receipt.is_some_and(add);
         if !self.clients.offer(uaid, message, accepted) {
@@ -218,8 +215,8 @@ impl PushService {
         }
     }
 
-    /// Drops a message with TTL 0 that its user agent does not want now: for
-    /// this one it is not there (RFC 8030 §5.2).
+    /// Drops a message with TTL 0 that the filter of its user agent excludes: for this message, the
+    /// user agent counts as not connected (RFC 8030 §5.2).
     pub async fn pass_over(&self, uaid: Uaid, id: MessageId) {
         self.metrics.dropped.inc();
         self.note(id, Event::Dropped);
@@ -234,17 +231,16 @@ impl PushService {
     /// A message.
     ///
     /// # Errors
-    /// [`Error::NoMessage`] when it is not there (any more).
+    /// [`Error::NoMessage`] if it does not exist, [`Error::Unavailable`].
     pub async fn message(&self, MessageUrl { uaid, id }: MessageUrl) -> Result<PushMessage, Error> {
         let stored = self.store.message(uaid, id, self.now()).await;
         self.stored(stored)?.ok_or(Error::NoMessage)
     }
 
-    /// Withdraws a message; after it has been delivered, that acknowledges it
-    ///
+    /// Withdraws a message. After its delivery, this acknowledges it.
     ///
     /// # Errors
-    /// [`Error::NoMessage`] when it is not there (any more).
+    /// [`Error::NoMessage`] if it does not exist, [`Error::Unavailable`].
     pub async fn withdraw(&self, MessageUrl { uaid, id }: MessageUrl) -> Result<(), Error> {
         if let Some(receipt) = self.live.take((uaid, id)) {
             self.settle(receipt, uaid, id, ReceiptStatus::Delivered)

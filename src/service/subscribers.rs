@@ -1,5 +1,4 @@
-//! How many subscriptions each address has made, so that none makes all of
-//! `limits.subscriptions`.
+//! Counts the subscriptions of each address, so that none uses all of `limits.subscriptions`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,24 +9,24 @@ use crate::gate::network::network;
 use crate::store::room::Room;
 use crate::store::{Full, Whose};
 
-/// So many networks are counted. Past that, those that have made few are
-/// forgotten: only large ones are ever refused.
+/// The maximum number of networks counted. Beyond it, the small ones are forgotten: only large ones
+/// are ever refused.
 const MOST: usize = 65_536;
 
-/// What each [`network`] has subscribed since the start, less what was ended
+/// The number of subscriptions that each [`network`] has made since the start, minus those ended
 /// from there.
 ///
-/// A subscription does not keep the address it was made from, on disk or in
-/// memory: there may be millions. So one that ends by itself still counts, and
-/// an address that ends the subscriptions of another lowers its own count.
-/// Either way the counts never add up to less than what was made and is there.
+/// A subscription does not store the address that made it: there may be millions. So one that ends
+/// by itself still counts, and an address that ends the subscriptions of another lowers its own
+/// count. Either way, the sum of the counts is never less than the number of subscriptions that
+/// were made since the start and still exist.
 pub(super) struct Subscribers {
     made: Mutex<HashMap<IpAddr, u64>>,
     bound: u64,
 }
 
 impl Subscribers {
-    /// Nobody has made any; there may be `bound` in all.
+    /// Creates empty counts for at most `bound` subscriptions in all.
     pub(super) fn new(bound: u64) -> Self {
         Self {
             made: Mutex::default(),
@@ -36,16 +35,14 @@ impl Subscribers {
     }
 
     fn made(&self) -> MutexGuard<'_, HashMap<IpAddr, u64>> {
-        // Nothing that holds this lock can panic half way.
+        // No panic can leave the counts inconsistent.
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more subscription from an address, while there are `used` of
-    /// all addresses.
+    /// Counts one more subscription from an address, while all addresses have `used`.
     ///
     /// # Errors
-    /// `Full` when the address has made more than are left. The bound itself is
-    /// the store's to keep.
+    /// `Full` if the address has made more than are left. The store enforces the limit itself.
     pub(super) fn admit(&self, address: IpAddr, used: u64) -> Result<(), Full> {
         let network = network(address);
         let mut made = self.made();
@@ -65,8 +62,7 @@ impl Subscribers {
         Ok(())
     }
 
-    /// A subscription of an address was not made after all, or was ended from
-    /// there.
+    /// Counts one subscription less: it was not made after all, or was ended from the address.
     pub(super) fn give_back(&self, address: IpAddr) {
         let (network, mut made) = (network(address), self.made());
         if let Some(held) = made.get_mut(&network) {
@@ -78,7 +74,7 @@ impl Subscribers {
     }
 }
 
-/// Keeps those above the average.
+/// Keeps the networks above the average.
 fn forget_small(made: &mut HashMap<IpAddr, u64>) {
     let average = made.values().sum::<u64>() / made.len().max(1) as u64;
     made.retain(|_, held| *held > average);
@@ -113,7 +109,7 @@ mod tests {
             subscribers.give_back(same);
             used -= 1;
         }
-        // Forty and as many as are then left.
+        // The first network still has 40, more than are left.
         assert_eq!(fill(&subscribers, one, &mut used), 0);
         assert_eq!(fill(&subscribers, [192, 0, 2, 2].into(), &mut used), 18);
     }

@@ -1,5 +1,4 @@
-//! Subscriptions: made and ended by user agents (RFC 8030 §4, §7.3; `register`
-//! and `unregister`).
+//! The operations of user agents on subscriptions (RFC 8030 §4, §7.3; `register`, `unregister`).
 
 use std::net::IpAddr;
 
@@ -13,14 +12,13 @@ use crate::service::registry::Registration;
 use crate::store::{Readers, StoreError, Subscription};
 
 impl PushService {
-    /// Subscribes a channel for the user agent of a connection, and gives its
-    /// endpoint. Another key than before begins another life of the
-    /// subscription, with another endpoint; the old one is gone (WS-R-5,
-    /// WS-R-6).
+    /// Subscribes a channel for the user agent of a connection, and returns its endpoint. If the
+    /// key differs from the previous one, the subscription gets a new endpoint, and the old one is
+    /// gone (WS-R-5, WS-R-6).
     ///
     /// # Errors
-    /// [`Error::KeyRequired`], [`Error::Full`], [`Error::Unavailable`], which it
-    /// is also for a connection that was told to end.
+    /// [`Error::KeyRequired`], [`Error::Full`], [`Error::Unavailable`]; the last also for a
+    /// connection that is closing.
     pub async fn subscribe(
         &self,
         uaid: Uaid,
@@ -29,15 +27,15 @@ impl PushService {
         connection: &Registration,
     ) -> Result<PushEndpoint, Error> {
         let _turn = self.order.share(uaid).await?;
-        // Its user agent may have been dropped meanwhile, also after a newer
-        // connection had superseded this one.
+        // The user agent may have been dropped while this waited, perhaps after
+        // a newer connection superseded this one.
         if connection.closing().is_some() {
             return Err(Error::Unavailable);
         }
         let address = connection.address();
         let known = self.store.subscription(uaid, channel).await;
         if vapid_key.is_none() && self.config.push.require_vapid {
-            // One from before the setting stays.
+            // A subscription from before the setting stays valid.
             let known = self.stored(known.clone())?;
             if known.is_none_or(|known| known.vapid_key.is_some()) {
                 return Err(Error::KeyRequired);
@@ -45,15 +43,15 @@ impl PushService {
         }
         match known {
             Ok(Some(_)) => Ok(self.put(uaid, channel, vapid_key).await?.0),
-            // Also when another request is just making it.
+            // Also if a concurrent request is making it.
             _ => self.add(uaid, channel, vapid_key, address).await,
         }
     }
 
-    /// Subscribes a new channel, in a set that is there or in a new one.
+    /// Subscribes a new channel, in an existing set or in a new one.
     ///
     /// # Errors
-    /// [`Error::NoSet`] when there is no such set (8030-4.1-f); as
+    /// [`Error::NoSet`] if there is no such set (8030-4.1-f); otherwise as
     /// [`subscribe`](Self::subscribe).
     pub async fn subscribe_in_set(
         &self,
@@ -78,8 +76,7 @@ impl PushService {
         self.add(uaid, channel, vapid_key, address).await
     }
 
-    /// Stores one more subscription, which counts for its address, unless it
-    /// turns out to be there.
+    /// Stores a subscription, and counts it for its address unless it already exists.
     async fn add(
         &self,
         uaid: Uaid,
@@ -95,7 +92,7 @@ impl PushService {
         let added = self.put(uaid, channel, vapid_key).await;
         let counts = match &added {
             Ok((_, is_made)) => *is_made,
-            // One of which the store does not know whether it is there counts.
+            // It counts, because the store may have made it.
             Err(error) => *error == Error::Unavailable,
         };
         if !counts {
@@ -104,7 +101,7 @@ impl PushService {
         added.map(|(endpoint, _)| endpoint)
     }
 
-    /// The subscription that the channel has then, and whether it was made here.
+    /// Stores a subscription. Returns the endpoint of the channel, and whether this call made it.
     async fn put(
         &self,
         uaid: Uaid,
@@ -128,10 +125,10 @@ impl PushService {
         Ok((endpoint, subscription == made))
     }
 
-    /// The subscription that its own URL names.
+    /// The subscription of its own URL.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it is not there (any more).
+    /// [`Error::NotFound`] if it does not exist, [`Error::Unavailable`].
     pub async fn subscription(&self, named: &PushEndpoint) -> Result<Subscription, Error> {
         let stored = self.store.subscription(named.uaid, named.channel).await;
         let stored = self.stored(stored)?;
@@ -139,11 +136,11 @@ impl PushService {
         same.ok_or(Error::NotFound)
     }
 
-    /// The user agent of a set, whose URL only that user agent knows: it is noted
-    /// as connected.
+    /// Returns the user agent of a set, and records it as connected, because only the user agent
+    /// knows this URL.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it has no subscription (any more).
+    /// [`Error::NotFound`] if it has no subscription, [`Error::Unavailable`].
     pub async fn set(&self, SubscriptionSetUrl(uaid): SubscriptionSetUrl) -> Result<Uaid, Error> {
         match self.stored(self.store.connect(uaid).await)? {
             true => Ok(uaid),
@@ -151,8 +148,8 @@ impl PushService {
         }
     }
 
-    /// Ends a subscription, with its messages, for a user agent at `address`. One
-    /// that is not there is ended already (WS-U-2).
+    /// Ends a subscription with its messages, for a user agent at `address`. Succeeds if there is
+    /// none (WS-U-2).
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -169,8 +166,8 @@ impl PushService {
         Ok(())
     }
 
-    /// Ends a subscription over HTTP (RFC 8030 §7.3): held GETs on it end, and
-    /// those on its set when it was the last one.
+    /// Ends a subscription over HTTP (RFC 8030 §7.3). Held GETs on it end too, and those on its set
+    /// if it was the last one.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unavailable`].
@@ -188,8 +185,8 @@ impl PushService {
         Ok(())
     }
 
-    /// Ends the subscription of a channel, in the life that is expected where
-    /// one is, and says whether it was there.
+    /// Ends the subscription of a channel, if `life` is `None` or its current id. Returns whether
+    /// it did.
     pub(super) async fn end_channel(
         &self,
         uaid: Uaid,
@@ -206,7 +203,7 @@ impl PushService {
     /// `address`.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Unavailable`], when some may be ended.
+    /// [`Error::NotFound`]; [`Error::Unavailable`], and some may have ended then.
     pub async fn end_set(&self, set: SubscriptionSetUrl, address: IpAddr) -> Result<(), Error> {
         let uaid = self.set(set).await?;
         for _ in 0..self.drop_user_agent(uaid).await? {

@@ -1,4 +1,4 @@
-//! The end of subscriptions that nobody uses any more (`expiry.unused`).
+//! Ends the subscriptions of user agents that have not connected for `expiry.unused`.
 
 use bugle_protocol::{ChannelId, Uaid};
 
@@ -7,19 +7,18 @@ use crate::service::registry::Reader;
 use crate::store::Sweep;
 
 impl PushService {
-    /// Notes that a user agent reads one of its subscriptions. Call it before
-    /// the reader is registered: what is noted does not end.
+    /// Records that a user agent reads one of its subscriptions, so that they do not end as unused.
+    /// Call it before the reader is registered.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store cannot be read.
+    /// [`Error::Unavailable`] if the store cannot be read.
     pub async fn note_connected(&self, uaid: Uaid) -> Result<(), Error> {
         self.stored(self.store.connect(uaid).await).map(drop)
     }
 
-    /// Looks at the next `limits.expire_batch` user agents, and ends those
-    /// that are unused with all their subscriptions: their endpoints are gone,
-    /// and a user agent that comes back gets another uaid and subscribes anew
-    /// (WS-H-9).
+    /// Checks the next `limits.expire_batch` user agents, and ends the unused ones with all their
+    /// subscriptions. Their endpoints are gone; a user agent that reconnects gets another uaid and
+    /// subscribes again (WS-H-9).
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -37,11 +36,11 @@ impl PushService {
         };
         let unused = self.stored(self.store.end_unused(sweep).await)?;
         if unused.user_agents > 0 {
-            // Until the disk has it, senders are told to try again: it counts
-            // as done when they get 410.
+            // Senders are asked to retry until this is durable, and get 410
+            // afterwards: only then is it counted.
             self.stored(self.store.flush().await)?;
             self.metrics.unused.inc_by(unused.subscriptions as u64);
-            // No operator has done it, so the audit log of the API lacks it.
+            // The audit log of the admin API has only the changes of operators.
             tracing::info!(
                 target: "bugle::audit",
                 action = "endUnused",

@@ -1,6 +1,6 @@
-//! Who signed a push. A token is checked once and then remembered until it
-//! expires: senders use one for hours, and its signature is the dearest part
-//! of a push.
+//! Authenticates the sender of a push by VAPID. A verified token is cached until it expires,
+//! because senders use one for hours, and checking a signature is the most expensive part of a
+//! push.
 
 use std::time::Duration;
 
@@ -15,24 +15,23 @@ pub struct Verifier {
     audience: Audience,
     tolerances: Tolerances,
     leeway: Duration,
-    /// By the digest of the credentials, with the form in which they came first;
-    /// nothing that was not verified is here.
+    /// Verified credentials by their digest, with the form in which they were first read.
     known: Cache<[u8; 32], (Verified, Form)>,
 }
 
 /// An application server that has signed a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// Who it is.
+    /// Its public key.
     pub key: PublicKey,
-    /// How its token names this service.
+    /// The form of the audience in its token.
     pub audience: AudienceForm,
-    /// How its credentials are written.
+    /// The form of its credentials.
     pub form: Form,
 }
 
 impl Verifier {
-    /// Remembers up to `capacity` tokens. `leeway` is for clocks that differ.
+    /// Caches up to `capacity` tokens. `leeway` is the tolerance for clocks that differ.
     pub fn new(
         audience: Audience,
         tolerances: Tolerances,
@@ -47,11 +46,11 @@ impl Verifier {
         }
     }
 
-    /// Who signed the request; `None` when it carries no VAPID. A signature that
-    /// is not known to be good is checked if `admit` lets it.
+    /// Returns the signer of a request, or `None` if it has no VAPID credentials. Calls `admit`
+    /// before it checks a signature that is not in the cache.
     ///
     /// # Errors
-    /// When it carries VAPID that is not valid (RFC 8292 §4.2); that of `admit`.
+    /// If the credentials are invalid (RFC 8292 §4.2); the error of `admit`.
     pub fn verify<E: From<VapidError>>(
         &self,
         given: Unread<'_>,
@@ -68,7 +67,7 @@ impl Verifier {
         };
         let digest = unread.unwrap_or_else(|| credentials.digest());
         let form = credentials.form();
-        // Of these, the digest does not say the form.
+        // This digest does not determine the form.
         if unread.is_none()
             && let Some((known, _)) = self.known.get(&digest)
         {
@@ -78,14 +77,14 @@ impl Verifier {
         metrics.signatures.inc();
         let mut verified =
             credentials.verify(&self.audience, &self.tolerances, self.leeway, now)?;
-        // Nobody asks for the contact again.
+        // The contact is not needed again.
         verified.subject = None;
         let sender = Sender::of(&verified, form);
         self.known.insert(digest, (verified, form));
         Ok(Some(sender))
     }
 
-    /// Who signed a token that is remembered, unless it has ended since.
+    /// Returns the signer of a cached token, unless it has expired since.
     fn vouch(
         &self,
         known: &Verified,
