@@ -40,7 +40,7 @@ enum Running {
     },
     Program {
         service: Service,
-        launcher: Launcher,
+        launcher: Box<Launcher>,
     },
 }
 
@@ -139,6 +139,7 @@ impl Server {
         config.admin.listen = Some(server.admin.parse().unwrap());
         server.folder = folder;
         server.config = config;
+        let launcher = Box::new(launcher);
         server.running = Some(Running::Program { service, launcher });
         server.see_keys();
         server
