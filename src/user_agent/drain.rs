@@ -33,6 +33,10 @@ const BATCH: Batch = Batch {
 
 /// Something that a reader is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one read holds 32 at most, and most are messages"
+)]
 pub enum Item {
     /// A push message.
     Message {
