@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bugle_protocol::MessageId;
 use bugle_protocol::session::{Command, Session, SessionSettings, Timeout};
-use bugle_protocol::window::{Window, WindowSettings};
 use bugle_protocol::websocket::{ClientMessage, ServerMessage};
+use bugle_protocol::window::{Window, WindowSettings};
 
 /// A text frame to a message of either side. A message is printed and read
 /// back the same.

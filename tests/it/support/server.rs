@@ -39,7 +39,7 @@ enum Running {
         task: JoinHandle<Result<(), TaskEnded>>,
     },
     Program {
-        service: Service,
+        service: Box<Service>,
         launcher: Box<Launcher>,
     },
 }
@@ -140,7 +140,10 @@ impl Server {
         server.folder = folder;
         server.config = config;
         let launcher = Box::new(launcher);
-        server.running = Some(Running::Program { service, launcher });
+        server.running = Some(Running::Program {
+            service: Box::new(service),
+            launcher,
+        });
         server.see_keys();
         server
     }
