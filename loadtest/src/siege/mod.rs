@@ -63,6 +63,10 @@ pub struct Siege {
     /// Source address of the hostile clients
     #[arg(long, value_name = "ADDRESS", default_value_t = STRANGER)]
     pub stranger: IpAddr,
+    /// Gives the hostile clients the lowest priority, so that honest clients on the same machine wait
+    /// for the service and not for them; an idle CPU is then needed for a siege at all
+    #[arg(long)]
+    pub low_priority: bool,
 }
 
 /// The results of the honest clients, without a siege and during each.
@@ -109,7 +113,8 @@ pub fn play(siege: &Siege) -> Result<SiegeOutcome, Failure> {
             .then(|| common.dialer())
             .transpose()?;
         let asks = asks.map(|dialer| (dialer, common.url.clone()));
-        let (told, played) = during(strangers, asks, || harness::play(&scenario))?;
+        let play = || harness::play(&scenario);
+        let (told, played) = during(strangers, asks, siege.low_priority, play)?;
         outcome.sieges.insert(kind.to_string(), played);
         let tally = tally.map(|tally| (kind.to_string(), tally.read()));
         outcome.strangers.extend(tally);
@@ -135,6 +140,7 @@ fn lower_priority() {
 fn during(
     strangers: Strangers,
     asks: Option<(Dialer, Url)>,
+    low_priority: bool,
     play: impl FnOnce() -> Result<Outcome, Failure>,
 ) -> Result<(Option<Told>, Outcome), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -147,7 +153,9 @@ fn during(
     let (stop, stopped) = oneshot::channel::<()>();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let siege = thread::spawn(move || {
-        lower_priority();
+        if low_priority {
+            lower_priority();
+        }
         let mut told = asks.as_ref().map(|_| Told::default());
         runtime.block_on(async {
             let besiege = async {
