@@ -1,46 +1,43 @@
-//! How far a connection has read its log, under an urgency filter that may
-//! change meanwhile (RFC 8030 §5.3, A-19).
+//! The position of a connection in its log, under an urgency filter that may change (RFC 8030 §5.3,
+//!
 
 use bugle_protocol::{MessageId, Urgency};
 
-/// For each urgency, up to which message all of that urgency have been sent on
-/// this connection. A filter that is raised stops those below it; when it is
-/// lowered again, reading goes on where they stopped, and passes over what was
-/// sent meanwhile. So every message is sent once, and each urgency in the order
-/// of acceptance.
+/// Tracks for each urgency how far its messages have been sent on this connection. Raising the
+/// filter stops the urgencies below it. Lowering it again resumes them where they stopped, and
+/// skips the messages that were sent in between. So each message is sent once, and the messages of
+/// each urgency are sent in the order of acceptance.
 #[derive(Debug)]
 pub(super) struct Cursor {
     min: Urgency,
-    /// By urgency, the lowest first: the first id that has not been sent. They
-    /// only grow, and never fall from one to the next: whoever reads a message
-    /// has read the higher ones as well.
+    /// The first unsent id of each urgency, lowest urgency first. Each entry only grows, and no
+    /// entry is smaller than the one before it, because every read includes the higher urgencies.
     next: [u64; 4],
 }
 
 impl Cursor {
-    /// At the start of a log, for what is at least as urgent as `min`.
+    /// Starts at the beginning of a log, with the minimum urgency `min`.
     pub(super) const fn new(min: Urgency) -> Self {
         Self { min, next: [0; 4] }
     }
 
-    /// The least urgency that is wanted.
+    /// The minimum urgency.
     pub(super) const fn min(&self) -> Urgency {
         self.min
     }
 
-    /// Sets the least urgency that is wanted from now on.
+    /// Sets the minimum urgency.
     pub(super) fn filter(&mut self, min: Urgency) {
         self.min = min;
     }
 
-    /// The message after which to read on.
+    /// The message after which the next read begins.
     pub(super) fn after(&self) -> Option<MessageId> {
         let last = self.next[self.min as usize].checked_sub(1);
         last.map(MessageId::new)
     }
 
-    /// Passes the next message that was read, and says whether it is still to
-    /// be sent.
+    /// Advances past a message that was read. Returns whether it must still be sent.
     pub(super) fn pass(&mut self, id: MessageId, urgency: Urgency) -> bool {
         let is_new = self.next[urgency as usize] <= id.get();
         for next in &mut self.next[self.min as usize..] {
@@ -71,7 +68,7 @@ mod tests {
     enum Step {
         Push(Urgency),
         Filter(Urgency),
-        /// Read up to so many.
+        /// Read up to this many messages.
         Read(usize),
     }
 
@@ -83,7 +80,7 @@ mod tests {
         ]
     }
 
-    /// Reads once as a connection does.
+    /// Reads once, as a connection does. Returns whether the log had anything.
     fn read(
         cursor: &mut Cursor,
         log: &[Urgency],

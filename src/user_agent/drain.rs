@@ -1,13 +1,12 @@
-//! What comes next of one log, for whatever transport.
+//! Reads one log for one connection, whatever its transport.
 //!
-//! A [`Drain`] is one reader: its mailbox, how far it has read, and what may be
-//! in flight. It reads the log only when it is woken, when a read has left
-//! something out, or when the filter is lowered. So one wake costs one read.
+//! A [`Drain`] has the reader's mailbox, its position in the log, and the window of messages in
+//! flight. It reads the log only after a wake, after a read that did not reach the end, or after
+//! the filter was lowered. So one wake costs one read.
 //!
-//! The cursor passes a message when that is handed out, not when it is read. So
-//! what was read ahead may be thrown away at any time: nothing is lost when
-//! [`next`](Drain::next) is cancelled, when the filter changes, or when a newer
-//! connection takes over.
+//! The cursor advances when a message is handed out, not when it is read. So the messages read
+//! ahead can be discarded at any time: nothing is lost when [`next`](Drain::next) is cancelled,
+//! when the filter changes, or when a newer connection supersedes this one.
 
 mod log;
 
@@ -24,14 +23,13 @@ use crate::service::registry::{Ended, Mail, Registration};
 use crate::service::{Error, Handover, Outcome};
 use crate::store::{Batch, Receipt};
 
-/// One read of the log: what is in memory at one time for a connection that
-/// has much to receive.
+/// Maximum of one read of the log. It bounds the memory of a connection with a long backlog.
 const BATCH: Batch = Batch {
     messages: 32,
     bytes: 64 << 10,
 };
 
-/// Something that a reader is to be sent.
+/// Something to send to a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
@@ -40,45 +38,45 @@ const BATCH: Batch = Batch {
 pub enum Item {
     /// A push message.
     Message {
-        /// In whose log it is.
+        /// The user agent whose log it is from.
         uaid: Uaid,
         /// The message.
         message: PushMessage,
-        /// How it has come to the connection.
+        /// When and why the connection got it.
         handover: Handover,
     },
-    /// What became of a message.
+    /// The outcome of a message, for its sender.
     Receipt(Receipt),
 }
 
-/// What comes next.
+/// What the transport must do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one at a time, and it moves twice"
 )]
 pub(super) enum Next {
-    /// This, to be sent. It counts as given out.
+    /// Send this item. It counts as given out.
     Item(Item),
-    /// A broadcast may have another version.
+    /// Compare the broadcasts: a version may have changed.
     Broadcasts,
-    /// Nothing until the time that was given.
+    /// Nothing could be sent until the given time.
     Quiet,
-    /// The connection is to end, whatever else there is.
+    /// End the connection, even if more could be sent.
     Ended(Ended),
 }
 
-/// What has to be waited for before something can be given.
+/// What the drain must wait for before it can hand out an item.
 enum Pause {
-    /// Drop this message with TTL 0.
+    /// Drop this message with TTL 0, which cannot be sent.
     PassOver(Uaid, MessageId),
     /// Read the log.
     Read(Batch),
-    /// Wait for mail, and at most until the window reopens.
+    /// Wait for mail, but not longer than until the window reopens.
     Wait(Option<Instant>),
 }
 
-/// What is in memory to be handed out.
+/// Items in memory that wait to be handed out.
 #[derive(Default)]
 struct Ahead {
     /// Messages with TTL 0, which no log holds.
@@ -87,27 +85,27 @@ struct Ahead {
     log: VecDeque<Item>,
 }
 
-/// One reader of one log.
+/// Reads one log for one connection.
 pub(super) struct Drain {
     pub(super) app: Arc<App>,
     pub(super) registration: Registration,
     log: Log,
-    /// What is in flight; `None` where the transport has a bound of its own.
+    /// The messages in flight; `None` if the transport bounds them itself.
     window: Option<Window>,
-    /// `None` while there is nothing: idle connections are many.
+    /// `None` while empty, because most connections are idle.
     ahead: Option<Box<Ahead>>,
-    /// Whether the log may hold more than was read.
+    /// Whether the log may hold more than has been read.
     more: bool,
     broadcasts: bool,
-    /// When the first of what is new in the log was accepted.
+    /// When the first new message in the log was accepted.
     accepted: Option<Instant>,
     since: UnixTime,
 }
 
 impl Drain {
-    /// Reads the log of a reader from its beginning. Its mailbox is registered
-    /// before, so that nothing falls between. Messages below `min` are held back
-    /// (RFC 8030 §5.3).
+    /// Starts at the beginning of the reader's log. The mailbox is already registered, so that no
+    /// message between the first read and the first wake is missed. Messages below `min` are held
+    /// back (RFC 8030 §5.3).
     pub(super) fn new(
         app: &Arc<App>,
         registration: Registration,
@@ -127,20 +125,19 @@ impl Drain {
         }
     }
 
-    /// What comes next, in this order: the end, messages with TTL 0, broadcasts,
-    /// the log. When there is nothing until `until`, or no room for it in the
-    /// window, that is [`Next::Quiet`]; with a time that has passed, the call
-    /// gives what is there now. After the end there is nothing more to ask.
+    /// Returns what to do next, in this order: the end, messages with TTL 0, broadcasts, the log.
+    /// Returns [`Next::Quiet`] if nothing arrives by `until`, or if the window has no room for it.
+    /// If `until` has passed, it returns without waiting for mail. Do not call it after
+    /// [`Next::Ended`].
     ///
-    /// Safe to cancel: what was not given is given by the next call.
+    /// Cancellation-safe: the next call returns what a cancelled one did not.
     ///
-    /// Not an `async fn`, which would hold its arguments twice: an idle
-    /// connection waits here. What does not wait for long is boxed.
+    /// Not an `async fn`, which would store its arguments twice: an idle connection waits here.
+    /// Futures that do not wait for long are boxed.
     ///
     /// # Errors
-    /// Those of the read, after which the log is read again:
-    /// [`Error::Unavailable`]; [`Error::NotFound`] when a receipt subscription
-    /// has ended.
+    /// [`Error::Unavailable`] if the log cannot be read, and [`Error::NotFound`] if a receipt
+    /// subscription has ended. The next call reads the log again.
     #[expect(clippy::manual_async_fn, reason = "a block takes less memory")]
     pub(super) fn next(
         &mut self,
@@ -185,8 +182,8 @@ impl Drain {
         }
     }
 
-    /// Ends the delivery of messages, whatever their codes (WS-N-9): takes them
-    /// out of the log and out of the window.
+    /// Removes acknowledged messages from the log and from the window, whatever their codes
+    /// (WS-N-9).
     pub(super) async fn acknowledge(&mut self, messages: Vec<(MessageId, Outcome)>) {
         let Some((uaid, _)) = self.registration.reader().messages() else {
             return;
@@ -200,11 +197,10 @@ impl Drain {
         }
     }
 
-    /// Sets the least urgency that is handed out from now on. What a higher one
-    /// has held back follows.
+    /// Sets the minimum urgency from now on. Messages that a higher minimum held back follow.
     pub(super) fn filter(&mut self, min: Urgency) {
         self.more |= self.log.filter(min);
-        // It was read under the other filter.
+        // These items were read under the old filter.
         if let Some(ahead) = &mut self.ahead {
             self.more |= !ahead.log.is_empty();
             ahead.log.clear();
@@ -212,15 +208,15 @@ impl Drain {
         self.give_back();
     }
 
-    /// Reads the log only when it is woken, after a read that has failed: once
-    /// the store returns, all are.
+    /// After a failed read, waits for a wake before reading again. All readers are woken when the
+    /// store recovers.
     pub(super) fn wait_for_wake(&mut self) {
         self.more = false;
     }
 
-    /// Looks into the mailbox, and says whether the connection is to end. It is
-    /// emptied before each read of the log. While messages of it are ahead it is
-    /// left as it is: it has a bound, and what is ahead has none of its own.
+    /// Empties the mailbox before each read of the log. Returns why the connection must end, if it
+    /// must. While messages with TTL 0 are ahead, the mailbox is not emptied: its queue is bounded,
+    /// and `ahead.live` has no bound of its own.
     fn look(&mut self) -> Option<Ended> {
         let ahead = self.ahead.as_ref();
         if ahead.is_some_and(|ahead| !ahead.live.is_empty()) {
@@ -230,8 +226,7 @@ impl Drain {
         self.sort(mail)
     }
 
-    /// Sorts what the mailbox brought, and says whether the connection is to
-    /// end.
+    /// Takes in the contents of the mailbox. Returns why the connection must end, if it must.
     fn sort(&mut self, mail: Mail) -> Option<Ended> {
         if mail.log {
             self.more = true;
@@ -246,7 +241,7 @@ impl Drain {
         mail.ended
     }
 
-    /// What is in memory and may be sent now.
+    /// Returns what can be sent now from memory, or what to wait for.
     fn give(&mut self, now: Instant) -> Result<Next, Pause> {
         while let Some((message, handover)) = self.pop(|ahead| &mut ahead.live) {
             if let Some((uaid, _)) = self.registration.reader().messages() {
@@ -281,8 +276,8 @@ impl Drain {
         })
     }
 
-    /// Says whether a message with TTL 0 is to be sent: now or never (RFC 8030
-    /// §5.2). One that is counts as in flight.
+    /// Whether a message with TTL 0 must be sent. If not, it is dropped (RFC 8030 §5.2); if so, it
+    /// counts as in flight.
     fn passes_live(&mut self, message: &PushMessage, now: Instant) -> bool {
         let (now, reader) = (now.into_std(), self.registration.reader());
         let is_wanted = self.log.lets_pass(reader, message);
@@ -296,9 +291,8 @@ impl Drain {
         fits
     }
 
-    /// Passes the next item of the log, and says whether it is to be sent: it may
-    /// have been sent under another filter, or have expired since it was read
-    /// (RFC 8030 §5.2).
+    /// Advances past the next item of the log. Returns whether it must be sent: it may have been
+    /// sent under another filter, or have expired since it was read (RFC 8030 §5.2).
     fn passes(&mut self, item: &Item, now: Instant) -> bool {
         let is_new = self.log.pass(item);
         if let Item::Message { message, .. } = item {
@@ -314,7 +308,7 @@ impl Drain {
         is_new
     }
 
-    /// How much the next read may bring; `None` while too much is in flight.
+    /// The maximum of the next read; `None` while the window is full.
     fn room(&mut self, now: Instant) -> Option<Batch> {
         let Some(window) = &mut self.window else {
             return Some(BATCH);
@@ -339,15 +333,15 @@ impl Drain {
         Ok(())
     }
 
-    /// Drops a message with TTL 0. Its sender's receipt must not depend on who
-    /// waits for this, so it has a task of its own from the first poll on.
+    /// Drops a message with TTL 0. This runs in a task of its own from the first poll on, because
+    /// the sender's receipt must not be lost if the caller is cancelled.
     async fn pass_over(&self, uaid: Uaid, id: MessageId) {
         let app = Arc::clone(&self.app);
         let passed = self.app.finish(async move {
             app.service.pass_over(uaid, id).await;
             Ok::<_, Error>(())
         });
-        // A failure is counted and logged where it happens.
+        // The service counts and logs a failure.
         let _ = passed.await;
     }
 

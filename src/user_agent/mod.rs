@@ -1,10 +1,9 @@
-//! Transports: the ways in which a user agent drains its log.
+//! Transports: the protocols by which a user agent reads its log.
 //!
-//! A transport is a module that serves one connection. It drives a
-//! [`Drain`](drain::Drain), which says what comes next of a log, and calls the
-//! [`PushService`](crate::service::PushService) to connect, subscribe and
-//! unsubscribe. It looks at the drain before it reads frames, so that no peer
-//! delays its own end.
+//! A transport is a module that serves one connection. It polls a [`Drain`](drain::Drain), which
+//! returns the next item of a log, and calls the [`PushService`](crate::service::PushService) to
+//! connect, subscribe and unsubscribe. It polls the drain before it reads frames, so that no peer
+//! can delay the end of its own connection.
 
 mod cursor;
 mod drain;

@@ -1,8 +1,8 @@
-//! Held GETs: a subscription or a set drained for its user agent (RFC 8030
-//! §6), a receipt subscription for its application server (§6.3).
+//! Held GETs: a user agent monitors a subscription or a set (RFC 8030 §6), an application server
+//! monitors a receipt subscription (§6.3).
 //!
-//! A [`Monitor`] says what comes next; how that is told (HTTP/2 server push or
-//! events in the body) is the HTTP side's business.
+//! A [`Monitor`] returns the next item. The HTTP layer decides how to send it: by HTTP/2 server
+//! push or by Server-Sent Events.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,20 +20,20 @@ use crate::service::registry::{Ended, Reader};
 
 pub use super::drain::Item;
 
-/// What comes next.
+/// What the HTTP layer must do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one at a time, and it moves twice"
 )]
 pub enum Next {
-    /// This, to be told.
+    /// Send this item.
     Item(Item),
-    /// Nothing for a while: a sign of life is due.
+    /// Send a keep-alive: there was no item for `user_agent.ping_interval`.
     Quiet,
-    /// The end, with the status of the held GET: 200 when something was
-    /// told, 204 when not, 404 when what was read is gone, 403 when the operator
-    /// has blocked the reader.
+    /// End the held GET with this status: 200 if any item was sent, 204 if none was, 404 if
+    /// the resource is gone, 403 if the operator has blocked the address, 503 if the store failed
+    /// before any item was sent.
     Ended(StatusCode),
 }
 
@@ -53,13 +53,13 @@ impl Drop for Monitor {
 }
 
 impl Monitor {
-    /// Reads the log of `reader` from the beginning, for a client at `address`,
-    /// but for messages below `min`. An older held GET on it is told to end.
-    /// `waits` is whether it stays once everything is told.
+    /// Reads the log of `reader` from the beginning, for a client at `address`, without messages
+    /// below `min`. An older monitor of the same log is superseded. `waits` keeps the monitor open
+    /// at the end of the log.
     ///
     /// # Errors
-    /// [`Error::Refused`] when too many are connected, when too many of them are
-    /// at `address`, or when the operator has blocked it.
+    /// [`Error::Refused`] if too many user agents are connected, if too many of them are at
+    /// `address`, or if the operator has blocked it.
     pub fn new(
         app: &Arc<App>,
         address: IpAddr,
@@ -67,13 +67,13 @@ impl Monitor {
         min: Urgency,
         waits: bool,
     ) -> Result<Self, Error> {
-        // First: one that is refused is not to end another.
+        // This comes first, so that a refused client supersedes no monitor.
         let place = app.admit_user_agent(address)?;
         let registration = app.service.register(reader, address)?;
         app.service.metrics().monitors.inc();
         let lifetime = app.service.config().user_agent.monitor_lifetime;
         Ok(Self {
-            // HTTP bounds what is in flight.
+            // Backpressure of HTTP bounds what is in flight.
             drain: Drain::new(app, registration, None, min),
             waits,
             told: false,
@@ -82,13 +82,12 @@ impl Monitor {
         })
     }
 
-    /// The site whose log is read.
+    /// The application that serves the monitor.
     pub fn app(&self) -> &App {
         &self.drain.app
     }
 
-    /// What comes next. After the end there is nothing more to ask. Safe to
-    /// cancel.
+    /// Returns what to do next. Do not call it after [`Next::Ended`]. Cancellation-safe.
     pub async fn next(&mut self) -> Next {
         loop {
             let now = Instant::now();
@@ -114,14 +113,14 @@ impl Monitor {
                 Ok(drain::Next::Ended(Ended::Superseded | Ended::ShuttingDown)) => {
                     self.ended(StatusCode::NO_CONTENT)
                 }
-                // It stays in the log; the reader comes back.
+                // The items stay in the log until the reader retries.
                 Err(_) => self.ended(StatusCode::SERVICE_UNAVAILABLE),
             };
         }
     }
 
-    /// Says that an item has reached the reader. A message is acknowledged by
-    /// its reader (RFC 8030 §6.2); a receipt has served its purpose.
+    /// Records that an item was sent. A message stays in the log until its reader acknowledges it
+    /// (RFC 8030 §6.2); a receipt is removed.
     pub async fn confirm(&self, item: &Item) {
         let service = &self.app().service;
         match (self.drain.registration.reader(), item) {
@@ -138,12 +137,12 @@ impl Monitor {
         }
     }
 
-    /// After how long without an item a sign of life is due.
+    /// Idle time before a keep-alive is due.
     fn quiet_after(&self) -> Duration {
         self.app().service.config().user_agent.ping_interval
     }
 
-    /// 200 stands for "something was told".
+    /// The end, with 200 if any item was sent.
     fn ended(&self, otherwise: StatusCode) -> Next {
         Next::Ended(if self.told { StatusCode::OK } else { otherwise })
     }

@@ -1,4 +1,4 @@
-//! How far a log has been handed out.
+//! The position of a reader in its log.
 
 use bugle_protocol::{ChannelId, PushMessage, UnixTime, Urgency};
 use tokio::time::Instant;
@@ -9,17 +9,17 @@ use crate::service::{Error, Handover, PushService};
 use crate::store::{Batch, Filter, Page, ReceiptId};
 use crate::user_agent::cursor::Cursor;
 
-/// The place in the log of a reader. Which log that is, the registration knows:
-/// this is in memory once for each connection.
+/// The position of a reader in its log. The registration names the log, so that this stays small:
+/// it exists once per connection.
 pub(super) enum Log {
     /// The messages of a user agent.
     Messages(Cursor),
-    /// Receipts, behind this one.
+    /// The receipts after this one.
     Receipts(Option<ReceiptId>),
 }
 
 impl Log {
-    /// The beginning of the log of a reader.
+    /// The beginning of a reader's log.
     pub(super) fn of(reader: Reader, min: Urgency) -> Self {
         match reader.messages() {
             Some(_) => Self::Messages(Cursor::new(min)),
@@ -27,8 +27,7 @@ impl Log {
         }
     }
 
-    /// Sets the least urgency that is wanted, and says whether messages that
-    /// were held back may be wanted now.
+    /// Sets the minimum urgency. Returns whether that may release messages that were held back.
     pub(super) fn filter(&mut self, min: Urgency) -> bool {
         match self {
             Self::Messages(cursor) => {
@@ -40,7 +39,7 @@ impl Log {
         }
     }
 
-    /// Whether the reader wants a message that no log holds.
+    /// Whether a message that no log holds passes the filter of the reader.
     pub(super) fn lets_pass(&self, reader: Reader, message: &PushMessage) -> bool {
         match (self, reader.messages()) {
             (Self::Messages(cursor), Some((_, channel))) => {
@@ -50,8 +49,8 @@ impl Log {
         }
     }
 
-    /// Passes the next item, and says whether it was not handed out before,
-    /// under another filter.
+    /// Advances past the next item. Returns `false` if it was already handed out under another
+    /// filter.
     pub(super) fn pass(&mut self, item: &Item) -> bool {
         match (self, item) {
             (Self::Messages(cursor), Item::Message { message, .. }) => {
@@ -66,12 +65,11 @@ impl Log {
         }
     }
 
-    /// Reads on behind what was passed, for a connection that has been there
-    /// since `since`, and was woken for what was accepted at `accepted`.
+    /// Reads the items after this position, for a connection that exists since `since` and was
+    /// woken for a message accepted at `accepted`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; [`Error::NotFound`] when a receipt subscription
-    /// has ended.
+    /// [`Error::Unavailable`]; [`Error::NotFound`] if a receipt subscription has ended.
     pub(super) async fn read(
         &self,
         service: &PushService,
@@ -101,13 +99,13 @@ impl Log {
                     more: page.more,
                 })
             }
-            // The place is of the kind that its reader reads.
+            // Unreachable: `of` made the position for the same reader.
             _ => Ok(Page::EMPTY),
         }
     }
 }
 
-/// What is wanted of a log now.
+/// The filter for the next read.
 fn filter(channel: Option<ChannelId>, cursor: &Cursor) -> Filter {
     Filter {
         min_urgency: cursor.min(),
