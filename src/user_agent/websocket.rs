@@ -34,15 +34,15 @@ use crate::service::Error;
 use crate::service::registry::{Ended, Registration};
 use crate::store::broadcasts::Followed;
 
-/// How much is read at one time: one ack. It stays allocated, and grows with
-/// what the user agent sends.
+/// The size of one read in bytes, enough for one ack. The buffer stays allocated, and grows with
+/// larger messages.
 const READ_BUFFER: usize = 256;
 
-/// Bytes that may come before `hello` besides those of its own message: frame
-/// headers, and what a proxy or a library puts in front.
+/// The bytes allowed up to the end of `hello` in addition to its own message: frame headers, and
+/// what a proxy or a library sends first.
 const BEFORE_HELLO: usize = 4 << 10;
 
-/// The times and bounds of the sessions of a service, but for their windows.
+/// The timeouts and limits of all sessions of a service, except those of the window.
 pub fn session_settings(config: &Config) -> SessionSettings {
     let frame_bytes = config.limits.frame_bytes;
     SessionSettings {
@@ -56,10 +56,9 @@ pub fn session_settings(config: &Config) -> SessionSettings {
     }
 }
 
-/// Opens a connection whose handshake is done; `read` is what came after that,
-/// `address` where its client is. Waits for its hello and answers it. Returns
-/// `None` if the connection ends before. `stop` cancels the wait; after `hello`
-/// the mailbox does.
+/// Opens a connection after its handshake: waits for `hello` and answers it. `read` has the bytes
+/// already received after the handshake; `address` is the client's. Returns `None` if the
+/// connection ends before `hello`. `stop` ends the connection until then, the mailbox afterwards.
 pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     io: IO,
     read: Vec<u8>,
@@ -69,7 +68,7 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     stop: &CancellationToken,
 ) -> Option<(Connection<IO>, Owner)> {
     let frame_bytes = app.service.config().limits.frame_bytes;
-    // The defaults take 128 KiB for each connection, idle or not.
+    // The default buffers take 128 KiB per connection, even if it is idle.
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
@@ -93,13 +92,13 @@ pub async fn open<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// What is read for a connection.
+/// The log of a connection, opened by `hello`.
 pub struct Owner {
     drain: Drain,
 }
 
 impl Owner {
-    /// Whose the connection is: a WebSocket reads the log of a user agent.
+    /// The user agent of the connection. A WebSocket always reads the log of one.
     fn uaid(&self) -> Result<Uaid, End> {
         let messages = self.drain.registration.reader().messages();
         messages.map(|(uaid, _)| uaid).ok_or(End::Lost)
@@ -108,14 +107,13 @@ impl Owner {
 
 /// What a connection waits for after `hello`.
 enum Event {
-    /// The drain has something, or the session's time has come.
+    /// The drain has something to do, or a timeout of the session has expired.
     Next(Result<Next, Error>),
     /// The peer has sent something.
     Read(Reading),
 }
 
-/// A user agent that is connected by a WebSocket. Counted by a gauge until it
-/// is dropped.
+/// A user agent connected by a WebSocket. A gauge counts it until it is dropped.
 pub struct Connection<IO> {
     socket: WebSocketStream<Counted<IO>>,
     session: Session,
@@ -126,13 +124,12 @@ pub struct Connection<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Serves the connection until it ends.
     ///
-    /// The drain comes first, and in it the mailbox, so that a peer that never
-    /// stops sending is closed like any other, and nothing is obeyed that is read
-    /// after that. What it sends is bounded by the window; frames come last.
+    /// The drain, and in it the mailbox, is polled before the peer's frames. So a peer that never
+    /// stops sending can be closed too, and no frame is processed after that. The window bounds
+    /// what the drain sends, so frames are not starved.
     ///
-    /// Boxed is what does not wait for long: a future takes as much as its
-    /// largest state, and the one in which a connection is idle is the smallest
-    /// of them. An `async fn` would hold its arguments twice.
+    /// Futures that do not wait for long are boxed: a future is as large as its largest state, and
+    /// the idle state is the smallest one. An `async fn` would store its arguments twice.
     #[expect(clippy::manual_async_fn, reason = "a block takes less memory")]
     pub fn serve(&mut self, mut owner: Owner) -> impl Future<Output = ()> + Send
     where
@@ -141,7 +138,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         async move {
             let end = loop {
                 let (until, may_read) = self.next_wait();
-                // A block, so that the event is not kept while it is handled.
+                // A block, so that the event does not outlive the `match`.
                 let handled = {
                     let event = tokio::select! {
                         biased;
@@ -188,7 +185,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    /// Connects the user agent under the uaid that it sends, or under a new one.
+    /// Connects the user agent under the uaid that it sent if the service knows it, else a new one.
     async fn connect(
         &self,
         said: Option<WireUaid>,
@@ -201,9 +198,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         Ok((said.filter(|_| is_known).unwrap_or(new), registration))
     }
 
-    /// Reads a frame. The answer to a Ping, which the library has made, goes
-    /// out before the next frame is read: it would keep any number of them for
-    /// a peer that sends pings and does not read.
+    /// Processes a frame. The library answers a Ping with a Pong, which is flushed before the next
+    /// frame is read: otherwise the library would queue Pongs without a limit for a peer that does
+    /// not read.
     async fn receive(&mut self, read: Reading) -> Result<Option<Command>, End> {
         let now = Instant::now().into_std();
         match read.frame()? {
@@ -223,7 +220,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    /// Does what a frame asks for.
+    /// Processes a frame after `hello` and answers it.
     async fn answer(&mut self, owner: &mut Owner, read: Reading) -> Result<(), End> {
         match self.receive(read).await? {
             Some(Command::Subscribe { channel, key }) => self.subscribe(owner, channel, key).await,
@@ -252,7 +249,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 self.app.service.metrics().ignored.inc();
                 Ok(())
             }
-            // The session lets hello through only once, and that was answered.
+            // The session allows one `hello`, which is already answered.
             Some(Command::Connect { .. }) | None => Ok(()),
         }
     }
@@ -278,8 +275,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
         };
         if connection.closing() == Some(Ended::Removed) {
-            // The operator has dropped the user agent meanwhile: nothing of it
-            // is to stay. A failure is counted and logged where it happens.
+            // The operator has dropped the user agent meanwhile, so the subscription must not
+            // remain. The service counts and logs a failure.
             let _ = self.app.service.unsubscribe(uaid, channel, address).await;
             return Err(Close::Removed.into());
         }
@@ -307,15 +304,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         .await
     }
 
-    /// Counts and logs why a `register` is refused: Firefox shows a page no more
-    /// than that it was. The channel is nobody else's business.
+    /// Counts and logs why a `register` is refused, because Firefox tells the page only that it
+    /// was. The channel is private and is not logged.
     fn note_refusal(&self, status: u16, why: &dyn std::error::Error, label: &'static str) {
         self.app.service.metrics().refuse(label);
         tracing::info!(status, reason = %why, "a register is refused");
     }
 
-    /// The status in the answer to a `register` or `unregister` that the service
-    /// has refused.
+    /// The status in the answer to a `register` or `unregister` that the service refused.
     fn status(&self, error: &Error) -> u16 {
         match error {
             Error::Unavailable => 500,
@@ -346,8 +342,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.write(Message::text(message.print())).await
     }
 
-    /// Writes a frame; a peer that does not read for `user_agent.write_timeout`
-    /// is given up.
+    /// Writes a frame. The connection is lost if the peer does not read for
+    /// `user_agent.write_timeout`.
     async fn write(&mut self, frame: Message) -> Result<(), End> {
         let patience = self.app.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.send(frame)).await {
@@ -356,7 +352,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    /// Writes what the library has made, within the same time.
+    /// Flushes the frames that the library has queued, with the same timeout.
     async fn flush(&mut self) -> Result<(), End> {
         let patience = self.app.service.config().user_agent.write_timeout;
         match timeout(patience, self.socket.flush()).await {

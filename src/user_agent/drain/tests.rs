@@ -1,4 +1,4 @@
-//! Interleavings of one reader with pushes, with others and with time.
+//! Interleavings of one reader with pushes, with other readers and with time.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::net::Ipv4Addr;
@@ -25,8 +25,7 @@ const LIFE: SubscriptionId = SubscriptionId::from_bytes([3; 16]);
 const RECEIPTS: ReceiptSubscriptionId = ReceiptSubscriptionId::from_bytes([4; 16]);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A service over a store in memory that has one subscription, without any
-/// listener.
+/// A service without listeners, over a store in memory with one subscription.
 struct Scene {
     app: Arc<App>,
     store: Arc<Watched>,
@@ -77,7 +76,7 @@ impl Scene {
         Drain::new(&self.app, registration, window, Urgency::VeryLow)
     }
 
-    /// Reads as a WebSocket does.
+    /// A reader with a window, as a WebSocket has it.
     fn drain(&self) -> Drain {
         let window = Window::new(Arc::clone(&self.app.window));
         self.reader(Reader::UserAgent(UAID), Some(window))
@@ -108,7 +107,7 @@ impl Scene {
         self.append(self.message(urgency, MINUTE)).await
     }
 
-    /// A message with TTL 0, offered to who is connected.
+    /// Offers a message with TTL 0 to the connected readers. Returns whether one took it.
     fn offer(&self, id: u64, urgency: Urgency) -> bool {
         let message = self.message(urgency, Duration::ZERO);
         let message = message.with_id(MessageId::new(id));
@@ -117,7 +116,7 @@ impl Scene {
     }
 }
 
-/// What is given without waiting.
+/// What the drain returns without waiting.
 async fn now(drain: &mut Drain) -> Next {
     drain.next(Instant::now()).await.unwrap()
 }
@@ -129,7 +128,7 @@ fn id(next: &Next) -> Option<MessageId> {
     }
 }
 
-/// All that is given without waiting, as far as there are messages.
+/// The ids of all messages that the drain returns without waiting.
 async fn ids(drain: &mut Drain) -> Vec<MessageId> {
     let mut ids = Vec::new();
     while let Some(id) = id(&now(drain).await) {
@@ -138,7 +137,7 @@ async fn ids(drain: &mut Drain) -> Vec<MessageId> {
     ids
 }
 
-/// Seconds from now on.
+/// The time in `secs` seconds.
 fn after(secs: u64) -> Instant {
     Instant::now() + Duration::from_secs(secs)
 }
@@ -224,7 +223,7 @@ async fn a_filter_that_changes_between_items_holds_for_the_next() {
     assert_eq!(ids(&mut drain).await, [pushed[3]]);
     drain.filter(Urgency::VeryLow);
     assert_eq!(ids(&mut drain).await, [pushed[1]]);
-    // One that holds back more asks for no read.
+    // A higher minimum causes no read.
     let reads = scene.store.reads();
     drain.filter(Urgency::High);
     assert_eq!(ids(&mut drain).await, []);
@@ -261,7 +260,7 @@ async fn a_full_window_waits_for_acks_or_for_its_patience() {
     let begun = Instant::now();
     let next = drain.next(after(3600)).await;
     assert!(id(&next.unwrap()).is_some());
-    // The rest of it; timers count in milliseconds.
+    // The window reopens after the rest of its patience; timers have a resolution of 1 ms.
     let late = begun.elapsed().checked_sub(patience - patience / 2);
     assert!(late.is_some_and(|late| late < Duration::from_millis(5)));
     assert_eq!(ids(&mut drain).await.len(), 3);
@@ -279,7 +278,7 @@ async fn a_message_that_no_log_holds_is_sent_now_or_dropped() {
     assert_eq!(scene.app.service.metrics().dropped.get(), 1);
 }
 
-/// Whatever waits in memory for a slow connection is bounded.
+/// The messages that wait in memory for a slow connection are bounded.
 #[tokio::test(start_paused = true)]
 async fn messages_that_no_log_holds_do_not_pile_up() {
     let scene = Scene::new().await;
@@ -294,7 +293,7 @@ async fn messages_that_no_log_holds_do_not_pile_up() {
     }
     let bound = 2 * scene.app.service.config().limits.live_queue as u64;
     assert!(taken <= bound, "{taken} wait");
-    // A newer connection ends it all the same.
+    // A newer connection still supersedes it.
     let _newer = scene.drain();
     assert_eq!(now(&mut drain).await, Next::Ended(Ended::Superseded));
 }

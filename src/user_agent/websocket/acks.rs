@@ -1,12 +1,11 @@
-//! What a user agent acknowledges.
+//! Acknowledgements from user agents.
 
 use bugle_protocol::websocket::AckUpdate;
 
 use crate::service::Outcome;
 use crate::user_agent::drain::Drain;
 
-/// Does what an ack says. A version that names none of this user agent's
-/// messages is passed over (WS-N-12).
+/// Processes an ack. Ignores a version that names no message of this user agent (WS-N-12).
 pub(super) async fn acknowledge(drain: &mut Drain, updates: &[AckUpdate]) {
     let messages: Vec<_> = match drain.registration.reader().messages() {
         Some((uaid, _)) => {

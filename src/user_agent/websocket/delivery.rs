@@ -1,4 +1,4 @@
-//! What a connection sends: messages and broadcasts.
+//! Sends messages and broadcasts on a connection.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::service::Error;
 use crate::user_agent::drain::{Drain, Item, Next};
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
-    /// Sends what comes next, or does what is due.
+    /// Does what the drain asks for: sends, or runs the timeouts, or ends the connection.
     pub(super) async fn deliver(
         &mut self,
         drain: &mut Drain,
@@ -26,7 +26,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
             Ok(Next::Quiet) => self.timeout().await,
             Ok(Next::Ended(close)) => Err(close.into()),
-            // All are woken when the store returns.
+            // All readers are woken when the store recovers.
             Err(_) if !self.app.service.store_is_well() => {
                 drain.wait_for_wake();
                 Ok(())
@@ -35,8 +35,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    /// Follows these broadcasts too, and gives what the user agent lacks of
-    /// all that it follows.
+    /// Adds broadcasts to those that the user agent follows. Returns the followed broadcasts of
+    /// which it does not have the current version.
     pub(super) fn follow(&mut self, wanted: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let broadcasts = self.app.service.broadcasts();
         self.followed.follow(&broadcasts, wanted);

@@ -1,4 +1,4 @@
-//! How a connection ends.
+//! Ends a connection.
 
 use std::time::Duration;
 
@@ -17,19 +17,18 @@ use crate::service::Error;
 use crate::service::registry::Ended;
 use crate::user_agent::drain::Drain;
 
-/// For how long a closed connection is read, so that the peer's last frames do
-/// not turn our Close into a reset. Firefox leaves when TCP ends, not before.
+/// How long a closed connection is still read: unread frames of the peer would make TCP send a
+/// reset, which may destroy our Close frame. Firefox closes only when TCP is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How much is read meanwhile, in bytes. A peer that sends more was not going
-/// to stop, and a reset is what it gets.
+/// The maximum of bytes read in that time. A peer that sends more gets a reset.
 const LAST_BYTES: u32 = 1 << 20;
 
 /// Why a connection ends.
 pub(super) enum End {
-    /// A Close frame is owed.
+    /// A Close frame must be sent.
     Close(Close),
-    /// The peer is gone, or does not read: nothing can be sent.
+    /// The peer is gone or does not read, so nothing can be sent.
     Lost,
 }
 
@@ -51,7 +50,7 @@ impl From<Ended> for End {
 }
 
 impl From<Error> for End {
-    /// The service cannot do its part; the user agent comes back later.
+    /// The service cannot serve the connection; the user agent reconnects later.
     fn from(error: Error) -> Self {
         Self::Close(match error {
             Error::Refused(Refusal::BlockedAddress) => Close::Blocked,
@@ -71,8 +70,7 @@ impl From<SocketError> for End {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
-    /// Ends the connection, as far as it has not ended itself. `drain` is what it
-    /// has read, after `hello`.
+    /// Closes the connection unless it is lost. `drain` is its log, after `hello`.
     pub(super) async fn end(&mut self, end: End, drain: Option<&mut Drain>) {
         let End::Close(close) = end else { return };
         self.app.service.metrics().close(&close);
@@ -82,12 +80,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 Close::GoingAway | Close::Superseded => drain,
                 _ => None,
             };
-            // A peer that keeps on sending, or has gone, is left.
+            // The connection is dropped even if the peer still sends.
             let _ = timeout(LINGER, self.drain(acks)).await;
         }
     }
 
-    /// Sends the Close frame, and says whether it went out.
+    /// Sends the Close frame. Returns whether it was written.
     async fn say_close(&mut self, close: &Close) -> bool {
         let frame = CloseFrame {
             code: close.code().into(),
@@ -95,8 +93,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         };
         let said = async {
             match self.socket.send(Message::Close(Some(frame))).await {
-                // The peer closed first. The library has made the answer, which
-                // RFC 6455 §5.5.1 asks for, and has yet to send it.
+                // The peer closed first. The library has queued the answer that RFC 6455 §5.5.1
+                // requires, but has not sent it.
                 Err(SocketError::Protocol(ProtocolError::SendAfterClosing)) => {
                     self.socket.flush().await
                 }
@@ -107,12 +105,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         matches!(timeout(patience, said).await, Ok(Ok(())))
     }
 
-    /// Ends our side of TCP without waiting for the peer's Close (Firefox does
-    /// not answer one, and stays until TCP is closed), and reads what is on the
-    /// way, up to a bound.
+    /// Shuts down our side of TCP without waiting for the peer's Close, because Firefox sends none
+    /// and waits until TCP is closed. Then reads what the peer has already sent, up to
+    /// [`LAST_BYTES`].
     ///
-    /// Nothing of that is obeyed. Acknowledgements of `acks` count: what a user
-    /// agent had before it was told to go need not come to it again.
+    /// Only acknowledgements are processed, if `acks` has the log: messages that the user agent
+    /// received before the close need not be delivered again. All else is discarded.
     async fn drain(&mut self, acks: Option<&mut Drain>) -> std::io::Result<()> {
         let io = self.socket.get_mut();
         io.shutdown().await?;
@@ -133,7 +131,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 }
 
 impl<IO> Drop for Connection<IO> {
-    /// However it ends, also by a panic.
+    /// Updates the gauge however the connection ends, even by a panic.
     fn drop(&mut self) {
         self.app.service.metrics().user_agents.dec();
     }

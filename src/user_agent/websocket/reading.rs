@@ -1,5 +1,4 @@
-//! How a connection reads: one frame at a time, and no more than the session
-//! allows.
+//! Reads frames, at the rate that the session allows.
 
 use std::io;
 use std::pin::Pin;
@@ -15,22 +14,21 @@ use tokio_tungstenite::tungstenite::error::Error as SocketError;
 use super::Connection;
 use super::end::End;
 
-/// What reading brings.
+/// The outcome of a read.
 pub(super) enum Reading {
     /// A frame, or the end of the stream.
     Frame(Option<Result<Message, SocketError>>),
-    /// No whole frame, and the peer has used up its rate.
+    /// No complete frame yet, and the peer exceeds its rate.
     Paused,
-    /// The peer has sent more than is ever taken.
+    /// The peer has sent more than the session accepts: close the connection.
     TooMuch(Close),
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
-    /// Reads until a frame is whole, and charges the session for every byte.
+    /// Reads until a frame is complete, and charges the session for every byte.
     ///
-    /// The library reads on for as long as bytes come and no message is whole.
-    /// The runtime interrupts that after 128 reads, and then a peer over its
-    /// rate is left.
+    /// The library keeps reading while bytes arrive and no message is complete. Tokio's budget
+    /// interrupts it after 128 reads, and reading then pauses if the peer exceeds its rate.
     pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Reading> {
         let polled = self.socket.poll_next_unpin(context);
         let bytes = self.socket.get_mut().take_count();
@@ -46,8 +44,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         polled.map(Reading::Frame)
     }
 
-    /// When the session next has to be asked, at the latest, and whether the
-    /// connection may be read until then.
+    /// When the session must be polled at the latest, and whether the connection may be read until
+    /// then.
     pub(super) fn next_wait(&mut self) -> (Instant, bool) {
         let now = Instant::now().into_std();
         let paused = self.session.paused_until(now);
@@ -61,7 +59,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 }
 
 impl Reading {
-    /// The frame, if one came.
+    /// The frame, if one is complete.
     pub(super) fn frame(self) -> Result<Option<Message>, End> {
         match self {
             Self::Frame(Some(frame)) => Ok(Some(frame?)),
@@ -72,7 +70,7 @@ impl Reading {
     }
 }
 
-/// Counts the bytes that are read, and can end the stream after some more.
+/// A connection that counts the bytes read, and can end its stream after a given number.
 pub(super) struct Counted<IO> {
     io: IO,
     count: u32,
@@ -80,24 +78,24 @@ pub(super) struct Counted<IO> {
 }
 
 impl<IO> Counted<IO> {
-    /// With so many bytes that were read before.
+    /// Wraps a connection from which `count` bytes were already read.
     pub(super) fn new(io: IO, count: usize) -> Self {
         let (count, left) = (saturated(count), u32::MAX);
         Self { io, count, left }
     }
 
-    /// Ends the stream after about so many bytes more, as if the peer had.
+    /// Ends the stream after about this many more bytes, as if the peer had ended it.
     pub(super) const fn end_after(&mut self, bytes: u32) {
         self.left = bytes;
     }
 
-    /// How many were read since this was last asked.
+    /// Returns the number of bytes read since the last call.
     fn take_count(&mut self) -> usize {
         std::mem::take(&mut self.count) as usize
     }
 }
 
-/// Each of these is in memory once for each connection, so it is small.
+/// The counters are 32 bits wide, because every connection has them.
 fn saturated(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

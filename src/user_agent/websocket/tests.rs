@@ -1,4 +1,4 @@
-//! What no client can bring about from outside.
+//! Cases that no client can cause.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::io;
@@ -12,10 +12,10 @@ use super::*;
 use crate::server::Server;
 use crate::time::Clock;
 
-/// `{"messageType":"hello"}` in a frame with a mask of zeros.
+/// A frame with `{"messageType":"hello"}`, masked with zeros.
 const HELLO: &[u8] = b"\x81\x97\0\0\0\0{\"messageType\":\"hello\"}";
 
-/// A connection whose reader has a bug.
+/// A connection that panics when it is read.
 struct Panics;
 
 impl AsyncRead for Panics {
