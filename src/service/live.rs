@@ -1,5 +1,5 @@
-//! Messages with TTL 0 whose sender wants a receipt, while their user agent
-//! has not acknowledged them. No log holds them, so this does, for a minute.
+//! Sent messages with TTL 0 whose receipt awaits the acknowledgement of the user agent. No log
+//! holds such a message, so this remembers it for a minute.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,20 +11,20 @@ use crate::store::Origin;
 use crate::store::holders::{Amount, Charged, Holders};
 use crate::store::room::Room;
 
-/// For how long an acknowledgement is waited for.
+/// How long a message waits for its acknowledgement.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What one message adds to what its sender and its address hold.
+/// The charge of one message to its sender and its address.
 const ONE: Amount = Amount {
     items: 1,
     bytes: 0,
     receipts: 0,
 };
 
-/// A message that was handed over, by its user agent and its id.
+/// Identifies a message by its user agent and its id.
 pub(super) type Name = (Uaid, MessageId);
 
-/// What is waited for.
+/// The messages that wait for their acknowledgement.
 #[derive(Default)]
 pub(super) struct Live {
     waiting: Mutex<Waiting>,
@@ -34,20 +34,20 @@ pub(super) struct Live {
 #[derive(Default)]
 struct Waiting {
     messages: HashMap<Name, Handed>,
-    /// What each sender and each address has of them.
+    /// The number of messages per sender and per address.
     holders: Holders,
 }
 
-/// A message that was handed over.
+/// A message that was handed to a connection.
 struct Handed {
     receipt: ReceiptSubscriptionId,
-    /// Until when its acknowledgement is waited for.
+    /// When it stops waiting.
     until: UnixTime,
     charged: Charged,
 }
 
 impl Live {
-    /// Waits for at most so many.
+    /// Remembers at most `most` messages.
     pub(super) fn new(most: usize) -> Self {
         Self {
             waiting: Mutex::default(),
@@ -56,13 +56,13 @@ impl Live {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing that holds this lock can panic half way.
+        // No critical section of this lock can panic.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the acknowledgement of a message. `false` when there are too
-    /// many already, or when its sender or its address has more than is left
-    /// free: no other sender's receipt is given up for it.
+    /// Remembers a message until its acknowledgement. Returns `false` if the maximum is reached, or
+    /// if its sender or its address already holds more than would remain free. It never evicts
+    /// another message.
     pub(super) fn add(
         &self,
         name: Name,
@@ -88,7 +88,8 @@ impl Live {
         true
     }
 
-    /// The message was acknowledged, or was not handed over after all.
+    /// Removes a message that was acknowledged, or that was not handed over after all. Returns its
+    /// receipt subscription.
     pub(super) fn take(&self, name: Name) -> Option<ReceiptSubscriptionId> {
         let mut waiting = self.waiting();
         let handed = waiting.messages.remove(&name)?;
@@ -96,7 +97,7 @@ impl Live {
         Some(handed.receipt)
     }
 
-    /// Those that have waited for too long.
+    /// Removes and returns the messages that have waited for a minute.
     pub(super) fn given_up(&self, now: UnixTime) -> Vec<(Name, ReceiptSubscriptionId)> {
         let waiting = &mut *self.waiting();
         let late = |_: &Name, handed: &mut Handed| handed.until <= now;
@@ -127,7 +128,7 @@ mod tests {
         }
     }
 
-    /// Adds messages until one is not waited for, and says how many were.
+    /// Adds messages until one is rejected. Returns how many were added.
     fn fill(live: &Live, first: u64, origin: &Origin) -> u64 {
         let add = |n: &u64| live.add(name(first + n), RECEIPTS, origin, NOW);
         (0..1000).take_while(add).count() as u64

@@ -1,4 +1,4 @@
-//! What user agents receive (RFC 8030 §6; `hello`, `notification`, `ack`).
+//! Delivery to user agents (RFC 8030 §6; `hello`, `notification`, `ack`).
 
 use std::net::IpAddr;
 
@@ -11,20 +11,20 @@ use crate::observe::message_log::Event;
 use crate::service::registry::{Reader, Registration};
 use crate::store::{Batch, Filter, Page, ReceiptStatus, Removal};
 
-/// How messages came to the connection of their user agent.
+/// When and why a connection received messages from the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handover {
-    /// Since when the connection has been there.
+    /// When the connection was made.
     pub since: UnixTime,
-    /// When the first of those was accepted that it was woken for; `None` when
-    /// it was not woken for them: they lay in the log.
+    /// When the first message of the wake was accepted; `None` if the messages were read without a
+    /// wake, because they already were in the log.
     pub accepted: Option<Instant>,
-    /// When it had them.
+    /// When the connection received the messages.
     pub at: Instant,
 }
 
 impl Handover {
-    /// Of what has come now.
+    /// A handover at the current time.
     pub fn now(since: UnixTime, accepted: Option<Instant>) -> Self {
         let at = Instant::now();
         Self {
@@ -35,21 +35,21 @@ impl Handover {
     }
 }
 
-/// What a user agent says of a message that it is done with (WS-N-8).
+/// The outcome of a message, as its user agent acknowledges it (WS-N-8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its page has it, or what stands for that: nothing was said.
+    /// The page received it. An ack without a code also means this.
     Delivered,
-    /// It could not be decrypted.
+    /// The user agent could not decrypt it.
     NotDecrypted,
-    /// No page wants it.
+    /// No page wanted it.
     NotWanted,
-    /// A code that has no meaning here. It counts as delivered.
+    /// An unknown code. The message counts as delivered.
     Unknown(u16),
 }
 
 impl Outcome {
-    /// The code that a user agent sends for it, in logs and traces too.
+    /// The code of the outcome in an ack, in logs and in traces.
     pub const fn code(self) -> u16 {
         match self {
             Self::Delivered => 100,
@@ -72,13 +72,12 @@ impl From<Option<u16>> for Outcome {
 }
 
 impl PushService {
-    /// Connects a user agent: the one that it says it is, if that has a
-    /// subscription here, else a `new` one (WS-H-8 to WS-H-10). Says which of the
-    /// two it is: whether it was known.
+    /// Connects a user agent: under the id `said` if that has a subscription here, else under the
+    /// id `new` (WS-H-8 to WS-H-10). Returns whether `said` was known.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]: no name is given out then (WS-H-11). Whoever is
-    /// known is served while the store can be read. As
+    /// [`Error::Unavailable`] if the store fails: no new id is assigned then (WS-H-11). A known
+    /// user agent is served as long as the store can be read. Also the errors of
     /// [`register`](Self::register).
     pub async fn connect(
         &self,
@@ -87,7 +86,7 @@ impl PushService {
         address: IpAddr,
     ) -> Result<(bool, Registration), Error> {
         if let Some(uaid) = said {
-            // A drop comes before it, or closes the connection.
+            // A concurrent drop either completes first, or finds and closes the connection.
             let _turn = self.order.share(uaid).await?;
             if self.stored(self.store.connect(uaid).await)? {
                 return Ok((true, self.register(Reader::UserAgent(uaid), address)?));
@@ -97,8 +96,8 @@ impl PushService {
         Ok((false, self.register(Reader::UserAgent(new), address)?))
     }
 
-    /// The next messages of a log, after `after`, that pass the filter. They do
-    /// not count as [given out](Self::give_out).
+    /// Reads the next messages of a log that come after `after` and pass the filter. They do not
+    /// count as [given out](Self::give_out).
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -113,19 +112,18 @@ impl PushService {
         self.stored(pending.await)
     }
 
-    /// Notes that a message of a log is handed to a connection now. What its
-    /// receipt says depends on it.
+    /// Records that a message of a log is handed to a connection now. The status of its receipt
+    /// depends on it.
     pub fn give_out(&self, message: &PushMessage) {
         if message.receipt.is_some() {
             self.store.give_out(message.id);
         }
     }
 
-    /// Whether a reader would find nothing now. Nothing counts as given out.
+    /// Whether the log of a reader is empty. No message counts as given out.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when a receipt subscription has ended;
-    /// [`Error::Unavailable`].
+    /// [`Error::NotFound`] if a receipt subscription has ended; [`Error::Unavailable`].
     pub async fn has_nothing(&self, reader: Reader, filter: Filter) -> Result<bool, Error> {
         const ONE: Batch = Batch {
             messages: 1,
@@ -143,16 +141,15 @@ impl PushService {
         }
     }
 
-    /// Registers a reader of a log for a client at `address`, and closes an
-    /// older one of the same log.
+    /// Registers a reader for a client at `address`. It supersedes an older reader of the same log.
     ///
     /// # Errors
-    /// [`Refusal::BlockedAddress`], when the operator has blocked the address
-    /// since the client was let in.
+    /// [`Refusal::BlockedAddress`] if the operator has blocked the address since the client was
+    /// admitted.
     pub fn register(&self, reader: Reader, address: IpAddr) -> Result<Registration, Refusal> {
         self.blocks.check_address(address)?;
         let registration = self.clients.register(reader, address);
-        // Once more: a block that was set meanwhile has not found it.
+        // Check again: a block set since the first check may have missed this registration.
         self.blocks.check_address(address)?;
         Ok(registration)
     }
@@ -162,8 +159,7 @@ impl PushService {
         MessageUrl { uaid, id }.seal(&self.keyring)
     }
 
-    /// Counts a message that was sent to a user agent, which had taken it at
-    /// `written`.
+    /// Counts a message sent to a user agent, whose connection accepted it at `written`.
     pub fn delivered(&self, message: &PushMessage, handover: Handover, written: Instant) {
         self.metrics.delivered.inc();
         if let Some(accepted) = handover.accepted {
@@ -172,24 +168,23 @@ impl PushService {
         self.metrics.write.record(written - handover.at);
         self.traces.delivered(message.id, handover.at, written);
         self.note(message.id, Event::Delivered);
-        // What waited for its user agent says nothing about the service.
+        // The time that a message waits for its user agent to connect is no latency of the service.
         if message.accepted_at >= handover.since {
             let took = self.now().since(message.accepted_at);
             self.metrics.delivery.record(took);
         }
     }
 
-    /// The message of a user agent that a `version` names; `None` when it names
-    /// none (WS-N-12).
+    /// The message of a user agent that a `version` names, if any (WS-N-12).
     pub fn of_version(&self, uaid: Uaid, version: &str) -> Option<MessageId> {
         let message = MessageUrl::open(&self.keyring, version).ok()?;
         (message.uaid == uaid).then_some(message.id)
     }
 
-    /// Ends the delivery of messages of a user agent, whatever became of them
-    /// (WS-N-9).
+    /// Removes acknowledged messages of a user agent, whatever their outcome (WS-N-9).
     ///
-    /// A store that takes no changes delivers them again, to the next connection.
+    /// If the store rejects changes, the messages stay and are delivered again to the next
+    /// connection.
     pub async fn acknowledge(&self, uaid: Uaid, messages: &[(MessageId, Outcome)]) {
         let mut stored = Vec::with_capacity(messages.len());
         for (id, outcome) in messages {
@@ -207,7 +202,7 @@ impl PushService {
         }
         if !stored.is_empty() {
             let removed = self.store.remove(uaid, &stored, self.now()).await;
-            // A failure is counted and logged.
+            // `stored` has counted and logged a failure.
             let _ = self.stored(removed);
         }
         for (id, outcome) in messages {

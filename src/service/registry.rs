@@ -1,7 +1,7 @@
-//! Who is connected: one [`Mailbox`] for each reader of a log.
+//! The registry of connections: one [`Mailbox`] per connected reader of a log.
 //!
-//! A mailbox says *that* there is something in the log; the log says *what*.
-//! Only messages with TTL 0, which no log holds, travel through it.
+//! A mailbox wakes its reader, which then reads the log. Only messages with TTL 0, which no log
+//! holds, pass through the mailbox.
 
 mod all;
 
@@ -15,21 +15,21 @@ use futures_util::FutureExt;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// What a connection reads.
+/// The log that a connection reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reader {
     /// All subscriptions of a user agent: a WebSocket, or a held GET on a
     /// subscription set (RFC 8030 §6.1).
     UserAgent(Uaid),
-    /// One of them: a held GET on a subscription (RFC 8030 §6).
+    /// One subscription of a user agent: a held GET on it (RFC 8030 §6).
     Channel(Uaid, ChannelId),
     /// Receipts: a held GET on a receipt subscription (RFC 8030 §6.3).
     Receipts(ReceiptSubscriptionId),
 }
 
 impl Reader {
-    /// Whose messages it reads, and of which subscription, if it is one; `None`
-    /// for receipts.
+    /// The user agent whose messages it reads, and the subscription, unless it reads all of them.
+    /// `None` if it reads receipts.
     pub fn messages(self) -> Option<(Uaid, Option<ChannelId>)> {
         match self {
             Self::UserAgent(uaid) => Some((uaid, None)),
@@ -39,7 +39,7 @@ impl Reader {
     }
 }
 
-/// The readers that are connected here.
+/// The registry of connected readers.
 pub struct Clients {
     connected: DashMap<Reader, Arc<Mailbox>>,
     /// Set by `close_all`; later registrations are closed immediately.
@@ -47,10 +47,10 @@ pub struct Clients {
     live_queue: usize,
 }
 
-/// Where a connection is told what to look at.
+/// The mailbox of one connection.
 struct Mailbox {
     reader: Reader,
-    /// Where the client of the connection is.
+    /// The address of the client.
     address: IpAddr,
     arrived: Notify,
     mail: Mutex<Mail>,
@@ -59,39 +59,39 @@ struct Mailbox {
 /// What has arrived since a mailbox was last emptied.
 #[derive(Debug, Default)]
 pub struct Mail {
-    /// There may be something new in the log.
+    /// The log may have new items.
     pub log: bool,
-    /// When the first of the messages was accepted that it is about.
+    /// When the first of the new messages was accepted.
     pub since: Option<Instant>,
     /// Messages with TTL 0.
     pub live: VecDeque<PushMessage>,
-    /// A broadcast may have another version.
+    /// The version of a broadcast may have changed.
     pub broadcasts: bool,
-    /// The connection is to end.
+    /// Why the connection must end.
     pub ended: Option<Ended>,
 }
 
-/// Why the service ends a connection. Each transport has its own words for it.
+/// Why the service ends a connection. Each transport translates it to its own protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// The user agent has connected again (WS-H-12).
+    /// A newer connection reads the same log (WS-H-12).
     Superseded,
-    /// What was read is removed (RFC 8030 §7.3).
+    /// The subscription, set or user agent was removed (RFC 8030 §7.3).
     Removed,
     /// The operator has blocked the address (`bugle admin block`).
     Blocked,
-    /// The service stops or restarts.
+    /// The service is shutting down.
     ShuttingDown,
 }
 
-/// A registered mailbox; unregistered when dropped.
+/// A registered mailbox. Dropping it unregisters the mailbox.
 pub struct Registration {
     clients: Arc<Clients>,
     mailbox: Arc<Mailbox>,
 }
 
 impl Clients {
-    /// None connected; each may have `live_queue` messages of TTL 0 waiting.
+    /// An empty registry. Each mailbox queues at most `live_queue` messages with TTL 0.
     pub fn new(live_queue: usize) -> Arc<Self> {
         Arc::new(Self {
             connected: DashMap::new(),
@@ -100,8 +100,8 @@ impl Clients {
         })
     }
 
-    /// Registers a connection of a client at `address`. An older one that reads
-    /// the same is closed (WS-H-12).
+    /// Registers a connection of a client at `address`. It supersedes an older connection of the
+    /// same reader, which is closed (WS-H-12).
     pub fn register(self: &Arc<Self>, reader: Reader, address: IpAddr) -> Registration {
         let mailbox = Arc::new(Mailbox {
             reader,
@@ -112,7 +112,8 @@ impl Clients {
         if let Some(older) = self.connected.insert(reader, Arc::clone(&mailbox)) {
             older.close(Ended::Superseded);
         }
-        // Looked at after the mailbox is in, as it is set before they are told.
+        // `close_all` sets this before it lists the mailboxes. Checking it after the insertion
+        // therefore misses no registration.
         if let Some(why) = self.ended.get() {
             mailbox.close(*why);
         }
@@ -122,8 +123,7 @@ impl Clients {
         }
     }
 
-    /// Says that there is something new in the log of this channel, accepted at
-    /// `since`.
+    /// Wakes the readers of a channel for a message in its log, accepted at `since`.
     pub fn wake(&self, uaid: Uaid, channel: ChannelId, since: Instant) {
         for reader in [Reader::UserAgent(uaid), Reader::Channel(uaid, channel)] {
             self.with(reader, |mailbox| {
@@ -135,16 +135,15 @@ impl Clients {
         }
     }
 
-    /// Says that there are new receipts.
+    /// Wakes the reader of a receipt subscription.
     pub fn wake_receipts(&self, id: ReceiptSubscriptionId) {
         self.with(Reader::Receipts(id), |mailbox| {
             mailbox.put(|mail| mail.log = true);
         });
     }
 
-    /// Hands over a message that is not stored; `false` when nobody is there
-    /// or too many are waiting, and the message is gone (RFC 8030 §5.2). It was
-    /// accepted at `since`.
+    /// Queues a message with TTL 0, accepted at `since`, for a connected reader. Returns `false` if
+    /// none is connected or the queues are full; the message is dropped then (RFC 8030 §5.2).
     pub fn offer(&self, uaid: Uaid, message: PushMessage, since: Instant) -> bool {
         let (channel, mut message) = (message.channel, Some(message));
         [Reader::UserAgent(uaid), Reader::Channel(uaid, channel)]
@@ -169,13 +168,13 @@ impl Clients {
         self.connected.contains_key(&reader)
     }
 
-    /// Closes the connection of a reader, if there is one.
+    /// Closes the connection of a reader, if it is connected.
     pub fn close(&self, reader: Reader, why: Ended) {
         self.with(reader, |mailbox| mailbox.close(why));
     }
 
     fn with<T>(&self, reader: Reader, tell: impl FnOnce(&Mailbox) -> T) -> Option<T> {
-        // Not under the map's lock: telling wakes another task.
+        // Release the lock of the map first: `tell` wakes another task.
         let mailbox = Arc::clone(self.connected.get(&reader)?.value());
         Some(tell(&mailbox))
     }
@@ -183,7 +182,7 @@ impl Clients {
 
 impl Mailbox {
     fn mail(&self) -> MutexGuard<'_, Mail> {
-        // Nothing that holds this lock can panic half-way.
+        // No critical section of this lock can panic.
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -193,7 +192,7 @@ impl Mailbox {
         put
     }
 
-    /// The first reason counts.
+    /// Keeps the reason of an earlier close.
     fn close(&self, why: Ended) {
         self.put(|mail| {
             mail.ended.get_or_insert(why);
@@ -202,38 +201,38 @@ impl Mailbox {
 }
 
 impl Registration {
-    /// Waits until something has arrived, and empties the mailbox. Safe to
-    /// cancel: what is not taken stays.
+    /// Waits until something arrives, and empties the mailbox. Cancellation-safe: the contents stay
+    /// in the mailbox.
     pub async fn mail(&self) -> Mail {
         self.mailbox.arrived.notified().await;
         std::mem::take(&mut self.mailbox.mail())
     }
 
-    /// Empties the mailbox, if something has arrived.
+    /// Empties the mailbox if something has arrived.
     pub fn try_mail(&self) -> Option<Mail> {
         self.mail().now_or_never()
     }
 
-    /// What the connection reads.
+    /// The log that the connection reads.
     pub fn reader(&self) -> Reader {
         self.mailbox.reader
     }
 
-    /// Unregisters the mailbox before it is dropped: nothing more arrives.
+    /// Unregisters the mailbox before it is dropped. Nothing arrives afterwards.
     pub fn unregister(&self) {
-        // A newer connection of the same user agent has its own mailbox here.
+        // A newer connection of the same reader may have registered its own mailbox.
         let held = &self.mailbox;
         self.clients
             .connected
             .remove_if(&held.reader, |_, it| Arc::ptr_eq(it, held));
     }
 
-    /// Where the client of the connection is.
+    /// The address of the client.
     pub fn address(&self) -> IpAddr {
         self.mailbox.address
     }
 
-    /// Why the connection was told to end, if it has not taken that out yet.
+    /// Why the connection must end, if that is still in the mailbox.
     pub fn closing(&self) -> Option<Ended> {
         self.mailbox.mail().ended
     }

@@ -1,4 +1,4 @@
-//! Wakes the connections that a change in the store concerns.
+//! Wakes the connections that are affected by a change in the store.
 
 use std::sync::Arc;
 
@@ -8,11 +8,10 @@ use tokio::time::Instant;
 use crate::service::registry::{Clients, Ended, Reader};
 use crate::store::{Event, Listener};
 
-/// The listener of the store: tells the registry of connections what has
-/// changed.
+/// The listener of the store. It passes changes on to the registry of connections.
 ///
-/// What concerns one reader is told at once. What concerns all of them takes
-/// time, so a task does it ([`wake_everybody`](Self::wake_everybody)).
+/// A change for one reader is passed on at once. Waking all readers takes time, so a task does it
+/// ([`wake_everybody`](Self::wake_everybody)).
 pub struct Wakes {
     clients: Arc<Clients>,
     broadcasts: Notify,
@@ -20,8 +19,8 @@ pub struct Wakes {
 }
 
 impl Wakes {
-    /// For a registry without connections, each of which may have `live_queue`
-    /// messages of TTL 0 waiting.
+    /// Creates an empty registry, in which each connection queues at most `live_queue` messages
+    /// with TTL 0.
     pub fn new(live_queue: usize) -> Arc<Self> {
         Arc::new(Self {
             clients: Clients::new(live_queue),
@@ -30,13 +29,13 @@ impl Wakes {
         })
     }
 
-    /// Who is connected.
+    /// The registry of connections.
     pub fn clients(&self) -> &Arc<Clients> {
         &self.clients
     }
 
-    /// Wakes all connections whenever a broadcast has changed, and whenever
-    /// the store goes on after a failure, until it is cancelled.
+    /// Wakes all connections whenever a broadcast has changed or the store has recovered. Runs
+    /// until it is cancelled.
     pub async fn wake_everybody(&self) {
         loop {
             tokio::select! {

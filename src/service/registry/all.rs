@@ -1,4 +1,4 @@
-//! What concerns all connections at once, or all of a range of addresses.
+//! Operations on all connections, or on those of a range of addresses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use tokio::time::sleep;
 
 use super::{Clients, Ended, Mail, Mailbox};
 
-/// From one portion of the connections to the next.
+/// The interval between two batches of connections.
 const STEP: Duration = Duration::from_millis(10);
 
-/// How many connections one portion has when all of them look again: 6,400 per
-/// second, each of which reads the store or writes a frame.
+/// The number of connections woken per batch, thus 6,400 per second. Each of them reads the store
+/// or writes a frame.
 const AT_ONCE: usize = 64;
 
 impl Clients {
-    /// Says to all connections that a broadcast may have another version: a
-    /// portion at a time, so that they do not all write in one moment.
+    /// Wakes all connections to compare their broadcasts, in batches, so that they do not all write
+    /// at once.
     pub async fn announce(&self) {
         self.spread(|mail| mail.broadcasts = true).await;
     }
 
-    /// Says to all connections that whatever they read may have changed: a
-    /// portion at a time, so that they do not all read the store in one moment.
+    /// Wakes all connections to read everything again, in batches, so that they do not all read the
+    /// store at once.
     pub async fn wake_all(&self) {
         self.spread(|mail| {
             mail.log = true;
@@ -32,8 +32,8 @@ impl Clients {
         .await;
     }
 
-    /// Puts something into all mailboxes that are there. A connection that comes
-    /// meanwhile reads everything anyway.
+    /// Updates all registered mailboxes in batches. A connection that registers meanwhile reads
+    /// everything anyway.
     async fn spread(&self, put: impl Fn(&mut Mail)) {
         for (at, portion) in self.mailboxes().chunks(AT_ONCE).enumerate() {
             if at > 0 {
@@ -45,18 +45,18 @@ impl Clients {
         }
     }
 
-    /// Closes all connections, those that are here and those that come.
+    /// Closes all connections. Later registrations are closed immediately.
     pub fn close_all(&self, why: Ended) {
-        // The first reason counts.
+        // Keeps the reason of an earlier call.
         let _ = self.ended.set(why);
         for mailbox in self.mailboxes() {
             mailbox.close(why);
         }
     }
 
-    /// The same, spread evenly over `window` in the order of the registry,
-    /// which is a random one: they come back, and not all at one time. Few are
-    /// closed sooner, a millisecond apart.
+    /// Like [`close_all`](Self::close_all), but spreads the closes evenly over `window`, in the
+    /// random order of the registry, so that clients do not all reconnect at once. The window is
+    /// shortened to 1 ms per connection.
     pub async fn close_within(&self, why: Ended, window: Duration) {
         const APART: Duration = Duration::from_millis(1);
         let all = self.mailboxes();
@@ -73,12 +73,12 @@ impl Clients {
                 sleep(STEP).await;
             }
         }
-        // Those that have come meanwhile.
+        // Connections that registered meanwhile.
         self.close_all(why);
     }
 
-    /// Closes the connections of these addresses. Takes a step for each
-    /// connection there is.
+    /// Closes the connections from a range of addresses. Takes time linear in the number of all
+    /// connections.
     pub fn close_addresses(&self, range: &IpNet, why: Ended) {
         for mailbox in self.mailboxes() {
             if range.contains(&mailbox.address) {
@@ -87,8 +87,8 @@ impl Clients {
         }
     }
 
-    /// All there are now. Taken out first: to tell one wakes its task, which is
-    /// not done under the registry's locks.
+    /// All registered mailboxes. They are copied, because a task must not be woken under the
+    /// registry's locks.
     fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
         let all = self.connected.iter();
         all.map(|it| Arc::clone(it.value())).collect()

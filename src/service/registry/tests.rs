@@ -60,7 +60,7 @@ async fn a_registration_after_close_all_is_closed_at_once() {
     }
 }
 
-/// So many connections of different user agents.
+/// Registers `count` connections of different user agents.
 fn many(clients: &Arc<Clients>, count: u16) -> Vec<Registration> {
     let reader = |index: u16| {
         let mut uaid = [0; 16];
@@ -103,7 +103,7 @@ async fn closing_all_is_spread_over_the_window() {
         let looking = async {
             sleep(Duration::from_millis(5)).await;
             assert_eq!(told(), few, "at first");
-            // The longer window is cut to a millisecond for each.
+            // The longer window is shortened to 1 ms per connection.
             let middle = window.min(1000) / 2 - 10;
             sleep(Duration::from_millis(middle)).await;
             assert_eq!(told(), half, "in the middle");
