@@ -1,8 +1,8 @@
-// Subscribes this page, and shows what is pushed to it.
+// Subscribes this page to pushes, and shows each push it receives.
 
 const byId = (id) => document.getElementById(id);
 
-// What to do about the errors that one meets at the first try.
+// Advice for the errors that are common at the first try.
 const ADVICE = {
   AbortError:
     "Firefox does not reach its push service. Does the service run, and is dom.push.serverURL its " +

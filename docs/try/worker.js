@@ -1,4 +1,4 @@
-// Shows each push as a notification, and tells the pages that are open.
+// Shows each push as a notification, and forwards its text to the open pages.
 
 self.addEventListener("push", (event) => {
   const text = event.data?.text() ?? "(no data)";

@@ -16,8 +16,8 @@ use crate::service::full::FullShare;
 
 const PAGE: &str = include_str!("../../../docs/errors.md");
 
-/// Every gate variant with a response of its own. The `match` fails to compile with a new variant:
-/// add it to the list too. The functions below work in the same way.
+/// Every gate variant with a response of its own. The `match` does not compile if a variant is
+/// missing: add a new one to the list too. The functions below work in the same way.
 fn gate() -> Vec<gate::Refusal> {
     use gate::Refusal::*;
     match Path {

@@ -55,8 +55,8 @@ impl Clients {
     }
 
     /// Like [`close_all`](Self::close_all), but spreads the closes evenly over `window`, in the
-    /// random order of the registry, so that clients do not all reconnect at once. The window is
-    /// shortened to 1 ms per connection.
+    /// random order of the registry, so that clients do not all reconnect at once. The window is at
+    /// most 1 ms per connection.
     pub async fn close_within(&self, why: Ended, window: Duration) {
         const APART: Duration = Duration::from_millis(1);
         let all = self.mailboxes();
