@@ -42,8 +42,8 @@ impl<IO> HangUp<IO> {
         }
     }
 
-    /// Returns the connection itself. An early byte is lost; there is none once a request has been
-    /// read after the last event stream.
+    /// Returns the connection itself. A byte that was read early is lost, but none is left once a
+    /// request has been read after the last event stream.
     pub(super) fn into_inner(self) -> IO {
         self.io
     }

@@ -110,9 +110,9 @@ fn settings(limits: &Limits) -> Builder {
         // A client may cancel all its requests at once, and send as many more
         // before the first are accepted. The default of h2 is 20.
         .max_pending_accept_reset_streams(2 * streams)
-        // h2 remembers this many reset streams for a second. Frames for a
-        // forgotten stream count as connection errors, so the rest of a refused
-        // body is read (`discard`). The default of h2 is 50.
+        // h2 remembers this many reset streams for one second. Frames for a forgotten stream count
+        // as connection errors, so the rest of a refused body is read (`discard`). The default of
+        // h2 is 50.
         .max_concurrent_reset_streams(4 * streams)
         .max_header_list_size(header_bytes);
     settings

@@ -42,7 +42,7 @@ pub(super) fn exchange(service: &PushService, item: &Item) -> (Request<()>, Resp
 
 fn get(url: String) -> Request<()> {
     let mut request = Request::new(());
-    // The service made it, so it parses.
+    // The service built this URL, so parsing it cannot fail.
     *request.uri_mut() = url.parse().unwrap_or_default();
     request
 }

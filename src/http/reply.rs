@@ -30,7 +30,7 @@ pub fn text(content_type: &'static str, text: impl Into<Bytes>) -> Reply {
 
 /// Sets a header field to a value that the service made or has checked.
 pub fn set<B>(reply: &mut Response<B>, name: HeaderName, value: impl ToString) {
-    // The value is visible ASCII: a sender's text is checked when it is read.
+    // The value is visible ASCII: text from senders is checked when it is received.
     if let Ok(value) = HeaderValue::from_str(&value.to_string()) {
         reply.headers_mut().insert(name, value);
     }

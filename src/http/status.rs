@@ -78,9 +78,9 @@ pub fn is_get(method: &Method) -> bool {
     method == Method::GET || method == Method::HEAD
 }
 
-/// Readiness, probed at most once per second. Being near a limit does not fail it, because that
-/// would take a single service out of use. A load balancer with several services can ask for it by
-/// `?overloaded=fail`.
+/// Readiness, probed at most once per second. A service near a limit is still ready, because
+/// otherwise a single service would get no traffic at all. A load balancer with several services
+/// can change that with `?overloaded=fail`.
 async fn ready(app: &App, query: Option<&str>) -> Reply {
     let seen = app.readiness.probe().await;
     let (store, overloaded) = match seen {
@@ -111,7 +111,7 @@ fn version() -> String {
 
 /// The page that people open to see that the service runs, or to accept a private certificate.
 fn home(app: &App) -> Reply {
-    // It comes first: Firefox reads it only when the server URL changes.
+    // This preference must be set first: Firefox reads it only when the server URL changes.
     const INSECURE: &str = "add <code>dom.push.testing.allowInsecureServerURL</code> as a boolean, \
                             <code>true</code>; then ";
     let public_url = app.service.public_url();

@@ -31,9 +31,9 @@ pub enum Next {
     Item(Item),
     /// Send a keep-alive: there was no item for `user_agent.ping_interval`.
     Quiet,
-    /// End the held GET with this status: 200 if any item was sent, 204 if none was, 404 if
-    /// the resource is gone, 403 if the operator has blocked the address, 503 if the store failed
-    /// before any item was sent.
+    /// End the held GET with this status: 404 if the resource is gone, 403 if the operator
+    /// has blocked the address, otherwise 200 if any item was sent, 503 if none was because the
+    /// store failed, and 204 if there was none to send.
     Ended(StatusCode),
 }
 
