@@ -1,10 +1,9 @@
 //! The default engine: sled, with group commit.
 //!
-//! One tree holds everything, so that a change of several records is one
-//! atomic batch. An `Index` beside it says what there is, so that no read
-//! ever scans the tree. Changes are applied at once, in order, under one lock;
-//! what is promised to be durable then waits for the `Committer`. When the disk
-//! has failed, the `Keeper` opens the folder anew.
+//! One tree holds every record, so a change of several records is one atomic batch. An in-memory
+//! `Index` lists what the tree holds, so a read never scans the tree. Changes are applied
+//! immediately, in order, under one lock; a change that must be durable then waits for the
+//! `Committer`. When a write fails, the `Keeper` reopens the folder.
 
 mod broadcasts;
 mod changes;
@@ -58,24 +57,24 @@ pub use self::offline::{Found, InsertError, Offline};
 pub use self::open::{OpenError, guarded};
 pub use self::replace::replace;
 
-/// An [`Engine`](super::Engine) of the store in a folder on disk.
+/// An [`Engine`](super::Engine) that keeps its records in a folder on disk.
 #[derive(Debug)]
 pub struct SledStore {
     keeper: Arc<Keeper>,
-    /// Looks after the engine; ends with the store.
+    /// Runs `Keeper::run`; joined when the store is dropped.
     thread: Option<JoinHandle<()>>,
     broadcasts: Arc<ArcSwap<Broadcasts>>,
 }
 
 impl SledStore {
-    /// Opens the store in the folder `path`, or creates it for this user
-    /// alone. It tells `listener` of its changes.
+    /// Opens the store in the folder `path`, or creates it readable only by this user. The engine
+    /// notifies `listener` of its changes.
     ///
-    /// Every message is read once: a million of them take seconds. Blocks.
+    /// Reads every message once: a million of them take seconds. Blocks.
     ///
     /// # Errors
-    /// When the folder cannot be used, is in use, is damaged, or was written
-    /// by a later version.
+    /// Fails when the folder cannot be used, is locked by another store, is damaged, or was written
+    /// by a newer version.
     pub fn open(
         path: &Path,
         config: &StoreConfig,
@@ -116,7 +115,7 @@ impl Drop for SledStore {
     fn drop(&mut self) {
         self.keeper.close();
         if let Some(thread) = self.thread.take() {
-            // What panics in the engine is caught there.
+            // The thread catches panics of the engine itself.
             let _ = thread.join();
         }
     }

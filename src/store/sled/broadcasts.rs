@@ -1,4 +1,4 @@
-//! Broadcasts, one small record each: the calls of [`BroadcastStore`].
+//! Implements [`BroadcastStore`]: each broadcast is one small record.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Database {
     }
 }
 
-/// Reads all of them. Those that cannot be read are set aside and counted.
+/// Reads all broadcasts. Damaged records are set aside and counted.
 pub(super) fn read_all(tree: &Tree, damaged: &Tree) -> sled::Result<(Broadcasts, u64)> {
     let (mut found, mut bad) = (Broadcasts::default(), 0);
     for item in tree.scan_prefix([BROADCAST]) {
@@ -76,7 +76,7 @@ pub(super) fn read_all(tree: &Tree, damaged: &Tree) -> sled::Result<(Broadcasts,
     Ok((found, bad))
 }
 
-/// Which broadcast a record is of, and its version.
+/// Decodes the id and the version of a broadcast.
 pub(super) fn read(key: &[u8], record: &[u8]) -> Result<(Label, Label), Damaged> {
     let version: String = decode(record)?;
     let version = Label::new(&version).ok_or(Damaged)?;

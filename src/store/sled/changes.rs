@@ -1,4 +1,4 @@
-//! Changes to the tree.
+//! Batches of changes to the tree.
 
 use sled::{Batch, IVec, Tree};
 
@@ -12,7 +12,7 @@ use super::record::{PART, encode_receipt, parts_of};
 use crate::store::StoreError;
 use crate::store::receipt_logs::Plan;
 
-/// Changes to the tree that happen together or not at all.
+/// A batch of changes that the tree applies atomically.
 #[derive(Debug, Default)]
 pub(super) struct Changes(Vec<(Vec<u8>, Option<IVec>)>);
 
@@ -29,7 +29,7 @@ impl Changes {
         self.0.push((key.to_vec(), None));
     }
 
-    /// Inserts a message in parts, and says in how many.
+    /// Inserts a message, split into parts, and returns the number of parts.
     pub(super) fn insert_message(
         &mut self,
         key: MessageKey,
@@ -46,7 +46,7 @@ impl Changes {
         self.0.extend(part_keys(key, parts).map(|key| (key, None)));
     }
 
-    /// Inserts the receipts of a plan, and removes those that they push out.
+    /// Inserts the receipts of a plan, and removes those that the plan evicts.
     pub(super) fn write_receipts(&mut self, plan: &Plan) -> Result<(), StoreError> {
         for (subscription, id) in &plan.dropped {
             self.remove(&receipt_key(*subscription, *id));
@@ -58,19 +58,19 @@ impl Changes {
         Ok(())
     }
 
-    /// The counters of the user agents whose records change.
+    /// Returns the generation counters of the user agents whose records change.
     pub(super) fn counters(&self) -> Vec<u8> {
         let counters = self.0.iter().filter_map(|(key, _)| counter_of(key));
         counters.collect()
     }
 
-    /// What keys these changes add, and what keys they take away.
+    /// Returns the sums of the keys that these changes add and remove.
     pub(super) fn difference(&self, tree: &Tree) -> sled::Result<(KeySum, KeySum)> {
         let (mut added, mut removed) = (KeySum::default(), KeySum::default());
         for (key, record) in &self.0 {
             let was_there = match key.first() {
-                // No key of these is ever written twice, or removed when it is
-                // not there. The others are few, and their page is written next.
+                // Message and receipt keys are never written twice, nor removed when absent. The
+                // other kinds are rare, and the lookup reads the page that is written next.
                 Some(&(MESSAGE | RECEIPT)) => record.is_none(),
                 Some(&(SUBSCRIPTION | BROADCAST | RECEIPT_SUBSCRIPTION)) => {
                     tree.contains_key(key)?
@@ -86,8 +86,8 @@ impl Changes {
         Ok((added, removed))
     }
 
-    /// One change goes without the batch that the engine needs for several: a
-    /// batch begins a new buffer, and that is a write of its own.
+    /// Applies the changes. A single change is applied without a batch, because a batch starts a
+    /// new buffer and costs the engine an extra write.
     pub(super) fn apply(self, tree: &Tree) -> sled::Result<()> {
         let mut changes = self.0;
         let single = if changes.len() == 1 {

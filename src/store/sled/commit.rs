@@ -1,14 +1,14 @@
-//! Group commit: everybody who waits for the disk waits for the same sync.
+//! Group commit: all callers that wait for the disk share one sync.
 //!
-//! A thread of its own takes all who wait, syncs once, and answers them; those
-//! who come meanwhile are the next batch. While several share a sync, the next
-//! one begins [`APART`] after it, so that more share that: a sync costs the same
-//! for one and for thirty.
+//! A dedicated thread takes all waiters, syncs once, and answers them; callers that arrive during
+//! the sync form the next batch. After a sync that several callers shared, the next one starts no
+//! sooner than [`APART`] after it started, so that more callers share it: a sync costs the same for
+//! one caller and for thirty.
 //!
-//! What may be applied between two syncs is bounded in octets too ([`Room`]).
-//! The engine reuses parts of its file in place, which reaches the disk ahead
-//! of what it appends; were a whole segment of its log missing behind such a
-//! part after a power loss, it would discard the rest of the log.
+//! The bytes that may be applied between two syncs are bounded too ([`Room`]). The engine reuses
+//! parts of its file in place, and these writes reach the disk before what it appends. If a whole
+//! segment of its log were missing behind such a part after a power loss, the engine would discard
+//! the rest of the log.
 
 #[cfg(test)]
 mod tests;
@@ -28,74 +28,74 @@ use tokio::time::{Instant, timeout};
 use crate::store::event::{News, Notifier};
 use crate::store::{Limit, StoreError};
 
-/// For how long a change that nobody waits for may stay unsynced.
+/// How long a change without a waiter may stay unsynced.
 const UNSYNCED_AT_MOST: Duration = Duration::from_secs(1);
 
-/// How far apart syncs begin that several share. Disks that take longer for one
-/// set the pace themselves.
+/// The minimum interval between the starts of syncs that several callers share. A disk whose syncs
+/// take longer sets the pace itself.
 const APART: Duration = Duration::from_millis(1);
 
-/// How many are several: where fewer come, the wait would gather too few to be
-/// worth it.
+/// From how many waiters on a sync counts as shared. With fewer, waiting for [`APART`] would gather
+/// too few callers to be worth the delay.
 const SEVERAL: usize = 6;
 
-/// Octets of changes that may be applied and not yet synced. The engine writes
-/// several octets for one of a change; this is a quarter of its segment.
+/// Bytes of changes that may be applied and not yet synced. The engine writes several bytes for
+/// each byte of a change; this is a quarter of its segment.
 const UNSYNCED_BYTES: usize = super::open::SEGMENT_BYTES / 4;
 
-/// What a change of one key costs beside its record: the engine now and then
-/// writes the whole page that the key is in.
+/// What a change of one key costs in addition to its record, in bytes: the engine sometimes writes
+/// the whole page that holds the key.
 const KEY_COST: usize = 4 << 10;
 
-/// For how long a caller waits for the disk. A user agent waits 10 s for the
-/// answer to a `register` (WS-R-10).
+/// How long a caller waits for the disk. A user agent waits 10 s for the answer to a `register`
+/// (WS-R-10).
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Makes changes durable. Dropping it syncs what is left and ends its thread.
+/// Makes changes durable. Dropping it syncs the remaining changes and ends its thread.
 #[derive(Debug)]
 pub(super) struct Committer {
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
-    /// How many places there are.
+    /// The capacity of `places`.
     most: usize,
     bytes: Arc<Semaphore>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// The right to wait for the disk. Taken before a change is applied, so that
-/// what is applied can also be answered.
+/// A permit to wait for the disk. A caller takes it before it applies a change, so an applied
+/// change always has a waiter.
 pub(super) type Place = OwnedSemaphorePermit;
 
-/// Leave to apply a change of some octets; given back when it is durable.
+/// A permit to apply a change of a number of bytes; released when the change is durable.
 pub(super) type Room = OwnedSemaphorePermit;
 
 #[derive(Debug, Default)]
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    /// The last batch that is durable.
+    /// The number of the last durable batch.
     durable: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Queue {
     waiters: Vec<Waiter>,
-    /// There are changes that nobody waits for.
+    /// Whether there are unsynced changes without a waiter.
     unsynced: bool,
-    /// Held by the changes in this batch.
+    /// The byte permits of the changes in this batch.
     rooms: Vec<Room>,
-    /// How many wait for room, which only a sync can give.
+    /// How many callers wait for byte permits, which only a sync releases.
     cramped: usize,
-    /// The batch that is being gathered; the first is 1.
+    /// The number of the batch that is being gathered, from 1.
     batch: u64,
     closed: bool,
-    /// Why nothing can be promised any more. Never cleared: after a failed
-    /// sync the system may have dropped the data and report the next as fine.
-    /// Only opening the engine anew shows what is there.
+    /// Why no change can become durable any more. Never cleared: after a failed sync the kernel may
+    /// have dropped the data and report success for the next sync. Only reopening the engine shows
+    /// what is on disk.
     failure: Option<String>,
 }
 
-/// A batch on its way to the disk.
+/// A batch that is being synced.
 #[derive(Debug)]
 struct Taken {
     number: u64,
@@ -103,11 +103,12 @@ struct Taken {
     rooms: Vec<Room>,
 }
 
-/// One who waits for room, also if it stops waiting.
+/// Counts a caller that waits for byte permits, until it is dropped, so also when the caller is
+/// cancelled.
 struct Cramped<'a>(&'a Shared);
 
-/// A change that waits for the disk, also if nobody waits for the answer any
-/// more: its news is told and its place given back all the same.
+/// A change that waits for the disk. If its caller is cancelled, the notifier still sends its news
+/// and its permit is released.
 #[derive(Debug)]
 struct Waiter {
     answer: oneshot::Sender<Result<(), StoreError>>,
@@ -130,12 +131,12 @@ impl Default for Queue {
 }
 
 impl Committer {
-    /// Starts the thread. `sync` makes durable all that was applied before it
-    /// is called; at most `waiting` callers, and at least one, wait at one time.
-    /// The thread also tells `notifier` what they have changed.
+    /// Starts the thread. `sync` makes everything durable that was applied before the call. At most
+    /// `waiting` callers, and at least one, wait at a time. The thread also notifies `notifier` of
+    /// durable changes.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// Fails when the thread cannot be spawned.
     pub(super) fn start(
         sync: impl FnMut() -> io::Result<()> + Send + 'static,
         waiting: usize,
@@ -157,10 +158,10 @@ impl Committer {
         })
     }
 
-    /// A place among those who wait for the disk.
+    /// Takes a permit to wait for the disk.
     ///
     /// # Errors
-    /// `Full` when all are taken, `Unavailable` when a sync has failed.
+    /// `Full` when no permit is free, `Unavailable` when a sync has failed.
     pub(super) fn place(&self) -> Result<Place, StoreError> {
         self.health()?;
         match Arc::clone(&self.places).try_acquire_owned() {
@@ -170,7 +171,7 @@ impl Committer {
         }
     }
 
-    /// Like [`place`](Self::place), but waits for one to become free.
+    /// Like [`place`](Self::place), but waits for a free permit.
     ///
     /// # Errors
     /// `Unavailable` when a sync has failed.
@@ -180,14 +181,14 @@ impl Committer {
         place.map_err(|_| ended())
     }
 
-    /// How many wait for the disk.
+    /// Returns how many callers wait for the disk.
     pub(super) fn waiting(&self) -> u64 {
         self.most.saturating_sub(self.places.available_permits()) as u64
     }
 
-    /// Leave to change `keys` keys with records of `bytes` octets in all.
-    /// Waits for a sync when too much is unsynced. A change too large for any
-    /// leave is the only one of its time.
+    /// Takes a permit to change `keys` keys with records of `bytes` bytes in all. Waits for a sync
+    /// when too much is unsynced. A change larger than the bound takes all permits, so it is the
+    /// only one between two syncs.
     ///
     /// # Errors
     /// `Unavailable` when a sync has failed.
@@ -202,18 +203,18 @@ impl Committer {
         room.map_err(|_| ended())
     }
 
-    /// Leave to change `keys` keys with small records, if there is room now.
+    /// Takes a permit to change `keys` keys with small records, if one is free now.
     pub(super) fn room_now(&self, keys: u32) -> Option<Room> {
         let cost = keys.saturating_mul(u32::try_from(KEY_COST).unwrap_or(u32::MAX));
         Arc::clone(&self.bytes).try_acquire_many_owned(cost).ok()
     }
 
-    /// Waits until all that was applied before the call is durable; `room` is
-    /// what that took. Then, and whether or not the caller still waits, `news`
-    /// is told; the caller is answered after that.
+    /// Waits until everything that was applied before the call is durable; `room` is the permit of
+    /// the change. Then the notifier sends `news`, even if the caller was cancelled, and the caller
+    /// is answered after that.
     ///
     /// # Errors
-    /// `Unavailable` when that cannot be promised, or not within [`PATIENCE`].
+    /// `Unavailable` when a write or sync has failed, or the sync takes longer than [`PATIENCE`].
     pub(super) async fn commit(
         &self,
         place: Place,
@@ -236,7 +237,7 @@ impl Committer {
         }
     }
 
-    /// Whether changes are taken.
+    /// Succeeds while the committer accepts changes.
     ///
     /// # Errors
     /// `Unavailable` when a write or a sync has failed.
@@ -244,18 +245,18 @@ impl Committer {
         self.shared.queue().health()
     }
 
-    /// Notes that a write has failed: nothing is promised from now on.
+    /// Records that a write has failed. From now on every change is refused.
     pub(super) fn fail(&self, error: &dyn Display) -> StoreError {
         self.shared.fail(error)
     }
 
-    /// The batch that a change which is applied now becomes durable with.
+    /// Returns the number of the batch that makes a change durable that is applied now.
     pub(super) fn batch(&self) -> u64 {
         self.shared.queue().batch
     }
 
-    /// Sees that what was applied before the call becomes durable soon, and
-    /// says in which batch.
+    /// Schedules a sync of what was applied before the call, without waiting for it, and returns
+    /// the number of its batch.
     pub(super) fn commit_later(&self, room: Option<Room>) -> u64 {
         let mut queue = self.shared.queue();
         let first = !mem::replace(&mut queue.unsynced, true);
@@ -266,17 +267,16 @@ impl Committer {
         queue.batch
     }
 
-    /// Whether a batch is durable.
     pub(super) fn is_durable(&self, batch: u64) -> bool {
         batch <= self.shared.durable.load(Ordering::Acquire)
     }
 
-    /// Syncs what is left, and ends the thread.
+    /// Syncs the remaining changes, and ends the thread.
     pub(super) fn finish(&mut self) {
         self.shared.queue().closed = true;
         self.shared.wake.notify_one();
         if let Some(thread) = self.thread.take() {
-            // The thread catches the panics of `sync` and has no other.
+            // The thread catches panics of `sync`; nothing else in it panics.
             let _ = thread.join();
         }
     }
@@ -290,7 +290,8 @@ impl Drop for Committer {
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in a critical section here panics half way.
+        // No critical section here panics half way, so the queue is consistent even if the lock is
+        // poisoned.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -299,8 +300,8 @@ impl Shared {
         queue.health()?;
         queue.waiters.push(waiter);
         queue.rooms.extend(room);
-        // Who finds the queue empty wakes the thread; it looks again before it
-        // sleeps, so the others need not.
+        // The first waiter in an empty queue wakes the thread. The thread checks the queue before
+        // it sleeps, so later waiters need not wake it.
         if queue.waiters.len() == 1 {
             self.wake.notify_one();
         }
@@ -310,7 +311,7 @@ impl Shared {
     fn run(&self, mut sync: impl FnMut() -> io::Result<()>, notifier: &Notifier) {
         while let Some(taken) = self.next_batch() {
             let (began, shared) = (Instant::now(), taken.waiters.len() >= SEVERAL);
-            // After a failure a sync proves nothing of what came before it.
+            // After a failure, a successful sync proves nothing about earlier changes.
             let well = self.queue().health();
             let result = well.and_then(|()| {
                 catch_unwind(AssertUnwindSafe(&mut sync))
@@ -322,14 +323,13 @@ impl Shared {
             }
             drop(taken.rooms);
             for waiter in taken.waiters {
-                // First, so that who is answered can come again.
+                // Released before the answer, so an answered caller can take it again.
                 drop(waiter.place);
-                // What a failed sync leaves is told of when the folder is opened
-                // anew, by `Event::Gap`.
+                // After a failed sync, `Event::Gap` notifies readers when the folder is reopened.
                 if result.is_ok() {
                     notifier.tell(waiter.news);
                 }
-                // Who does not listen any more has no need of the answer.
+                // A cancelled caller needs no answer.
                 let _ = waiter.answer.send(result.clone());
             }
             if shared {
@@ -338,8 +338,8 @@ impl Shared {
         }
     }
 
-    /// Sleeps until there is something to sync; `None` when there never will
-    /// be again.
+    /// Sleeps until there is something to sync; returns `None` when the committer is closed and
+    /// nothing is left.
     fn next_batch(&self) -> Option<Taken> {
         let mut queue = self.queue();
         loop {

@@ -1,9 +1,9 @@
-//! What is in the tree, told by a file beside it.
+//! Detects missing records by a file beside the engine's.
 //!
-//! The engine leaves out what it cannot read of its log, and says nothing. Each
-//! record vouches for itself; that none is missing, this does: a sum of all
-//! keys, written when the store is closed and compared when it is opened. While
-//! it is open the file says so, and then only the loss of everything is noticed.
+//! The engine silently skips parts of its log that it cannot read. A checksum protects each record;
+//! this file shows whether records are missing. It holds a sum of all keys, written when the store
+//! is closed and compared when it is opened. While the store is open the file only says so; after a
+//! crash, only the loss of all records is detected.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -18,24 +18,24 @@ use super::record::{Damaged, decode, encode};
 
 pub(super) const FILE: &str = "contents";
 
-/// How many records there are, and a sum that tells which.
+/// The number of records, and an order-independent hash of their keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct KeySum {
     pub(super) count: u64,
     sum: u64,
 }
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Contents {
-    /// It is open, or was when the process or the power ended.
+    /// The store is open, or was when the process or the power ended.
     Open,
-    /// It was closed with these keys.
+    /// The store was closed with these keys.
     Closed(KeySum),
 }
 
 impl KeySum {
-    /// That of all keys in a tree.
+    /// Computes the sum of all keys in a tree.
     pub(super) fn of(tree: &Tree) -> sled::Result<Self> {
         let mut sum = Self::default();
         for key in tree.iter().keys() {
@@ -51,7 +51,7 @@ impl KeySum {
         }
     }
 
-    /// This one, with keys added and others removed.
+    /// Returns this sum with keys added and others removed.
     pub(super) fn changed(self, (added, removed): (Self, Self)) -> Self {
         Self {
             count: self
@@ -70,7 +70,7 @@ impl KeySum {
     }
 }
 
-/// Counts of subscriptions and the bound of ids are made anew when they lack.
+/// Other kinds are not counted: a missing count of subscriptions or bound of ids is rebuilt.
 fn is_counted(key: &[u8]) -> bool {
     const COUNTED: [u8; 5] = [
         SUBSCRIPTION,
@@ -82,14 +82,14 @@ fn is_counted(key: &[u8]) -> bool {
     key.first().is_some_and(|kind| COUNTED.contains(kind))
 }
 
-/// FNV-1a: the same in every version.
+/// FNV-1a, which must stay the same in every version.
 fn hash(key: &[u8]) -> u64 {
     key.iter().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
         (hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// Reads the file in the folder of a store; `None` when there is none.
+/// Reads the file in the folder of a store; `None` when there is no file.
 pub(super) fn read(folder: &Path) -> io::Result<Option<Result<Contents, Damaged>>> {
     match fs::read(folder.join(FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -97,7 +97,7 @@ pub(super) fn read(folder: &Path) -> io::Result<Option<Result<Contents, Damaged>
     }
 }
 
-/// Writes the file; durable on return.
+/// Writes the file, which is durable on return.
 pub(super) fn write(folder: &Path, contents: Contents) -> io::Result<()> {
     let record = encode(&contents).map_err(io::Error::other)?;
     let (path, new) = (folder.join(FILE), folder.join("contents.new"));
@@ -108,8 +108,8 @@ pub(super) fn write(folder: &Path, contents: Contents) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// What is wrong when a store that was left with `before` has `now`, and how
-/// many records that is at least.
+/// Compares a store that was closed with `before` with the keys `now`. Returns what differs, and a
+/// lower bound of the number of missing records.
 pub(super) fn difference(
     before: Option<Result<Contents, Damaged>>,
     now: KeySum,

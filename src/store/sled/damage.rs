@@ -1,6 +1,5 @@
-//! What becomes of a store whose files were damaged while nobody had it open:
-//! an error, or records that are counted as damaged; never a panic, and nothing
-//! is lost in silence.
+//! Tests that damage to the files of a closed store is an error, or is counted as damaged records;
+//! it never causes a panic, and no loss is silent.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -28,7 +27,7 @@ const ALL: Batch = Batch {
 };
 const USER_AGENTS: u8 = 6;
 
-/// Of each user agent: whether it is subscribed, and how many messages wait.
+/// For each user agent: whether it is subscribed, and how many messages are pending.
 type Told = BTreeMap<u8, (bool, usize)>;
 
 fn open(folder: &Path) -> Option<SledStore> {
@@ -60,7 +59,7 @@ fn message(ua: u8, n: usize) -> NewMessage {
     }
 }
 
-/// What a store tells of all that was put into it.
+/// Reads back everything that was put into a store.
 async fn told(store: &SledStore) -> Option<Told> {
     let mut told = BTreeMap::new();
     for ua in 0..USER_AGENTS {
@@ -76,8 +75,8 @@ async fn told(store: &SledStore) -> Option<Told> {
 /// A closed store, and what it holds.
 async fn stored() -> (TempDir, Told) {
     let folder = tempfile::tempdir().unwrap();
-    // Some of it before the last start and some after, as in any store: the
-    // engine reads the one by its page table, the other by its log.
+    // Half of the records are written before the last start and half after it, because the engine
+    // reads the former by its page table and the latter by its log.
     let mut whole = Told::new();
     for half in 0..2 {
         let store = open(folder.path()).unwrap();
@@ -121,8 +120,7 @@ fn damage() -> impl Strategy<Value = Damage> {
 }
 
 impl Damage {
-    /// Damages a part that is in use: what is written is followed by nothing
-    /// but zeros.
+    /// Damages a part that is in use: only zeros follow the written part.
     fn harm(self, octets: &mut Vec<u8>) {
         let used = octets.iter().rposition(|octet| *octet != 0).unwrap_or(0) + 1;
         match self {
@@ -143,7 +141,7 @@ fn damaged_copy(from: &Path, which: usize, damage: Damage) -> TempDir {
     let files = fs::read_dir(from).unwrap().map(|file| file.unwrap().path());
     let mut files: Vec<_> = files.filter(|path| path.is_file()).collect();
     files.sort();
-    // The largest is most of the data, and gets most of the damage.
+    // The `db` file holds most of the data, so it gets most of the damage.
     let db = files.iter().position(|path| path.ends_with("db")).unwrap();
     let which = if which % 4 < 2 {
         db

@@ -1,4 +1,4 @@
-//! What waits for the disk, with a disk that tests hold.
+//! Group commit, with a sync that tests can block.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 use std::sync::atomic::AtomicUsize;
@@ -8,7 +8,7 @@ use super::*;
 use crate::store::event::Nobody;
 use crate::store::{Event, Listener};
 
-/// Notes what is told.
+/// Records the events it receives.
 #[derive(Default)]
 struct Heard(Mutex<Vec<Event>>);
 
@@ -56,7 +56,7 @@ async fn syncs_that_several_share_begin_apart() {
     let commit = || committer.commit(committer.place().unwrap(), None, News::default());
     let first = commit();
     let several = async {
-        // Come while the first is on its way to the disk.
+        // These arrive while the first is being synced.
         while committer.batch() == 1 {
             tokio::task::yield_now().await;
         }
@@ -108,7 +108,7 @@ async fn a_sync_that_works_after_one_that_failed_answers_nobody() {
     let committer = Committer::start(sync, 2, nobody()).unwrap();
     let first = committer.commit(committer.place().unwrap(), None, News::default());
     let second = async {
-        // Comes while the first is on its way to the disk.
+        // Arrives while the first is being synced.
         while committer.batch() == 1 {
             tokio::task::yield_now().await;
         }
@@ -135,10 +135,10 @@ async fn nobody_waits_for_ever() {
     let waited = committer.commit(committer.place().unwrap(), None, news);
     let waited = waited.await;
     assert!(matches!(waited, Err(StoreError::Unavailable(why)) if why.contains("8 s")));
-    // Its change may be lost, so its place stays taken until that is known.
+    // The change may be lost, so its permit stays taken until the sync ends.
     assert!(committer.place().is_err());
     assert_eq!(*heard.0.lock().unwrap(), []);
-    // Nor is its news lost.
+    // Its news is sent after the sync.
     go.send(()).unwrap();
     drop(committer);
     assert_eq!(*heard.0.lock().unwrap(), [Event::Broadcasts]);
@@ -205,7 +205,7 @@ async fn what_is_unsynced_is_bounded() {
         peak.fetch_max(now, Ordering::SeqCst);
         committer.commit_later(Some(room));
     }
-    // Waits for no second of rest, and keeps to what fits.
+    // Callers do not wait for `UNSYNCED_AT_MOST`, and the bound holds.
     assert!(peak.load(Ordering::SeqCst) <= 3);
     let _all = committer.room(usize::MAX, usize::MAX).await.unwrap();
 }
