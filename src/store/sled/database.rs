@@ -1,5 +1,4 @@
-//! The engine while it is open: its trees, what is known of them in memory,
-//! and the one way in which they are changed.
+//! An open engine: its trees, their in-memory index, and the one function that changes them.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,31 +27,30 @@ use crate::store::index::Index;
 use crate::store::receipt_logs::ReceiptLogs;
 use crate::store::{StoreError, StoreLimits, Usage};
 
-/// An open database. When a write or a sync of it fails, it takes no change any
-/// more, and is read until it can be opened anew: what it holds then may or may
-/// not be on disk.
+/// An open database. After a failed write or sync it refuses all changes, and serves reads until
+/// the folder is reopened: what it holds then may or may not be on disk.
 #[derive(Debug)]
 pub(super) struct Database {
-    /// First, because it must be dropped first: its thread holds the database.
+    /// The first field, because it must be dropped first: its thread holds the database.
     pub(super) committer: Committer,
     pub(super) limits: StoreLimits,
     pub(super) space: Arc<Space>,
     pub(super) notifier: Notifier,
     state: Mutex<State>,
     generations: Generations,
-    /// Of the keys in the tree; changed under the lock of `state`.
+    /// The sum of the keys in the tree; changed under the lock of `state`.
     keys: Mutex<KeySum>,
-    /// Changed under the lock of `state`, read without.
+    /// Changed under the lock of `state`, read without it.
     pub(super) broadcasts: Arc<ArcSwap<Broadcasts>>,
     pub(super) tree: Tree,
-    /// Where records are moved that cannot be read.
+    /// Holds damaged records that were set aside.
     pub(super) damaged: Tree,
     db: Db,
     #[cfg(test)]
     pub(super) stand_in: super::stand_in::StandIn,
 }
 
-/// What the lock guards; the tree is changed under it too.
+/// The state that the lock guards. The tree is changed under the same lock.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) index: Index,
@@ -61,23 +59,22 @@ pub(super) struct State {
     pub(super) unsynced: Unsynced,
     pub(super) subscriptions: u64,
     pub(super) damaged: u64,
-    /// `None` until the first day is counted.
+    /// `None` until the first day of service is counted.
     pub(super) days: Option<Days>,
-    /// How far the search for unused user agents is.
+    /// The progress of the search for unused user agents.
     pub(super) pass: Pass,
 }
 
-/// The numbers that a reader's cursor may have seen: what is given out after
-/// these is greater.
+/// The numbers that readers' cursors may contain. A reopened engine only gives out greater ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// The next id of a message.
+    /// The next message id.
     next_id: u64,
-    /// The last id of a receipt.
+    /// The last receipt id.
     last_receipt: u64,
 }
 
-/// What outlives an engine that is opened anew.
+/// What a reopened engine keeps from the one before.
 #[derive(Clone, Debug)]
 pub(super) struct Lasting {
     pub(super) config: StoreConfig,
@@ -88,12 +85,12 @@ pub(super) struct Lasting {
 }
 
 impl Database {
-    /// Opens the folder `path`, or creates it for this user alone.
+    /// Opens the folder `path`, or creates it readable only by this user.
     pub(super) fn open(path: &Path, lasting: &Lasting, seen: Seen) -> Result<Self, OpenError> {
         let opened = open::open(path, lasting.config.cache)?;
         let (tree, file) = (opened.tree.clone(), opened.file);
         let (without_sync, space) = (lasting.config.without_sync, Arc::clone(&lasting.space));
-        // The engine's flush writes; only the second call makes that durable.
+        // The engine's flush only writes; `sync_data` makes that durable.
         let sync = move || {
             tree.flush().map_err(io::Error::other)?;
             space.look();
@@ -143,18 +140,17 @@ impl Database {
     }
 
     pub(super) fn state(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        // Only the engine may have panicked: records and index may differ.
+        // Only a panic of the engine poisons this lock; records and index may differ then.
         self.state
             .lock()
             .map_err(|_| self.committer.fail(&"the engine panicked in a change"))
     }
 
-    /// Reads records of a user agent in front of the lock, and takes the lock:
-    /// what was read is valid until that is dropped.
+    /// Reads records of a user agent before taking the lock, and returns both. What was read is
+    /// valid while the lock is held.
     ///
-    /// A slow disk so holds up this caller and nobody else. Where the records
-    /// may have changed before the lock was held, they are read again under it;
-    /// the engine has their pages in memory by then.
+    /// A slow disk therefore delays only this caller. If the records may have changed before the
+    /// lock was taken, they are read again under it; by then the engine has their pages in memory.
     pub(super) fn state_with<T>(
         &self,
         uaid: Uaid,
@@ -170,18 +166,17 @@ impl Database {
         Ok((state, found))
     }
 
-    /// The one way to change the tree; called under the lock of `state`.
+    /// The only function that changes the tree; called under the lock of `state`.
     ///
-    /// The engine reads the page of each key that it writes, if it has it not in
-    /// memory, and it lets a change of several keys wait for all reads that are
-    /// going on. This must stay under the lock, since the order of changes is
-    /// that of the index. It is bounded by what one change may hold: one message
-    /// and what it replaces, or what is removed at once, by 64 messages; only
-    /// the end of a subscription, a user agent or a receipt subscription takes
-    /// all that these hold.
+    /// The engine reads the page of each key that it writes, unless the page is in memory, and a
+    /// change of several keys waits for all reads in progress. This must happen under the lock,
+    /// because the tree and the index must change in the same order. The size of one change bounds
+    /// the time: one message and what it replaces, or a removal of at most 64 messages. Only the
+    /// end of a subscription, a user agent or a receipt subscription removes everything that it
+    /// holds.
     ///
     /// # Errors
-    /// `Unavailable`, now and from then on until the engine is opened anew.
+    /// `Unavailable`, from the first failure until the engine is reopened.
     pub(super) fn apply(&self, changes: Changes) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
@@ -193,8 +188,8 @@ impl Database {
             changes.apply(&self.tree)?;
             Ok::<_, sled::Error>(difference)
         }));
-        // After the change, also after a half of it: whoever has read before
-        // reads again.
+        // Raised after the change, even after a partial one: callers that read before it must read
+        // again.
         counters.iter().for_each(|it| self.generations.raise(*it));
         match applied {
             Ok(Ok(difference)) => {
@@ -211,10 +206,10 @@ impl Database {
         self.reading(|tree| tree.get(key).map_err(|error| unavailable(&error)))
     }
 
-    /// Reads the tree: the engine panics where its files fail.
+    /// Reads the tree, and catches the panics of an engine whose files fail.
     ///
     /// # Errors
-    /// What `read` says, and `Unavailable` when it panics.
+    /// The error of `read`, and `Unavailable` when it panics.
     pub(super) fn reading<T>(
         &self,
         read: impl FnOnce(&Tree) -> Result<T, StoreError>,
@@ -230,15 +225,15 @@ impl Database {
         })
     }
 
-    /// Ends a sync that waits for a write which has failed: the engine notes
-    /// such a failure, but wakes only who asks again.
+    /// Ends a sync that waits for a failed write. The engine records the failure, but wakes the
+    /// waiter only on another flush.
     pub(super) fn end_failed_waits(&self) {
-        // The engine may panic in a flush that fails: it has failed anyway.
+        // The engine may panic in a failing flush; it has failed anyway.
         let ended = catch_unwind(AssertUnwindSafe(|| {
             #[cfg(test)]
             self.stand_in.flush();
             if self.db.context.global_error().is_err() {
-                // Says again what has failed.
+                // The flush returns the recorded failure.
                 let _ = self.tree.flush();
             }
         }));
@@ -247,7 +242,7 @@ impl Database {
         }
     }
 
-    /// Moves a record that cannot be read to where nothing reads it.
+    /// Moves a damaged record to the tree that nothing reads.
     pub(super) fn set_aside(&self, key: &[u8], what: &str) -> Result<(), StoreError> {
         set_aside(&self.tree, &self.damaged, key, what).map_err(|error| unavailable(&error))?;
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
@@ -255,8 +250,8 @@ impl Database {
         Ok(())
     }
 
-    /// Makes all of it durable, and says in the folder what it holds; not after
-    /// a failure, when nobody knows.
+    /// Syncs all changes, and writes the contents file. After a failure it does not write the file,
+    /// because what is on disk is unknown.
     pub(super) fn close(mut self, path: &Path) {
         self.committer.finish();
         if self.committer.health().is_err() {

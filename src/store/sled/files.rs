@@ -5,13 +5,12 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Makes a file that only its owner can read, and opens it to be written. What
-/// an earlier process has left under its name is removed. A symbolic link there
-/// is not followed, nor is one that somebody makes meanwhile.
+/// Creates a file that only its owner can access, and opens it for writing. A file of this name
+/// that an earlier process left is removed first. Symbolic links are not followed, not even one
+/// that is created concurrently.
 ///
 /// # Errors
-/// `AlreadyExists` when something is made there meanwhile; otherwise what the
-/// system says.
+/// `AlreadyExists` when a file of this name is created concurrently; otherwise the system's error.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

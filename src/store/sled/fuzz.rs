@@ -1,4 +1,4 @@
-//! Stored records, for `crate::fuzzing`.
+//! Decoding of stored records, for `crate::fuzzing`.
 
 use super::broadcasts;
 use super::keys::{parse_message_key, parse_subscription_key, parse_user_agent_key};
@@ -8,10 +8,9 @@ use super::record::{
 };
 use crate::store::days::Days;
 
-/// Reads a record as each kind there is; what can be read is written and read
-/// back the same.
+/// Decodes a record as each kind. Whatever decodes must survive encoding and decoding again.
 pub fn fuzz_record(key: &[u8], record: &[u8]) {
-    // Whether these can be read is not the question.
+    // These must not panic; the result is ignored.
     let _ = (decode::<u64>(record), decode::<Days>(record));
     let _ = (
         parse_message_key(key),

@@ -1,8 +1,7 @@
-//! Whether the records of a user agent have changed since they were read.
+//! Detects whether the records of a user agent have changed since they were read.
 //!
-//! Records are read in front of the lock of the engine, so that a slow disk
-//! holds up the caller alone. Whoever then holds the lock compares generations,
-//! and reads again where they differ.
+//! Records are read before the engine's lock is taken, so that a slow disk delays only the caller.
+//! Under the lock the caller compares generations, and reads again if they differ.
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +10,9 @@ use bugle_protocol::Uaid;
 
 use super::keys::{SUBSCRIPTION, USER_AGENT};
 
-/// Counts the changes of the records of user agents and of subscriptions: one
-/// counter for all uaids with the same first byte. Uaids are random or digests,
-/// so a change of one user agent rarely makes another one's caller read twice.
+/// Counts the changes to records of user agents and subscriptions, with one counter for all uaids
+/// that have the same first byte. Uaids are random or digests, so a change of one user agent rarely
+/// makes the caller of another one read twice.
 #[derive(Debug)]
 pub(super) struct Generations([AtomicU64; 256]);
 
@@ -24,19 +23,19 @@ impl Default for Generations {
 }
 
 impl Generations {
-    /// The generation that the records of a user agent are in. Taken before they
-    /// are read, and compared under the lock.
+    /// Returns the current generation of the records of a user agent. The caller takes it before it
+    /// reads them, and compares it under the lock.
     pub(super) fn of(&self, uaid: Uaid) -> u64 {
         self.0[usize::from(uaid.as_bytes()[0])].load(Ordering::Acquire)
     }
 
-    /// Begins another generation after a change of records, under its lock.
+    /// Starts a new generation after a change of records, under its lock.
     pub(super) fn raise(&self, counter: u8) {
         self.0[usize::from(counter)].fetch_add(1, Ordering::Release);
     }
 }
 
-/// Which counter a key belongs to: that of a user agent or a subscription.
+/// Returns the counter of a user agent's or subscription's key.
 pub(super) fn counter_of(key: &[u8]) -> Option<u8> {
     match key {
         [SUBSCRIPTION | USER_AGENT, first, ..] => Some(*first),

@@ -1,21 +1,20 @@
-//! Message ids that are never given twice, also across crashes.
+//! Message ids, which are never reused, not even after a crash.
 
 use bugle_protocol::MessageId;
 
 /// How many ids one record on disk reserves.
 ///
-/// Large, because messages with TTL 0 take ids also while the disk takes no
-/// reservation.
+/// Large, because messages with TTL 0 take ids even while the disk accepts no reservation.
 pub(super) const BLOCK: u64 = 1 << 24;
 
-/// Gives out ids below a bound that is on disk. After a crash the count goes
-/// on from that bound, above every id that anyone may have seen.
+/// Gives out ids below a bound that is on disk. After a crash, ids continue from that bound, above
+/// every id that was ever given out.
 #[derive(Debug)]
 pub(super) struct Ids {
     next: u64,
-    /// Ids below this one are reserved, and that is durable.
+    /// Ids below this one are durably reserved.
     durable: u64,
-    /// A reservation that is applied and becomes durable with a batch.
+    /// A reservation that is applied and not yet known to be durable.
     coming: Option<Reservation>,
 }
 
@@ -26,7 +25,7 @@ struct Reservation {
 }
 
 impl Ids {
-    /// Goes on with `next`, where all below `durable` is reserved on disk.
+    /// Continues with `next`; all ids below `durable` are reserved on disk.
     pub(super) fn new(next: u64, durable: u64) -> Self {
         Self {
             next,
@@ -35,8 +34,8 @@ impl Ids {
         }
     }
 
-    /// The bound to reserve now. A new one is due when half a block is left,
-    /// long before anybody has to wait for it.
+    /// Returns the bound to reserve now, if a reservation is due. It is due when half a block is
+    /// left, long before a caller has to wait for it.
     pub(super) fn due(&mut self, is_durable: impl Fn(u64) -> bool) -> Option<u64> {
         if let Some(coming) = self.coming.take_if(|coming| is_durable(coming.batch)) {
             self.durable = coming.up_to;
@@ -45,17 +44,17 @@ impl Ids {
         (low && self.coming.is_none()).then_some(self.durable + BLOCK)
     }
 
-    /// Notes that `up_to` is reserved as soon as `batch` is durable.
+    /// Records that `up_to` is reserved once `batch` is durable.
     pub(super) fn reserved(&mut self, up_to: u64, batch: u64) {
         self.coming = Some(Reservation { up_to, batch });
     }
 
-    /// The id that is given out next.
+    /// Returns the id that is given out next.
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
-    /// The next id, or `None` when the disk must first confirm more.
+    /// Gives out the next id, or returns `None` when the disk must confirm a reservation first.
     pub(super) fn take(&mut self) -> Option<MessageId> {
         let id = self.next;
         (id < self.durable).then(|| {

@@ -1,4 +1,4 @@
-//! What operators look at and remove: the calls of [`Inspect`].
+//! Implements [`Inspect`]: what operators read and remove.
 
 use std::ops::Bound::{Excluded, Included};
 
@@ -30,7 +30,7 @@ impl Inspect for SledStore {
                 let receipts = state.receipts.largest(most, &database.limits);
                 (state.index.largest(most), receipts)
             };
-            // Not under the lock: these are up to two thousand records.
+            // Read without the lock: these are up to two thousand records.
             logs.read(receipts, |Oldest { uaid, id, parts }| {
                 let key = message_key(uaid, id);
                 let record = database.reading(|tree| read_message(tree, key, parts))?;

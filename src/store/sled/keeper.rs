@@ -1,5 +1,5 @@
-//! Keeps an engine open: drops one that has failed, and opens the folder anew
-//! when the disk takes writes again.
+//! Keeps an engine open: closes a failed one, and reopens the folder when the disk accepts writes
+//! again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -15,28 +15,28 @@ use super::open::OpenError;
 use crate::store::event::Event;
 use crate::store::{StoreError, Usage};
 
-/// How often the engine and the disk are looked at.
+/// Interval between checks of the engine and the disk.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The longest between two attempts to open an engine that has failed.
+/// Maximum interval between attempts to reopen a failed engine.
 const AT_MOST: Duration = Duration::from_secs(8);
-/// How often it is looked whether the last request has left a failed engine.
+/// Poll interval while a failed engine is still referenced.
 const LEAVING: Duration = Duration::from_millis(10);
 
-/// The engine that is open now, if one is, and what there is to know of it.
+/// Owns the open engine, if there is one, and what must survive reopening.
 #[derive(Debug)]
 pub(super) struct Keeper {
     path: PathBuf,
     lasting: Lasting,
     database: ArcSwapOption<Database>,
-    /// Kept while no engine is open.
+    /// Used while no engine is open.
     left: Mutex<Left>,
-    /// How often the folder was opened anew.
+    /// How many times the folder was reopened.
     reopened: AtomicU64,
     closed: Mutex<bool>,
     wake: Condvar,
 }
 
-/// What the last engine left.
+/// State of the last engine.
 #[derive(Debug, Default)]
 struct Left {
     seen: Seen,
@@ -59,10 +59,10 @@ impl Keeper {
         })
     }
 
-    /// The engine, to read and, while it is well, to change.
+    /// Returns the engine. It always serves reads, and accepts changes unless it has failed.
     ///
     /// # Errors
-    /// `Unavailable` while none is open.
+    /// `Unavailable` while no engine is open.
     pub(super) fn database(&self) -> Result<Arc<Database>, StoreError> {
         self.database
             .load_full()
@@ -90,7 +90,8 @@ impl Keeper {
         }
     }
 
-    /// Looks after the engine until it is [closed](Self::close).
+    /// Checks the engine and the disk periodically, and reopens the folder if needed, until
+    /// [closed](Self::close).
     pub(super) fn run(&self) {
         let mut pause = LOOK_EVERY;
         while !self.sleep(pause) {
@@ -106,13 +107,13 @@ impl Keeper {
         self.discard();
     }
 
-    /// Ends [`run`](Self::run), which makes durable what is left.
+    /// Ends [`run`](Self::run), which then syncs the remaining changes.
     pub(super) fn close(&self) {
         *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.wake.notify_all();
     }
 
-    /// Whether it was closed meanwhile.
+    /// Sleeps, and returns whether the keeper was closed.
     fn sleep(&self, pause: Duration) -> bool {
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         let slept = self
@@ -121,7 +122,7 @@ impl Keeper {
         *slept.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Opens the folder anew, if that is needed and the disk lets it.
+    /// Reopens the folder if the engine has failed and the disk accepts writes.
     fn look(&self) -> Result<(), OpenError> {
         if let Some(database) = self.database.load_full() {
             database.end_failed_waits();
@@ -129,7 +130,8 @@ impl Keeper {
                 return Ok(());
             }
         }
-        // While it fails, the old engine can be read: it stays until then.
+        // While the disk fails, the old engine still serves reads, so it is kept until the probe
+        // succeeds.
         let probed = self.lasting.space.probe();
         probed.map_err(|source| OpenError::Folder {
             path: self.path.clone(),
@@ -149,7 +151,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Drops the engine, when the last who uses it has left.
+    /// Closes the engine once its last user has dropped it.
     fn discard(&self) {
         let Some(mut database) = self.database.swap(None) else {
             return;
@@ -165,7 +167,7 @@ impl Keeper {
             seen: database.seen(),
             usage: database.usage(),
         };
-        // The engine syncs as it goes, and panics when that fails.
+        // The engine syncs while it is dropped, and panics if that fails.
         if catch_unwind(AssertUnwindSafe(|| database.close(&self.path))).is_err() {
             tracing::debug!("the engine panicked as it was dropped");
         }

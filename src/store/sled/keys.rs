@@ -12,8 +12,8 @@
 //! | `!ids` | the bound below which message ids are reserved |
 //! | `!days` | the count of days of service |
 //!
-//! Numbers in keys are big endian, so that a log lies in the order of its ids,
-//! each message's parts behind it.
+//! Numbers in keys are big-endian, so a log is sorted by id, and the parts of each message follow
+//! its first part.
 
 use bugle_protocol::{ChannelId, MessageId, ReceiptSubscriptionId, Uaid};
 
@@ -21,21 +21,21 @@ use super::record::Damaged;
 use crate::store::ReceiptId;
 use crate::store::broadcasts::Label;
 
-/// Key of the record of reserved ids.
+/// The key of the record of reserved ids.
 pub(super) const IDS_KEY: &[u8] = b"!ids";
-/// Key of the record of the days of service.
+/// The key of the record of the days of service.
 pub(super) const DAYS_KEY: &[u8] = b"!days";
-/// First octet of a subscription's key.
+/// First byte of a subscription's key.
 pub(super) const SUBSCRIPTION: u8 = b's';
-/// First octet of a message's key.
+/// First byte of a message's key.
 pub(super) const MESSAGE: u8 = b'm';
-/// First octet of a broadcast's key.
+/// First byte of a broadcast's key.
 pub(super) const BROADCAST: u8 = b'b';
-/// First octet of a receipt subscription's key.
+/// First byte of a receipt subscription's key.
 pub(super) const RECEIPT_SUBSCRIPTION: u8 = b'R';
-/// First octet of a receipt's key.
+/// First byte of a receipt's key.
 pub(super) const RECEIPT: u8 = b'r';
-/// First octet of a user agent's key.
+/// First byte of a user agent's key.
 pub(super) const USER_AGENT: u8 = b'u';
 
 /// The key of a message, or of its first part.
@@ -48,7 +48,7 @@ pub(super) fn subscription_key(uaid: Uaid, channel: ChannelId) -> [u8; 33] {
     key
 }
 
-/// What all keys of a user agent's subscriptions begin with.
+/// The prefix of the keys of a user agent's subscriptions.
 pub(super) fn subscriptions_prefix(uaid: Uaid) -> [u8; 17] {
     let mut prefix = [SUBSCRIPTION; 17];
     prefix[1..].copy_from_slice(uaid.as_bytes());
@@ -72,7 +72,7 @@ pub(super) fn broadcast_key(id: &Label) -> Vec<u8> {
     [&[BROADCAST], id.as_str().as_bytes()].concat()
 }
 
-/// Which broadcast a key names.
+/// Parses the key of a broadcast.
 pub(super) fn parse_broadcast_key(key: &[u8]) -> Result<Label, Damaged> {
     let id = key.strip_prefix(&[BROADCAST]).ok_or(Damaged)?;
     let id = str::from_utf8(id).map_err(|_| Damaged)?;
@@ -92,7 +92,7 @@ pub(super) fn receipt_key(subscription: ReceiptSubscriptionId, id: ReceiptId) ->
     key
 }
 
-/// The keys of all parts of a message, in order.
+/// Returns the keys of all parts of a message, in order.
 pub(super) fn part_keys(key: MessageKey, parts: u16) -> impl Iterator<Item = Vec<u8>> {
     (0..parts).map(move |part| match part {
         0 => key.to_vec(),
@@ -100,14 +100,14 @@ pub(super) fn part_keys(key: MessageKey, parts: u16) -> impl Iterator<Item = Vec
     })
 }
 
-/// Whose subscription a key names.
+/// Parses the key of a subscription.
 pub(super) fn parse_subscription_key(key: &[u8]) -> Result<(Uaid, ChannelId), Damaged> {
     let (uaid, channel) = split_key(key, SUBSCRIPTION)?;
     let channel = channel.try_into().map_err(|_| Damaged)?;
     Ok((Uaid::from_bytes(uaid), ChannelId::from_bytes(channel)))
 }
 
-/// Which user agent a key names.
+/// Parses the key of a user agent.
 pub(super) fn parse_user_agent_key(key: &[u8]) -> Result<Uaid, Damaged> {
     match split_key(key, USER_AGENT)? {
         (uaid, []) => Ok(Uaid::from_bytes(uaid)),
@@ -115,7 +115,7 @@ pub(super) fn parse_user_agent_key(key: &[u8]) -> Result<Uaid, Damaged> {
     }
 }
 
-/// Which message a key of 25 octets names.
+/// Parses the key of a message's first part, which has 25 bytes.
 pub(super) fn parse_message_key(key: &[u8]) -> Result<(Uaid, MessageId), Damaged> {
     let (uaid, id) = split_key(key, MESSAGE)?;
     let id = id.try_into().map_err(|_| Damaged)?;
@@ -125,7 +125,7 @@ pub(super) fn parse_message_key(key: &[u8]) -> Result<(Uaid, MessageId), Damaged
     ))
 }
 
-/// The 16 octets that a key has behind its kind, and the rest.
+/// Splits a key into the 16 bytes after its kind, and the rest.
 pub(super) fn split_key(key: &[u8], kind: u8) -> Result<([u8; 16], &[u8]), Damaged> {
     let rest = key.strip_prefix(&[kind]).ok_or(Damaged)?;
     let (id, rest) = rest.split_first_chunk().ok_or(Damaged)?;

@@ -1,4 +1,4 @@
-//! Messages: appending and reading them.
+//! Appending and reading messages.
 
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
 
@@ -11,15 +11,16 @@ use crate::store::event::News;
 use crate::store::{Batch, Filter, NewMessage, Page, StoreError};
 
 impl Database {
-    /// Whether a message makes or prolongs its receipt subscription.
+    /// Returns whether a message creates or extends its receipt subscription.
     ///
-    /// An end only grows: what grants nothing now does not do so later. What is
-    /// refused now may be let in later, and is refused by the append.
+    /// Receipt subscriptions are only extended, so a message that grants nothing now grants nothing
+    /// later. A message that is refused here may still be admitted by the append, which checks
+    /// again.
     pub(super) fn grants(&self, message: &NewMessage) -> Result<bool, StoreError> {
         Ok(self.state()?.receipts.grant(message, &self.limits) != Ok(None))
     }
 
-    /// A place among those that wait for the disk, where an append does.
+    /// Takes a permit to wait for the disk, if the append waits for it.
     pub(super) fn append_place(&self, waits: bool) -> Result<Option<Place>, StoreError> {
         if !waits {
             return Ok(None);
@@ -28,7 +29,7 @@ impl Database {
         self.committer.place().map(Some)
     }
 
-    /// Waits until an append is as durable as it has to be, and tells of it.
+    /// Waits until an append is as durable as it has to be, and notifies the listener.
     pub(super) async fn commit_append(
         &self,
         place: Option<Place>,
@@ -44,13 +45,14 @@ impl Database {
             (None, Some(room)) => drop(self.committer.commit_later(Some(room))),
             (None, None) => {}
         }
-        // Nothing waits from here on: whoever offers it is not cancelled.
+        // There is no await from here on, so the caller cannot be cancelled before the listener is
+        // notified.
         self.notifier.tell(news);
         Ok(())
     }
 
-    /// Applies an append, after another sync where none may be given an id
-    /// before that: half a block of ids has gone out since the last one began.
+    /// Applies an append. If no id may be given out before the next sync, it syncs first: half a
+    /// block of ids was given out since the last sync started.
     pub(super) async fn apply_append(
         &self,
         uaid: Uaid,
@@ -66,7 +68,7 @@ impl Database {
         }
     }
 
-    /// The message's id, and what noting the use of its subscription took, if
+    /// Returns the id of the message, and the permit for recording the use of its subscription, if
     /// that was due. `None` when no id may be given out before the next sync.
     fn try_append(
         &self,
@@ -115,7 +117,7 @@ impl Database {
 
     fn take_id(&self, state: &mut State) -> Result<Option<MessageId>, StoreError> {
         let due = state.ids.due(|batch| self.committer.is_durable(batch));
-        // What is reserved can be given out also while the disk takes nothing.
+        // Ids that are already reserved are given out even while the disk fails.
         if let Some(bound) = due.filter(|_| self.committer.health().is_ok()) {
             let mut changes = Changes::default();
             changes.insert(IDS_KEY, &encode(&bound)?);
@@ -125,7 +127,7 @@ impl Database {
         Ok(state.ids.take())
     }
 
-    /// The next entries of a log, each with the number of its parts.
+    /// Returns the next entries of a log, each with the number of its parts.
     pub(super) fn next_entries(
         &self,
         uaid: Uaid,
@@ -153,7 +155,8 @@ impl Database {
         })
     }
 
-    /// `None` when the message was removed meanwhile, or is set aside now.
+    /// Reads a message. Returns `None` if it was removed concurrently, or if it is damaged, in
+    /// which case it is set aside.
     pub(super) fn read_one(
         &self,
         uaid: Uaid,
@@ -166,8 +169,8 @@ impl Database {
         if let Some(message) = decoded(record) {
             return Ok(Some(message.with_id(id)));
         }
-        // Under the lock, so that nobody else reads or removes it meanwhile; it
-        // is rare, and no more than one message.
+        // Under the lock, so that no other call reads or removes it concurrently. This is rare, and
+        // concerns a single message.
         let mut state = self.state()?;
         if state.index.remove(uaid, id).is_some() {
             for key in part_keys(key, parts) {
