@@ -1,5 +1,4 @@
-//! A store that no service has open: for the commands that look into it, write
-//! it out, or make it anew.
+//! A store that no service has open, for the commands that inspect, export or rebuild it.
 
 use std::fs::File;
 use std::io;
@@ -27,12 +26,12 @@ use crate::store::export::Record;
 use crate::store::receipt_logs::Kept;
 use crate::store::{NewMessage, StoreError};
 
-/// Octets that may be written between two syncs; see `Committer`.
+/// Bytes that may be written between two syncs; see `Committer`.
 const UNSYNCED_BYTES: usize = 2 << 20;
-/// What a key costs beside its record.
+/// What a key costs in addition to its record, in bytes.
 const KEY_COST: usize = 512;
 
-/// An open folder.
+/// A store that is open for a command.
 pub struct Offline {
     path: PathBuf,
     db: Db,
@@ -42,7 +41,7 @@ pub struct Offline {
     unsynced: usize,
 }
 
-/// What stands in the tree.
+/// An entry of the tree.
 #[expect(
     clippy::large_enum_variant,
     reason = "one is read at a time, and none is kept"
@@ -50,38 +49,38 @@ pub struct Offline {
 pub enum Found {
     /// A record.
     Good(Record),
-    /// A record of this kind that cannot be read, in so many pieces.
+    /// A damaged record of this kind, and its number of parts.
     Damaged(&'static str, u64),
 }
 
-/// Why a record is not taken.
+/// Why a record cannot be inserted.
 #[derive(Debug, thiserror::Error)]
 pub enum InsertError {
-    /// It does not go with those before it.
+    /// It contradicts the records before it.
     #[error("{0}")]
     Refused(&'static str),
-    /// It cannot be written.
+    /// The store cannot be read or written.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// It cannot be stored at all.
+    /// It cannot be encoded, or is too large.
     #[error("{0}")]
     Store(#[from] StoreError),
 }
 
 impl Offline {
-    /// Opens the store in the folder `path`, as it is.
+    /// Opens the existing store in the folder `path`.
     ///
     /// # Errors
-    /// When there is none, or it cannot be opened.
+    /// Fails when there is no store, or it cannot be opened.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
         Self::must_exist(path)?;
         Self::create(path, cache_bytes)
     }
 
-    /// Looks whether there is a store in the folder `path`.
+    /// Checks that there is a store in the folder `path`.
     ///
     /// # Errors
-    /// `Missing`.
+    /// `Missing` if there is none.
     pub fn must_exist(path: &Path) -> Result<(), OpenError> {
         if path.join("db").exists() {
             return Ok(());
@@ -91,10 +90,10 @@ impl Offline {
         })
     }
 
-    /// Opens the store in the folder `path`, or makes one.
+    /// Opens the store in the folder `path`, or creates one.
     ///
     /// # Errors
-    /// When it cannot be opened or made.
+    /// Fails when the store cannot be opened or created.
     pub fn create(path: &Path, cache_bytes: u64) -> Result<Self, OpenError> {
         let (db, tree, damaged) = open::open_trees(path, cache_bytes)?;
         let file = File::open(path.join("db"));
@@ -108,18 +107,17 @@ impl Offline {
         })
     }
 
-    /// How many keys it has.
+    /// Returns the number of keys.
     pub fn keys(&self) -> u64 {
         self.tree.len() as u64
     }
 
-    /// How many records were set aside.
+    /// Returns the number of damaged records that were set aside.
     pub fn set_aside(&self) -> u64 {
         self.damaged.len() as u64
     }
 
-    /// What is wrong with what there is, compared with what was there when it
-    /// was closed.
+    /// Returns what differs from the keys that the store was closed with, if anything does.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -130,16 +128,15 @@ impl Offline {
         Ok(contents::difference(before, now).map(|(_, what)| what))
     }
 
-    /// Octets of its files.
+    /// Returns the size of its files in bytes.
     ///
     /// # Errors
-    /// When they cannot be looked at.
+    /// Fails when the size cannot be determined.
     pub fn disk_bytes(&self) -> Result<u64, OpenError> {
         self.db.size_on_disk().map_err(|error| self.failed(error))
     }
 
-    /// Whether it holds nothing that a user agent or an application server
-    /// knows of.
+    /// Returns whether the store holds nothing that a user agent or an application server knows.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -153,7 +150,7 @@ impl Offline {
         Ok(true)
     }
 
-    /// All records, in the order of an export.
+    /// Returns all records, in the order of an export.
     pub fn records(&self) -> impl Iterator<Item = Result<Found, OpenError>> {
         let next_id = [self.next_id()].into_iter();
         let days = self.days().transpose().into_iter();
@@ -193,7 +190,7 @@ impl Offline {
         let receipts = of(RECEIPT).map(|item| {
             read(item, "receipts", |key, record| {
                 let (subscription, kept) = decode_receipt(key, record)?;
-                // The service forgets it at its next start.
+                // The service removes such a receipt at its next start.
                 let of = receipt_subscription_key(subscription);
                 self.tree
                     .contains_key(of)
@@ -214,7 +211,7 @@ impl Offline {
     }
 
     fn next_id(&self) -> sled::Result<Found> {
-        // A store that gave nothing out yet may lack it.
+        // A store that has given out no id may lack the record.
         let record = self.tree.get(IDS_KEY)?;
         Ok(match record.map_or(Ok(0), |record| decode(&record)) {
             Ok(next) => Found::Good(Record::NextId(MessageId::new(next))),
@@ -230,17 +227,17 @@ impl Offline {
         }))
     }
 
-    /// When a user agent was last connected. Each of its subscriptions says so
-    /// in an export: they end together.
+    /// Returns when a user agent was last connected. An export notes it with each subscription,
+    /// because all of them end together.
     fn connected(&self, uaid: Uaid) -> Option<Day> {
         let record = self.tree.get(user_agent_key(uaid)).ok()??;
         decode_user_agent(&record).ok()?.connected
     }
 
-    /// Writes a record that goes with those before it.
+    /// Writes a record that belongs with those before it.
     ///
     /// # Errors
-    /// When it does not, or cannot be written.
+    /// `Refused` when it does not belong with them; otherwise when it cannot be written.
     pub fn insert(&mut self, record: &Record) -> Result<(), InsertError> {
         let mut changes = Changes::default();
         let (key, value) = match record {
@@ -323,8 +320,7 @@ impl Offline {
         }
     }
 
-    /// Copies all there is, also what cannot be read, and says of each key that
-    /// it is done.
+    /// Copies all records, even damaged ones, and calls `done` after each key.
     ///
     /// # Errors
     /// When it cannot be read or written.
@@ -355,10 +351,10 @@ impl Offline {
         Ok(())
     }
 
-    /// Makes all of it durable, its files with their names.
+    /// Syncs the files and their directory entries.
     ///
     /// # Errors
-    /// When the disk does not take it.
+    /// Fails when the disk does not accept it.
     pub fn finish(&mut self) -> Result<(), OpenError> {
         self.sync()?;
         let keys = KeySum::of(&self.tree).map_err(|error| self.failed(error))?;

@@ -1,4 +1,4 @@
-//! Opening a data folder: the engine, the format, and every record once.
+//! Opening a data folder: starts the engine, checks the format, and reads every record once.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,30 +16,28 @@ use super::keys::IDS_KEY;
 use super::record::{decode, encode};
 use super::recover::{Recovered, recover};
 
-/// The format of the folder that this version reads and writes.
+/// The folder format that this version reads and writes.
 const FORMAT: u32 = 3;
-/// Format 1 knew no receipts, and 2 no days of use. Their records are read as
-/// they are.
+/// Format 1 has no receipts, and format 2 no days of service. Their records are read unchanged.
 const OLDER_FORMATS: RangeInclusive<u32> = 1..=2;
-/// In the engine's default tree, which every format has.
+/// The key of the format in the engine's default tree, which exists in every format.
 const FORMAT_KEY: &[u8] = b"format";
 const TREE: &str = "bugle.v1";
 const DAMAGED_TREE: &str = "damaged.v1";
 
-/// The unit in which the engine's file grows and is reused; fixed when it is
-/// made. The largest it takes: what is written between two syncs must stay
-/// well below (see `Committer`).
+/// The unit in which the engine's file grows and is reused, in bytes; fixed when the file is
+/// created. This is the largest that the engine supports, because the bytes written between two
+/// syncs must stay well below it (see `Committer`).
 pub(super) const SEGMENT_BYTES: usize = 16 << 20;
 
-/// Another store of this process may just be giving the folder up.
+/// Opening retries because another store of this process may still be releasing the lock.
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
-/// Why a data folder could not be opened. Each text names the folder and what
-/// to do.
+/// Why a data folder could not be opened. Each text names the folder and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder or a file in it cannot be made, read or written.
+    /// The folder or a file in it cannot be created, read or written.
     #[error(
         "cannot use the data folder {path}: {source}; make it a folder that this user may read \
          and write"
@@ -47,10 +45,10 @@ pub enum OpenError {
     Folder {
         /// The data folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// There is no store in it.
+    /// There is no store in the folder.
     #[error(
         "there is no store in {path}: name the data folder by --data or server.data; a first \
          `bugle serve` makes one"
@@ -59,7 +57,7 @@ pub enum OpenError {
         /// The folder of the store.
         path: PathBuf,
     },
-    /// Somebody holds the lock.
+    /// Another process holds the lock.
     #[error(
         "the data folder {path} is in use by another process; stop that one, or set another folder"
     )]
@@ -67,7 +65,7 @@ pub enum OpenError {
         /// The data folder.
         path: PathBuf,
     },
-    /// It was written by a later version.
+    /// A newer version wrote the folder.
     #[error(
         "the data folder {path} has format {found}, and this version knows up to {known}; start \
          the version that wrote it, or set another folder"
@@ -80,7 +78,7 @@ pub enum OpenError {
         /// The newest format that can be read.
         known: u32,
     },
-    /// The engine cannot make sense of its files.
+    /// The engine cannot read its files.
     #[error(
         "the data folder {path} is damaged ({detail}); nothing in it was repaired or removed. \
          Put back a copy of it, or move it away to begin with an empty one: all subscriptions \
@@ -89,33 +87,33 @@ pub enum OpenError {
     Damaged {
         /// The data folder.
         path: PathBuf,
-        /// What the engine said.
+        /// The engine's error.
         detail: String,
     },
 }
 
-/// An open folder.
+/// An open folder, with everything that was read from it.
 pub(super) struct Opened {
     pub(super) db: Db,
     pub(super) tree: Tree,
-    /// Where records are moved that cannot be read.
+    /// Holds damaged records that were set aside.
     pub(super) damaged: Tree,
     /// A second descriptor of the file that holds the data.
     pub(super) file: File,
     pub(super) recovered: Recovered,
 }
 
-/// Opens or creates the folder, reads every record, and reserves ids; all of
-/// that is durable on return.
+/// Opens or creates the folder, reads every record, and reserves ids. All of it is durable on
+/// return.
 pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Opened, OpenError> {
     guarded(path, || open_engine(path, cache_bytes))
 }
 
-/// Runs what reads the files of `path`: the engine panics on some that it
-/// cannot read.
+/// Runs code that reads the files of `path`, and catches the panics of an engine that cannot read
+/// them.
 ///
 /// # Errors
-/// What `run` says, and `Damaged` when it panics.
+/// The error of `run`, and `Damaged` when it panics.
 pub fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -124,8 +122,8 @@ pub fn guarded<T>(path: &Path, run: impl FnOnce() -> Result<T, OpenError>) -> Re
     })
 }
 
-/// Opens or creates the folder, and nothing of it is read yet: the tree of all
-/// records, and that of those that were set aside.
+/// Opens or creates the folder without reading records. Returns the engine, the tree of all
+/// records, and the tree of those that were set aside.
 pub(super) fn open_trees(path: &Path, cache_bytes: u64) -> Result<(Db, Tree, Tree), OpenError> {
     let failed = |error| engine_error(path, error);
     create_private(path).map_err(|source| folder(path, source))?;
@@ -179,12 +177,12 @@ fn lock(path: &Path, cache_bytes: u64) -> Result<Db, OpenError> {
     })
 }
 
-/// The engine tells a held lock by its text alone.
+/// The engine reports a held lock only by its error text.
 fn is_lock_error(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-/// Writes the format into a new folder, and reads that of an old one.
+/// Writes the format into a new folder, and checks or upgrades that of an existing one.
 fn check_format(path: &Path, db: &Db) -> Result<(), OpenError> {
     let failed = |error| engine_error(path, error);
     let is_new = !db.tree_names().iter().any(|name| name == TREE.as_bytes());
@@ -213,7 +211,7 @@ fn write_format(path: &Path, db: &Db) -> Result<(), OpenError> {
     written.map(drop).map_err(|error| engine_error(path, error))
 }
 
-/// Goes on above every id that may have been given out, and reserves a block.
+/// Sets the next id above every id that may have been given out, and reserves a block.
 fn reserve_ids(path: &Path, tree: &Tree, recovered: &mut Recovered) -> Result<(), OpenError> {
     let failed = |error| engine_error(path, error);
     if let Some(record) = tree.get(IDS_KEY).map_err(failed)? {
@@ -234,7 +232,7 @@ fn create_private(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Makes the files durable, and their names in the folders that hold them.
+/// Syncs the files, and the folders that contain their names.
 pub(super) fn sync_all(path: &Path) -> io::Result<()> {
     for file in ["db", "conf"] {
         File::open(path.join(file))?.sync_all()?;

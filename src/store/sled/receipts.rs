@@ -1,5 +1,4 @@
-//! Receipts, and how they and their subscriptions are removed: the calls of
-//! [`ReceiptStore`].
+//! Implements [`ReceiptStore`]: reading receipts, and removing them and their subscriptions.
 
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
@@ -94,7 +93,7 @@ impl ReceiptStore for SledStore {
 }
 
 impl Database {
-    /// Leave to remove a receipt subscription with its receipts.
+    /// Takes a permit to remove a receipt subscription with its receipts.
     pub(super) async fn receipts_room(
         &self,
         id: ReceiptSubscriptionId,
@@ -103,7 +102,7 @@ impl Database {
         self.committer.room(1 + receipts, 0).await
     }
 
-    /// How many keys are gone; `None` when it was not there.
+    /// Returns the number of removed keys; `None` when there was no such subscription.
     pub(super) fn apply_remove_receipts(
         &self,
         id: ReceiptSubscriptionId,
@@ -122,7 +121,7 @@ impl Database {
         Ok(Some(1 + receipts.len()))
     }
 
-    /// Whose receipt subscription has something new.
+    /// Returns the receipt subscriptions that have a new receipt.
     fn apply_settle(
         &self,
         settled: Settled,

@@ -1,9 +1,8 @@
-//! Records of the tree.
+//! Encoding and decoding of the tree's records.
 //!
-//! A record is `[version][CRC-32 of the rest][the rest]`, and the rest is in
-//! postcard, followed by the body where there is one. Version 2 of a message
-//! says who gets its receipt; version 2 of a subscription and of a user agent
-//! says when it was last used. The other records have version 1.
+//! A record is `[version][CRC-32 of the rest][the rest]`. The rest is a value in postcard, followed
+//! by the body of a message. Version 2 of a message adds its receipt subscription; version 2 of a
+//! subscription and of a user agent adds the day of its last use. All other records have version 1.
 
 use bugle_protocol::{
     ChannelId, Content, ContentCoding, MessageId, PublicKey, ReceiptSubscriptionId, SubscriptionId,
@@ -21,20 +20,19 @@ use crate::store::{
     NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget, StoreError, Subscription,
 };
 
-/// The version that a record begins with.
+/// The version of a plain record.
 const VERSION: u8 = 1;
 /// The version of a message that can have a receipt.
 const VERSION_WITH_RECEIPT: u8 = 2;
-/// The version of what says when it was last used.
+/// The version of a record with the day of its last use.
 const VERSION_WITH_USE: u8 = 2;
-/// Version and checksum.
+/// Length of the version and the checksum in bytes.
 const HEAD: usize = 5;
-/// Octets of a message in one record. The engine writes a page of more than a
-/// quarter of its segment into a file that it never syncs, and now and then
-/// writes whole pages, of up to some 20 records.
+/// Bytes of a message in one record. The engine writes pages larger than a quarter of its segment
+/// to a file that it never syncs, and sometimes writes whole pages of up to about 20 records.
 pub(super) const PART: usize = 5 * 1024;
 
-/// The key or record cannot be what was written.
+/// The key or record is not one that the store has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Damaged;
 
@@ -44,12 +42,12 @@ struct SubscriptionRecord {
     vapid_key: Option<Vec<u8>>,
 }
 
-/// What is kept of a user agent that has a subscription.
+/// The record of a user agent that has a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct UserAgent {
-    /// How many it has.
+    /// The number of its subscriptions.
     pub(super) subscriptions: u32,
-    /// When it was last noted as connected.
+    /// The day on which a connection was last recorded.
     pub(super) connected: Option<Day>,
 }
 
@@ -61,7 +59,7 @@ struct MessageRecord {
     expires_at: UnixTime,
     urgency: Urgency,
     topic: Option<Topic>,
-    /// What the body, which follows, is.
+    /// Describes the body, which follows the record.
     content: Option<ContentRecord>,
 }
 
@@ -79,8 +77,7 @@ struct ReceiptRecord {
     expires_at: UnixTime,
 }
 
-/// The record of a subscription for which a message was last noted as accepted
-/// on the day `used`.
+/// Encodes a subscription. `used` is the day on which an accepted message was last recorded for it.
 pub(super) fn encode_subscription(
     subscription: &Subscription,
     used: Option<Day>,
@@ -92,7 +89,7 @@ pub(super) fn encode_subscription(
     encode_as(VERSION_WITH_USE, &(record, used), &[])
 }
 
-/// Version 1 does not say when it was used.
+/// Decodes a subscription. Version 1 has no day of last use.
 pub(super) fn decode_subscription(
     key: &[u8],
     record: &[u8],
@@ -103,7 +100,7 @@ pub(super) fn decode_subscription(
         (VERSION_WITH_USE, rest) => take(rest)?.0,
         _ => return Err(Damaged),
     };
-    // Under the checksum of the record.
+    // The checksum of the record protects the key.
     let key = record.vapid_key.map(|key| PublicKey::from_kept(&key));
     let subscription = Subscription {
         uaid,
@@ -118,7 +115,7 @@ pub(super) fn encode_user_agent(user_agent: &UserAgent) -> Result<Vec<u8>, Store
     encode_as(VERSION_WITH_USE, user_agent, &[])
 }
 
-/// Version 1 is the number of subscriptions alone.
+/// Decodes a user agent. Version 1 holds the number of subscriptions only.
 pub(super) fn decode_user_agent(record: &[u8]) -> Result<UserAgent, Damaged> {
     match open(record)? {
         (VERSION, rest) => Ok(UserAgent {
@@ -216,7 +213,7 @@ pub(super) fn decode_receipt(
     Ok((ReceiptSubscriptionId::from_bytes(subscription), kept))
 }
 
-/// Which receipt subscription it is, and when it ends.
+/// Decodes the id of a receipt subscription, and when it ends.
 pub(super) fn decode_receipt_subscription(
     key: &[u8],
     record: &[u8],
@@ -227,12 +224,12 @@ pub(super) fn decode_receipt_subscription(
     }
 }
 
-/// The record of a plain value.
+/// Encodes a plain value.
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
     encode_as(VERSION, value, &[])
 }
 
-/// A record with what follows its value.
+/// Encodes a value, followed by `tail`.
 fn encode_as<T: Serialize>(version: u8, value: &T, tail: &[u8]) -> Result<Vec<u8>, StoreError> {
     let mut record = Vec::with_capacity(HEAD + 128 + tail.len());
     record.extend([version, 0, 0, 0, 0]);
@@ -244,7 +241,7 @@ fn encode_as<T: Serialize>(version: u8, value: &T, tail: &[u8]) -> Result<Vec<u8
     Ok(record)
 }
 
-/// The value of a record.
+/// Decodes a plain value.
 pub(super) fn decode<T: DeserializeOwned>(record: &[u8]) -> Result<T, Damaged> {
     match open(record)? {
         (VERSION, rest) => take(rest).map(|(value, _)| value),
@@ -252,7 +249,7 @@ pub(super) fn decode<T: DeserializeOwned>(record: &[u8]) -> Result<T, Damaged> {
     }
 }
 
-/// The version of a record, and what its checksum vouches for.
+/// Verifies the checksum, and returns the version and the checksummed rest.
 fn open(record: &[u8]) -> Result<(u8, &[u8]), Damaged> {
     let (head, rest) = record.split_first_chunk::<HEAD>().ok_or(Damaged)?;
     let [version, checksum @ ..] = *head;
@@ -266,8 +263,7 @@ fn take<T: DeserializeOwned>(rest: &[u8]) -> Result<(T, &[u8]), Damaged> {
     postcard::take_from_bytes(rest).map_err(|_| Damaged)
 }
 
-/// The record of a message, put together again; `None` when a part is not
-/// there.
+/// Joins the parts of a message's record; `None` when a part is missing.
 pub(super) fn read_message(
     tree: &Tree,
     key: MessageKey,
@@ -283,16 +279,16 @@ pub(super) fn read_message(
     Ok(Some(record))
 }
 
-/// In how many parts a record is kept.
+/// Returns how many parts a record is stored in.
 ///
 /// # Errors
-/// `Unavailable` when they would be too many.
+/// `Unavailable` when there would be more than 65,535.
 pub(super) fn parts_of(record: &[u8]) -> Result<u16, StoreError> {
     u16::try_from(record.len().div_ceil(PART))
         .map_err(|_| StoreError::Unavailable("the message is too large for the store".to_owned()))
 }
 
-/// The engine's own words; they name no key and no record.
+/// Wraps an error of the engine. Its text contains no key and no record.
 pub(super) fn unavailable(error: &sled::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
 }

@@ -1,5 +1,5 @@
-//! Reads every record once, at open: fills the index, sets aside what cannot
-//! be read, removes messages without a subscription.
+//! Reads every record once at start: fills the index, sets damaged records aside, and removes
+//! messages without a subscription.
 
 use bugle_protocol::{MessageId, Uaid};
 use sled::{IVec, Tree};
@@ -21,27 +21,27 @@ use crate::store::index::Index;
 use crate::store::receipt_logs::ReceiptLogs;
 use crate::store::{NewMessage, Origin, Subscription};
 
-/// What the records add up to.
+/// The state rebuilt from the records.
 #[derive(Debug, Default)]
 pub(super) struct Recovered {
     pub(super) index: Index,
     pub(super) broadcasts: Broadcasts,
     pub(super) receipts: ReceiptLogs,
     pub(super) subscriptions: u64,
-    /// `None` before the first was counted, or when the count was damaged: it
-    /// begins anew then, which ends nothing too early.
+    /// `None` before the first day was counted, or when the count was damaged. The count then
+    /// restarts, which ends nothing too early.
     pub(super) days: Option<Days>,
-    /// Records that were set aside, now or earlier.
+    /// The number of records that were set aside, now or earlier.
     pub(super) damaged: u64,
-    /// Greater than the id of every message found.
+    /// Greater than every message id found.
     pub(super) next_id: u64,
-    /// Of the keys that there were.
+    /// The sum of the keys before recovery.
     pub(super) seen: KeySum,
-    /// Of those that are left.
+    /// The sum of the keys after it.
     pub(super) left: KeySum,
 }
 
-/// Reads all of `tree`.
+/// Reads all records of `tree`, and moves the damaged ones to `damaged`.
 pub(super) fn recover(tree: &Tree, damaged: &Tree) -> sled::Result<Recovered> {
     let earlier = damaged.len() as u64;
     let seen = KeySum::of(tree)?;
@@ -60,8 +60,8 @@ pub(super) fn recover(tree: &Tree, damaged: &Tree) -> sled::Result<Recovered> {
     Ok(found)
 }
 
-/// Moves a record to where nothing reads it, for whoever looks into the
-/// damage. The log line names no user agent.
+/// Moves a damaged record to a tree that nothing reads, so that an operator can examine it. The log
+/// line names no user agent.
 pub(super) fn set_aside(tree: &Tree, damaged: &Tree, key: &[u8], what: &str) -> sled::Result<()> {
     tracing::error!("{what} in the store is damaged; it was set aside");
     if let Some(record) = tree.get(key)? {
@@ -148,7 +148,7 @@ impl Recovered {
         Ok(())
     }
 
-    /// Takes one message in; `parts` are its keys and records, in order.
+    /// Reads one message into the index; `parts` are its keys and records, in order.
     fn read_message(
         &mut self,
         tree: &Tree,
@@ -163,7 +163,8 @@ impl Recovered {
         };
         self.next_id = self.next_id.max(id.get().saturating_add(1));
         if let Some(subscription) = subscription_of(tree, uaid, &message)? {
-            // Who signed it is not kept; whoever it is has this key.
+            // The signer is not stored. A subscription that has a key accepts messages signed by
+            // that key only.
             message.origin.key = subscription.vapid_key;
             self.index.insert(uaid, id, &message, count);
         } else {
@@ -176,7 +177,7 @@ impl Recovered {
     }
 }
 
-/// What message these are the keys and records of, and in how many parts.
+/// Decodes a message from its keys and records, and returns the number of its parts.
 pub(super) fn read(parts: &[(IVec, IVec)]) -> Result<(Uaid, MessageId, NewMessage, u16), Damaged> {
     let count = u16::try_from(parts.len()).map_err(|_| Damaged)?;
     let (key, _) = parts.first().ok_or(Damaged)?;
@@ -186,7 +187,7 @@ pub(super) fn read(parts: &[(IVec, IVec)]) -> Result<(Uaid, MessageId, NewMessag
     Ok((uaid, id, decode_message(&records.concat())?, count))
 }
 
-/// The subscription of a message, if it is there.
+/// Returns the subscription of a message, if it exists.
 pub(super) fn subscription_of(
     tree: &Tree,
     uaid: Uaid,
@@ -199,7 +200,7 @@ pub(super) fn subscription_of(
     Ok(found.filter(|found| found.id == message.subscription))
 }
 
-/// Mends the count of a user agent's subscriptions, should it be wrong.
+/// Corrects the stored count of a user agent's subscriptions.
 fn check_count(tree: &Tree, uaid: Uaid, count: u32) -> sled::Result<()> {
     let key = user_agent_key(uaid);
     let stored = tree.get(key)?;
@@ -291,7 +292,7 @@ mod tests {
         for id in 1..=4 {
             store(&tree, id, channel, 12_000);
         }
-        // One octet wrong, a part missing, a first part missing.
+        // One wrong byte, a missing part, a missing first part.
         let keys = |id| -> Vec<_> { part_keys(message_key(UAID, MessageId::new(id)), 3).collect() };
         let mut wrong = tree.get(&keys(1)[1]).unwrap().unwrap().to_vec();
         wrong[100] ^= 1;

@@ -1,5 +1,4 @@
-//! Taking messages out, with the receipts that they leave, and the sweep of
-//! all that has expired.
+//! Removes messages, creates the receipts of their removal, and sweeps everything that has expired.
 
 use bugle_protocol::UnixTime;
 
@@ -12,14 +11,14 @@ use crate::store::event::{Event, News};
 use crate::store::index::{Index, Leaving};
 use crate::store::receipt::Removed;
 
-/// How much is removed under one hold of the lock.
+/// How many messages or receipts are removed under one hold of the lock.
 pub(super) const AT_ONCE: usize = 64;
 
 impl State {
-    /// How many keys the removal of these messages changes.
+    /// Returns how many keys the removal of these messages changes.
     pub(super) fn keys_of(&self, messages: &[Leaving]) -> usize {
         let keys = |(uaid, id, _): &Leaving| {
-            // A receipt is written, and may push another one out.
+            // The removal writes a receipt, which may evict another one.
             let receipt = if self.index.is_awaited(*id) { 2 } else { 0 };
             let entry = self.index.get(*uaid, *id)?;
             Some(usize::from(entry.parts) + receipt)
@@ -29,8 +28,7 @@ impl State {
 }
 
 impl Database {
-    /// Removes the messages that are found in the index, in one step, and says
-    /// how many they were.
+    /// Removes the messages that `find` returns, in one step, and returns their number.
     pub(super) fn remove_now(
         &self,
         room: Room,
@@ -47,8 +45,8 @@ impl Database {
         Ok(removed.messages)
     }
 
-    /// Applies `changes`, the removal of messages that are there, and their
-    /// receipts, in one step.
+    /// Applies `changes`, the removal of those messages that exist, and their receipts, in one
+    /// step.
     pub(super) fn apply_removal(
         &self,
         state: &mut State,
@@ -76,7 +74,7 @@ impl Database {
         })
     }
 
-    /// Removes up to `limit` expired messages, and says how many they were.
+    /// Removes up to `limit` expired messages, and returns their number.
     pub(super) async fn sweep_messages(
         &self,
         now: UnixTime,
@@ -98,8 +96,7 @@ impl Database {
         Ok(removed)
     }
 
-    /// Removes up to `limit` expired receipts, and says how much of that is
-    /// left.
+    /// Removes up to `limit` expired receipts, and returns what remains of `limit`.
     pub(super) async fn sweep_receipts(
         &self,
         now: UnixTime,
@@ -129,8 +126,8 @@ impl Database {
         Ok(left)
     }
 
-    /// Removes receipt subscriptions that have ended, while anything is left of
-    /// `limit`; says what is left of it.
+    /// Removes ended receipt subscriptions until `limit` keys are removed, and returns what remains
+    /// of `limit`.
     pub(super) async fn sweep_receipt_subscriptions(
         &self,
         now: UnixTime,

@@ -1,5 +1,4 @@
-//! Puts a new store in the place of an old one, in one step: whenever the
-//! power goes, one of the two is there, whole.
+//! Replaces a store by a new one atomically: after a power loss, one of the two is there, complete.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -11,20 +10,20 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::offline::Offline;
 use super::open::{OpenError, folder, guarded};
 
-/// Where the new store grows, beside the old one. What stands there before is
-/// what an earlier attempt has left, or the old store after its replacement.
+/// Returns the path where the new store is built, beside the old one. Anything there before is left
+/// from an earlier attempt, or is the old store after its replacement.
 pub(super) fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(".new");
     path.with_file_name(name)
 }
 
-/// Replaces the store in the folder `path` by what `fill` makes of it. The old
-/// one is held open, so that nobody else uses it meanwhile.
+/// Replaces the store in the folder `path` by the one that `fill` builds. The old one stays locked
+/// meanwhile.
 ///
 /// # Errors
-/// What `fill` says, and when a store cannot be opened or put in its place. The
-/// old one is untouched then.
+/// The error of `fill`, and when a store cannot be opened or replaced. The old one is untouched
+/// then.
 pub fn replace<T, E: From<OpenError>>(
     path: &Path,
     cache_bytes: u64,
@@ -46,7 +45,7 @@ pub fn replace<T, E: From<OpenError>>(
                 Ok(filled)
             }
             Err(error) => {
-                // What is left is removed by the next attempt.
+                // The next attempt removes what remains.
                 let _ = remove(&new_path);
                 Err(error)
             }
@@ -54,7 +53,7 @@ pub fn replace<T, E: From<OpenError>>(
     })
 }
 
-/// As [`guarded`], for other errors.
+/// Like [`guarded`], for other error types.
 fn guarded_in<T, E: From<OpenError>>(
     path: &Path,
     run: impl FnOnce() -> Result<T, E>,

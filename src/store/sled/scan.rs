@@ -1,4 +1,4 @@
-//! Messages as they lie in the tree: a first record and its further parts.
+//! Groups the records of the tree into messages: a first part and its further parts.
 
 use std::iter;
 
@@ -9,7 +9,7 @@ use super::keys::{MESSAGE, MessageKey};
 /// The keys and records of one message, in order; never empty.
 pub(super) type Parts = Vec<(IVec, IVec)>;
 
-/// All messages, whole or not. A part without its first stands alone.
+/// Returns all messages, complete or not. A part without its first part is returned alone.
 pub(super) fn messages(tree: &Tree) -> impl Iterator<Item = sled::Result<Parts>> {
     const KEY: usize = size_of::<MessageKey>();
     let mut items = tree.scan_prefix([MESSAGE]).peekable();

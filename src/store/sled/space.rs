@@ -1,7 +1,7 @@
-//! How much room the file system of the store has.
+//! Tracks the free space of the store's file system.
 //!
-//! An engine whose write has failed must be opened anew, so the store stops
-//! taking what makes it grow while there is room left for the rest.
+//! An engine must be reopened after a failed write. The store therefore refuses changes that make
+//! it grow while there is still room for all others.
 
 use std::fs;
 use std::io::{self, Write};
@@ -12,14 +12,14 @@ use super::files;
 use super::open::SEGMENT_BYTES;
 use crate::store::{Limit, StoreError};
 
-/// A file that is written to see whether the disk takes one; never left behind.
+/// The name of a file that is written to test the disk, and removed again.
 const PROBE: &str = "probe";
 
-/// The room on the disk, as last seen.
+/// The free space of the disk, as last checked.
 #[derive(Debug)]
 pub(super) struct Space {
     folder: PathBuf,
-    /// Octets that are kept free.
+    /// Bytes that are kept free (`store.min_free`).
     reserve: u64,
     free: AtomicU64,
 }
@@ -33,9 +33,9 @@ impl Space {
         }
     }
 
-    /// Looks how much is free now.
+    /// Checks how much is free now.
     pub(super) fn look(&self) {
-        // A disk that cannot say fails in its own way.
+        // If this fails, the last value stays; a broken disk shows in its writes.
         if let Ok(found) = rustix::fs::statvfs(&self.folder) {
             let free = found.f_bavail.saturating_mul(found.f_frsize);
             let before = self.free.swap(free, Ordering::Relaxed);
@@ -50,15 +50,15 @@ impl Space {
         }
     }
 
-    /// Octets that were free when it was last looked at.
+    /// Returns the bytes that were free at the last check.
     pub(super) fn free(&self) -> u64 {
         self.free.load(Ordering::Relaxed)
     }
 
-    /// Whether something new may be stored.
+    /// Admits a change that makes the store grow.
     ///
     /// # Errors
-    /// `Full` when less is free than is to be kept free.
+    /// `Full` when less than the reserve is free.
     pub(super) fn admit(&self) -> Result<(), StoreError> {
         if self.free() < self.reserve {
             return Err(StoreError::Full(Limit::FreeSpace.into()));
@@ -66,10 +66,10 @@ impl Space {
         Ok(())
     }
 
-    /// Writes as much as the engine's file grows by, and takes it away again.
+    /// Writes and syncs as much as the engine's file grows by at a time, and removes it again.
     ///
     /// # Errors
-    /// What the engine would run into.
+    /// The system's error, which the engine would meet too.
     pub(super) fn probe(&self) -> io::Result<()> {
         let path = self.folder.join(PROBE);
         let written = files::create(&path).and_then(|mut file| {
@@ -79,7 +79,7 @@ impl Space {
             }
             file.sync_all()
         });
-        // It may be there also when it could not be written whole.
+        // The file may exist even if the write failed.
         let removed = fs::remove_file(&path);
         written.and(removed)
     }

@@ -1,5 +1,5 @@
-//! What stands in, in tests, for a disk that is slow or broken: the engine reads
-//! its pages when it likes, and panics where that fails.
+//! Simulates a slow or broken disk in tests: the engine reads its pages at any time, and panics if
+//! that fails.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::fmt;
@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 type Step = Arc<dyn Fn() + Send + Sync>;
 
-/// What happens in front of each read of the tree, and of a flush after a
-/// failure. It may block or panic.
+/// Hooks that run before each read of the tree, and before the flush after a failure. They may
+/// block or panic.
 #[derive(Default)]
 pub(super) struct StandIn {
     read: Mutex<Option<Step>>,
@@ -33,7 +33,7 @@ impl StandIn {
     }
 }
 
-/// Not under the lock: a step that blocks holds up nobody else.
+/// Runs the hook without the lock, so that a hook that blocks delays no other caller.
 fn run(step: &Mutex<Option<Step>>) {
     let step = step.lock().unwrap().clone();
     if let Some(step) = step {
