@@ -1,8 +1,8 @@
-//! What an engine must know of its messages without reading one: which there
-//! are, in what order, until when, and how much they take.
+//! The in-memory index of an engine's messages: which exist, in what order, until when, and how
+//! large they are.
 //!
-//! Pure: no disk, no clock, no lock. Every engine keeps one beside its records
-//! and changes both under the same lock.
+//! Pure: no disk, no clock, no lock. Every engine keeps an index beside its records, and changes
+//! both under the same lock.
 
 mod admission;
 mod largest;
@@ -20,26 +20,26 @@ use super::log::{Entry, Log, TopicKey};
 use super::receipt_logs::Settled;
 use super::{Backlog, Batch, ExpiryCursor, NewMessage, Page, Removal, Usage};
 
-/// A receipt that a message will leave.
+/// A receipt that a message creates when it is removed.
 #[derive(Debug)]
 struct Awaited {
     by: ReceiptSubscriptionId,
-    /// How often the message was given out.
+    /// How many times the message was given out.
     attempts: u8,
 }
 
-/// A message that is to be removed, and why.
+/// A message to remove, and the reason.
 pub(super) type Leaving = (Uaid, MessageId, Removal);
 
-/// All stored messages. A user agent without one takes no room.
+/// All stored messages. A user agent without messages takes no memory.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     logs: HashMap<Uaid, Log>,
     expiry: BTreeMap<(UnixTime, MessageId), Uaid>,
     topics: HashMap<Arc<TopicKey>, MessageId>,
-    /// Beside the entries, because few messages have one.
+    /// Not in the entries, because few messages have a receipt subscription.
     awaited: HashMap<MessageId, Awaited>,
-    /// What senders and addresses have in all logs together.
+    /// What each sender and each address holds in all logs together.
     holders: Holders,
     messages: u64,
     bytes: u64,
@@ -50,8 +50,8 @@ impl Index {
         self.topics.get(&TopicKey::of(message)?).copied()
     }
 
-    /// Adds a message that is kept in `parts` records; its id is greater than
-    /// those already in its log.
+    /// Adds a message that is stored in `parts` records. Its id must be greater than all ids in its
+    /// log.
     pub(super) fn insert(&mut self, uaid: Uaid, id: MessageId, message: &NewMessage, parts: u16) {
         if let Some(target) = message.receipt {
             let by = target.id;
@@ -75,7 +75,7 @@ impl Index {
         self.logs.entry(uaid).or_insert_with(Log::new).push(entry);
     }
 
-    /// Takes a message out, if it is there.
+    /// Removes a message, if it exists.
     pub(super) fn remove(&mut self, uaid: Uaid, id: MessageId) -> Option<Entry> {
         let log = self.logs.get_mut(&uaid)?;
         let entry = log.remove(id)?;
@@ -92,7 +92,7 @@ impl Index {
             receipts: u64::from(awaited.is_some()),
         };
         self.holders.discharge(entry.charged, amount);
-        // A successor with the same topic may already stand here.
+        // A later message may already have taken the topic.
         if let Some(key) = &entry.topic
             && self.topics.get(key) == Some(&id)
         {
@@ -101,22 +101,21 @@ impl Index {
         Some(entry)
     }
 
-    /// How much a log holds.
+    /// Returns how much a log holds.
     pub(super) fn backlog(&self, uaid: Uaid) -> Backlog {
         self.logs
             .get(&uaid)
             .map_or(Backlog::default(), Log::backlog)
     }
 
-    /// A message of a log.
+    /// Returns a message of a log.
     pub(super) fn get(&self, uaid: Uaid, id: MessageId) -> Option<&Entry> {
         self.logs.get(&uaid)?.get(id)
     }
 
-    /// The entries of a log above `after` that are live at `now`, at least as
-    /// urgent as `min`, and of the one subscription where one is given; as many
-    /// as the batch takes and at least one. Looks on until it has seen one more
-    /// than those.
+    /// Returns the entries of a log above `after` that are live at `now`, at least as urgent as
+    /// `min`, and of `subscription` if one is given; as many as fit into the batch, and at least
+    /// one. Scans until it finds one entry more than that.
     pub(super) fn after(
         &self,
         uaid: Uaid,
@@ -148,14 +147,14 @@ impl Index {
         page
     }
 
-    /// Notes that a message is given out.
+    /// Records that a message is given out.
     pub(super) fn give_out(&mut self, id: MessageId) {
         if let Some(awaited) = self.awaited.get_mut(&id) {
             awaited.attempts = awaited.attempts.saturating_add(1);
         }
     }
 
-    /// All messages, each log in the order of its ids.
+    /// Returns all messages, each log in the order of its ids.
     #[cfg(test)]
     pub(super) fn all(&self) -> Vec<(Uaid, MessageId, u16)> {
         let logs = self.logs.iter();
@@ -163,13 +162,12 @@ impl Index {
         entries.map(|(uaid, e)| (uaid, e.id, e.parts)).collect()
     }
 
-    /// Whether a message has a receipt subscription.
+    /// Returns whether a message has a receipt subscription.
     pub(super) fn is_awaited(&self, id: MessageId) -> bool {
         self.awaited.contains_key(&id)
     }
 
-    /// Those of the messages that are in this log, each once and for the first
-    /// reason given.
+    /// Returns those of the messages that are in this log, each once, with its first reason.
     pub(super) fn present(&self, uaid: Uaid, messages: &[(MessageId, Removal)]) -> Vec<Leaving> {
         let mut seen = HashSet::new();
         let messages = messages
@@ -178,7 +176,7 @@ impl Index {
         messages.map(|(id, why)| (uaid, *id, *why)).collect()
     }
 
-    /// What a message's receipt says when it is removed now, if it leaves one.
+    /// Returns what the receipt of a message says if it is removed now; `None` if it leaves none.
     pub(super) fn settle(&self, uaid: Uaid, id: MessageId, why: Removal) -> Option<Settled> {
         self.get(uaid, id)?;
         let awaited = self.awaited.get(&id)?;
@@ -190,7 +188,7 @@ impl Index {
         })
     }
 
-    /// The messages of one subscription, which are given up with it.
+    /// Returns the messages of one subscription, to be given up with it.
     pub(super) fn of_subscription(&self, uaid: Uaid, subscription: SubscriptionId) -> Vec<Leaving> {
         let log = self.logs.get(&uaid).into_iter();
         log.flat_map(|log| log.entries())
@@ -199,8 +197,7 @@ impl Index {
             .collect()
     }
 
-    /// Up to `limit` messages that have expired at `now` and so are given up,
-    /// the oldest expiry first.
+    /// Returns up to `limit` messages that have expired at `now`, the oldest expiry first.
     pub(super) fn expired(&self, now: UnixTime, limit: usize) -> Vec<Leaving> {
         let end = (now, MessageId::new(u64::MAX));
         let expired = self.expiry.range(..=end).take(limit);
@@ -209,8 +206,8 @@ impl Index {
             .collect()
     }
 
-    /// The messages that count for a holder, which are given up, among the next `looked_at` in the
-    /// order of their expiry, and where to go on behind those.
+    /// Looks at the next `looked_at` messages in the order of their expiry. Returns those that are
+    /// charged to `holder`, and the cursor to continue with.
     pub(super) fn charged_to(
         &self,
         holder: Holder,
@@ -229,7 +226,7 @@ impl Index {
         (charged, last)
     }
 
-    /// The totals of messages; the other fields are 0.
+    /// Returns the totals of messages; all other fields are 0.
     pub(super) fn usage(&self) -> Usage {
         Usage {
             messages: self.messages,

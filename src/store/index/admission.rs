@@ -1,6 +1,6 @@
-//! Whether the bounds let a new message in. Each is shared by the rule of
-//! [`Room`]: the bounds of a user agent by its subscriptions, the bound of all
-//! by user agents, senders and addresses.
+//! Admission of a new message. [`Room`] divides each bound among its holders: the bounds of a user
+//! agent among its subscriptions, and the bound of the whole store among user agents, senders and
+//! addresses.
 
 use bugle_protocol::{MessageId, Uaid};
 
@@ -11,11 +11,11 @@ use crate::store::room::Room;
 use crate::store::{Backlog, Full, Limit, NewMessage, StoreLimits, Whose};
 
 impl Index {
-    /// Which message the new one replaces, if the bounds let it in.
+    /// Admits a message, and returns the message that it replaces, if there is one.
     ///
     /// # Errors
-    /// The bound that it would cross, the replaced message counted out, or the
-    /// bound of which somebody holds as much as they may.
+    /// The bound that the change would exceed, the replaced message not counted, or the bound of
+    /// which a holder already has its share.
     pub(in crate::store) fn admit(
         &self,
         uaid: Uaid,
@@ -66,8 +66,8 @@ impl Index {
         message.is_some_and(|message| self.holders.is_charged(message.charged, holder))
     }
 
-    /// The receipts that stored messages will leave, one of which gives way to
-    /// a new message.
+    /// Returns the receipts that stored messages will leave, given that a new message replaces
+    /// `replaced`.
     pub(in crate::store) fn awaited_with(
         &self,
         replaced: Option<MessageId>,
@@ -87,17 +87,17 @@ pub(in crate::store) struct AwaitedReceipts<'i> {
 }
 
 impl AwaitedReceipts<'_> {
-    /// Their number.
+    /// Returns their number.
     pub(in crate::store) fn all(self) -> u64 {
         self.index.awaited.len() as u64
     }
 
-    /// How many of them the new message takes away: one that it replaces.
+    /// Returns how many of them the new message removes by replacing another one.
     pub(in crate::store) fn freed(self) -> u64 {
         self.freed
     }
 
-    /// How many of them are left by the messages of a holder.
+    /// Returns how many of them are charged to a holder.
     pub(in crate::store) fn of(self, holder: Holder) -> u64 {
         self.index.holders.held(holder).receipts
     }

@@ -1,4 +1,4 @@
-//! Who holds most of the stored messages.
+//! The largest holders of stored messages.
 
 use std::net::IpAddr;
 
@@ -12,19 +12,18 @@ use crate::store::largest::{Held, Largest, Top};
 use crate::store::log::Entry;
 use crate::store::{Backlog, StoreError};
 
-/// The oldest message of a holder, which says what the index does not know: for
-/// which channel it is, and when it was accepted.
+/// The oldest message of a holder. Its record has what the index lacks: its channel, and when it
+/// was accepted.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Oldest {
-    /// In whose log it is.
+    /// The user agent of its log.
     pub(in crate::store) uaid: Uaid,
     pub(in crate::store) id: MessageId,
-    /// In how many records the engine keeps it.
+    /// The number of records that store it.
     pub(in crate::store) parts: u16,
 }
 
-/// The largest logs and holders, the largest first, before their oldest messages
-/// were read.
+/// The largest logs and holders, the largest first, before their oldest messages are read.
 #[derive(Debug)]
 pub(in crate::store) struct LargestLogs {
     user_agents: Vec<(Backlog, Oldest)>,
@@ -44,9 +43,9 @@ impl Oldest {
 }
 
 impl Index {
-    /// The largest holders of messages, at most `most` of each kind.
+    /// Returns the largest holders of messages, at most `most` of each kind.
     ///
-    /// Looks at every log once.
+    /// Visits every log once.
     pub(in crate::store) fn largest(&self, most: usize) -> LargestLogs {
         let (mut user_agents, mut subscriptions) = (Top::new(most), Top::new(most));
         for (uaid, log) in &self.logs {
@@ -98,11 +97,11 @@ impl Index {
 }
 
 impl LargestLogs {
-    /// Adds them to `rest`, with what `read` gives of a message: its channel and
-    /// when it was accepted. Whoever's oldest message is gone is left out.
+    /// Adds these lists to `rest`. `read` returns the channel of a message and when it was
+    /// accepted. A holder whose oldest message no longer exists is left out.
     ///
     /// # Errors
-    /// What `read` says.
+    /// The error of `read`.
     pub(in crate::store) fn read(
         self,
         rest: Largest,

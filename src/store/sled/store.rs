@@ -1,5 +1,5 @@
-//! The calls of [`Store`]: each waits for room on the way to the disk, changes
-//! the database under its lock, and is then committed.
+//! Implements [`Store`]: each change takes its permits from the committer, changes the database
+//! under its lock, and is then committed.
 
 use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
 
@@ -21,8 +21,8 @@ impl Store for SledStore {
             let Some(found) = database.user_agent(uaid)? else {
                 return Ok(false);
             };
-            // That the note cannot be written is no error: the next connection
-            // writes it. A failure is logged and counted where it is noticed.
+            // An error here is ignored, because the next connection writes the note. The failure
+            // itself is logged and counted where it occurs.
             let _ = database.note_connected(uaid, &found);
             Ok(true)
         })
@@ -47,7 +47,7 @@ impl Store for SledStore {
             let place = database.committer.place()?;
             let room = database.subscription_room(uaid, channel).await?;
             let (subscription, news) = database.apply_put(new, now)?;
-            // One that is there may wait for the disk: so does this answer.
+            // An existing subscription may still wait for the disk; so does this answer.
             database.committer.commit(place, Some(room), news).await?;
             Ok(subscription)
         })
@@ -71,7 +71,7 @@ impl Store for SledStore {
 
     fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>> {
         Box::pin(async move {
-            // A scan: it is for the rare request that concerns them all.
+            // This scan is for the rare request that concerns all subscriptions.
             self.database()?.reading(|tree| {
                 let records = tree.scan_prefix(subscriptions_prefix(uaid));
                 let subscriptions = records.map(|item| {
@@ -97,7 +97,8 @@ impl Store for SledStore {
             let room = database.subscription_room(uaid, channel).await?;
             let news = database.apply_end(name, life, readers, now)?;
             let was_there = news.is_some();
-            // What is gone may be so in memory only: so long, it is not said.
+            // The subscription may be removed in memory only; until that is durable, its absence
+            // must not be reported.
             if was_there || !database.is_durable(name)? {
                 let news = news.unwrap_or_default();
                 database.committer.commit(place, Some(room), news).await?;
@@ -122,7 +123,7 @@ impl Store for SledStore {
                         break;
                     }
                     (left, last) = (left - 1, Some(uaid));
-                    // One that cannot be read is left to the next start.
+                    // A damaged record is left for the next start.
                     let Ok(user_agent) = user_agent else { continue };
                     if (sweep.is_connected)(uaid, &[]) {
                         database.note_connected(uaid, &user_agent)?;
@@ -186,8 +187,7 @@ impl Store for SledStore {
                 for (id, parts) in &page.items {
                     items.extend(database.read_one(uaid, *id, *parts)?);
                 }
-                // All of them may have been removed meanwhile: that is not the
-                // end of the log.
+                // All of them may have been removed concurrently, which is not the end of the log.
                 if !items.is_empty() || !page.more {
                     let more = page.more;
                     return Ok(Page { items, more });
@@ -198,7 +198,8 @@ impl Store for SledStore {
     }
 
     fn give_out(&self, id: MessageId) {
-        // What cannot be noted counts as before: the database is being replaced.
+        // If this cannot be noted, the database is about to be replaced, and the message counts as
+        // before.
         if let Ok(database) = self.database()
             && let Ok(mut state) = database.state()
         {

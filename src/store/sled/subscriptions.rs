@@ -1,4 +1,4 @@
-//! Subscriptions: reading, storing and removing them, with their messages.
+//! Reading, storing and removing subscriptions, with their messages.
 
 use bugle_protocol::{ChannelId, SubscriptionId, Uaid, UnixTime};
 
@@ -15,13 +15,13 @@ use crate::store::event::{News, Readers};
 use crate::store::{StoreError, Subscription};
 
 impl Database {
-    /// Whether the disk knows of the last change of a subscription.
+    /// Returns whether the last change of a subscription is durable.
     pub(super) fn is_durable(&self, name: (Uaid, ChannelId)) -> Result<bool, StoreError> {
         let is_durable = |batch| self.committer.is_durable(batch);
         Ok(!self.state()?.unsynced.holds(name, is_durable))
     }
 
-    /// Notes that a subscription was changed, under the lock of the change.
+    /// Records that a subscription has changed, under the lock of the change.
     pub(super) fn changed(&self, state: &mut State, uaid: Uaid, channel: ChannelId) {
         let is_durable = |batch| self.committer.is_durable(batch);
         let batch = self.committer.batch();
@@ -37,7 +37,7 @@ impl Database {
         read.map(|found| found.map(|(subscription, _)| subscription))
     }
 
-    /// A subscription, and when a message for it was last noted.
+    /// Returns a subscription, and the day on which a message for it was last recorded.
     pub(super) fn read_used_subscription(
         &self,
         uaid: Uaid,
@@ -48,10 +48,10 @@ impl Database {
         record.map(|record| decoded(&key, &record)).transpose()
     }
 
-    /// What is kept of a user agent; `None` when it has no subscription.
+    /// Returns the record of a user agent; `None` when it has no subscription.
     ///
     /// # Errors
-    /// `Unavailable` also when its record is damaged: it is not to look unknown.
+    /// `Unavailable` also when its record is damaged, because it must not look unknown.
     pub(super) fn user_agent(&self, uaid: Uaid) -> Result<Option<UserAgent>, StoreError> {
         let Some(record) = self.get(user_agent_key(uaid))? else {
             return Ok(None);
@@ -64,7 +64,8 @@ impl Database {
         }
     }
 
-    /// Leave to change a subscription, its count, and what is in its log.
+    /// Takes a permit to change a subscription, its user agent's record, and the messages that
+    /// would be removed with it.
     pub(super) async fn subscription_room(
         &self,
         uaid: Uaid,
@@ -79,7 +80,7 @@ impl Database {
         self.committer.room(2 + keys, 0).await
     }
 
-    /// The subscription that is there then.
+    /// Returns the subscription that exists after the change.
     pub(super) fn apply_put(
         &self,
         new: Subscription,
@@ -121,7 +122,7 @@ impl Database {
         Ok((new, news))
     }
 
-    /// `None` when it is not there, or in another life.
+    /// Returns `None` when the subscription does not exist, or is in another life.
     pub(super) fn apply_end(
         &self,
         (uaid, channel): (Uaid, ChannelId),

@@ -1,4 +1,4 @@
-//! What is sled's own: damaged records, places, callers that give up.
+//! Tests of this engine only: damaged records, permits, cancelled callers.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 use std::time::Duration;
@@ -164,7 +164,7 @@ async fn when_too_many_wait_nothing_is_applied() {
     assert_eq!(removed.await, Err(full));
     assert_eq!(store.usage().messages, 0);
     assert!(store.connect(UAID).await.unwrap());
-    // What waits for no disk goes on.
+    // Messages that do not wait for the disk are still accepted.
     store.append(UAID, message(0), None).await.unwrap();
     drop(places);
     store.append(UAID, message(1), None).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_caller_that_gives_up_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     for _ in 0..5 {
-        // Polled once, then dropped: the client has gone away.
+        // Polled once, then dropped, as when the client disconnects.
         let _ = store.append(UAID, message(1), None).now_or_never();
     }
     store.flush().await.unwrap();
@@ -205,7 +205,7 @@ async fn a_new_receipt_subscription_is_durable_with_its_message_in_one_sync() {
         assert!(committer.is_durable(batch), "ttl {ttl}");
         assert_eq!(committer.batch(), batch + 1, "ttl {ttl}");
     }
-    // What changes none waits for nothing.
+    // A message that changes no record waits for nothing.
     let batch = committer.batch();
     let id = ReceiptSubscriptionId::from_bytes([1; 16]);
     let receipt = Some(ReceiptTarget::existing(id));

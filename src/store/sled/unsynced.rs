@@ -1,7 +1,7 @@
-//! Subscriptions that have changed, and of which the disk does not know yet.
+//! Tracks subscriptions whose last change is not yet durable.
 //!
-//! They are kept apart because a subscription is told of by reading it: "it is
-//! there" must not be said before it would survive, nor "it is gone".
+//! A read reports whether a subscription exists. It must not report that one exists, or that it has
+//! ended, before that survives a crash.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,8 +9,8 @@ use bugle_protocol::{ChannelId, Uaid};
 
 type Key = (Uaid, ChannelId);
 
-/// The last batch in which each was changed. Holds no more than may wait for
-/// the disk at one time.
+/// The last batch in which each subscription changed. Holds at most as many as may wait for the
+/// disk at one time.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
     /// In the order of batches.
@@ -19,8 +19,7 @@ pub(super) struct Unsynced {
 }
 
 impl Unsynced {
-    /// Notes a change that is durable with `batch`, and forgets those that are
-    /// durable now.
+    /// Records a change that becomes durable with `batch`, and removes those that are durable now.
     pub(super) fn note(&mut self, key: Key, batch: u64, is_durable: impl Fn(u64) -> bool) {
         while let Some((durable, key)) = self.order.pop_front_if(|(batch, _)| is_durable(*batch)) {
             if self.last.get(&key) == Some(&durable) {

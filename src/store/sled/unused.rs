@@ -1,10 +1,8 @@
-//! When user agents and subscriptions are used, and the end of those that are
-//! not used any more.
+//! Records when user agents and subscriptions are used, and ends user agents that are unused.
 //!
-//! A user agent is used while it connects, and while messages are accepted for
-//! any of its subscriptions. It ends as a whole: were only some of its
-//! subscriptions ended, it would be known at its next hello and not subscribe
-//! them anew.
+//! A user agent is in use while it connects, or while messages are accepted for any of its
+//! subscriptions. It ends as a whole: if only some of its subscriptions ended, the service would
+//! still know it at its next hello, and it would not subscribe again.
 
 use std::ops::Bound::{Excluded, Included};
 use std::sync::MutexGuard;
@@ -29,14 +27,14 @@ use crate::store::index::Leaving;
 use crate::store::receipt::Removed;
 use crate::store::{StoreError, Subscription};
 
-/// A user agent's record as it was read.
+/// A user agent, and its record as read.
 pub(super) type ReadUserAgent = (Uaid, Result<UserAgent, Damaged>);
 
-/// When a user agent was last noted as connected, and its subscriptions, each
-/// with when a message for it was last noted.
+/// The day on which a connection of a user agent was last recorded, and its subscriptions, each
+/// with the day on which a message for it was last recorded.
 type Uses = (Option<Day>, Vec<(Subscription, Option<Day>)>);
 
-/// How many user agents are read before other tasks have a turn.
+/// How many user agents are read before the task yields.
 pub(super) const AT_ONCE: usize = 64;
 
 impl Database {
@@ -68,8 +66,8 @@ impl Database {
         Ok(())
     }
 
-    /// Adds to the changes of an append that its subscription is used, if that
-    /// is due and there is room for it.
+    /// Adds the use of the subscription to the changes of an append, if recording it is due and a
+    /// permit is free.
     pub(super) fn note_received(
         &self,
         state: &State,
@@ -77,7 +75,7 @@ impl Database {
         changes: &mut Changes,
     ) -> Result<Option<Room>, StoreError> {
         let due = state.days.filter(|days| days.is_due(used));
-        // A message with TTL 0 is taken while the disk takes nothing.
+        // A message with TTL 0 is accepted even while the disk fails.
         let Some(days) = due.filter(|_| self.committer.health().is_ok()) else {
             return Ok(None);
         };
@@ -90,7 +88,7 @@ impl Database {
         Ok(room)
     }
 
-    /// The count of days as it is now.
+    /// Returns the count of days of service at `now`, and writes it if it changed.
     pub(super) async fn count_days(&self, now: UnixTime) -> Result<Days, StoreError> {
         let before = self.state()?.days;
         if let Some(days) = before
@@ -110,8 +108,8 @@ impl Database {
         Ok(days)
     }
 
-    /// Ends a user agent whose last connection is long ago, unless messages
-    /// were accepted for it since, or somebody reads one of its channels.
+    /// Ends a user agent whose last connection was too long ago, unless messages were accepted for
+    /// it since then, or a connection reads one of its channels.
     pub(super) async fn end_if_unused(
         &self,
         uaid: Uaid,
@@ -149,8 +147,8 @@ impl Database {
         most: u32,
         now: UnixTime,
     ) -> Result<Option<(Vec<Subscription>, Removed)>, StoreError> {
-        // It may have been used since: who connects notes that under this
-        // lock, and only then reads a log.
+        // It may have been used since the check: a user agent that connects records that under this
+        // lock, and reads its log only after that.
         let (mut state, ended) = self.unused(uaid, most)?;
         let Some(ended) = ended else {
             return Ok(None);
@@ -169,9 +167,8 @@ impl Database {
         Ok(Some((ended, removed)))
     }
 
-    /// All subscriptions of a user agent that is unused, and the lock under which
-    /// that is so; `None` when it is used, or when a record is damaged that may
-    /// say so.
+    /// Returns all subscriptions of a user agent that is unused, with the lock under which that
+    /// holds. Returns `None` when it is in use, or when a damaged record leaves that unknown.
     fn unused(
         &self,
         uaid: Uaid,
@@ -188,8 +185,8 @@ impl Database {
         Ok((state, unused))
     }
 
-    /// When a user agent was last noted as connected, and all its subscriptions
-    /// with their last uses; `None` when it is not there or a record is damaged.
+    /// Returns when a user agent last connected, and all its subscriptions with their last uses;
+    /// `None` when it does not exist or a record is damaged.
     fn uses(&self, uaid: Uaid) -> Result<Option<Uses>, StoreError> {
         let Some(user_agent) = self.user_agent(uaid)? else {
             return Ok(None);
@@ -203,7 +200,7 @@ impl Database {
         Ok(used.ok().map(|used| (user_agent.connected, used)))
     }
 
-    /// Up to `limit` user agents behind `after`, in the order of their keys.
+    /// Returns up to `limit` user agents after `after`, in the order of their keys.
     pub(super) fn read_user_agents(
         &self,
         after: Option<Uaid>,
@@ -226,7 +223,7 @@ impl Database {
         })
     }
 
-    /// Reads several records.
+    /// Reads several records of the tree.
     pub(super) fn scan<T>(
         &self,
         read: impl FnOnce(&Tree) -> sled::Result<T>,
@@ -266,8 +263,8 @@ mod tests {
         Uaid::from_bytes([n; 16])
     }
 
-    /// Writes what the version before days of use has written: user agents
-    /// with a subscription each, and the format.
+    /// Writes what the version before days of service wrote: user agents with one subscription
+    /// each, and the format.
     fn old_store(path: &Path) {
         let (db, tree, _) = open_trees(path, 1 << 20).unwrap();
         db.insert(b"format", encode(&2_u32).unwrap()).unwrap();
@@ -311,7 +308,7 @@ mod tests {
                 ended.push((day, known));
             }
         }
-        // Noted before the last of those days was counted.
+        // Recorded before the last of those days was counted.
         let expected = [(37, vec![true, false]), (46, vec![false, false])];
         assert_eq!(ended, expected);
     }

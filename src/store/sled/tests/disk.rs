@@ -1,4 +1,4 @@
-//! Disks that are slow or broken where the engine reads.
+//! Tests with a disk that is slow or broken while the engine reads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
@@ -9,13 +9,13 @@ use tokio::runtime::Handle;
 use super::*;
 use crate::store::{Event, Page};
 
-/// How long a test waits for what must happen.
+/// How long a test waits for an expected event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The name of the thread that gets stuck.
+/// The name of the thread whose reads block.
 const SLOW: &str = "slow";
 
-/// The user agent whose caller does not get stuck.
+/// A user agent whose caller must not be blocked.
 const OTHER: Uaid = Uaid::from_bytes([9; 16]);
 
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ enum Call {
     End,
 }
 
-/// A life of the subscription, each with a key of its own.
+/// The `n`th life of the subscription; each has a different key.
 fn life(n: usize) -> Subscription {
     let n = u8::try_from(n).unwrap();
     Subscription {
@@ -56,8 +56,8 @@ async fn run(store: &SledStore, call: Call, nth: usize) {
     }
 }
 
-/// Makes a call that gets stuck at its `nth` read until the sender is dropped;
-/// `None` when it has ended without so many reads.
+/// Starts a call that blocks at its `nth` read until the sender is dropped; `None` if it ends with
+/// fewer reads.
 fn stuck_at(
     store: &Arc<SledStore>,
     call: Call,
@@ -87,7 +87,7 @@ fn stuck_at(
     }
 }
 
-/// Whether a message of another user agent is taken, stored and acknowledged.
+/// Returns whether a message of another user agent is accepted, stored and acknowledged.
 fn others_go_on(store: &Arc<SledStore>) -> bool {
     let (done, is_done) = mpsc::channel();
     let (store, runtime) = (Arc::clone(store), Handle::current());
@@ -154,7 +154,7 @@ async fn a_read_in_which_the_engine_panics_is_unavailable_and_the_next_one_is_no
     assert_eq!(read.map(|message| message.id), Some(id));
 }
 
-/// Says when the engine goes on after a failure.
+/// Reports when the engine is reopened after a failure.
 struct Gaps(mpsc::Sender<()>);
 
 impl Listener for Gaps {
@@ -178,7 +178,7 @@ async fn a_flush_in_which_the_engine_panics_ends_in_an_engine_that_is_opened_ane
     database
         .stand_in
         .before_flushes(|| panic!("as the engine does where its files fail"));
-    // It is replaced once nobody uses it.
+    // The engine is replaced once this last reference is dropped.
     drop(database);
     gap.recv_timeout(PATIENCE).unwrap();
     assert_eq!(store.usage().reopened, 1);
