@@ -1,5 +1,5 @@
-//! Days of service: when something was last used, coarse enough that noting it
-//! costs next to nothing.
+//! Days of service, which record when something was last used. They are so coarse that recording
+//! costs almost nothing.
 //!
 //! Pure: no disk, no clock, no lock.
 
@@ -8,32 +8,31 @@ use std::ops::AddAssign;
 use bugle_protocol::{ChannelId, Uaid, UnixTime};
 use serde::{Deserialize, Serialize};
 
-/// Days for which a use that is noted stands for later ones: a user agent that
-/// connects every hour is written once in this time.
+/// How many days a recorded use covers: a user agent that connects every hour is written once in
+/// this time.
 pub(super) const NOTED_EVERY: u32 = 7;
 
 const SECS_OF_A_DAY: u64 = 24 * 3600;
 
-/// A day on which the service ran, counted from 0 since the count began.
+/// A day on which the service ran. Day 0 is the first that was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Day(pub(super) u32);
 
 /// The count of days on which the service ran.
 ///
-/// Calendar days on which it did not run are not counted, because nobody could
-/// connect then, and a wall clock that jumps by years counts as one day. So
-/// neither a long outage, nor an old copy of the data, nor a wrong clock makes
-/// anything look unused.
+/// Calendar days on which the service did not run are not counted, because nobody could connect
+/// then. A wall clock that jumps by years counts as one day. A long outage, an old copy of the
+/// data, or a wrong clock therefore makes nothing look unused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Days {
-    /// The day that it is.
+    /// The current day.
     pub(super) today: Day,
-    /// The date on which the count last went on, in days since 1970.
+    /// The date of the last change of the count, in days since 1970.
     pub(super) date: u32,
 }
 
 impl Days {
-    /// A count that begins at `now`, with day 0.
+    /// Starts a count at `now`, with day 0.
     pub(super) fn begin(now: UnixTime) -> Self {
         Self {
             today: Day(0),
@@ -41,8 +40,8 @@ impl Days {
         }
     }
 
-    /// The count as it is at `now`; `None` when it has not changed. A date
-    /// before the last one is taken over, and counts no day.
+    /// Returns the count at `now`; `None` when it has not changed. An earlier date replaces the
+    /// last one, and does not count a day.
     pub(super) fn at(self, now: UnixTime) -> Option<Self> {
         let (date, Day(today)) = (date_of(now), self.today);
         let days = u32::from(date > self.date);
@@ -52,15 +51,15 @@ impl Days {
         })
     }
 
-    /// Whether a use today is to be noted where `used` is.
+    /// Returns whether a use today must be recorded, given the last recorded one.
     pub(super) fn is_due(self, used: Option<Day>) -> bool {
-        // A later day is left of a count that was lost.
+        // A day in the future is left from a count that was lost.
         used.is_none_or(|used| used > self.today || self.since(used) >= NOTED_EVERY)
     }
 
-    /// Whether what is noted as last used on `used` was not used on more than
-    /// `days` days, also when later uses were not noted. What was never noted
-    /// is older than the count: it counts as used on day 0.
+    /// Returns whether something was unused for more than `days` days, allowing for later uses that
+    /// were not recorded. `used` is the last recorded use. Something without one is older than the
+    /// count, and counts as used on day 0.
     pub(super) fn is_unused(self, used: Option<Day>, days: u32) -> bool {
         self.since(used.unwrap_or(Day(0))) >= days.saturating_add(NOTED_EVERY)
     }
@@ -74,27 +73,25 @@ fn date_of(now: UnixTime) -> u32 {
     u32::try_from(now.as_secs() / SECS_OF_A_DAY).unwrap_or(u32::MAX)
 }
 
-/// One step of the search for user agents that nobody uses any more.
+/// One step of the search for unused user agents.
 #[derive(Clone, Copy)]
 pub struct Sweep<'a> {
     /// The time.
     pub now: UnixTime,
-    /// How many [`Day`]s without any use end a user agent; `None` ends none.
+    /// How many [`Day`]s without use end a user agent; `None` ends none.
     pub unused_days: Option<u32>,
-    /// How many user agents are looked at and subscriptions ended in this step,
-    /// about.
+    /// About how many user agents are examined and subscriptions ended in this step.
     pub limit: usize,
-    /// Whether anybody reads the log of a user agent, or of one of these
-    /// channels of it.
+    /// Returns whether a connection reads the log of a user agent, or one of these channels.
     pub is_connected: &'a (dyn Fn(Uaid, &[ChannelId]) -> bool + Send + Sync),
 }
 
-/// What one step of that search ended.
+/// What one step of the search ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unused {
-    /// How many user agents.
+    /// Number of user agents.
     pub user_agents: usize,
-    /// How many subscriptions they had.
+    /// Number of their subscriptions.
     pub subscriptions: usize,
 }
 
@@ -105,10 +102,10 @@ impl AddAssign for Unused {
     }
 }
 
-/// How far a search has come: it passes over all user agents once a day.
+/// The progress of the search, which visits all user agents once a day.
 #[derive(Debug, Default)]
 pub(super) struct Pass {
-    /// The last user agent that was looked at.
+    /// The last user agent that was examined.
     pub(super) after: Option<Uaid>,
     done_on: Option<Day>,
 }
@@ -118,7 +115,7 @@ impl Pass {
         self.done_on == Some(today)
     }
 
-    /// Goes on behind `last`; without one, all were looked at.
+    /// Continues after `last`; `None` ends the pass of `today`.
     pub(super) fn go_on(&mut self, last: Option<Uaid>, today: Day) {
         self.after = last;
         if last.is_none() {
@@ -168,7 +165,7 @@ mod tests {
         ];
         let expected = [true, true, false, false, true];
         assert_eq!(due.map(|used| days.is_due(used)), expected);
-        // Noted on day 3, it may have been used on day 9 too.
+        // Recorded on day 3, it may have been used on day 9 too.
         assert!(days.is_unused(Some(Day(3)), 10) && !days.is_unused(Some(Day(4)), 10));
         assert!(days.is_unused(None, 13) && !days.is_unused(None, 14));
         assert!(!days.is_unused(Some(Day(99)), 0));

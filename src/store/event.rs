@@ -1,6 +1,5 @@
-//! What an engine tells of its changes, so that no effect of a change depends
-//! on its caller: a request may be cancelled while the disk is slow, and the
-//! change is made all the same.
+//! Events, by which an engine reports its changes. No effect of a change depends on its caller: a
+//! request may be cancelled while the disk is slow, and the change still happens.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,63 +7,62 @@ use std::sync::Arc;
 
 use bugle_protocol::{ChannelId, MessageId, ReceiptSubscriptionId, Uaid};
 
-/// Something has changed in the store.
+/// A change in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A message for this channel was stored.
     Message {
-        /// In whose log it is.
+        /// The user agent of its log.
         uaid: Uaid,
-        /// For which channel.
+        /// The channel.
         channel: ChannelId,
     },
-    /// Receipts were left in a receipt subscription, or it has ended.
+    /// A receipt subscription has new receipts, or has ended.
     Receipts(ReceiptSubscriptionId),
-    /// A subscription has ended, and its readers with it
-    /// ([`Readers::Close`]).
+    /// A subscription has ended, and connections that read it must close ([`Readers::Close`]).
     Ended {
-        /// Whose it was.
+        /// Its user agent.
         uaid: Uaid,
         /// Its channel.
         channel: ChannelId,
         /// Whether its user agent has no subscription left.
         is_last: bool,
     },
-    /// A broadcast has another version, or was removed.
+    /// A broadcast has a new version, or was removed.
     Broadcasts,
-    /// The engine goes on after a failure: any of the above may have been
-    /// missed, so all readers look again.
+    /// The engine has recovered from a failure. Any other event may have been missed, so all
+    /// readers must read again.
     Gap,
 }
 
-/// What becomes of the connections that read a subscription which ends.
+/// What happens to connections that read a subscription when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
-    /// They stay: the user agent has ended it over its own WebSocket.
+    /// They stay open, because the user agent ended it over its own WebSocket.
     Stay,
-    /// They are closed, by [`Event::Ended`].
+    /// [`Event::Ended`] closes them.
     Close,
 }
 
-/// Learns of the changes in a store.
+/// Receives the changes of a store.
 ///
-/// Called from the thread that makes changes durable: an implementation must be
-/// cheap and must not block. A panic in it is logged and harms nobody else.
+/// Called on the thread that makes changes durable, so an implementation must be cheap and must not
+/// block. A panic in it is logged, and affects no other caller.
 pub trait Listener: Send + Sync + 'static {
-    /// A change is made, and as durable as the contract of its method says. The
-    /// caller of that method has not been answered yet, and may be gone.
+    /// Called when a change is as durable as the contract of its method says. The caller of that
+    /// method has not been answered yet, and may have been cancelled.
     fn changed(&self, event: Event);
 }
 
-/// Called with the id of a message that is accepted, under the rules of
-/// [`Listener::changed`] and before that.
+/// Called with the id of an accepted message, under the rules of [`Listener::changed`] and before
+/// it.
 pub type OnAccepted = Box<dyn FnOnce(MessageId) + Send>;
 
-/// The listener of an engine.
+/// Calls the listener of an engine.
 #[derive(Clone)]
 pub(super) struct Notifier(Arc<dyn Listener>);
 
-/// What is told of one change.
+/// The callback and the events of one change.
 #[derive(Default)]
 pub(super) struct News {
     pub(super) accepted: Option<(MessageId, OnAccepted)>,
@@ -76,7 +74,7 @@ impl Notifier {
         Self(listener)
     }
 
-    /// Tells of a change.
+    /// Sends the news of a change, and catches panics of its receivers.
     pub(super) fn tell(&self, news: News) {
         let told = catch_unwind(AssertUnwindSafe(|| {
             if let Some((id, accepted)) = news.accepted {
@@ -102,7 +100,7 @@ impl From<Event> for News {
 }
 
 impl News {
-    /// That a subscription has ended.
+    /// Returns the news that a subscription has ended.
     pub(super) fn ended(uaid: Uaid, channel: ChannelId, is_last: bool, readers: Readers) -> Self {
         match readers {
             Readers::Stay => Self::default(),
@@ -114,8 +112,8 @@ impl News {
         }
     }
 
-    /// That a user agent has ended with all its subscriptions, which are of
-    /// these channels, and their readers with them.
+    /// Returns the news that a user agent has ended with all its subscriptions, which have these
+    /// channels, and that their readers must close.
     pub(super) fn ended_with(uaid: Uaid, channels: &[ChannelId]) -> Self {
         let Some((last, others)) = channels.split_last() else {
             return Self::default();
@@ -132,7 +130,7 @@ impl News {
         }
     }
 
-    /// Adds that these receipt subscriptions have something new.
+    /// Adds that these receipt subscriptions have changed.
     pub(super) fn receipts(mut self, ids: impl IntoIterator<Item = ReceiptSubscriptionId>) -> Self {
         self.events.extend(ids.into_iter().map(Event::Receipts));
         self
@@ -153,7 +151,7 @@ impl fmt::Debug for News {
     }
 }
 
-/// Listens to nothing.
+/// A listener that ignores all events.
 #[cfg(test)]
 pub(super) struct Nobody;
 

@@ -1,10 +1,9 @@
-//! Who holds how much of what is stored, and the one rule by which a bound is
-//! shared among its holders.
+//! Accounting of how much each holder has stored.
 //!
-//! Pure: no disk, no clock, no lock. Origins are known in memory alone: an
-//! address is nothing to keep on disk, and the key that signed a message is
-//! written nowhere. After a restart, what is stored counts for its user agent,
-//! its subscription, and the key that its subscription is restricted to.
+//! Pure: no disk, no clock, no lock. Origins are kept in memory only: addresses should not be on
+//! disk, and the key that signed a message is not stored. After a restart, stored messages are
+//! charged to their user agent, their subscription, and the key that their subscription is
+//! restricted to.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 
 use bugle_protocol::{PublicKey, UnixTime};
 
-/// Where a push came from, as far as it is known.
+/// The origin of a push, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The application server key that signed it (RFC 8292).
@@ -24,14 +23,14 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// All whose share it counts against.
+    /// Returns all holders that a push of this origin is charged to.
     pub(crate) fn holders(&self) -> impl Iterator<Item = Holder> {
         let key = self.key.map(Holder::Key);
         key.into_iter().chain(self.network.map(Holder::Network))
     }
 }
 
-/// One whose share of a bound is counted.
+/// A holder of a share of a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// An application server, by its VAPID key.
@@ -40,12 +39,12 @@ pub enum Holder {
     Network(IpAddr),
 }
 
-/// How much somebody holds.
+/// How much a holder has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Amount {
     /// Stored messages, or receipt subscriptions.
     pub(crate) items: u64,
-    /// Octets of the messages, as `PushMessage::size` counts them.
+    /// Bytes of the messages, as `PushMessage::size` counts them.
     pub(crate) bytes: u64,
     /// Receipts that the messages will leave, or that the subscriptions hold.
     pub(crate) receipts: u64,
@@ -67,24 +66,24 @@ impl SubAssign for Amount {
     }
 }
 
-/// Names a holder in [`Holders`], from its first charge until it holds nothing.
+/// Identifies a holder in [`Holders`], from its first charge until it holds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Handle(NonZeroU32);
 
-/// To whom one stored thing is charged; eight octets.
+/// The holders that one stored item is charged to; 8 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Charged {
     key: Option<Handle>,
     network: Option<Handle>,
 }
 
-/// What every holder holds. One that holds nothing takes no memory.
+/// The amount of every holder. A holder of nothing takes no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Holders {
     handles: HashMap<Arc<Holder>, Handle>,
-    /// By handle; `None` where its holder holds nothing any more.
+    /// Indexed by handle; `None` if the handle is free.
     slots: Vec<Option<Slot>>,
-    /// The handles without a holder.
+    /// The free handles.
     free: Vec<Handle>,
 }
 
@@ -92,12 +91,12 @@ pub(crate) struct Holders {
 struct Slot {
     holder: Arc<Holder>,
     held: Amount,
-    /// Since when it holds something without a break.
+    /// Since when it has held something without interruption.
     since: UnixTime,
 }
 
 impl Handle {
-    /// `None` past 4 billion holders, which are then not counted one by one.
+    /// `None` beyond 4 billion holders; further ones are not accounted for.
     fn new(index: usize) -> Option<Self> {
         let number = u32::try_from(index).ok()?.checked_add(1)?;
         NonZeroU32::new(number).map(Self)
@@ -109,7 +108,7 @@ impl Handle {
 }
 
 impl Holders {
-    /// Charges `amount` to all holders of an origin. `now` is when it was
+    /// Charges `amount` to all holders of an origin. `now` is the time at which the item was
     /// accepted.
     pub(crate) fn charge(&mut self, origin: &Origin, amount: Amount, now: UnixTime) -> Charged {
         let key = origin.key.map(Holder::Key);
@@ -151,7 +150,7 @@ impl Holders {
         Some(handle)
     }
 
-    /// Charges more to those who are charged already.
+    /// Charges more to the holders of an earlier charge.
     pub(crate) fn charge_again(&mut self, charged: Charged, amount: Amount) {
         for handle in charged.handles() {
             if let Some(slot) = self.slot(handle) {
@@ -160,7 +159,7 @@ impl Holders {
         }
     }
 
-    /// Takes back what was charged.
+    /// Takes back a charge.
     pub(crate) fn discharge(&mut self, charged: Charged, amount: Amount) {
         for handle in charged.handles() {
             let Some(slot) = self.slot(handle) else {
@@ -174,7 +173,7 @@ impl Holders {
                 self.free.push(handle);
             }
         }
-        // A slab cannot shrink in the middle; it does when it is empty.
+        // The slab cannot shrink in the middle, so it is freed when it is empty.
         if self.handles.is_empty() {
             *self = Self::default();
         }
@@ -184,20 +183,21 @@ impl Holders {
         self.slots.get_mut(handle.index())?.as_mut()
     }
 
-    /// What a holder holds.
+    /// Returns the amount of a holder.
     pub(crate) fn held(&self, holder: Holder) -> Amount {
         let handle = self.handles.get(&holder);
         let slot = handle.and_then(|handle| self.slots.get(handle.index())?.as_ref());
         slot.map_or_else(Amount::default, |slot| slot.held)
     }
 
-    /// Whether this holder is one of those who are charged.
+    /// Returns whether an item is charged to this holder.
     pub(crate) fn is_charged(&self, charged: Charged, holder: Holder) -> bool {
         let handle = self.handles.get(&holder);
         handle.is_some_and(|handle| charged.handles().any(|it| it == *handle))
     }
 
-    /// All holders with what they hold, and since when without a break.
+    /// Returns all holders with their amounts, and since when each has held something without
+    /// interruption.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Holder, Amount, UnixTime)> {
         let slots = self.slots.iter().flatten();
         slots.map(|slot| (&*slot.holder, slot.held, slot.since))

@@ -1,5 +1,4 @@
-//! Who holds most of what is stored, for the operator who looks for the one
-//! that fills a bound.
+//! Lists of the largest holders, for an operator who looks for the one that fills a bound.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -9,64 +8,62 @@ use bugle_protocol::{PublicKey, PushEndpoint, ReceiptSubscriptionId, Uaid, UnixT
 use super::Backlog;
 use super::holders::Holder;
 
-/// No list is longer, however long it was asked for.
+/// The maximum length of a list, whatever length was requested.
 pub(super) const MOST: usize = 1000;
 
-/// Somebody, with the stored messages that count for them.
+/// A holder, with the stored messages that are charged to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held<T> {
-    /// Whose messages they are.
+    /// The holder of the messages.
     pub holder: T,
     /// Number of messages.
     pub messages: u64,
-    /// Octets of those messages, as `PushMessage::size` counts them.
+    /// Bytes of those messages, as `PushMessage::size` counts them.
     pub bytes: u64,
-    /// The oldest of the messages was accepted at this time, or later: of user
-    /// agents and subscriptions it was accepted then; senders and addresses
-    /// have had messages waiting since then without a break.
+    /// For a user agent or a subscription: when its oldest message was accepted. For a sender or an
+    /// address: since when it has had stored messages without interruption; its oldest message was
+    /// accepted then or later.
     pub since: UnixTime,
 }
 
-/// Somebody, with the receipts that count for them.
+/// A holder, with the receipts that are charged to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldReceipts<T> {
-    /// Whose receipts they are.
+    /// The holder of the receipts.
     pub holder: T,
     /// Number of receipt subscriptions.
     pub subscriptions: u64,
-    /// Number of receipts that are not yet taken.
+    /// Number of receipts that are not yet acknowledged.
     pub receipts: u64,
-    /// The oldest receipt was left at this time, or later: of a receipt
-    /// subscription it was left then; senders and addresses have had receipt
-    /// subscriptions since then without a break.
+    /// For a receipt subscription: when its oldest receipt was created. For a sender or an address:
+    /// since when it has had receipt subscriptions without interruption; its oldest receipt was
+    /// created then or later.
     pub since: UnixTime,
 }
 
 /// The largest holders of a store, the largest first.
 ///
-/// Senders and addresses are known of what was stored since the start. What
-/// was stored before counts for the key that its subscription is restricted
-/// to, if there is one.
+/// Senders and addresses are known only for items stored since the start of the service. Older
+/// messages are charged to the key that their subscription is restricted to, if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Largest {
-    /// By octets of their logs.
+    /// By the bytes of their logs.
     pub user_agents: Vec<Held<Uaid>>,
-    /// By octets of the messages that were sent to them.
+    /// By the bytes of the messages sent to them.
     pub subscriptions: Vec<Held<PushEndpoint>>,
-    /// The application servers that signed, by octets of their messages.
+    /// Application servers that signed, by the bytes of their messages.
     pub senders: Vec<Held<PublicKey>>,
-    /// The [networks](crate::gate::network::network) of peers that sent, by octets
-    /// of their messages.
+    /// The [networks](crate::gate::network::network) of peers, by the bytes of the messages they
+    /// sent.
     pub addresses: Vec<Held<IpAddr>>,
-    /// By receipts. A receipt subscription that holds none is not listed.
+    /// By their receipts. A receipt subscription without receipts is not listed.
     pub receipt_subscriptions: Vec<HeldReceipts<ReceiptSubscriptionId>>,
-    /// Who made receipt subscriptions, by their number together with their
-    /// receipts.
+    /// Creators of receipt subscriptions, by the number of these plus their receipts.
     pub receipt_holders: Vec<HeldReceipts<Holder>>,
 }
 
 impl Backlog {
-    /// The same, with whose it is.
+    /// Adds the holder.
     pub(super) fn of<T>(self, holder: T, since: UnixTime) -> Held<T> {
         Held {
             holder,
@@ -77,18 +74,17 @@ impl Backlog {
     }
 }
 
-/// Collects the `most` items with the greatest weights, in memory for twice as
-/// many.
+/// Collects the `most` items with the greatest weights, in memory for twice as many.
 #[derive(Debug)]
 pub(super) struct Top<T> {
     most: usize,
-    /// What is not above this does not get in.
+    /// An item must have a greater weight than this to be added.
     floor: u64,
     items: Vec<(u64, T)>,
 }
 
 impl<T> Top<T> {
-    /// Of `most` items, and never more than [`MOST`].
+    /// Creates a collector of `most` items, at most [`MOST`].
     pub(super) fn new(most: usize) -> Self {
         Self {
             most: most.min(MOST),
@@ -97,12 +93,12 @@ impl<T> Top<T> {
         }
     }
 
-    /// Whether something of this weight would get in.
+    /// Returns whether an item of this weight would be added.
     pub(super) fn takes(&self, weight: u64) -> bool {
         self.most > 0 && weight > self.floor
     }
 
-    /// Adds an item, unless there are enough with greater weights.
+    /// Adds an item, unless enough items have greater weights.
     pub(super) fn add(&mut self, weight: u64, item: T) {
         if !self.takes(weight) {
             return;
@@ -121,7 +117,7 @@ impl<T> Top<T> {
         }
     }
 
-    /// All of them, the greatest first.
+    /// Returns all items, the greatest first.
     pub(super) fn into_sorted(mut self) -> impl Iterator<Item = T> {
         self.cut();
         self.items.into_iter().map(|(_, item)| item)

@@ -1,5 +1,4 @@
-//! The log of one user agent: its stored messages in order, and what each of
-//! its subscriptions has in it.
+//! The log of one user agent: its stored messages in order, and the totals of each subscription.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,20 +8,18 @@ use bugle_protocol::{MessageId, SubscriptionId, Topic, UnixTime, Urgency};
 use super::holders::Charged;
 use super::{Backlog, NewMessage};
 
-/// A log of at least so many messages keeps a tally for each subscription. In
-/// a shorter one they are counted when somebody asks: most logs are short, and
-/// a tally takes memory.
+/// A log of at least this many messages keeps a tally per subscription. In a shorter one, the
+/// messages are counted on demand: most logs are short, and a tally takes memory.
 const LONG: usize = 64;
 
-/// A log that has shrunk to this length drops its tallies.
+/// A log that shrinks to this length drops its tallies.
 const SHORT: usize = 16;
 
-/// How many of the oldest messages are looked at to say when room comes. It
-/// bounds what a refusal costs.
+/// How many of the oldest messages `next_expiry` examines. It bounds the cost of a refusal.
 const LOOKED_AT: usize = 256;
 
-/// What a later message of the same subscription and topic replaces
-/// (RFC 8030 §5.4).
+/// The subscription and topic of a message. A later message with the same key replaces it (RFC 8030
+/// §5.4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TopicKey {
     subscription: SubscriptionId,
@@ -42,26 +39,26 @@ impl TopicKey {
 /// One stored message.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Its place in the log.
+    /// Its position in the log.
     pub(super) id: MessageId,
     /// From this time on it is not delivered.
     pub(super) expires_at: UnixTime,
-    /// Goes with its messages.
+    /// The life of the subscription; when it ends, its messages are removed.
     pub(super) subscription: SubscriptionId,
-    /// Octets, as `PushMessage::size` counts them.
+    /// Bytes, as `PushMessage::size` counts them.
     pub(super) size: u32,
-    /// In how many records the engine keeps it.
+    /// The number of records that store it.
     pub(super) parts: u16,
     /// Filters delivery (RFC 8030 §5.3).
     pub(super) urgency: Urgency,
-    /// Whose shares it counts against.
+    /// The holders it is charged to.
     pub(super) charged: Charged,
     /// Shared with the key of the index's topics.
     pub(super) topic: Option<Arc<TopicKey>>,
 }
 
 impl Entry {
-    /// For a message under the id it was given, kept in `parts` records.
+    /// Creates the entry of a message with this id that is stored in `parts` records.
     pub(super) fn new(id: MessageId, message: &NewMessage, parts: u16, charged: Charged) -> Self {
         Self {
             id,
@@ -75,30 +72,29 @@ impl Entry {
         }
     }
 
-    /// Whether it may still be delivered (RFC 8030 §5.2).
+    /// Returns whether it may still be delivered (RFC 8030 §5.2).
     pub(super) fn is_live(&self, now: UnixTime) -> bool {
         now < self.expires_at
     }
 }
 
-/// What the messages of each subscription take. In a box, since most logs have
-/// none: eight octets a log instead of 48.
+/// The totals of each subscription. Boxed because most logs have none: 8 bytes per log instead of
+/// 48.
 #[derive(Debug)]
 struct Tallies(HashMap<SubscriptionId, Backlog>);
 
-/// The messages of one user agent.
 #[derive(Debug)]
 pub(super) struct Log {
     /// In the order of ids, which only grow.
     entries: VecDeque<Entry>,
     /// The sum of their sizes.
     bytes: u64,
-    /// By subscription, while the log is long.
+    /// Totals by subscription, while the log is long.
     tallies: Option<Box<Tallies>>,
 }
 
 impl Log {
-    /// An empty log. Most logs hold one message: it has room for that.
+    /// Creates an empty log with capacity for one message, which is all that most logs hold.
     pub(super) fn new() -> Self {
         Self {
             entries: VecDeque::with_capacity(1),
@@ -107,12 +103,12 @@ impl Log {
         }
     }
 
-    /// All messages, in the order of their ids.
+    /// Returns all messages, in the order of their ids.
     pub(super) fn entries(&self) -> &VecDeque<Entry> {
         &self.entries
     }
 
-    /// How much all of them take.
+    /// Returns the totals of all messages.
     pub(super) fn backlog(&self) -> Backlog {
         Backlog {
             messages: self.entries.len() as u64,
@@ -124,7 +120,7 @@ impl Log {
         self.entries.binary_search_by_key(&id, |e| e.id).ok()
     }
 
-    /// The message with this id.
+    /// Returns the message with this id.
     pub(super) fn get(&self, id: MessageId) -> Option<&Entry> {
         self.entries.get(self.position(id)?)
     }
@@ -141,7 +137,7 @@ impl Log {
         }
     }
 
-    /// Takes a message out, if it is there.
+    /// Removes a message, if it exists.
     pub(super) fn remove(&mut self, id: MessageId) -> Option<Entry> {
         let entry = self.entries.remove(self.position(id)?)?;
         self.bytes -= u64::from(entry.size);
@@ -164,7 +160,7 @@ impl Log {
         tallies
     }
 
-    /// How much the messages of one subscription take.
+    /// Returns the totals of one subscription.
     pub(super) fn of_subscription(&self, subscription: SubscriptionId) -> Backlog {
         match &self.tallies {
             Some(tallies) => tallies.0.get(&subscription).copied().unwrap_or_default(),
@@ -172,7 +168,7 @@ impl Log {
         }
     }
 
-    /// What each subscription that has messages here has.
+    /// Returns the totals of each subscription that has messages here.
     pub(super) fn by_subscription(&self) -> HashMap<SubscriptionId, Backlog> {
         match &self.tallies {
             Some(tallies) => tallies.0.clone(),
@@ -180,8 +176,8 @@ impl Log {
         }
     }
 
-    /// When a message of the log expires, at the latest: the earliest expiry
-    /// of its oldest messages.
+    /// Returns an upper bound of the time at which the next message expires: the earliest expiry
+    /// among the oldest messages.
     pub(super) fn next_expiry(&self) -> Option<UnixTime> {
         let oldest = self.entries.iter().take(LOOKED_AT);
         oldest.map(|entry| entry.expires_at).min()

@@ -1,7 +1,7 @@
 //! All receipt subscriptions, each with its log of receipts.
 //!
-//! Pure: no disk, no clock, no lock. Receipts are small, so they are here
-//! whole; an engine with a disk writes them there and reads them at open.
+//! Pure: no disk, no clock, no lock. Receipts are small, so memory holds them completely; an engine
+//! with a disk also writes them there, and reads them at start.
 
 mod admission;
 
@@ -14,7 +14,7 @@ use super::holders::{Amount, Charged, Holders};
 use super::largest::{HeldReceipts, Largest, Top};
 use super::{Origin, Page, Receipt, ReceiptId, ReceiptStatus, StoreLimits, Usage};
 
-/// The end of a message whose sender wants to know.
+/// The outcome of a message that has a receipt subscription.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settled {
     pub(super) subscription: ReceiptSubscriptionId,
@@ -27,7 +27,7 @@ pub(super) struct Settled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) receipt: Receipt,
-    /// From this time on nobody sees it.
+    /// From this time on it is not delivered.
     pub(super) expires_at: UnixTime,
 }
 
@@ -37,11 +37,11 @@ struct Log {
     ends_at: UnixTime,
     /// In the order of ids, which only grow.
     receipts: VecDeque<Kept>,
-    /// Whose shares it counts against: who made it.
+    /// The holders that the subscription is charged to: those who created it.
     charged: Charged,
 }
 
-/// What one receipt adds to what the maker of its subscription holds.
+/// What one receipt adds to the amount of its subscription's holders.
 const ONE_RECEIPT: Amount = Amount {
     items: 0,
     bytes: 0,
@@ -49,7 +49,7 @@ const ONE_RECEIPT: Amount = Amount {
 };
 
 impl Log {
-    /// What it adds to what its maker holds.
+    /// What the subscription adds to the amount of its holders.
     fn amount(&self) -> Amount {
         Amount {
             items: 1,
@@ -65,8 +65,8 @@ impl Log {
     }
 }
 
-/// What receipts a change adds, and which it pushes out of a full log. Nothing
-/// has changed before it is [`commit`](ReceiptLogs::commit)ted.
+/// The receipts that a change adds, and those that it evicts from a full log. The logs do not
+/// change before [`commit`](ReceiptLogs::commit).
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) added: Vec<(ReceiptSubscriptionId, Kept)>,
@@ -79,29 +79,29 @@ pub(super) struct ReceiptLogs {
     logs: HashMap<ReceiptSubscriptionId, Log>,
     ends: BTreeSet<(UnixTime, ReceiptSubscriptionId)>,
     expiry: BTreeMap<(UnixTime, ReceiptId), ReceiptSubscriptionId>,
-    /// Who made the subscriptions, with the receipts in them.
+    /// Who created the subscriptions, with the number of their receipts.
     holders: Holders,
     last_id: u64,
 }
 
 impl ReceiptLogs {
-    /// The last id that was given out.
+    /// Returns the last id that was given out.
     pub(super) fn last_id(&self) -> u64 {
         self.last_id
     }
 
-    /// Gives out only ids above `id` from now on.
+    /// Makes all later ids greater than `id`.
     pub(super) fn go_on_after(&mut self, id: u64) {
         self.last_id = self.last_id.max(id);
     }
 
-    /// Whether it is there and has not ended at `now`.
+    /// Returns whether the subscription exists and has not ended at `now`.
     pub(super) fn is_live(&self, id: ReceiptSubscriptionId, now: UnixTime) -> bool {
         self.logs.get(&id).is_some_and(|log| now < log.ends_at)
     }
 
-    /// Adds a subscription, or changes its end. One that counts for nobody, as
-    /// after a restart, counts for `origin` from now on.
+    /// Adds a subscription, or changes its end. A subscription that is charged to no holder, as
+    /// after a restart, is charged to `origin` from now on.
     pub(super) fn put(
         &mut self,
         id: ReceiptSubscriptionId,
@@ -122,7 +122,7 @@ impl ReceiptLogs {
         self.ends.insert((ends_at, id));
     }
 
-    /// Up to `limit` subscriptions behind this one, in the order of their ends.
+    /// Returns up to `limit` subscriptions after `after`, in the order of their ends.
     pub(super) fn subscriptions(
         &self,
         after: Option<(UnixTime, ReceiptSubscriptionId)>,
@@ -133,8 +133,7 @@ impl ReceiptLogs {
         behind.take(limit).copied().collect()
     }
 
-    /// Takes a subscription out, with its receipts. `false` when it was not
-    /// there.
+    /// Removes a subscription with its receipts, and returns whether it existed.
     pub(super) fn remove(&mut self, id: ReceiptSubscriptionId) -> bool {
         let Some(log) = self.logs.remove(&id) else {
             return false;
@@ -147,14 +146,14 @@ impl ReceiptLogs {
         true
     }
 
-    /// The ids of all receipts of a subscription; `None` when it is not there.
+    /// Returns the ids of all receipts of a subscription; `None` when it does not exist.
     pub(super) fn ids(&self, id: ReceiptSubscriptionId) -> Option<Vec<ReceiptId>> {
         let log = self.logs.get(&id)?;
         Some(log.receipts.iter().map(|kept| kept.receipt.id).collect())
     }
 
-    /// The receipts that `settled` leaves, in its order. Nobody is told whose
-    /// receipt subscription is gone.
+    /// Plans the receipts that `settled` leaves, in its order. A receipt whose subscription no
+    /// longer exists is left out.
     pub(super) fn plan(
         &self,
         settled: impl IntoIterator<Item = Settled>,
@@ -201,7 +200,7 @@ impl ReceiptLogs {
         plan
     }
 
-    /// Does what was planned, and says whose logs have something new.
+    /// Applies a plan, and returns the subscriptions that have a new receipt.
     pub(super) fn commit(&mut self, plan: Plan) -> Vec<ReceiptSubscriptionId> {
         for (subscription, id) in plan.dropped {
             self.remove_receipt(subscription, id);
@@ -216,8 +215,8 @@ impl ReceiptLogs {
         wake
     }
 
-    /// Adds a receipt; its id is greater than those already in its log. `false`
-    /// when its subscription is not there.
+    /// Adds a receipt, whose id must be greater than all ids in its log. Returns whether its
+    /// subscription exists.
     pub(super) fn insert(&mut self, subscription: ReceiptSubscriptionId, kept: Kept) -> bool {
         let Some(log) = self.logs.get_mut(&subscription) else {
             return false;
@@ -230,7 +229,7 @@ impl ReceiptLogs {
         true
     }
 
-    /// Takes a receipt out, if it is there.
+    /// Removes a receipt, and returns whether it existed.
     pub(super) fn remove_receipt(
         &mut self,
         subscription: ReceiptSubscriptionId,
@@ -250,15 +249,14 @@ impl ReceiptLogs {
         self.expiry.remove(&(kept.expires_at, id)).is_some()
     }
 
-    /// Whether a receipt is there.
+    /// Returns whether a receipt exists.
     pub(super) fn holds(&self, subscription: ReceiptSubscriptionId, id: ReceiptId) -> bool {
         let log = self.logs.get(&subscription);
         log.is_some_and(|log| log.position(id).is_some())
     }
 
-    /// Up to `limit` receipts of a log above `after`, none expired at `now`,
-    /// and whether there are more. `None` when their subscription is not there,
-    /// or has ended.
+    /// Returns up to `limit` receipts of a log above `after` that have not expired at `now`, and
+    /// whether there are more. `None` when their subscription does not exist or has ended.
     pub(super) fn after(
         &self,
         subscription: ReceiptSubscriptionId,
@@ -278,8 +276,7 @@ impl ReceiptLogs {
         })
     }
 
-    /// Up to `limit` receipts that have expired at `now`, the oldest expiry
-    /// first.
+    /// Returns up to `limit` receipts that have expired at `now`, the oldest expiry first.
     pub(super) fn expired(
         &self,
         now: UnixTime,
@@ -290,13 +287,13 @@ impl ReceiptLogs {
         expired.map(|((_, id), log)| (*log, *id)).collect()
     }
 
-    /// The subscription that ended first, if one has at `now`.
+    /// Returns the subscription that ended first, if one has ended at `now`.
     pub(super) fn ended(&self, now: UnixTime) -> Option<ReceiptSubscriptionId> {
         let (ends_at, id) = self.ends.first()?;
         (*ends_at <= now).then_some(*id)
     }
 
-    /// As after a restart.
+    /// Forgets all origins, as after a restart.
     #[cfg(test)]
     pub(super) fn forget_origins(&mut self) {
         self.holders = Holders::default();
@@ -305,8 +302,7 @@ impl ReceiptLogs {
         }
     }
 
-    /// The largest holders of receipts; the other lists are empty. Looks at every
-    /// log once.
+    /// Returns the largest holders of receipts; the other lists are empty. Visits every log once.
     pub(super) fn largest(&self, most: usize, limits: &StoreLimits) -> Largest {
         let mut subscriptions = Top::new(most);
         for (id, log) in &self.logs {
@@ -337,7 +333,7 @@ impl ReceiptLogs {
         }
     }
 
-    /// The totals of receipts; the other fields are 0.
+    /// Returns the totals of receipts; all other fields are 0.
     pub(super) fn usage(&self) -> Usage {
         Usage {
             receipts: self.expiry.len() as u64,

@@ -1,11 +1,11 @@
-//! The rule by which a bound is shared.
+//! The rule that divides a bound among its holders.
 
 /// What a change would leave free of a bound.
 ///
-/// A holder may take more while it holds no more than would still be free (the
-/// rule of switches that share their buffer: Choudhury and Hahn, "Dynamic queue
-/// length thresholds", 1998). One holder alone gets half of a bound, and
-/// whoever holds nothing is refused only when nothing is free.
+/// A holder may take more as long as it holds no more than would still be free. This is the rule of
+/// switches that share a buffer (Choudhury and Hahn, "Dynamic queue length thresholds", 1998). A
+/// single holder gets half of a bound, and a holder that holds nothing is refused only when nothing
+/// is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
     left: u64,
@@ -14,9 +14,9 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// What is left of `bound`, of which `used` is in use, when `more` is taken
-    /// and `freed` is given back in the same step. `None` when that goes over
-    /// the bound. A change that gives back what it takes always has room.
+    /// Computes what is left of `bound`, of which `used` is in use, when a change takes `more` and
+    /// frees `freed` in the same step. Returns `None` when the change would exceed the bound. A
+    /// change that frees at least what it takes is always admitted.
     pub(crate) fn after(bound: u64, used: u64, more: u64, freed: u64) -> Option<Self> {
         let grows = more > freed;
         let used = used.saturating_sub(freed).saturating_add(more);
@@ -31,13 +31,13 @@ impl Room {
         })
     }
 
-    /// Whether there is so much that it is for everybody, whatever they hold.
+    /// Returns whether so much is free that every holder is admitted, whatever it holds.
     pub(crate) fn is_for_all(self) -> bool {
         !self.grows || self.used <= self.left
     }
 
-    /// Whether a holder may make the change, who holds `held` without what is
-    /// given back.
+    /// Returns whether a holder may make the change. `held` is what it holds without what the
+    /// change frees.
     pub(crate) fn is_for(self, held: u64) -> bool {
         !self.grows || held <= self.left
     }
@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes units for a holder until it is refused.
+    /// Takes units for a holder until one is refused.
     fn fill(bound: u64, held: &mut [u64], who: usize) {
         while Room::after(bound, held.iter().sum(), 1, 0).is_some_and(|it| it.is_for(held[who])) {
             held[who] += 1;
@@ -63,7 +63,7 @@ mod tests {
             fill(120, &mut held, who);
         }
         assert_eq!(held, [60, 30, 15]);
-        // Once the first has given back, the others get more.
+        // Once the first has freed its share, the others get more.
         held[0] = 0;
         fill(120, &mut held, 1);
         assert_eq!(held, [0, 53, 15]);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any holders take and give back in any order.
+        /// Holders take and free units in any order.
         #[test]
         fn the_bound_is_kept_and_only_those_above_what_is_free_are_refused(
             bound in 1_u64..200,
@@ -96,7 +96,7 @@ mod tests {
                 }
                 match room {
                     Some(room) if room.is_for(held[who]) => held[who] += amount,
-                    // Somebody who holds less is let in where this one is not.
+                    // A holder that holds less would be admitted here.
                     Some(_) => prop_assert!(held[who] > bound - used - amount),
                     None => prop_assert!(used + amount > bound),
                 }
@@ -104,8 +104,7 @@ mod tests {
             }
         }
 
-        /// Against hogs that take whatever they get, whoever holds nothing
-        /// still finds room.
+        /// However many hogs take all that they get, a holder that holds nothing is still admitted.
         #[test]
         fn hogs_never_fill_a_bound(bound in 64_u64..100_000, hogs in 1_usize..6) {
             let mut held = vec![0; hogs + 1];

@@ -1,6 +1,5 @@
-//! Whether the bounds let in a receipt subscription, or a message that will
-//! leave a receipt. Both are shared by the rule of [`Room`] among the keys and
-//! the addresses that they come from.
+//! Admission of receipt subscriptions, and of messages that will leave a receipt. [`Room`] divides
+//! both bounds among the keys and the addresses that these come from.
 
 use bugle_protocol::{ReceiptSubscriptionId, UnixTime};
 
@@ -13,14 +12,12 @@ use crate::store::{
 };
 
 impl ReceiptLogs {
-    /// Whether a new message may be taken, as far as its receipt goes, beside
-    /// those that are `awaited`; and until when its receipt subscription lasts
-    /// from then on, if that changes.
+    /// Admits a new message as far as its receipt goes, in addition to the receipts that are
+    /// `awaited`. Returns the new end of its receipt subscription, if that changes.
     ///
     /// # Errors
-    /// `NoReceiptSubscription`, or `Full` over `limits.receipt_subscriptions`,
-    /// `limits.receipts` or the share of them that the sender or its address
-    /// has.
+    /// `NoReceiptSubscription`, or `Full` for `limits.receipt_subscriptions` or `limits.receipts`,
+    /// or for the sender's or its address's share of them.
     pub(in crate::store) fn admit(
         &self,
         message: &NewMessage,
@@ -49,12 +46,12 @@ impl ReceiptLogs {
         }
     }
 
-    /// Until when the receipt subscription of a message lasts from then on, if
-    /// that changes: it never ends sooner than it was said.
+    /// Returns the new end of the receipt subscription of a message, if that changes. A
+    /// subscription never ends earlier than announced.
     ///
     /// # Errors
-    /// `NoReceiptSubscription` when it is gone and not to be made; `Full` when
-    /// it is one too many.
+    /// `NoReceiptSubscription` when it does not exist and is not to be created; `Full` when it
+    /// would be one too many.
     pub(in crate::store) fn grant(
         &self,
         message: &NewMessage,
@@ -73,18 +70,18 @@ impl ReceiptLogs {
             (None, _) => Err(StoreError::NoReceiptSubscription),
             (Some(_), Grant::AsItIs) => Ok(None),
             (Some(log), Grant::Prolong(ends_at) | Grant::Make(ends_at)) => {
-                // The receipt waits there for its whole lifetime.
+                // The subscription must last for the whole lifetime of the receipt.
                 let needed = message.expires_at + limits.receipt_lifetime;
                 Ok((log.ends_at < needed.min(ends_at)).then_some(ends_at))
             }
         }
     }
 
-    /// Whether one more receipt subscription may be made.
+    /// Admits one more receipt subscription.
     ///
     /// # Errors
-    /// The bound that it would cross, or the share of it that the sender or its
-    /// address has.
+    /// The bound that it would exceed, or the bound of which the sender or its address already has
+    /// its share.
     fn admit_one_more(&self, origin: &Origin, limits: &StoreLimits) -> Result<(), Full> {
         let full = |whose| Full {
             limit: Limit::ReceiptSubscriptions,
