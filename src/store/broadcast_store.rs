@@ -1,4 +1,4 @@
-//! Where broadcasts are kept: [`BroadcastStore`].
+//! Storage of broadcasts: [`BroadcastStore`].
 
 use std::sync::Arc;
 
@@ -10,19 +10,18 @@ use super::{BoxFuture, StoreError};
 /// Durability, cancellation, events and errors are those of
 /// [`Store`](super::Store).
 pub trait BroadcastStore: Send + Sync + 'static {
-    /// Sets the version of a broadcast, or removes the broadcast if `version` is
-    /// `None`, and says whether it was there before. The change is durable when
-    /// this returns.
+    /// Sets the version of a broadcast, or removes the broadcast if `version` is `None`, and
+    /// returns whether it existed. The change is durable when this returns.
     ///
     /// # Errors
-    /// `Full` when this is one broadcast more than the bound allows.
+    /// `Full` when the bound allows no further broadcast.
     fn set_broadcast(
         &self,
         id: Label,
         version: Option<Label>,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Returns the broadcasts as they are now. It never waits, and costs little
-    /// enough for every connection to call it.
+    /// Returns the current broadcasts. It never waits, and is cheap enough for every connection to
+    /// call it.
     fn broadcasts(&self) -> Arc<Broadcasts>;
 }

@@ -1,29 +1,28 @@
-//! Broadcasts: versions of things that concern all user agents, such as a
-//! browser's remote settings (WS-B-1 to WS-B-3). The operator sets them, the
-//! store keeps them, and connections compare.
+//! Broadcasts: versions of data that concerns all user agents, such as a browser's remote settings
+//! (WS-B-1 to WS-B-3). The operator sets them, the store keeps them, and each connection compares
+//! them with what its user agent has.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
-/// The longest id or version, in octets.
+/// Maximum length of an id or version in bytes.
 const LONGEST: usize = 128;
 
-/// How many broadcasts one connection may follow; further ones are ignored.
-/// Bounds what a connection takes to 1 KiB.
+/// How many broadcasts one connection may follow; further ones are ignored. This bounds the memory
+/// of a connection to 1 KiB.
 const FOLLOWED: usize = 64;
 
-/// The id or the version of a broadcast: 1 to 128 octets of printable ASCII.
+/// The id or the version of a broadcast: 1 to 128 bytes of printable ASCII.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label(Box<str>);
 
 impl Label {
-    /// From its text; `None` when it is empty, too long, or holds other
-    /// characters.
+    /// Parses a label; `None` when it is empty, too long, or contains other characters.
     pub fn new(text: &str) -> Option<Self> {
         is_label(text).then(|| Self(text.into()))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -34,11 +33,10 @@ fn is_label(text: &str) -> bool {
     (1..=LONGEST).contains(&text.len()) && text.bytes().all(printable)
 }
 
-/// All broadcasts at one time. A change makes another one, so that readers
-/// hold no lock.
+/// A snapshot of all broadcasts. A change creates a new one, so readers hold no lock.
 #[derive(Clone, Debug, Default)]
 pub struct Broadcasts {
-    /// By the fingerprint of the id.
+    /// Indexed by the fingerprint of the id.
     entries: HashMap<u64, Entry>,
     fingerprints: RandomState,
 }
@@ -47,17 +45,17 @@ pub struct Broadcasts {
 struct Entry {
     id: Label,
     version: Label,
-    /// Of the version.
+    /// The fingerprint of the version.
     fingerprint: u64,
 }
 
 impl Broadcasts {
-    /// How many there are.
+    /// Returns the number of broadcasts.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is a version of this broadcast.
+    /// Returns whether this broadcast has a version.
     pub fn has(&self, id: &Label) -> bool {
         self.entries.contains_key(&self.fingerprint(id.as_str()))
     }
@@ -74,7 +72,7 @@ impl Broadcasts {
         self.entries.insert(key, entry);
     }
 
-    /// The same with one version set, or with one broadcast less.
+    /// Returns a copy with one version set, or one broadcast removed.
     pub fn with(&self, id: Label, version: Option<Label>) -> Self {
         let mut changed = self.clone();
         match version {
@@ -84,7 +82,7 @@ impl Broadcasts {
         changed
     }
 
-    /// Each id with its version, in the order of ids.
+    /// Returns each id with its version, in the order of ids.
     pub fn versions(&self) -> BTreeMap<&str, &str> {
         let entries = self.entries.values();
         entries
@@ -97,11 +95,11 @@ impl Broadcasts {
     }
 }
 
-/// What one connection follows: of each id and of the version that the user
-/// agent has, a fingerprint. So an id takes 16 octets whatever its length, also
-/// one that nobody has set yet, and a connection that follows nothing takes no
-/// memory. The fingerprints are keyed at random: nobody can find two ids with
-/// the same one, and chance does not either.
+/// The broadcasts that one connection follows: a fingerprint of each id, and of the version that
+/// the user agent has. An id thus takes 16 bytes whatever its length, even if no version is set
+/// yet, and a connection that follows nothing takes no memory. The fingerprints are keyed at
+/// random, so nobody can construct two ids with the same one, and an accidental collision is
+/// negligible.
 #[derive(Debug, Default)]
 pub struct Followed(Vec<Mark>);
 
@@ -112,7 +110,7 @@ struct Mark {
 }
 
 impl Followed {
-    /// Follows these too; each comes with the version that the user agent has.
+    /// Adds broadcasts to follow, each with the version that the user agent has.
     pub fn follow(&mut self, broadcasts: &Broadcasts, wanted: &BTreeMap<String, String>) {
         let wanted = wanted.iter().filter(|(id, _)| is_label(id));
         for (id, version) in wanted {
@@ -129,8 +127,8 @@ impl Followed {
         }
     }
 
-    /// The followed broadcasts whose version is another than the user agent's,
-    /// which has it from now on. Those without a version are left out (WS-B-3).
+    /// Returns the followed broadcasts whose version differs from the user agent's, and records
+    /// that the user agent has it now. Broadcasts without a version are left out (WS-B-3).
     pub fn news(&mut self, broadcasts: &Broadcasts) -> BTreeMap<String, String> {
         let mut news = BTreeMap::new();
         for mark in &mut self.0 {
@@ -193,7 +191,7 @@ mod tests {
             followed.news(&broadcasts),
             map(&[("b", "2"), ("later", "1")])
         );
-        // Set again to what the user agent has.
+        // Set back to what the user agent has.
         broadcasts = with(&broadcasts, "a", Some("1"));
         assert_eq!(followed.news(&broadcasts), map(&[]));
         followed.follow(&broadcasts, &map(&[("a", "0")]));

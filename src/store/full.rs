@@ -1,34 +1,34 @@
-//! The answer of a bound that has no room for a change.
+//! The error of a bound that has no room for a change.
 
 use bugle_protocol::UnixTime;
 
 use super::holders::Holder;
 use crate::config::Limit;
 
-/// Who holds as much of a bound as they may.
+/// The holder that has used up its share of a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Whose {
-    /// All together: the bound itself is reached.
+    /// All holders together: the bound itself is reached.
     All,
     /// The subscription that the push is for.
     Subscription,
     /// The user agent.
     UserAgent,
-    /// The application server, by the key that signed.
+    /// The application server, by its VAPID key.
     Sender,
     /// The peer, by its [network](crate::gate::network::network).
     Address,
 }
 
-/// A bound that a change would cross, or the share of it that one holder has.
+/// A bound, or a holder's share of it, that a change would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
     /// The bound.
     pub limit: Limit,
-    /// Whose share of it is full.
+    /// The holder whose share is full.
     pub whose: Whose,
-    /// When something expires that counts against the bound, if that is known:
-    /// then there is room at the latest.
+    /// The time at which something that counts against the bound expires, if known: by then there
+    /// is room.
     pub until: Option<UnixTime>,
 }
 

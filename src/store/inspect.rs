@@ -1,28 +1,26 @@
-//! What operators look at and remove: [`Inspect`].
+//! Inspection by operators and metrics: [`Inspect`].
 
 use bugle_protocol::{ChannelId, PublicKey, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use super::{Backlog, BoxFuture, ExpiryCursor, Largest, StoreError, Subscription, Usage};
 
-/// The calls of operators, and of metrics. No push and no delivery needs them.
+/// Calls for operators and metrics. Neither pushes nor deliveries need them.
 ///
-/// Walks go step by step: each call returns what follows `after` in an order
-/// that does not change, so that all are found however many they are. What is
-/// added or removed meanwhile may be found or not.
+/// Listings are paged: each call returns what follows `after` in a stable order, so a walk finds
+/// everything. It may or may not find what is added or removed concurrently.
 ///
 /// Durability, cancellation, events and errors are those of
 /// [`Store`](super::Store).
 pub trait Inspect: Send + Sync + 'static {
-    /// Returns what the store holds now. It never waits, and costs little enough
-    /// for every scrape of the metrics.
+    /// Returns what the store holds now. It never waits, and is cheap enough for every scrape of
+    /// the metrics.
     fn usage(&self) -> Usage;
 
     /// Returns how much the log of a user agent holds, without reading it.
     fn backlog(&self, uaid: Uaid) -> BoxFuture<'_, Result<Backlog, StoreError>>;
 
-    /// Returns who holds most: at most `most` of each kind, and never more than
-    /// 1000. It looks at all that is in memory, so it is too slow for anybody
-    /// but operators.
+    /// Returns the largest holders: at most `most` of each kind, and never more than 1000. It
+    /// visits everything in memory, so it is too slow for anything but operators' commands.
     fn largest(&self, most: usize) -> BoxFuture<'_, Result<Largest, StoreError>>;
 
     /// Returns up to `limit` subscriptions that follow `after`, without those
@@ -41,12 +39,12 @@ pub trait Inspect: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<(UnixTime, ReceiptSubscriptionId)>, StoreError>>;
 
-    /// Removes the messages that a key has signed, as far as that is known,
-    /// among the next few that follow `after` in the order of their expiry.
+    /// Removes the messages that a key signed, as far as that is known, among the next few that
+    /// follow `after` in the order of their expiry.
     ///
-    /// The messages are [given up](super::Removal::GivenUp). Returns their
-    /// number, and where to go on: `None` when all messages were looked at. The
-    /// removal is durable with the next change.
+    /// The messages are [given up](super::Removal::GivenUp). Returns their number, and the cursor
+    /// to continue with: `None` when all messages were examined. The removal is durable with the
+    /// next change.
     fn remove_signed(
         &self,
         key: PublicKey,

@@ -1,12 +1,11 @@
-//! The bounds that a store keeps to.
+//! The bounds of a store.
 
 use std::time::Duration;
 
 use super::{Limit, StoreError};
 use crate::config::Config;
 
-/// The bounds a store keeps to; [`Limit`](super::Limit) names those that refuse a
-/// change.
+/// The bounds of a store; [`Limit`](super::Limit) names those that refuse a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreLimits {
     /// Subscriptions of one user agent.
@@ -15,30 +14,29 @@ pub struct StoreLimits {
     pub subscriptions: u64,
     /// Stored messages of one user agent.
     pub messages_per_user_agent: u32,
-    /// Octets of the stored messages of one user agent.
+    /// Bytes of the stored messages of one user agent.
     pub bytes_per_user_agent: u64,
-    /// Octets of all stored messages.
+    /// Bytes of all stored messages.
     pub stored_bytes: u64,
     /// Receipt subscriptions.
     pub receipt_subscriptions: u64,
-    /// Receipts of one receipt subscription: the oldest goes.
+    /// Receipts of one receipt subscription; the oldest is evicted.
     pub receipts_per_subscription: u32,
-    /// Receipts, with those that stored messages will leave.
+    /// Receipts, including those that stored messages will leave.
     pub receipts: u64,
     /// How long a receipt is kept.
     pub receipt_lifetime: Duration,
-    /// Changes that wait for the disk at one time.
+    /// Changes that wait for the disk at the same time.
     pub waiting_for_disk: usize,
     /// Broadcasts.
     pub broadcasts: usize,
 }
 
 impl StoreLimits {
-    /// Whether one more subscription is let in, where its user agent has `own`
-    /// and all have `all`.
+    /// Admits one more subscription. Its user agent has `own`, and the store `all`.
     ///
     /// # Errors
-    /// `Full` with the bound that it would cross.
+    /// `Full` with the bound that it would exceed.
     pub(super) fn admit_subscription(&self, own: usize, all: u64) -> Result<(), StoreError> {
         if own >= self.subscriptions_per_user_agent as usize {
             return Err(StoreError::Full(Limit::SubscriptionsPerUserAgent.into()));

@@ -1,5 +1,5 @@
-//! The engine that forgets: all in memory. The reference for the others, and
-//! what tests run on.
+//! The engine that keeps everything in memory. It is the reference for the others, and tests use
+//! it.
 
 mod broadcasts;
 mod inspect;
@@ -22,12 +22,10 @@ use super::{Expired, NewMessage, StoreError, StoreLimits, Subscription};
 use super::{Origin, ReceiptTarget};
 use crate::store::broadcasts::Broadcasts;
 
-/// How many messages are looked at, of which some are to be removed, under one
-/// hold of the lock.
+/// How many messages are examined, and possibly removed, under one hold of the lock.
 const LOOKED_AT: usize = 64;
 
-/// An [`Engine`](super::Engine) of the store without a disk: nothing survives
-/// the process.
+/// An [`Engine`](super::Engine) without a disk: nothing survives the process.
 #[derive(Debug)]
 pub struct MemoryStore {
     limits: StoreLimits,
@@ -51,15 +49,15 @@ struct State {
 /// A user agent that has a subscription.
 #[derive(Debug, Default)]
 struct UserAgent {
-    /// When it was last noted as connected.
+    /// The day on which a connection was last recorded.
     connected: Option<Day>,
-    /// When a message was last noted, with each.
+    /// Each with the day on which a message for it was last recorded.
     channels: BTreeMap<ChannelId, (Subscription, Option<Day>)>,
 }
 
 impl MemoryStore {
-    /// An empty store that keeps to `limits`, of which `waiting_for_disk` has
-    /// no meaning here, and tells `listener` of its changes.
+    /// Creates an empty store with these limits, except for `waiting_for_disk`, which has no
+    /// meaning here. The store notifies `listener` of its changes.
     pub fn new(limits: StoreLimits, listener: Arc<dyn Listener>) -> Self {
         Self {
             limits,
@@ -68,8 +66,8 @@ impl MemoryStore {
         }
     }
 
-    /// As after a restart: no message has been given out, and where anything
-    /// came from is forgotten. The search for unused user agents begins anew.
+    /// Forgets what a restart forgets: which messages were given out, all origins, and the progress
+    /// of the search for unused user agents.
     #[cfg(test)]
     pub(super) fn forget(&self) {
         let mut state = self.state();
@@ -97,7 +95,8 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in a critical section here panics half way.
+        // No critical section here panics half way, so the state is consistent even if the lock is
+        // poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -181,7 +180,7 @@ impl MemoryStore {
         Ok(id)
     }
 
-    /// Removes messages that are there, and leaves their receipts.
+    /// Removes those messages that exist, and creates their receipts.
     fn remove_all(&self, state: &mut State, messages: &[Leaving], now: UnixTime) -> Removed {
         let settled = messages
             .iter()

@@ -1,4 +1,4 @@
-//! Messages on their way into a store, and what a reader takes of a log.
+//! Messages to store, and the filters of their readers.
 
 use bugle_protocol::{
     ChannelId, Content, MessageId, PushMessage, ReceiptSubscriptionId, SubscriptionId, Topic,
@@ -7,37 +7,36 @@ use bugle_protocol::{
 
 use super::Origin;
 
-/// The receipt subscription that learns what becomes of a message, and how long
-/// it lasts.
+/// The receipt subscription of a message, and how long it lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiptTarget {
-    /// Which one.
+    /// Its id.
     pub id: ReceiptSubscriptionId,
-    /// Whether it is made or prolonged with the message.
+    /// Whether the message creates or extends it.
     pub grant: Grant,
 }
 
 /// What the append of a message does to its receipt subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// Nothing: it must be there.
+    /// Nothing: it must exist.
     AsItIs,
-    /// It must be there. If it ends before the receipt of the message can have
-    /// expired, it lasts until this time, or longer if it does already.
+    /// It must exist. If it ends before the receipt of the message can have expired, it is extended
+    /// to this time, unless it already lasts longer.
     Prolong(UnixTime),
-    /// It is made, and ends at this time. One that is there is prolonged.
+    /// It is created with this end. An existing one is extended.
     Make(UnixTime),
 }
 
 impl ReceiptTarget {
-    /// One that is there.
+    /// An existing receipt subscription, which stays as it is.
     pub const fn existing(id: ReceiptSubscriptionId) -> Self {
         let grant = Grant::AsItIs;
         Self { id, grant }
     }
 }
 
-/// A message on its way into the store: all of a [`PushMessage`] but the id.
+/// A message to store: a [`PushMessage`] without its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
     /// The channel it is for.
@@ -50,29 +49,28 @@ pub struct NewMessage {
     pub expires_at: UnixTime,
     /// Filters delivery, never order.
     pub urgency: Urgency,
-    /// Which message this one replaces.
+    /// The topic; it decides which message this one replaces.
     pub topic: Option<Topic>,
     /// The body, if there is one.
     pub content: Option<Content>,
-    /// Who is told what becomes of it (RFC 8030 §5.1).
+    /// The receipt subscription that receives its receipt (RFC 8030 §5.1).
     pub receipt: Option<ReceiptTarget>,
-    /// Whose shares of the bounds it counts against; kept in memory alone.
+    /// The holders it is charged to; kept in memory only.
     pub origin: Origin,
 }
 
 impl NewMessage {
-    /// Whether it has a time to live; without one it is never stored
-    /// (RFC 8030 §5.2).
+    /// Returns whether it has a time to live; without one it is never stored (RFC 8030 §5.2).
     pub fn is_stored(&self) -> bool {
         self.expires_at > self.accepted_at
     }
 
-    /// Octets, as [`PushMessage::size`] counts them.
+    /// Returns its bytes, as [`PushMessage::size`] counts them.
     pub fn size(&self) -> usize {
         PushMessage::size_with(self.content.as_ref())
     }
 
-    /// The message under the id that the store gave it.
+    /// Returns the message with the id that the store gave it.
     pub fn with_id(self, id: MessageId) -> PushMessage {
         PushMessage {
             id,
@@ -88,17 +86,16 @@ impl NewMessage {
     }
 }
 
-/// How much one read of a log may return; at least one message always may.
+/// How much one read of a log may return. It may always return one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// Number of messages.
     pub messages: usize,
-    /// Octets, as [`PushMessage::size`] counts them.
+    /// Bytes, as [`PushMessage::size`] counts them.
     pub bytes: usize,
 }
 
-/// Which messages of a log its reader takes now. What it holds back stays in
-/// the log.
+/// The messages of a log that its reader accepts now. All others stay in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// Only messages of at least this urgency (RFC 8030 §5.3).
@@ -115,7 +112,7 @@ impl Filter {
         channel: None,
     };
 
-    /// Whether a message that no log holds is taken.
+    /// Returns whether a message that is not stored passes the filter.
     pub fn lets_pass(&self, message: &PushMessage) -> bool {
         message.urgency >= self.min_urgency
             && self

@@ -1,17 +1,17 @@
-//! What one read of a log gives.
+//! The result of one read of a log.
 
 /// The next entries of a log that fit into one read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page<T> {
     /// The entries, in the order of their ids.
     pub items: Vec<T>,
-    /// Whether the log held further ones, which the bounds of the read left
-    /// out, when these were read. What comes later is told by an event.
+    /// Whether the log held further entries at the time of the read, which did not fit. An event
+    /// announces later ones.
     pub more: bool,
 }
 
 impl<T> Page<T> {
-    /// Of a log that holds nothing.
+    /// The page of an empty log.
     pub const EMPTY: Self = Self {
         items: Vec::new(),
         more: false,

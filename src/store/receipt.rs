@@ -1,26 +1,26 @@
-//! What becomes of a message whose sender wants to know (RFC 8030 §5.1, §6.3).
+//! Receipts: the outcome of messages (RFC 8030 §5.1, §6.3).
 
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid};
 use serde::{Deserialize, Serialize};
 
-/// A receipt's place in the log of its receipt subscription. Ids of one log
-/// only grow; after a restart they go on above those that are stored.
+/// The position of a receipt in the log of its receipt subscription. Ids of a log only grow; after
+/// a restart they continue above those that are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceiptId(u64);
 
 impl ReceiptId {
-    /// From the store's count.
+    /// Creates an id from the store's counter.
     pub const fn new(count: u64) -> Self {
         Self(count)
     }
 
-    /// The store's count.
+    /// Returns the store's counter.
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// What a receipt says.
+/// The status that a receipt reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReceiptStatus {
     /// The user agent acknowledged the message: 204 (RFC 8030 §6.3).
@@ -29,41 +29,41 @@ pub enum ReceiptStatus {
     Failed,
 }
 
-/// The end of one message.
+/// The outcome of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// Its place in the log.
+    /// Its position in the log.
     pub id: ReceiptId,
-    /// In whose log the message was.
+    /// The user agent that the message was for.
     pub uaid: Uaid,
     /// The message.
     pub message: MessageId,
-    /// What became of it.
+    /// Its outcome.
     pub status: ReceiptStatus,
 }
 
-/// Why a message leaves the store, and so which receipt it leaves, if one is
-/// wanted. A message that another one replaces leaves none (RFC 8030 §5.4).
+/// Why a message leaves the store, which decides the receipt it leaves, if it has a receipt
+/// subscription. A message that another one replaces leaves none (RFC 8030 §5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// The user agent acknowledged it: `Delivered`.
     Delivered,
     /// The user agent could not decrypt it (code 101): `Failed`.
     NotDecrypted,
-    /// The user agent had no use for it (code 102). Given out once, it is
-    /// `Failed`; given out again, it most likely came twice: `Delivered`
-    /// (WS-N-17).
+    /// The user agent did not want it (code 102). If it was given out once, `Failed`; if more than
+    /// once, it was most likely a duplicate: `Delivered` (WS-N-17).
     NotWanted,
-    /// Its URL was deleted, which both sides can do. Never given out, it is
-    /// cancelled, without a receipt; else it is `Delivered`.
+    /// Its URL was deleted, which both sides can do. If it was never given out, it is cancelled
+    /// without a receipt; otherwise `Delivered`.
     Withdrawn,
-    /// Its time is over, its subscription gone, or a limit dropped it:
-    /// `Failed` (RFC 8030 §6.2, §7.2, A-8).
+    /// It expired, its subscription ended, or a limit dropped it: `Failed` (RFC 8030 §6.2, §7.2,
+    ///
     GivenUp,
 }
 
 impl Removal {
-    /// The receipt of a message that was given out `attempts` times.
+    /// Returns the status of a message that was given out `attempts` times; `None` if it leaves no
+    /// receipt.
     pub(super) fn status(self, attempts: u8) -> Option<ReceiptStatus> {
         match self {
             Self::Delivered => Some(ReceiptStatus::Delivered),
@@ -75,20 +75,20 @@ impl Removal {
     }
 }
 
-/// What a change took out of the store.
+/// What a change removed from the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Removed {
-    /// How many messages.
+    /// Number of messages.
     pub(super) messages: usize,
-    /// The receipt subscriptions that have something new, each once.
+    /// The receipt subscriptions with new receipts, each once.
     pub(super) receipts: Vec<ReceiptSubscriptionId>,
 }
 
-/// What one step of the sweep did.
+/// The result of one step of the sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// How many messages it removed.
+    /// Number of removed messages.
     pub messages: usize,
-    /// Whether it stopped at its limit: there may be more to remove.
+    /// Whether it stopped at its limit, so that there may be more to remove.
     pub more: bool,
 }

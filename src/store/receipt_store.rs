@@ -4,15 +4,13 @@ use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use super::{BoxFuture, Page, Receipt, ReceiptId, ReceiptStatus, StoreError};
 
-/// The receipts that application servers are to be told of (RFC 8030 §5.1,
-/// §6.3).
+/// The receipts for application servers (RFC 8030 §5.1, §6.3).
 ///
-/// A receipt subscription is a log of receipts in the order of their ids. It is
-/// created by the [append](super::Store::append) of a message, and filled by the
-/// step in which a message leaves the store. When one receipt more than the
-/// bound is left there, the oldest is removed. A receipt is removed when its
-/// lifetime is over, and a receipt subscription with all its receipts at its
-/// end.
+/// A receipt subscription is a log of receipts in the order of their ids. The
+/// [append](super::Store::append) of a message creates it. The step that removes a message from the
+/// store adds its receipt; if the log then exceeds its bound, the oldest receipt is removed. A
+/// receipt is removed when its lifetime is over, and a receipt subscription with all its receipts
+/// when it ends.
 ///
 /// Durability, cancellation, events and errors are those of
 /// [`Store`](super::Store).
@@ -20,8 +18,8 @@ pub trait ReceiptStore: Send + Sync + 'static {
     /// Returns up to `limit` receipts with ids above `after`, in the order of
     /// ids, none of them expired at `now`, and whether more follow the last one.
     ///
-    /// Returns `None` if the receipt subscription is not there or has ended at
-    /// `now`; a `limit` of 0 asks for no more than that. A read changes nothing.
+    /// Returns `None` if the receipt subscription does not exist or has ended at `now`; a `limit`
+    /// of 0 checks only that. A read changes nothing.
     fn receipts(
         &self,
         id: ReceiptSubscriptionId,
@@ -30,20 +28,18 @@ pub trait ReceiptStore: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Option<Page<Receipt>>, StoreError>>;
 
-    /// Removes a receipt that its application server has received, and says
-    /// whether it was there.
+    /// Removes a receipt that its application server has received, and returns whether it existed.
     ///
-    /// The removal is durable with the next change: one that is lost is a receipt
-    /// that is delivered twice.
+    /// The removal is durable with the next change. If it is lost, the receipt is delivered twice.
     fn remove_receipt(
         &self,
         id: ReceiptSubscriptionId,
         receipt: ReceiptId,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Leaves the receipt of a message with TTL 0, which was never stored.
-    /// Returns `false`, and leaves none, if the receipt subscription is not
-    /// there. The receipt is durable when this returns.
+    /// Creates the receipt of a message with TTL 0, which was never stored. Returns `false`, and
+    /// creates none, if the receipt subscription does not exist. The receipt is durable when this
+    /// returns.
     fn settle(
         &self,
         id: ReceiptSubscriptionId,
@@ -53,9 +49,8 @@ pub trait ReceiptStore: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// Removes a receipt subscription with its receipts. Returns `false` if it
-    /// is not there or has ended at `now`. The removal is durable when this
-    /// returns.
+    /// Removes a receipt subscription with its receipts. Returns `false` if it does not exist or
+    /// has ended at `now`. The removal is durable when this returns.
     fn remove_receipt_subscription(
         &self,
         id: ReceiptSubscriptionId,

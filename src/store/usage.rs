@@ -7,23 +7,23 @@ pub struct Usage {
     pub subscriptions: u64,
     /// Messages not yet acknowledged, expired or replaced.
     pub messages: u64,
-    /// Octets of those messages, as [`PushMessage::size`] counts them.
+    /// Bytes of those messages, as [`PushMessage::size`](bugle_protocol::PushMessage::size) counts them.
     pub live_bytes: u64,
     /// Receipt subscriptions.
     pub receipt_subscriptions: u64,
-    /// Receipts not yet taken by their application servers.
+    /// Receipts not yet acknowledged by their application servers.
     pub receipts: u64,
-    /// Octets on disk; 0 for an engine without one.
+    /// Bytes on disk; 0 for an engine without one.
     pub disk_bytes: u64,
-    /// Records that failed their checksum or could not be read, set aside.
+    /// Records that failed their checksum or could not be read, and were set aside.
     pub damaged: u64,
     /// Changes that wait for the disk; 0 for an engine without one.
     pub waiting: u64,
-    /// Octets that are free on the disk; 0 for an engine without one.
+    /// Free bytes on the disk; 0 for an engine without one.
     pub free_bytes: u64,
-    /// Whether the engine takes no changes now.
+    /// Whether the engine refuses changes now.
     pub failing: bool,
-    /// How often the engine went on after it had failed.
+    /// How many times the engine was reopened after a failure.
     pub reopened: u64,
 }
 
@@ -32,6 +32,6 @@ pub struct Usage {
 pub struct Backlog {
     /// Messages not yet acknowledged, expired ones until they are swept.
     pub messages: u64,
-    /// Octets of those messages, as [`PushMessage::size`] counts them.
+    /// Bytes of those messages, as [`PushMessage::size`](bugle_protocol::PushMessage::size) counts them.
     pub bytes: u64,
 }

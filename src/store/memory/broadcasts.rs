@@ -1,4 +1,4 @@
-//! The calls of [`BroadcastStore`].
+//! Implements [`BroadcastStore`].
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The calls of [`Inspect`].
+//! Implements [`Inspect`].
 
 use std::ops::Bound::{Included, Unbounded};
 

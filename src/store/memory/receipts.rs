@@ -1,4 +1,4 @@
-//! The calls of [`ReceiptStore`].
+//! Implements [`ReceiptStore`].
 
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 

@@ -1,5 +1,5 @@
-//! The calls of [`Store`]: each changes or reads the state under its lock, and
-//! tells the listener afterwards.
+//! Implements [`Store`]: each call changes or reads the state under its lock, and notifies the
+//! listener afterwards.
 
 use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
 

@@ -1,5 +1,4 @@
-//! When user agents and subscriptions are used, and the end of those that are
-//! not used any more.
+//! Records when user agents and subscriptions are used, and ends user agents that are unused.
 
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -17,7 +16,7 @@ impl UserAgent {
 }
 
 impl State {
-    /// Whether a user agent has a subscription. If so, it is noted as connected.
+    /// Returns whether a user agent has a subscription, and if so records that it is connected.
     pub(super) fn note_connected(&mut self, uaid: Uaid) -> bool {
         let Some(user_agent) = self.user_agents.get_mut(&uaid) else {
             return false;
@@ -28,7 +27,7 @@ impl State {
         true
     }
 
-    /// Notes that a message for a subscription is accepted.
+    /// Records that a message for a subscription was accepted.
     pub(super) fn note_received(&mut self, uaid: Uaid, channel: ChannelId) {
         let user_agent = self.user_agents.get_mut(&uaid);
         let known = user_agent.and_then(|it| it.channels.get_mut(&channel));
@@ -41,7 +40,7 @@ impl State {
 }
 
 impl MemoryStore {
-    /// Counts the day, and goes on with today's pass over all user agents.
+    /// Counts the day, and continues today's pass over all user agents.
     pub(super) fn pass_over(&self, sweep: &Sweep<'_>) -> (Unused, News) {
         let mut state = self.state();
         let begun = state.days.unwrap_or(Days::begin(sweep.now));
@@ -71,7 +70,7 @@ impl MemoryStore {
         (unused, news)
     }
 
-    /// Ends a user agent, unless somebody reads one of its channels.
+    /// Ends a user agent, unless a connection reads one of its channels.
     fn end_if_absent(&self, state: &mut State, uaid: Uaid, sweep: &Sweep<'_>) -> (Unused, News) {
         let channels = state.user_agents.get(&uaid).map(|it| it.channels.clone());
         let channels = channels.unwrap_or_default();
