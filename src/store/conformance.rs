@@ -1,7 +1,7 @@
-//! What the contracts of an [`Engine`] promise, tested on every engine.
+//! Tests of the contracts of an [`Engine`], run on every engine.
 //!
-//! An engine joins the suite with one line in [`ENGINES`]; one that keeps its
-//! data also with [`reopen`].
+//! One line in [`ENGINES`] adds an engine to the suite; an engine that keeps its data also needs
+//! one in [`reopen`].
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -37,14 +37,14 @@ use super::{
 };
 use crate::config::Config;
 
-/// A store, with the folder it is in.
+/// A store, with its folder.
 struct Opened {
     store: Arc<dyn Engine>,
     heard: Arc<Heard>,
     folder: Option<tempfile::TempDir>,
 }
 
-/// What a store has told its listener, in order.
+/// The events that a store sent to its listener, in order.
 #[derive(Default)]
 struct Heard(Mutex<Vec<Event>>);
 
@@ -55,12 +55,12 @@ impl Listener for Heard {
 }
 
 impl Heard {
-    /// What was told since it was last asked for.
+    /// Takes the events since the last call.
     fn take(&self) -> Vec<Event> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    /// The receipt subscriptions of which it was told since then, each once.
+    /// Takes the receipt subscriptions with events since the last call, each once.
     fn receipts(&self) -> Vec<ReceiptSubscriptionId> {
         let events = self.take().into_iter();
         let receipts = events.filter_map(|event| match event {
@@ -107,7 +107,7 @@ async fn each(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Engine>)) {
     each_heard(limits, async |store, _| test(store).await).await;
 }
 
-/// The same, with what the store tells.
+/// Like [`each`], with the events of the store.
 async fn each_heard(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Engine>, &Heard)) {
     for (name, open) in ENGINES {
         println!("engine: {name}");
@@ -139,7 +139,7 @@ const ALL: Batch = Batch {
 
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-/// `millis` after [`NOW`].
+/// `millis` milliseconds after [`NOW`].
 fn at(millis: u64) -> UnixTime {
     UnixTime::from_millis(NOW.as_millis() + millis)
 }
@@ -156,7 +156,7 @@ const fn receipt_subscription(n: u8) -> ReceiptSubscriptionId {
     ReceiptSubscriptionId::from_bytes([n; 16])
 }
 
-/// The subscription of a channel in its `life`th life, each with another key.
+/// The subscription of a channel in its `life`th life. Each life has a different key.
 fn subscription_of(ua: u8, ch: u8, life: u8) -> Subscription {
     let mut id = [ua; 16];
     (id[0], id[1]) = (ch, life);
@@ -173,7 +173,7 @@ fn key(n: u8) -> PublicKey {
     (&key.public_key()).into()
 }
 
-/// A message for that subscription, which lives for a minute.
+/// A message for that subscription with a TTL of one minute.
 fn message_for(subscription: &Subscription, body: &str) -> NewMessage {
     NewMessage {
         channel: subscription.channel,
@@ -202,7 +202,7 @@ fn with_ttl(mut message: NewMessage, millis: u64) -> NewMessage {
     message
 }
 
-/// Where a push came from: 0 is nowhere, an odd number has a key of its own.
+/// An origin: 0 is unknown, and an odd number has its own key.
 fn origin_of(n: u8) -> Origin {
     Origin {
         key: (n % 2 == 1).then(|| PublicKey::from_kept(&[n; 65]).unwrap()),
@@ -215,13 +215,13 @@ fn sent_from(mut message: NewMessage, n: u8) -> NewMessage {
     message
 }
 
-/// With a receipt for that receipt subscription.
+/// Adds an existing receipt subscription.
 fn awaited(mut message: NewMessage, n: u8) -> NewMessage {
     message.receipt = Some(ReceiptTarget::existing(receipt_subscription(n)));
     message
 }
 
-/// With a receipt subscription that is made with it.
+/// Adds a receipt subscription that the message creates.
 fn making(mut message: NewMessage, n: u8, ends_at: UnixTime) -> NewMessage {
     message.receipt = Some(ReceiptTarget {
         id: receipt_subscription(n),
@@ -230,8 +230,8 @@ fn making(mut message: NewMessage, n: u8, ends_at: UnixTime) -> NewMessage {
     message
 }
 
-/// Makes a receipt subscription, or prolongs it, with a message of TTL 0 from
-/// `origin`, to a subscription that is gone afterwards.
+/// Creates or extends a receipt subscription by a message with TTL 0 from `origin`, to a
+/// subscription that is removed afterwards.
 async fn make_receipts(
     store: &dyn Engine,
     id: ReceiptSubscriptionId,
@@ -250,7 +250,7 @@ async fn make_receipts(
     made.map(drop)
 }
 
-/// Makes a receipt subscription that lasts for long.
+/// Creates a receipt subscription with a distant end.
 async fn receipts_of(store: &Arc<dyn Engine>, n: u8) {
     let (id, ends_at) = (receipt_subscription(n), at(u64::from(u32::MAX)));
     let made = make_receipts(&**store, id, ends_at, Origin::default());
@@ -263,7 +263,7 @@ async fn subscribed(store: &Arc<dyn Engine>, ua: u8, ch: u8) -> Subscription {
     subscription
 }
 
-/// Removes a message, and says whether it was there.
+/// Removes a message, and returns whether it existed.
 async fn removed(
     store: &Arc<dyn Engine>,
     ua: u8,
@@ -274,18 +274,18 @@ async fn removed(
     store.remove(uaid(ua), &[(id, why)], now).await.unwrap() == 1
 }
 
-/// Acknowledges a message, and says whether it was there.
+/// Acknowledges a message, and returns whether it existed.
 async fn acked(store: &Arc<dyn Engine>, ua: u8, id: MessageId) -> bool {
     removed(store, ua, id, Removal::Delivered, NOW).await
 }
 
-/// Removes a subscription, and says whether it was there.
+/// Removes a subscription, and returns whether it existed.
 async fn unsubscribed(store: &Arc<dyn Engine>, ua: u8, ch: u8) -> bool {
     let removed = store.unsubscribe(uaid(ua), channel(ch), None, Readers::Close, NOW);
     removed.await.unwrap()
 }
 
-/// Sweeps, and says how many messages went.
+/// Sweeps, and returns the number of removed messages.
 async fn swept(store: &Arc<dyn Engine>, now: UnixTime, limit: usize) -> usize {
     store.expire(now, limit).await.unwrap().messages
 }
@@ -298,7 +298,7 @@ async fn pending(store: &Arc<dyn Engine>, ua: u8) -> Vec<PushMessage> {
         .items
 }
 
-/// Hands out all that is pending.
+/// Gives out all pending messages.
 async fn given_out(store: &Arc<dyn Engine>, ua: u8) -> Vec<MessageId> {
     let ids = pending_ids(store, ua).await;
     ids.iter().for_each(|id| store.give_out(*id));

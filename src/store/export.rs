@@ -1,10 +1,9 @@
-//! The export format, version 2: what a store holds, as text that any program
-//! can read (`docs/export-format.md`).
+//! The export format, version 2: the content of a store as text that any program can read
+//! (`docs/export-format.md`).
 //!
-//! One record a line, read and written one at a time. Each line begins with the
-//! checksum of all records up to and with its own, so that one which was
-//! changed, lost, moved or added is noticed where it is; the last line says how
-//! many there are.
+//! One record per line, read and written one at a time. Each line begins with a running checksum of
+//! all records up to its own, so a line that was changed, lost, moved or added is detected where it
+//! is. The last line holds the number of records.
 
 mod lines;
 
@@ -19,29 +18,30 @@ use super::days::{Day, Days};
 use super::{NewMessage, Receipt, Subscription};
 use crate::store::broadcasts::Label;
 
-/// The version that is written.
+/// The version that this program writes.
 const VERSION: u32 = 2;
-/// Version 1 does not say when anything was used, and is otherwise the same.
+/// The oldest version that it reads. Version 1 lacks the days of last use, and is otherwise the
+/// same.
 const OLDEST: u32 = 1;
 
-/// The longest line that is read or written, in octets: more than a message of
-/// the largest body that the store takes.
+/// Maximum length of a line in bytes: more than a message with the largest body that the store
+/// accepts.
 const LONGEST: u64 = 512 << 20;
 
 /// Digits of a checksum.
 const CHECKSUM: usize = 8;
 
-/// What an export holds, piece by piece, in this order.
+/// One record of an export. The kinds follow each other in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// What endpoints are sealed with, the sealing key first, in base64url.
+    /// The keys that seal endpoints, in base64url; the current sealing key is first.
     EndpointKeys(Vec<String>),
-    /// All ids of messages that were ever given out are below this one.
+    /// Greater than every message id that was ever given out.
     NextId(MessageId),
     /// The count of days of service.
     Days(Days),
-    /// A subscription, and the last day that is noted on which a message for it
-    /// was accepted or its user agent connected.
+    /// A subscription, and the last recorded day on which a message for it was accepted or its user
+    /// agent connected.
     Subscription(Subscription, Option<Day>),
     /// A receipt subscription, and when it ends.
     ReceiptSubscription(ReceiptSubscriptionId, UnixTime),
@@ -49,13 +49,12 @@ pub enum Record {
     Broadcast(Label, Label),
     /// A stored message.
     Message(Uaid, MessageId, NewMessage),
-    /// A receipt of a receipt subscription, and from when on nobody sees it.
+    /// A receipt of a receipt subscription, and when it expires.
     Receipt(ReceiptSubscriptionId, Receipt, UnixTime),
 }
 
 impl Record {
-    /// The record with its times `by_ms` milliseconds later, or earlier if that is
-    /// negative.
+    /// Moves the times of the record by `by_ms` milliseconds, which may be negative.
     pub fn moved(self, by_ms: i64) -> Self {
         match self {
             Self::ReceiptSubscription(id, ends_at) => {
@@ -80,22 +79,22 @@ impl Record {
 /// Why an export cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The system said no.
+    /// Reading failed.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The first line is not that of an export.
     #[error("this is not an export of a store: its first line is another")]
     NotAnExport,
-    /// A later version wrote it.
+    /// A newer version wrote it.
     #[error("the export has version {0}, and this program reads up to {VERSION}: use a later one")]
     Newer(u32),
-    /// A checksum does not fit.
+    /// A checksum does not match.
     #[error("line {0} of the export is not what was written: take another copy of it")]
     Damaged(u64),
-    /// A line says what cannot be.
+    /// A line is not a valid record.
     #[error("line {0} of the export: {1}")]
     Line(u64, String),
-    /// The last line is not there.
+    /// The last line is missing.
     #[error("the export ends after line {0}, without its last line: take another copy of it")]
     Cut(u64),
 }
@@ -108,7 +107,7 @@ pub struct ExportWriter<W> {
 }
 
 impl<W: Write> ExportWriter<W> {
-    /// Begins an export of `written_at`.
+    /// Starts an export, and writes its first line.
     ///
     /// # Errors
     /// What the writer says.
@@ -131,7 +130,7 @@ impl<W: Write> ExportWriter<W> {
         self.line(&Line::from(record))
     }
 
-    /// Writes the end, and gives the writer back.
+    /// Writes the last line, and returns the writer.
     ///
     /// # Errors
     /// What the writer says.
@@ -159,10 +158,10 @@ pub struct ExportReader<R> {
 }
 
 impl<R: BufRead> ExportReader<R> {
-    /// Begins to read.
+    /// Starts to read an export, and checks its first line.
     ///
     /// # Errors
-    /// When this is no export, or one of another version.
+    /// Fails when this is not an export, or one of a newer version.
     pub fn begin(from: R) -> Result<Self, ExportError> {
         let mut reader = Self {
             from,
@@ -182,11 +181,10 @@ impl<R: BufRead> ExportReader<R> {
         }
     }
 
-    /// The next record; `None` after the last, when the end was as it has to
-    /// be.
+    /// Returns the next record; `None` after a valid last line.
     ///
     /// # Errors
-    /// When a line is damaged, missing, or says what cannot be.
+    /// Fails when a line is damaged, missing, or not a valid record.
     pub fn next(&mut self) -> Result<Option<Record>, ExportError> {
         let line = self.line()?;
         match line.records() {
@@ -206,7 +204,7 @@ impl<R: BufRead> ExportReader<R> {
         }
     }
 
-    /// The number of the line that was read last, from 1.
+    /// Returns the number of the last line read, from 1.
     pub fn lines(&self) -> u64 {
         self.lines
     }
@@ -389,7 +387,7 @@ mod tests {
         assert!(matches!(read[..], [Record::Subscription(_, None)]));
     }
 
-    /// An export of these lines.
+    /// Builds an export of these lines.
     fn lines(texts: &[&str]) -> Vec<u8> {
         let mut checksum = Hasher::new();
         let lines = texts.iter().map(|text| {

@@ -7,7 +7,7 @@ pub struct Usage {
     pub subscriptions: u64,
     /// Messages not yet acknowledged, expired or replaced.
     pub messages: u64,
-    /// Bytes of those messages, as [`PushMessage::size`](bugle_protocol::PushMessage::size) counts them.
+    /// Their size in bytes, as [`PushMessage::size`](bugle_protocol::PushMessage::size) counts it.
     pub live_bytes: u64,
     /// Receipt subscriptions.
     pub receipt_subscriptions: u64,
@@ -32,6 +32,6 @@ pub struct Usage {
 pub struct Backlog {
     /// Messages not yet acknowledged, expired ones until they are swept.
     pub messages: u64,
-    /// Bytes of those messages, as [`PushMessage::size`](bugle_protocol::PushMessage::size) counts them.
+    /// Their size in bytes, as [`PushMessage::size`](bugle_protocol::PushMessage::size) counts it.
     pub bytes: u64,
 }

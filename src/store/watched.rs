@@ -1,4 +1,4 @@
-//! A store for tests: it counts the reads of logs, and can hold them up.
+//! A store for tests, which counts the reads of logs and can block them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use super::{
     ReceiptStore, Removal, Store, StoreError, Subscription, Sweep, Unused, Usage,
 };
 
-/// Another store, watched.
+/// Wraps another store.
 pub(crate) struct Watched {
     inner: Arc<dyn Engine>,
     reads: AtomicUsize,
@@ -32,12 +32,12 @@ impl Watched {
         })
     }
 
-    /// How many reads of a log have begun.
+    /// Returns how many reads of a log have started.
     pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
     }
 
-    /// Holds up what was read, as a slow engine does, until it is dropped.
+    /// Delays the results of reads, like a slow engine, until the guard is dropped.
     pub(crate) async fn hold(&self) -> MutexGuard<'_, ()> {
         self.gate.lock().await
     }
@@ -50,7 +50,7 @@ impl Watched {
     }
 }
 
-/// Methods that are those of the inner store.
+/// Defines methods that forward to the inner store.
 macro_rules! forward {
     ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $output:ty)?;)*) => {
         $(fn $name(&self, $($argument: $type),*) $(-> $output)? {

@@ -1,4 +1,4 @@
-//! Broadcasts: the newest version of each counts.
+//! Broadcasts: only the newest version of each counts.
 
 use super::reopen::reopened;
 use super::*;

@@ -1,11 +1,11 @@
-//! What a store tells its listener of, and that this hangs on no caller.
+//! Events: a store sends them even if the caller of a change is cancelled.
 
 use futures_util::FutureExt;
 
 use super::*;
 use crate::store::broadcasts::Label;
 
-/// The listener of a message for the first channel of the first user agent.
+/// The event of a message for the first channel of the first user agent.
 const STORED: Event = Event::Message {
     uaid: uaid(1),
     channel: channel(1),
@@ -27,7 +27,7 @@ async fn a_stored_message_is_told_of_before_its_caller_is_answered() {
         let message = with_topic(message_for(&subscription, "x"), "t");
         store.append(uaid(1), message.clone(), None).await.unwrap();
         assert_eq!(heard.take(), [STORED]);
-        // Whoever offers what is not stored is its caller.
+        // A message that is not stored sends no event; its caller delivers it.
         store
             .append(uaid(1), with_ttl(message, 0), None)
             .await
@@ -83,7 +83,7 @@ async fn broadcasts_and_ended_receipt_subscriptions_are_told_of() {
 async fn callers_that_give_up_take_no_news_from_anybody() {
     each_heard(ROOMY, async |store, heard| {
         let subscription = subscribed(store, 1, 1).await;
-        // Polled once, then dropped: their clients have gone away.
+        // Polled once, then dropped, as when the clients disconnect.
         for _ in 0..5 {
             let message = message_for(&subscription, "x");
             let _ = store.append(uaid(1), message, None).now_or_never();

@@ -1,4 +1,4 @@
-//! What a reader does not take stays: by urgency (RFC 8030 §5.3) and by channel.
+//! Filters by urgency (RFC 8030 §5.3) and by channel: messages that do not pass stay in the log.
 
 use super::*;
 
@@ -14,7 +14,7 @@ async fn read(store: &Arc<dyn Engine>, filter: Filter, batch: Batch) -> Vec<Stri
     bodies(&read.unwrap().items)
 }
 
-/// What one read of one message gives, and whether it says that there is more.
+/// Reads one message, and returns it and whether there are more.
 async fn first(store: &Arc<dyn Engine>, filter: Filter, now: UnixTime) -> (Vec<String>, bool) {
     let one = Batch {
         messages: 1,
@@ -25,7 +25,7 @@ async fn first(store: &Arc<dyn Engine>, filter: Filter, now: UnixTime) -> (Vec<S
     (bodies(&read.items), read.more)
 }
 
-/// One message of every urgency for each of two channels.
+/// Stores one message of every urgency for each of two channels.
 async fn filled(store: &Arc<dyn Engine>) {
     let channels = [subscribed(store, 1, 1).await, subscribed(store, 1, 2).await];
     for urgency in URGENCIES {
@@ -77,7 +77,7 @@ async fn a_read_says_whether_the_filter_lets_more_pass() {
         push(&subscription, Urgency::High, 9).await;
         push(&subscription, Urgency::Normal, 9).await;
         push(&other, Urgency::High, 9).await;
-        // Neither what is less urgent nor another channel is more of this.
+        // Messages of lower urgency or of another channel do not count as more.
         let one = vec!["high".to_owned()];
         assert_eq!(first(store, high, NOW).await, (one.clone(), false));
         assert_eq!(first(store, Filter::NONE, NOW).await, (one.clone(), true));
@@ -100,13 +100,13 @@ async fn a_channel_is_read_alone() {
             channel: Some(channel(2)),
         };
         assert_eq!(read(store, filter, ALL).await, ["normal 2", "high 2"]);
-        // What is held back takes nothing of the batch.
+        // Messages that do not pass take no room in the batch.
         let one = Batch {
             messages: 1,
             bytes: 0,
         };
         assert_eq!(read(store, filter, one).await, ["normal 2"]);
-        // One without a subscription has nothing.
+        // A channel without a subscription has no messages.
         filter.channel = Some(channel(3));
         assert_eq!(read(store, filter, ALL).await, [""; 0]);
         filter.channel = Some(channel(2));

@@ -1,4 +1,4 @@
-//! Receipt subscriptions that messages make and prolong.
+//! Receipt subscriptions that messages create and extend.
 
 use super::*;
 
@@ -36,7 +36,8 @@ async fn a_receipt_subscription_is_made_and_prolonged_with_a_message_or_not_at_a
         assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
         assert_eq!(ends().await, [(at(100_000), id)]);
         assert!(acked(store, 1, first).await);
-        // The receipt of the first will have expired before, that of the second not.
+        // The receipt of the first message expires before that end, the receipt of the second after
+        // it.
         for (ttl, ends_at) in [(90_000, at(100_000)), (91_000, at(200_000))] {
             let sent = send(prolonging(ttl, at(200_000))).await.unwrap();
             assert_eq!(ends().await, [(ends_at, id)]);

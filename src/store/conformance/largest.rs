@@ -1,9 +1,9 @@
-//! The largest holders: for operators, and after a restart.
+//! The largest holders, for operators, also after a restart.
 
 use super::*;
 use crate::store::{Held, HeldReceipts, Holder, ReceiptStatus};
 
-/// What a message without content takes.
+/// Size of a message without content in bytes.
 const SIZE: u64 = 128;
 
 async fn send(store: &Arc<dyn Engine>, to: &Subscription, from: u8, millis: u64) {

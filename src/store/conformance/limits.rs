@@ -1,9 +1,9 @@
-//! Bounds: each is kept, and a change that would cross one changes nothing.
+//! Bounds: none is ever exceeded, and a refused change changes nothing.
 
 use super::*;
 use crate::store::{Full, Limit, Whose};
 
-/// What a message without content takes.
+/// Size of a message without content in bytes.
 const SIZE: u64 = 128;
 
 fn empty(subscription: &Subscription) -> NewMessage {
@@ -32,7 +32,7 @@ async fn subscriptions_are_bounded() {
         assert!(put(2, 1, 0).await.is_ok());
         assert_eq!(put(3, 1, 0).await, full(Limit::Subscriptions));
         assert!(!store.connect(uaid(3)).await.unwrap());
-        // A new life is not one more.
+        // A new life does not count as a further subscription.
         assert!(put(1, 2, 1).await.is_ok());
         unsubscribed(store, 1, 1).await;
         assert!(put(1, 3, 0).await.is_ok());
@@ -41,7 +41,7 @@ async fn subscriptions_are_bounded() {
     .await;
 }
 
-/// The share of a bound that is full until the messages of these tests expire.
+/// The error of a full share, until the messages of these tests expire.
 const fn full(limit: Limit, whose: Whose) -> StoreError {
     StoreError::Full(Full {
         limit,
@@ -50,7 +50,7 @@ const fn full(limit: Limit, whose: Whose) -> StoreError {
     })
 }
 
-/// Fills half of a bound of six with three messages, and looks at the fourth.
+/// Fills half of a bound of six with three messages, and expects the fourth to be refused.
 async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit, whose: Whose) {
     each(limits, async |store| {
         let subscription = subscribed(store, 1, 1).await;
@@ -65,7 +65,7 @@ async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit, whose: Whose) 
         assert_eq!(refused, Err(full(limit, whose)));
         assert_eq!(pending_ids(store, 1).await, ids);
 
-        // What is not stored, and what replaces, is not one more.
+        // Messages that are not stored, or that replace another, do not count as further messages.
         let unstored = with_ttl(empty(&subscription), 0);
         store.append(uaid(1), unstored, None).await.unwrap();
         let replacing = with_topic(empty(&subscription), "b");
@@ -128,7 +128,7 @@ async fn a_full_user_agent_hinders_no_other() {
                 Err(full(Limit::MessagesPerUserAgent, Whose::UserAgent))
             );
         }
-        // Room comes back with the subscription.
+        // Removing the subscription freed its room.
         let new = subscription_of(2, 1, 1);
         store.subscribe(new.clone(), NOW).await.unwrap();
         store.append(uaid(2), empty(&new), None).await.unwrap();

@@ -195,7 +195,7 @@ async fn ttl_zero_is_never_stored() {
             .await
             .unwrap();
         assert!(first < second);
-        // It has replaced the one before it, and left nothing.
+        // It replaced the one before it, and was not stored.
         assert_eq!(pending_ids(store, 1).await, []);
         assert_eq!(store.message(uaid(1), second, NOW).await, Ok(None));
         let usage = store.usage();
@@ -244,7 +244,7 @@ async fn after_an_ack_a_topic_replaces_nothing() {
         acked(store, 1, first).await;
         let second = store.append(uaid(1), message.clone(), None).await.unwrap();
         let third = store.append(uaid(1), message, None).await.unwrap();
-        // A late ack of what was replaced takes nothing.
+        // A late ack of a replaced message removes nothing.
         assert!(!acked(store, 1, second).await);
         assert_eq!(pending_ids(store, 1).await, [third]);
     })
@@ -340,7 +340,7 @@ async fn what_has_expired_is_not_seen() {
             .unwrap();
         assert_eq!(read.items.iter().map(|m| m.id).collect::<Vec<_>>(), [long]);
         assert!(!read.more);
-        // Not seen, but there until it is swept.
+        // Not delivered, but stored until the sweep.
         assert_eq!(store.usage().messages, 2);
     })
     .await;
@@ -389,7 +389,7 @@ async fn many_expire_at_once() {
                 .await
                 .unwrap();
         }
-        // The one of TTL 0 was never there.
+        // The message with TTL 0 was never stored.
         assert_eq!(swept(store, at(250), 200).await, 200);
         assert_eq!(swept(store, at(250), 200).await, 50);
         assert_eq!(pending(store, 1).await.len(), 49);

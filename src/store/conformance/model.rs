@@ -1,5 +1,5 @@
-//! Random histories: sled must answer as the engine in memory does, also when
-//! it is closed and opened in between.
+//! Random histories: sled must answer like the in-memory engine, even if it is closed and reopened
+//! in between.
 
 use proptest::prelude::*;
 
@@ -7,8 +7,8 @@ use super::pair::Pair;
 use super::*;
 use crate::store::ReceiptStatus;
 
-/// One call, its arguments picked from small ranges so that they meet.
-/// `which` and `after` count back from the newest message id.
+/// One call, whose arguments come from small ranges so that they collide. `which` and `after` count
+/// back from the newest message id.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Put(Subscription),
@@ -44,7 +44,7 @@ pub(super) enum Step {
         which: usize,
         status: ReceiptStatus,
     },
-    /// The receipt that stands in that place.
+    /// Acknowledges the receipt at this position.
     TakeReceipt {
         to: ReceiptSubscriptionId,
         place: usize,
@@ -53,8 +53,8 @@ pub(super) enum Step {
     Connected {
         ua: u8,
     },
-    /// The service runs on another day, `later` dates after the last, when
-    /// `connected` is there.
+    /// The service runs on another date, `later` days after the last one, while `connected` is
+    /// connected.
     Unused {
         later: u64,
         days: u32,
@@ -109,7 +109,7 @@ fn receipts() -> impl Strategy<Value = ReceiptSubscriptionId> {
     (0_u8..3).prop_map(receipt_subscription)
 }
 
-/// Nobody, or one of two addresses; one of them with a key.
+/// An unknown origin, or one of two addresses; one of them with a key.
 fn origin() -> impl Strategy<Value = Origin> {
     (0_u8..4).prop_map(origin_of)
 }

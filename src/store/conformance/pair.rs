@@ -1,10 +1,10 @@
-//! Two stores that get the same calls, and must give the same answers.
+//! Two stores that receive the same calls, and must give the same answers.
 
 use super::model::{Step, TIGHT};
 use super::*;
 use crate::store::{Page, Receipt, Sweep};
 
-/// A message, under the ids that both stores gave it.
+/// A message, with the ids that both stores gave it.
 #[derive(Clone, Copy)]
 struct Known {
     uaid: Uaid,
@@ -12,7 +12,7 @@ struct Known {
     in_sled: MessageId,
 }
 
-/// Both stores, and the messages that they took.
+/// Both stores, and the messages that they accepted.
 pub(super) struct Pair {
     memory: MemoryStore,
     sled: Option<Opened>,
@@ -35,7 +35,7 @@ impl Pair {
         (&self.memory, &*self.sled.as_ref().unwrap().store)
     }
 
-    /// Counts back from the newest.
+    /// Counts back from the newest message.
     fn known(&self, which: usize) -> Option<Known> {
         self.known.iter().rev().nth(which).copied()
     }
@@ -108,7 +108,7 @@ impl Pair {
                 };
                 let ended = sled.end_unused(sweep).await;
                 assert_eq!(ended, memory.end_unused(sweep).await);
-                // Until the disk has it, sled does not say that they are gone.
+                // Until the change is durable, sled does not report that they ended.
                 if ended.unwrap().user_agents > 0 {
                     sled.flush().await.unwrap();
                 }
@@ -167,7 +167,7 @@ impl Pair {
         }
     }
 
-    /// What sled calls a message of the other store.
+    /// Returns the id in sled of a message of the other store.
     fn translate(&self, id: MessageId) -> MessageId {
         let known = self
             .known
@@ -190,7 +190,7 @@ impl Pair {
         }
     }
 
-    /// Compares all that can be looked at without giving it out.
+    /// Compares everything that can be read without giving messages out.
     pub(super) async fn compare_all(&self) {
         let (memory, sled) = self.stores();
         for ua in (0..3).map(uaid) {
@@ -235,7 +235,7 @@ impl Pair {
     }
 }
 
-/// All holders of a store, in an order that is the same for equal ones.
+/// Returns all holders of a store, in an order that is the same for equal holders.
 async fn largest(store: &dyn Engine) -> [Vec<String>; 6] {
     fn sorted(list: &[impl std::fmt::Debug]) -> Vec<String> {
         let mut list: Vec<_> = list.iter().map(|held| format!("{held:?}")).collect();
@@ -253,7 +253,7 @@ async fn largest(store: &dyn Engine) -> [Vec<String>; 6] {
     ]
 }
 
-/// All receipts of a receipt subscription that is there.
+/// Returns all receipts of an existing receipt subscription.
 async fn receipts_in(
     store: &dyn Engine,
     to: ReceiptSubscriptionId,

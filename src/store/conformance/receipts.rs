@@ -1,10 +1,10 @@
-//! Receipts: who gets which, in what order, for how long (RFC 8030 §5.1, §6.3).
+//! Receipts: which subscription receives which, in what order, for how long (RFC 8030 §5.1, §6.3).
 
 use super::*;
 use crate::store::ReceiptStatus::{self, Delivered, Failed};
 use crate::store::{Full, Limit, Page, Receipt, ReceiptId, Whose};
 
-/// What is told of a message.
+/// The outcome of a message.
 pub(super) type Told = (MessageId, ReceiptStatus);
 
 pub(super) async fn append(store: &Arc<dyn Engine>, message: NewMessage) -> MessageId {
@@ -20,7 +20,7 @@ async fn receipts(store: &Arc<dyn Engine>, n: u8) -> Vec<Receipt> {
     read.items
 }
 
-/// What the application server of a receipt subscription is told.
+/// Returns the outcomes in a receipt subscription.
 pub(super) async fn told(store: &Arc<dyn Engine>, n: u8) -> Vec<Told> {
     let receipts = receipts(store, n).await;
     assert!(receipts.is_sorted_by(|a, b| a.id < b.id));
@@ -40,7 +40,7 @@ async fn a_receipt_subscription_is_there_until_it_ends_or_is_removed() {
         };
         make(at(100)).await;
         assert!(knows(at(99)).await && !knows(at(100)).await);
-        // Lasts longer when asked to, and never less.
+        // A message can extend it, but never shorten it.
         for ends_at in [at(200), at(50)] {
             make(ends_at).await;
             assert!(knows(at(199)).await && !knows(at(200)).await);
@@ -83,7 +83,7 @@ async fn a_message_needs_its_receipt_subscription() {
 
 #[tokio::test]
 async fn each_removal_leaves_its_receipt() {
-    // Why a message leaves, what is told if it was given out so often.
+    // The reason of the removal, and the outcome by how many times the message was given out.
     let table = [
         (Removal::Delivered, [Some(Delivered); 3]),
         (Removal::NotDecrypted, [Some(Failed); 3]),
@@ -325,7 +325,7 @@ async fn receipts_and_their_subscriptions_expire() {
         assert_eq!(store.usage().receipts, 2);
         assert!(!sweep(70, 2).await.more);
         assert_eq!(store.usage().receipts, 1);
-        // Whoever monitors it learns of its end (RFC 8030 §7.3).
+        // A connection that monitors it is notified of its end (RFC 8030 §7.3).
         heard.take();
         sweep(99, 9).await;
         assert_eq!(heard.receipts(), []);
@@ -355,7 +355,7 @@ async fn a_full_log_loses_its_oldest() {
             }
         }
         assert_eq!(told(store, 1).await, expected[1..4]);
-        // Five at once are more than the log takes.
+        // Five at once exceed the bound of the log.
         assert!(unsubscribed(store, 1, 1).await);
         assert_eq!(told(store, 1).await, expected[6..]);
         assert_eq!(store.usage().receipts, 3);
@@ -390,7 +390,7 @@ async fn receipts_and_their_subscriptions_are_bounded() {
         let first = append(store, message.clone()).await;
         acked(store, 1, first).await;
         append(store, message.clone()).await;
-        // One receipt is there and one is to come; a replacement is no third.
+        // One receipt is stored and one awaited; a replacement does not add a third.
         let second = append(store, message.clone()).await;
         let third = awaited(message_for(&subscription, "x"), 1);
         let refused = store.append(uaid(1), third.clone(), None).await;

@@ -1,8 +1,8 @@
-//! What an engine with a disk keeps when it is closed and opened again.
+//! Tests of what an engine with a disk keeps when it is closed and reopened.
 
 use super::*;
 
-/// Closes the store and opens its folder again.
+/// Closes the store and reopens its folder.
 pub(super) fn reopened(engine: Opened) -> Opened {
     drop(engine.store);
     sled_in(engine.folder.unwrap(), ROOMY)
@@ -50,7 +50,7 @@ async fn what_was_taken_away_stays_away() {
     assert_eq!(bodies(&pending(&engine.store, 1).await), ["replacing"]);
     assert!(engine.store.connect(uaid(1)).await.unwrap());
     assert_eq!(engine.store.usage().subscriptions, 1);
-    // The topic and the expiry are known again too.
+    // The topic and the expiry are restored too.
     let newest = with_topic(message_for(&kept, "newest"), "t");
     engine.store.append(uaid(1), newest, None).await.unwrap();
     assert_eq!(bodies(&pending(&engine.store, 1).await), ["newest"]);
@@ -103,7 +103,7 @@ async fn receipts_are_there_and_those_to_come_still_come() {
     let usage = engine.store.usage();
     assert_eq!((usage.receipts, usage.receipt_subscriptions), (3, 2));
     assert_eq!(usage.damaged, 0);
-    // Their ends are known again too.
+    // Their ends are restored too.
     engine.store.expire(at(1 << 40), 9).await.unwrap();
     assert_eq!(engine.heard.receipts().len(), 2);
     assert_eq!(engine.store.usage().receipts, 0);
@@ -157,7 +157,7 @@ async fn a_large_message_takes_no_file_of_its_own() {
             acked(&engine.store, 1, id).await;
         }
     }
-    // The engine never syncs the files in there.
+    // The engine never syncs the files in that folder, so it must stay empty.
     let path = engine.folder.as_ref().unwrap().path().join("blobs");
     assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
     let engine = reopened(engine);

@@ -1,11 +1,11 @@
-//! Shares of the bounds: whoever takes all they can get leaves room for others.
+//! Shares of the bounds: a holder that takes all it can get leaves room for others.
 
 use futures_util::future::join_all;
 
 use super::*;
 use crate::store::{Full, Limit, Whose};
 
-/// What a message without content takes.
+/// Size of a message without content in bytes.
 const SIZE: u64 = 128;
 
 fn empty(to: &Subscription, from: Origin) -> NewMessage {
@@ -16,7 +16,7 @@ fn empty(to: &Subscription, from: Origin) -> NewMessage {
     }
 }
 
-/// A key and a network of their own, where they have a number.
+/// An origin with the numbered key and network.
 fn origin(key: Option<u8>, network: Option<u8>) -> Origin {
     Origin {
         key: key.map(|n| PublicKey::from_kept(&[n; 65]).unwrap()),
@@ -24,8 +24,7 @@ fn origin(key: Option<u8>, network: Option<u8>) -> Origin {
     }
 }
 
-/// Sends until it is refused, and says how many were taken and whose share was
-/// full.
+/// Sends until a message is refused. Returns how many were accepted, and whose share was full.
 async fn fill(
     store: &Arc<dyn Engine>,
     messages: impl Iterator<Item = (Subscription, Origin)>,
@@ -78,7 +77,7 @@ async fn one_subscription_leaves_room_for_the_others_of_its_user_agent() {
             assert_eq!(fill(store, to(&other)).await, (50, full));
             let third = subscribed(store, 1, 3).await;
             assert_eq!(fill(store, to(&third).take(20)).await, (20, None));
-            // What replaces takes no more room, and is no way around the rule.
+            // A replacement takes no more room, but is no way around the rule.
             let topic = with_topic(empty(&hog, Origin::default()), "t");
             let refused = store.append(uaid(1), topic.clone(), None).await;
             assert!(refused.is_err(), "{refused:?}");
@@ -110,7 +109,7 @@ async fn by_default_one_subscription_may_hold_five_thousand_messages() {
     .await;
 }
 
-/// Fills `stored_bytes` in one way, and looks at what an honest sender finds.
+/// Fills `stored_bytes` in one way, and expects room for an honest sender.
 async fn an_honest_sender_finds_room(
     whose: Whose,
     hog: impl Fn(usize, &[Subscription]) -> (Subscription, Origin),
@@ -256,7 +255,7 @@ async fn one_sender_leaves_receipt_subscriptions_and_receipts_for_others() {
         }
         let by = |whose| full(Limit::Receipts, whose, None);
         assert_eq!(send(hog, 1).await, Err(by(Whose::Sender)));
-        // Receipts that wait count as those that will.
+        // Stored receipts count like awaited ones.
         for id in sent {
             acked(store, 1, id).await;
         }
@@ -266,7 +265,7 @@ async fn one_sender_leaves_receipt_subscriptions_and_receipts_for_others() {
         for _ in 0..5 {
             send(other, of_other).await.unwrap();
         }
-        // A push that wants no receipt is another matter.
+        // A push without a receipt is not affected.
         store.append(uaid(1), empty(&to, hog), None).await.unwrap();
     })
     .await;

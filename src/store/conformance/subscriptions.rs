@@ -219,7 +219,7 @@ async fn many_tasks_change_one_user_agent() {
                 let (ch, life) = (n % 4, n);
                 let new = subscription_of(1, ch, life);
                 store.subscribe(new.clone(), NOW).await.unwrap();
-                // Another life may have begun since.
+                // Another life may have begun concurrently.
                 let _ = store.append(uaid(1), message_for(&new, "x"), None).await;
             })
         });

@@ -1,4 +1,4 @@
-//! User agents that nobody uses end, as a whole and not before their time.
+//! Unused user agents end, as a whole and not early.
 
 use super::reopen::reopened;
 use super::*;
@@ -7,14 +7,14 @@ use crate::store::{Sweep, Unused};
 
 const DAY: u64 = 24 * 3600 * 1000;
 
-/// Days after which what is unused ends, in these tests.
+/// After how many days without use a user agent ends in these tests.
 const MOST: u32 = 30;
 
 fn nobody(_: Uaid, _: &[ChannelId]) -> bool {
     false
 }
 
-/// The sweep of a date, counted from [`NOW`].
+/// The sweep on a date, counted from [`NOW`].
 fn on(date: u64) -> Sweep<'static> {
     Sweep {
         now: at(date * DAY),
@@ -28,8 +28,7 @@ async fn end(store: &Arc<dyn Engine>, sweep: Sweep<'_>) -> Unused {
     store.end_unused(sweep).await.unwrap()
 }
 
-/// Runs the service on these dates, and says on which of them user agents
-/// ended.
+/// Runs the service on these dates, and returns on which of them user agents ended.
 async fn run(
     store: &Arc<dyn Engine>,
     heard: &Heard,
@@ -46,7 +45,7 @@ async fn run(
     all
 }
 
-/// Whose subscriptions have ended, one for each of them.
+/// Returns the user agent of each subscription that ended.
 fn ended_in(events: &[Event]) -> Vec<Uaid> {
     let ended = events.iter().filter_map(|event| match event {
         Event::Ended { uaid, .. } => Some(*uaid),
@@ -55,7 +54,7 @@ fn ended_in(events: &[Event]) -> Vec<Uaid> {
     ended.collect()
 }
 
-/// When a use of that date is forgotten.
+/// Returns when a use on that date no longer counts.
 fn forgotten(date: u64) -> u64 {
     date + u64::from(MOST + NOTED_EVERY)
 }
@@ -82,7 +81,7 @@ async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
         };
         let receipts = Event::Receipts(receipt_subscription(1));
         assert_eq!(heard.take(), [closed(1, false), closed(2, true), receipts]);
-        // Until the disk has it, sled does not say that they are gone.
+        // Until the change is durable, sled does not report that they ended.
         store.flush().await.unwrap();
         assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
         assert_eq!(store.connect(uaid(2)).await, Ok(false));
@@ -132,8 +131,8 @@ async fn who_is_connected_stays_and_is_noted_as_used() {
             };
             assert_eq!(end(store, sweep).await, Unused::default());
         }
-        // One was seen as a whole each day; of the other nothing is known but
-        // that a channel was read when it was to end.
+        // One was connected as a whole on each day. Of the other, only a read of one channel at the
+        // time of its end is known.
         let ended = run(store, heard, 200..400).await;
         assert_eq!(ended[0], (200, uaid(2)));
         let last = forgotten(199) - u64::from(NOTED_EVERY);
@@ -186,7 +185,7 @@ async fn a_step_takes_no_more_than_its_limit_and_the_next_goes_on() {
         for _ in 0..8 {
             steps.push(end(store, step).await.subscriptions);
         }
-        // One that is ended counts as looked at and as ended.
+        // A user agent that ends counts as examined and as ended.
         assert_eq!(steps, [3, 3, 3, 3, 3, 3, 2, 0]);
         assert_eq!(store.usage().subscriptions, 0);
     })

@@ -15,8 +15,8 @@ use crate::store::{
     NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget, Subscription,
 };
 
-/// One line. Times are milliseconds since 1970, ids that are random 32 hex
-/// digits, octets base64url without padding.
+/// One line. Times are milliseconds since 1970, random ids are 32 hex digits, and bytes are
+/// base64url without padding.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Line {
@@ -39,7 +39,7 @@ pub(super) struct SubscriptionLine {
     channel: ChannelId,
     id: String,
     vapid_key: Option<String>,
-    /// Not in version 1.
+    /// Absent in version 1.
     #[serde(default)]
     used_on: Option<Day>,
 }
@@ -92,7 +92,7 @@ impl Line {
         Self::End { records }
     }
 
-    /// That of the first line.
+    /// Returns the version in the first line; `None` for another line.
     pub(super) fn version(&self) -> Option<u32> {
         match self {
             Self::Export { version, .. } => Some(*version),
@@ -100,7 +100,7 @@ impl Line {
         }
     }
 
-    /// How many the last line counts.
+    /// Returns the number of records in the last line; `None` for another line.
     pub(super) fn records(&self) -> Option<u64> {
         match self {
             Self::End { records } => Some(*records),
