@@ -110,7 +110,7 @@ impl<W: Write> ExportWriter<W> {
     /// Starts an export, and writes its first line.
     ///
     /// # Errors
-    /// What the writer says.
+    /// The writer's error.
     pub fn begin(to: W, written_at: UnixTime) -> io::Result<Self> {
         let mut writer = Self {
             to,
@@ -124,7 +124,7 @@ impl<W: Write> ExportWriter<W> {
     /// Writes one record.
     ///
     /// # Errors
-    /// What the writer says.
+    /// The writer's error.
     pub fn write(&mut self, record: &Record) -> io::Result<()> {
         self.records += 1;
         self.line(&Line::from(record))
@@ -133,7 +133,7 @@ impl<W: Write> ExportWriter<W> {
     /// Writes the last line, and returns the writer.
     ///
     /// # Errors
-    /// What the writer says.
+    /// The writer's error.
     pub fn end(mut self) -> io::Result<W> {
         self.line(&Line::end(self.records))?;
         self.to.flush()?;

@@ -1,6 +1,6 @@
-//! Where everything is kept that outlives a request: the traits of a storage
-//! engine with their contracts ([`Store`], [`ReceiptStore`], [`BroadcastStore`],
-//! [`Inspect`]), and [`open`], which gives one [`Engine`] that implements all.
+//! Storage of everything that outlives a request: the traits of a storage engine with their
+//! contracts ([`Store`], [`ReceiptStore`], [`BroadcastStore`], [`Inspect`]), and [`open`], which
+//! returns one [`Engine`] that implements them all.
 
 pub mod broadcasts;
 pub mod export;
@@ -62,7 +62,7 @@ pub use self::usage::{Backlog, Usage};
 pub use crate::config::Limit;
 use crate::config::{Config, StoreEngine};
 
-/// Where a walk through messages in the order of their expiry goes on.
+/// A cursor of a walk through messages in the order of their expiry.
 pub type ExpiryCursor = (UnixTime, MessageId);
 
 /// The boxed future that keeps the traits of an engine object-safe.
@@ -71,18 +71,18 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A push subscription: a channel of a user agent, in one of its lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
-    /// Whose it is.
+    /// The user agent that owns it.
     pub uaid: Uaid,
-    /// The name the user agent gave it.
+    /// The name that the user agent gave it.
     pub channel: ChannelId,
-    /// This life of it; in its endpoint.
+    /// The id of this life, which its endpoint contains.
     pub id: SubscriptionId,
     /// The application server key it is restricted to (RFC 8292 §4).
     pub vapid_key: Option<PublicKey>,
 }
 
-/// What the path of a message needs of a storage engine: subscriptions, and the
-/// logs of user agents.
+/// The part of a storage engine that the path of a message needs: subscriptions, and the logs of
+/// user agents.
 ///
 /// An [`Engine`] implements this beside its smaller traits. The suite in
 /// `conformance.rs` tests each promise that is made here, on every engine.
@@ -94,10 +94,9 @@ pub struct Subscription {
 /// that is damaged is set aside, without a receipt.
 ///
 /// # Receipts
-/// A message that has a receipt subscription leaves its receipt there in the
-/// same step in which it leaves the store, and as durably. [`Removal`] says
-/// which receipt that is. Whether a message has been given out before is known
-/// since the store was opened.
+/// A message that has a receipt subscription leaves its receipt there in the same step in which it
+/// leaves the store, and as durably. [`Removal`] defines which receipt that is. An engine remembers
+/// only since it was opened whether a message was given out.
 ///
 /// # Durability
 /// Every change is atomic, and visible to every later call as soon as its future
@@ -107,22 +106,22 @@ pub struct Subscription {
 /// durable too.
 ///
 /// # Cancellation
-/// Every future may be dropped at any time. A change that has begun is then
-/// still made, and the listener is told of it; nobody else loses anything.
+/// Every future may be dropped at any time. A change that has begun then still completes, and the
+/// listener is notified of it; no other caller is affected.
 ///
 /// # Events
-/// An engine is opened with a [`Listener`] and calls it for each change: once
-/// that is as durable as its contract says, and before the caller is answered.
+/// An engine is opened with a [`Listener`] and calls it for each change, once the change is as
+/// durable as its contract says and before its caller is answered.
 ///
 /// # Errors
-/// Every call may fail with `Unavailable`, which says what is wrong. A change
-/// that fails so may have been made or not; a read has changed nothing.
+/// Every call may fail with `Unavailable`, which says what is wrong. A change that fails with it
+/// may or may not have been made; a read changes nothing.
 pub trait Store: Send + Sync + 'static {
-    /// Says whether a user agent has a subscription, and notes that one which
-    /// has is connected today.
+    /// Returns whether a user agent has a subscription. If so, it also records that the user agent
+    /// connected today.
     ///
-    /// The note is durable with the next change. It is left out, without an
-    /// error, while the engine takes no changes.
+    /// The note is durable with the next change. It is omitted, without an error, while the engine
+    /// refuses changes.
     fn connect(&self, uaid: Uaid) -> BoxFuture<'_, Result<bool, StoreError>>;
 
     /// Subscribes a channel, and returns the subscription that it has from now
@@ -134,7 +133,7 @@ pub trait Store: Send + Sync + 'static {
     /// return the same life.
     ///
     /// # Errors
-    /// `Full` when this is one subscription more than a bound allows.
+    /// `Full` when a bound allows no further subscription.
     fn subscribe(
         &self,
         new: Subscription,
@@ -144,9 +143,8 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the subscription of a channel, in whatever life it is.
     ///
     /// # Errors
-    /// `Unavailable` also while the last change of the subscription is not yet
-    /// durable: nobody is told of a subscription, or of its end, that a crash
-    /// could undo.
+    /// `Unavailable` also while the last change of the subscription is not yet durable, so that no
+    /// caller learns of a subscription, or of its end, that a crash could undo.
     fn subscription(
         &self,
         uaid: Uaid,
@@ -156,11 +154,11 @@ pub trait Store: Send + Sync + 'static {
     /// Returns all subscriptions of a user agent, in no particular order.
     fn subscriptions(&self, uaid: Uaid) -> BoxFuture<'_, Result<Vec<Subscription>, StoreError>>;
 
-    /// Removes the subscription of a channel, and says whether it was there. Its
-    /// messages are [given up](Removal::GivenUp) in the same step.
+    /// Removes the subscription of a channel, and returns whether it existed. Its messages are
+    /// [given up](Removal::GivenUp) in the same step.
     ///
-    /// Where a `life` is named, only that life is removed. `readers` says
-    /// whether connections that read the channel are closed.
+    /// If `life` is given, only that life is removed. `readers` decides whether connections that
+    /// read the channel are closed.
     fn unsubscribe(
         &self,
         uaid: Uaid,
@@ -173,37 +171,34 @@ pub trait Store: Send + Sync + 'static {
     /// Counts the days of service, and ends user agents that are unused, each
     /// with all its subscriptions.
     ///
-    /// A user agent is unused when it was neither [connected](Store::connect)
-    /// nor the target of an accepted [`append`](Store::append) on so many days
-    /// of service. A use is noted once a week, so some end up to a week later.
-    /// Connections that read what has ended are closed ([`Readers::Close`]).
-    /// The change is durable with the next one.
+    /// A user agent is unused when it was neither [connected](Store::connect) nor the target of an
+    /// accepted [`append`](Store::append) on so many days of service. A use is recorded at most
+    /// once a week, so some end up to a week later. Connections that read what has ended are closed
+    /// ([`Readers::Close`]). The change is durable with the next one.
     fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>>;
 
     /// Gives a message an id, and stores it unless its TTL is 0. The id is
     /// greater than every id before it, also across restarts.
     ///
-    /// A stored message of the same subscription and topic is removed in the
-    /// same step, without a receipt (RFC 8030 §5.4). Where the TTL of the new
-    /// one is 0, that removal is durable with the next change, and the receipt
-    /// of the new one is left to [`ReceiptStore::settle`].
+    /// A stored message of the same subscription and topic is removed in the same step, without a
+    /// receipt (RFC 8030 §5.4). If the TTL of the new one is 0, that removal is durable with the
+    /// next change, and the caller creates the receipt of the new one by [`ReceiptStore::settle`].
     ///
-    /// Where the message asks for it ([`Grant`]), the same step creates or
-    /// extends its receipt subscription, which counts for the origin of the
-    /// message unless it counts for somebody already. That is durable when this
-    /// returns, also where the TTL is 0. A refused message creates none.
+    /// If the message asks for it ([`Grant`]), the same step creates or extends its receipt
+    /// subscription, which is charged to the origin of the message unless it is already charged.
+    /// That is durable when this returns, even if the TTL is 0. A refused message creates none.
     ///
-    /// `accepted` is called with the id before the [listener](Listener), so
-    /// before any reader is woken. It is also called when the future has been
-    /// dropped and the message is stored, and never when the message is not.
+    /// `accepted` is called with the id before the [listener](Listener), so before any reader is
+    /// woken. It is also called when the future was dropped and the message is stored, and never
+    /// when the message is refused.
     ///
     /// # Errors
-    /// `NoSubscription` when the channel's subscription has ended or is in
-    /// another life. `NoReceiptSubscription` when the receipt's has ended and is
-    /// not to be created. `Full` when a bound would be exceeded, the replaced
-    /// message not counted, or when somebody would hold more of it than is left
-    /// free: of the bounds of a user agent the subscription, of the bound of all
-    /// the user agent, the key or the network of the message's origin.
+    /// `NoSubscription` when the channel's subscription has ended or is in another life.
+    /// `NoReceiptSubscription` when the receipt subscription has ended and is not to be created.
+    /// `Full` when a bound would be exceeded, the replaced message not counted, or when a holder
+    /// would hold more of it than is left free. The holders of a user agent's bounds are its
+    /// subscriptions; the holders of the bounds of the store are the user agent, the key and the
+    /// network of the message's origin.
     fn append(
         &self,
         uaid: Uaid,
@@ -215,10 +210,9 @@ pub trait Store: Send + Sync + 'static {
     /// filter, in the order of ids, none of them expired at `now`; as many as
     /// fit into the batch and at least one.
     ///
-    /// The page also says whether more of that kind follow the last one, and is
-    /// never silent about a message that does: its reader reads on then, or when
-    /// it is woken. There may be none left when it reads on. A read changes
-    /// nothing, and alone does not count as [given out](Store::give_out).
+    /// The page also says whether more such messages follow the last one. It never misses one that
+    /// does, so a reader only reads on then, or when it is woken. None may be left when it reads
+    /// on. A read changes nothing, and alone does not count as [given out](Store::give_out).
     fn pending(
         &self,
         uaid: Uaid,
@@ -228,11 +222,10 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Page<PushMessage>, StoreError>>;
 
-    /// Notes that a message is handed to a connection of its user agent, which
-    /// decides two of its receipts ([`Removal`]).
+    /// Records that a message is handed to a connection of its user agent, which decides two of its
+    /// receipts ([`Removal`]).
     ///
-    /// The note is kept in memory only, and is never durable. There is nothing
-    /// to note of a message that leaves no receipt.
+    /// The note is kept in memory only. A message that leaves no receipt needs none.
     fn give_out(&self, id: MessageId);
 
     /// Returns one message of a log, unless it has expired at `now`.
@@ -246,10 +239,10 @@ pub trait Store: Send + Sync + 'static {
     /// Removes those of the messages that are in this log, and returns their
     /// number.
     ///
-    /// Each is removed once, for the first reason given, in one step with its
-    /// receipt. The removal is durable with the next change: one that is lost is
-    /// a second delivery, which the protocol allows, and then a second receipt.
-    /// When the future is dropped, only the first of many messages may be gone.
+    /// Each is removed once, for the first reason given, in one step with its receipt. The removal
+    /// is durable with the next change: if it is lost, the message is delivered a second time,
+    /// which the protocol allows, and leaves a second receipt. When the future is dropped, only the
+    /// first of many messages may have been removed.
     fn remove<'s>(
         &'s self,
         uaid: Uaid,
@@ -264,38 +257,37 @@ pub trait Store: Send + Sync + 'static {
     /// the next change.
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>>;
 
-    /// Says whether the engine takes changes now; it asks no disk.
+    /// Checks whether the engine accepts changes now, without using the disk.
     ///
-    /// While it takes none, it still reads what it can, and gives ids to
-    /// messages with TTL 0.
+    /// While it refuses changes, it still reads what it can, and gives ids to messages with TTL 0.
     ///
     /// # Errors
-    /// `Unavailable` while the engine takes no changes.
+    /// `Unavailable` while the engine refuses changes.
     fn health(&self) -> Result<(), StoreError>;
 
-    /// Makes all changes that were made so far durable.
+    /// Makes all changes so far durable.
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// A storage engine: one object that keeps all that the service stores.
 ///
-/// It implements each trait, and is an `Engine` by that. Nothing above this
-/// folder names an engine, so a further one is a folder here, an arm in
-/// [`open`], and a line in the suite of `conformance.rs`.
+/// Whatever implements the four traits is an `Engine`. Nothing outside this folder names an engine,
+/// so a further one is a folder here, an arm in [`open`], and a line in the suite of
+/// `conformance.rs`.
 pub trait Engine: Store + ReceiptStore + BroadcastStore + Inspect {}
 
 impl<T: Store + ReceiptStore + BroadcastStore + Inspect> Engine for T {}
 
-/// The folder that the store of this configuration is in.
+/// Returns the folder of the store of this configuration.
 pub fn folder_of(config: &Config) -> PathBuf {
     config.server.data.join("store")
 }
 
-/// Opens the engine that is configured, with its files in the data folder. It
-/// tells `listener` of its changes.
+/// Opens the configured engine, with its files in the data folder. The engine notifies `listener`
+/// of its changes.
 ///
 /// # Errors
-/// When the folder is in use, damaged, of a newer version, or not accessible.
+/// Fails when the folder is in use, damaged, of a newer version, or not accessible.
 pub fn open(config: &Config, listener: Arc<dyn Listener>) -> Result<Arc<dyn Engine>, OpenError> {
     let limits = StoreLimits::from(config);
     Ok(match config.store.engine {
