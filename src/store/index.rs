@@ -176,7 +176,7 @@ impl Index {
         messages.map(|(id, why)| (uaid, *id, *why)).collect()
     }
 
-    /// Returns what the receipt of a message says if it is removed now; `None` if it leaves none.
+    /// Returns the receipt that a message leaves if it is removed now, if any.
     pub(super) fn settle(&self, uaid: Uaid, id: MessageId, why: Removal) -> Option<Settled> {
         self.get(uaid, id)?;
         let awaited = self.awaited.get(&id)?;

@@ -33,7 +33,7 @@ pub struct HeldReceipts<T> {
     pub holder: T,
     /// Number of receipt subscriptions.
     pub subscriptions: u64,
-    /// Number of receipts that are not yet acknowledged.
+    /// Number of receipts that its application server has not received yet.
     pub receipts: u64,
     /// For a receipt subscription: when its oldest receipt was created. For a sender or an address:
     /// since when it has had receipt subscriptions without interruption; its oldest receipt was

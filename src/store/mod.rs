@@ -95,8 +95,8 @@ pub struct Subscription {
 ///
 /// # Receipts
 /// A message that has a receipt subscription leaves its receipt there in the same step in which it
-/// leaves the store, and as durably. [`Removal`] defines which receipt that is. An engine remembers
-/// only since it was opened whether a message was given out.
+/// leaves the store, and as durably. [`Removal`] defines which receipt that is. Whether a message
+/// was given out is remembered only while the engine is open.
 ///
 /// # Durability
 /// Every change is atomic, and visible to every later call as soon as its future

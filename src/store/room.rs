@@ -104,7 +104,7 @@ mod tests {
             }
         }
 
-        /// However many hogs take all that they get, a holder that holds nothing is still admitted.
+        /// Hogs that take all they can get still leave room for a holder that holds nothing.
         #[test]
         fn hogs_never_fill_a_bound(bound in 64_u64..100_000, hogs in 1_usize..6) {
             let mut held = vec![0; hogs + 1];

@@ -11,7 +11,7 @@ pub struct Usage {
     pub live_bytes: u64,
     /// Receipt subscriptions.
     pub receipt_subscriptions: u64,
-    /// Receipts not yet acknowledged by their application servers.
+    /// Receipts that their application servers have not received yet.
     pub receipts: u64,
     /// Bytes on disk; 0 for an engine without one.
     pub disk_bytes: u64,

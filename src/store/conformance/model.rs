@@ -44,7 +44,7 @@ pub(super) enum Step {
         which: usize,
         status: ReceiptStatus,
     },
-    /// Acknowledges the receipt at this position.
+    /// Removes the receipt at this position.
     TakeReceipt {
         to: ReceiptSubscriptionId,
         place: usize,

@@ -62,8 +62,8 @@ pub(super) struct Committer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A permit to wait for the disk. A caller takes it before it applies a change, so an applied
-/// change always has a waiter.
+/// A permit to wait for the disk. A caller takes it before it applies a change, so that it can wait
+/// for every change that it has applied.
 pub(super) type Place = OwnedSemaphorePermit;
 
 /// A permit to apply a change of a number of bytes; released when the change is durable.

@@ -147,7 +147,7 @@ impl Database {
         most: u32,
         now: UnixTime,
     ) -> Result<Option<(Vec<Subscription>, Removed)>, StoreError> {
-        // It may have been used since the check: a user agent that connects records that under this
+        // It may have been used since the check. A connecting user agent is recorded under this
         // lock, and reads its log only after that.
         let (mut state, ended) = self.unused(uaid, most)?;
         let Some(ended) = ended else {
