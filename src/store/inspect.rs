@@ -12,8 +12,8 @@ use super::{Backlog, BoxFuture, ExpiryCursor, Largest, StoreError, Subscription,
 /// Durability, cancellation, events and errors are those of
 /// [`Store`](super::Store).
 pub trait Inspect: Send + Sync + 'static {
-    /// Returns what the store holds now. It never waits, and is cheap enough for every scrape of
-    /// the metrics.
+    /// Returns what the store holds now. It reads counters under a lock and asks for the size on
+    /// disk, so it is cheap enough for every scrape of the metrics.
     fn usage(&self) -> Usage;
 
     /// Returns how much the log of a user agent holds, without reading it.
