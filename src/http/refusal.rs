@@ -51,7 +51,7 @@ pub enum Refusal {
     Options,
     /// A held GET whose client accepts neither server push nor SSE (A-3).
     #[error(
-        "this is told by HTTP/2 server pushes, which this connection does not take: use HTTP/2 \
+        "the messages come as HTTP/2 server pushes, which this connection does not accept: use HTTP/2 \
          with push enabled, or ask for events (Accept: text/event-stream)"
     )]
     ServerPush,
