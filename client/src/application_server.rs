@@ -6,20 +6,23 @@ use bugle_protocol::headers::{TOPIC, TTL, URGENCY};
 use bugle_protocol::prefer::PREFER;
 use bugle_protocol::{KeyPair, Topic, Ttl, UnixTime, Urgency, link};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, LINK};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, LINK};
 use http::request::Builder;
-use http::{Request, Response};
+use http::{Method, Request, Response, Version};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
-use url::{Position, Url};
 
 use crate::random::random;
-use crate::{ClientError, Dialer, MAX_ANSWER, PATIENCE, PushSubscription, Stream, new_key_pair};
+use crate::target::http_url;
+use crate::{
+    ClientError, Dialer, MAX_ANSWER, PushSubscription, Stream, TIMEOUT, Target, new_key_pair,
+};
 
 /// How long a VAPID token is valid. RFC 8292 §2 allows at most 24 hours; half of that
-/// leaves room for clock skew.
+/// tolerates clock skew.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// A message for a user agent.
@@ -47,6 +50,30 @@ pub enum ReceiptRequest {
 }
 
 impl Push {
+    /// The request to post to a push resource, with a body that is already encrypted in place of
+    /// `text`, and the value of `Authorization` (RFC 8292 §3).
+    ///
+    /// # Errors
+    /// When the receipt subscription is not a URL that can be sent.
+    pub fn request(
+        &self,
+        target: &Target,
+        version: Version,
+        authorization: Option<HeaderValue>,
+        body: Option<Vec<u8>>,
+    ) -> Result<Request<Bytes>, ClientError> {
+        let mut request = self.describe(target.request(Method::POST, version));
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        if body.is_some() {
+            request = request
+                .header(CONTENT_TYPE, "application/octet-stream")
+                .header(CONTENT_ENCODING, "aes128gcm");
+        }
+        target.complete(request, body.unwrap_or_default().into())
+    }
+
     /// Adds the header fields that control delivery.
     fn describe(&self, request: Builder) -> Builder {
         let mut request = request.header(TTL, self.ttl.as_secs());
@@ -88,31 +115,22 @@ impl ApplicationServer {
         push: &Push,
         now: UnixTime,
     ) -> Result<Request<Full<Bytes>>, ClientError> {
-        let url = http_url(&subscription.endpoint)?;
-        let request = Request::post(&url[Position::BeforePath..Position::AfterQuery])
-            .header(HOST, &url[Position::BeforeHost..Position::AfterPort]);
-        let mut request = push.describe(request);
-        if let Some(vapid) = &self.vapid {
-            let origin = url.origin().ascii_serialization();
-            let expires_at = now + TOKEN_LIFETIME;
-            let value = vapid.authorization(&origin, expires_at, self.subject.as_deref());
-            request = request.header(AUTHORIZATION, value);
-        }
-        let mut body = Bytes::new();
-        if let Some(text) = &push.text {
-            let ephemeral = new_key_pair();
-            let salt = random();
-            body = subscription.keys.encrypt(text, &ephemeral, salt)?.into();
-            request = request
-                .header(CONTENT_TYPE, "application/octet-stream")
-                .header(CONTENT_ENCODING, "aes128gcm");
-        }
-        request
-            .body(Full::new(body))
-            .map_err(|error| ClientError::Url {
-                url: subscription.endpoint.clone(),
-                problem: error.to_string(),
-            })
+        let target = Target::new(&subscription.endpoint)?;
+        let authorization = self.authorization(&target, now);
+        let encrypt = |text: &Vec<u8>| subscription.keys.encrypt(text, &new_key_pair(), random());
+        let body = push.text.as_ref().map(encrypt).transpose()?;
+        let request = push.request(&target, Version::HTTP_11, authorization, body)?;
+        Ok(request.map(Full::new))
+    }
+
+    /// A new signature for requests to the origin of `target`.
+    fn authorization(&self, target: &Target, now: UnixTime) -> Option<HeaderValue> {
+        let vapid = self.vapid.as_ref()?;
+        let origin = target.url().origin().ascii_serialization();
+        let expires_at = now + TOKEN_LIFETIME;
+        let value = vapid.authorization(&origin, expires_at, self.subject.as_deref());
+        // A token in base64url is always a valid field value.
+        HeaderValue::from_str(&value).ok()
     }
 }
 
@@ -145,31 +163,34 @@ impl HttpConnection {
     /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// When the connection fails, or no response arrives within [`PATIENCE`].
+    /// When the connection fails, or no response arrives within [`TIMEOUT`].
     pub async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, ClientError> {
         let exchange = async {
-            self.sender.ready().await?;
-            let (head, body) = self.sender.send_request(request).await?.into_parts();
+            let (head, body) = self.begin(request).await?.into_parts();
             let body = Limited::new(body, MAX_ANSWER).collect().await;
             let body = body.map_err(|error| ClientError::Answer(error.to_string()))?;
             Ok(Response::from_parts(head, body.to_bytes()))
         };
-        let answer = timeout(PATIENCE, exchange).await;
+        let answer = timeout(TIMEOUT, exchange).await;
         answer.unwrap_or(Err(ClientError::Silence("the request")))
     }
-}
 
-pub(crate) fn http_url(text: &str) -> Result<Url, ClientError> {
-    let unusable = |problem: String| ClientError::Url {
-        url: text.to_owned(),
-        problem,
-    };
-    let url = Url::parse(text).map_err(|error| unusable(error.to_string()))?;
-    match url.scheme() {
-        "http" | "https" => Ok(url),
-        _ => Err(unusable("its scheme is neither http nor https".to_owned())),
+    /// Sends a request and reads the head of the response.
+    ///
+    /// # Errors
+    /// When the connection fails, or no response arrives within [`TIMEOUT`].
+    pub(crate) async fn begin(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let exchange = async {
+            self.sender.ready().await?;
+            Ok(self.sender.send_request(request).await?)
+        };
+        let answer = timeout(TIMEOUT, exchange).await;
+        answer.unwrap_or(Err(ClientError::Silence("the request")))
     }
 }

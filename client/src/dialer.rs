@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use crate::{ClientError, PATIENCE};
+use crate::{ClientError, TIMEOUT};
 
 /// HTTP/2 in ALPN (RFC 9113 §3.1).
 const HTTP2: &[u8] = b"h2";
@@ -90,7 +90,7 @@ impl Dialer {
     ///
     /// # Errors
     /// When the URL has no host or an unsupported scheme, or the connection takes longer
-    /// than [`PATIENCE`].
+    /// than [`TIMEOUT`].
     pub async fn dial(&self, url: &Url) -> Result<Stream, ClientError> {
         Ok(self.connect(url, &self.http1).await?.0)
     }
@@ -144,7 +144,7 @@ impl Dialer {
             let chosen = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
             Ok((Box::new(stream) as Stream, Protocol::Chosen(chosen)))
         };
-        let connected = timeout(PATIENCE, connect).await;
+        let connected = timeout(TIMEOUT, connect).await;
         connected
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| failed(format!("{host}:{port}"), error))

@@ -15,8 +15,8 @@ use http::{Method, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use url::Url;
 
-use crate::application_server::http_url;
-use crate::{ClientError, Dialer, PATIENCE, QUIET, Stream};
+use crate::target::http_url;
+use crate::{ClientError, Dialer, PING_INTERVAL, Stream, TIMEOUT};
 
 /// Maximum size of a body, in bytes; the same as over the WebSocket.
 const MAX_BODY: usize = 1 << 20;
@@ -31,9 +31,9 @@ const MAX_PUSHES: u32 = 1024;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 
 /// Minimum interval between two GETs for a monitored resource.
-const PAUSE: Duration = Duration::from_secs(1);
+const MIN_GET_INTERVAL: Duration = Duration::from_secs(1);
 
-/// An HTTP/2 connection that sends any number of concurrent requests. After [`QUIET`]
+/// An HTTP/2 connection that sends any number of concurrent requests. After [`PING_INTERVAL`]
 /// without traffic, it pings the service.
 #[derive(Clone)]
 pub struct Http2Connection {
@@ -69,7 +69,7 @@ impl Http2Connection {
             .max_concurrent_streams(MAX_PUSHES)
             .max_header_list_size(MAX_HEADERS)
             .initial_connection_window_size(CONNECTION_WINDOW);
-        let (sender, mut connection) = timeout(PATIENCE, settings.handshake(stream))
+        let (sender, mut connection) = timeout(TIMEOUT, settings.handshake(stream))
             .await
             .map_err(|_| ClientError::Silence("the HTTP/2 handshake"))??;
         if let Some(ping) = connection.ping_pong() {
@@ -96,7 +96,7 @@ impl Http2Connection {
     /// Sends a request and reads the whole response.
     ///
     /// # Errors
-    /// When the connection fails, or no response arrives within [`PATIENCE`]; the error
+    /// When the connection fails, or no response arrives within [`TIMEOUT`]; the error
     /// then names `what`.
     pub async fn send(
         &self,
@@ -113,7 +113,7 @@ impl Http2Connection {
             }
             read(response.await?).await
         };
-        let answer = timeout(PATIENCE, exchange).await;
+        let answer = timeout(TIMEOUT, exchange).await;
         answer.unwrap_or(Err(ClientError::Silence(what)))
     }
 
@@ -134,8 +134,8 @@ impl Http2Connection {
 async fn drive(connection: Connection<Stream, Bytes>, mut ping: PingPong) {
     let alive = async {
         loop {
-            sleep(QUIET).await;
-            let pong = timeout(PATIENCE, ping.ping(Ping::opaque())).await;
+            sleep(PING_INTERVAL).await;
+            let pong = timeout(TIMEOUT, ping.ping(Ping::opaque())).await;
             if !matches!(pong, Ok(Ok(_))) {
                 return;
             }
@@ -193,7 +193,7 @@ impl Monitor {
                 Some(held) => held,
                 None => {
                     sleep_until(self.ask_at).await;
-                    self.ask_at = Instant::now() + PAUSE;
+                    self.ask_at = Instant::now() + MIN_GET_INTERVAL;
                     let held = self.ask().await?;
                     self.held.insert(held)
                 }
@@ -223,7 +223,7 @@ impl Monitor {
             url: self.url.clone(),
             problem: error.to_string(),
         })?;
-        let sender = timeout(PATIENCE, self.connection.sender.clone().ready()).await;
+        let sender = timeout(TIMEOUT, self.connection.sender.clone().ready()).await;
         let mut sender = sender.map_err(|_| ClientError::Silence("a GET"))??;
         let (mut response, _) = sender.send_request(request, true)?;
         let pushes = response.push_promises();
@@ -259,10 +259,10 @@ impl Promise {
     /// Reads the pushed response.
     ///
     /// # Errors
-    /// When the connection fails, or the response does not arrive within [`PATIENCE`].
+    /// When the connection fails, or the response does not arrive within [`TIMEOUT`].
     pub(crate) async fn response(self) -> Result<Response<Bytes>, ClientError> {
         let response = async { read(self.response.await?).await };
-        let response = timeout(PATIENCE, response).await;
+        let response = timeout(TIMEOUT, response).await;
         response.unwrap_or(Err(ClientError::Silence("a server push's promise")))
     }
 }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::{Position, Url};
 
-use crate::application_server::http_url;
 use crate::http2::{Http2Connection, Monitor};
+use crate::target::http_url;
 use crate::{ClientError, Dialer, Notification, credentials};
 
 /// The path of Bugle's push service resource.

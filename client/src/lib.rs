@@ -4,23 +4,25 @@
 //! of Firefox, [`HttpUserAgent`] over HTTP/2 as RFC 8030 describes it. An
 //! [`ApplicationServer`] makes the requests that push, encrypted by RFC 8291 and
 //! signed by RFC 8292; [`HttpConnection`] and [`Http2Connection`] post them, and
-//! [`Receipts`] reports the fate of the messages. A [`Dialer`] opens the connections and
+//! [`Receipts`] or an [`EventStream`] reports the fate of the messages. A [`Dialer`] opens the connections and
 //! verifies certificates.
 //!
 //! The commands of `bugle`, the load tester and the tests use this crate. It depends on the
 //! wire protocols only, not on the service.
 //!
-//! Every wait for a response ends after [`PATIENCE`], and every buffer has a limit.
+//! Every wait for a response ends after [`TIMEOUT`], and every buffer has a limit.
 
 pub mod certificate;
 pub mod random;
 
 mod application_server;
 mod dialer;
+mod events;
 mod greeting;
 mod http2;
 mod http_user_agent;
 mod receipts;
+mod target;
 mod upgrade;
 mod user_agent;
 
@@ -47,21 +49,23 @@ use crate::random::random;
 
 pub use application_server::{ApplicationServer, HttpConnection, Push, ReceiptRequest};
 pub use dialer::{Dialer, ReadWrite, Stream};
+pub use events::{Event, EventStream};
 pub use greeting::Greeting;
 pub use http_user_agent::{HttpUserAgent, Subscription};
 pub use http2::Http2Connection;
 pub use receipts::{Receipt, Receipts};
+pub use target::Target;
 pub use upgrade::{ask_for_websocket, open_websocket};
 pub use user_agent::{Notification, UserAgent};
 
 /// Timeout of a connection attempt and of a response.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Maximum size of a response over HTTP/1.1, in bytes; the largest of the admin API fits.
 const MAX_ANSWER: usize = 4 << 20;
 
 /// A user agent pings the service after this time without a push.
-pub const QUIET: Duration = Duration::from_secs(4 * 60);
+pub const PING_INTERVAL: Duration = Duration::from_secs(4 * 60);
 
 /// What a web page sends to its application server: `JSON.stringify` of a PushSubscription.
 /// Other members, such as `expirationTime`, are ignored.
@@ -131,8 +135,8 @@ pub enum ClientError {
     /// The response cannot be read, or is larger than the limit.
     #[error("the answer cannot be read, or has more than {most} MiB: {0}", most = MAX_ANSWER >> 20)]
     Answer(String),
-    /// No response within [`PATIENCE`].
-    #[error("no answer to {0} within {wait} s", wait = PATIENCE.as_secs())]
+    /// No response within [`TIMEOUT`].
+    #[error("no answer to {0} within {wait} s", wait = TIMEOUT.as_secs())]
     Silence(&'static str),
     /// The service responded with an error status.
     #[error("the service refused to {what}: status {status}")]

@@ -30,11 +30,11 @@ async fn connected() -> (UserAgent, WebSocketStream<DuplexStream>) {
     (agent.unwrap(), service.unwrap())
 }
 
-async fn say(service: &mut WebSocketStream<DuplexStream>, text: &str) {
+async fn send(service: &mut WebSocketStream<DuplexStream>, text: &str) {
     service.send(Message::text(text)).await.unwrap();
 }
 
-async fn heard(service: &mut WebSocketStream<DuplexStream>) -> serde_json::Value {
+async fn received(service: &mut WebSocketStream<DuplexStream>) -> serde_json::Value {
     let message = service.next().await.unwrap().unwrap();
     serde_json::from_str(message.to_text().unwrap()).unwrap()
 }
@@ -44,20 +44,23 @@ async fn a_user_agent_registers_receives_and_acknowledges() {
     let (mut agent, mut service) = connected().await;
     let channel = new_channel_id();
     let script = async {
-        assert_eq!(heard(&mut service).await["messageType"], "hello");
-        say(
+        assert_eq!(received(&mut service).await["messageType"], "hello");
+        send(
             &mut service,
             &ServerMessage::hello(UAID.parse().unwrap(), BTreeMap::new()).print(),
         )
         .await;
-        assert_eq!(heard(&mut service).await["channelID"], channel.to_string());
+        assert_eq!(
+            received(&mut service).await["channelID"],
+            channel.to_string()
+        );
         // Messages before the response are neither lost nor taken for the response.
-        say(
+        send(
             &mut service,
             r#"{"messageType":"broadcast","broadcasts":{}}"#,
         )
         .await;
-        say(
+        send(
             &mut service,
             r#"{"messageType":"notification","channelID":"c","version":"early"}"#,
         )
@@ -67,12 +70,12 @@ async fn a_user_agent_registers_receives_and_acknowledges() {
             status: 200,
             push_endpoint: Some("http://push.example.org/push/a".to_owned()),
         };
-        say(&mut service, &answer.print()).await;
-        let ack = heard(&mut service).await;
+        send(&mut service, &answer.print()).await;
+        let ack = received(&mut service).await;
         let update = serde_json::json!({ "channelID": "c", "version": "early", "code": 100 });
         assert_eq!(ack["updates"], serde_json::json!([update]));
-        assert_eq!(heard(&mut service).await, serde_json::json!({}));
-        say(&mut service, "{}").await;
+        assert_eq!(received(&mut service).await, serde_json::json!({}));
+        send(&mut service, "{}").await;
         let code = 1001.into();
         let reason = "bye".into();
         service
@@ -103,7 +106,7 @@ async fn a_refused_registration_returns_its_status() {
         status: 429,
         push_endpoint: None,
     };
-    say(&mut service, &answer.print()).await;
+    send(&mut service, &answer.print()).await;
     let error = agent.register(channel, None).await.unwrap_err();
     assert!(
         matches!(error, ClientError::Refused { status: 429, .. }),

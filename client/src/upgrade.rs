@@ -18,7 +18,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use url::{Position, Url};
 
 use crate::random::random;
-use crate::{ClientError, Dialer, HttpConnection, PATIENCE, credentials};
+use crate::{ClientError, Dialer, HttpConnection, TIMEOUT, credentials};
 
 /// The subprotocol that Firefox offers (WS-T-2).
 const SUBPROTOCOL: &str = "push-notification";
@@ -48,7 +48,7 @@ where
         request.headers_mut().insert(AUTHORIZATION, credentials);
     }
     let handshake = client_async_with_config(request, stream, Some(config));
-    let (socket, _) = timeout(PATIENCE, handshake)
+    let (socket, _) = timeout(TIMEOUT, handshake)
         .await
         .map_err(|_| ClientError::Silence("the WebSocket handshake"))?
         .map_err(Box::new)?;

@@ -18,7 +18,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Message};
 use url::Url;
 
-use crate::{ClientError, Dialer, OpenError, PATIENCE, Stream, open_websocket};
+use crate::{ClientError, Dialer, OpenError, Stream, TIMEOUT, open_websocket};
 
 /// How long to wait for the peer's Close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -222,10 +222,10 @@ impl UserAgent {
     /// Sends one message.
     ///
     /// # Errors
-    /// When the connection is closed, or the message cannot be sent within [`PATIENCE`].
+    /// When the connection is closed, or the message cannot be sent within [`TIMEOUT`].
     pub async fn send(&mut self, message: &ClientMessage) -> Result<(), ClientError> {
         let sent = self.socket.send(Message::text(message.print()));
-        timeout(PATIENCE, sent)
+        timeout(TIMEOUT, sent)
             .await
             .map_err(|_| ClientError::Silence("a message that fills the connection"))?
             .map_err(failed)
@@ -249,7 +249,7 @@ impl UserAgent {
                 }
             }
         };
-        let answer = timeout(PATIENCE, search).await;
+        let answer = timeout(TIMEOUT, search).await;
         answer.unwrap_or(Err(ClientError::Silence(to)))
     }
 

@@ -19,7 +19,7 @@ use crate::run::Setup;
 use crate::scenario::Scenario;
 use crate::siege::Siege;
 use crate::soak::Soak;
-use crate::subscription::{Letter, Signing};
+use crate::subscription::{PushSpec, Signing};
 use crate::target::Guard;
 
 /// User agents per source address: a service may limit connections per address, and an
@@ -210,8 +210,8 @@ impl Common {
 
 impl Pushing {
     /// The push that these settings describe.
-    pub fn letter(&self) -> Letter {
-        Letter {
+    pub fn spec(&self) -> PushSpec {
+        PushSpec {
             terms: Terms {
                 ttl: self.ttl,
                 topic: None,

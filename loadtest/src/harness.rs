@@ -14,9 +14,9 @@ use url::Url;
 use crate::machine::Machine;
 use crate::meters::read;
 use crate::outcome::{FORMAT, Outcome};
-use crate::preflight::{Lack, Limits, Needs};
+use crate::preflight::{Limits, Needs, Shortage};
 use crate::process::ProcessError;
-use crate::progress::Watch;
+use crate::progress::ProgressTask;
 use crate::run::Run;
 use crate::scenario::Scenario;
 use crate::target::TargetError;
@@ -36,7 +36,7 @@ pub enum Failure {
     Target(#[from] TargetError),
     /// The machine's limits are too low.
     #[error("this machine is not ready for the run:\n{}", listed(.0))]
-    Lacking(Vec<Lack>),
+    Lacking(Vec<Shortage>),
     /// The runtime or a file failed.
     #[error("{what}: {error}")]
     System {
@@ -95,7 +95,7 @@ pub async fn run(scenario: &Scenario) -> Result<Outcome, Failure> {
     let dialer = common.dialer()?;
     try_one(&dialer, &setup.url).await?;
     let run = Run::new(setup, dialer, observer);
-    let watch = Watch::start(&run, common.time_limit, common.quiet);
+    let watch = ProgressTask::start(&run, common.time_limit, common.quiet);
 
     let mut faults = Vec::new();
     let playing = scenario.play(&run);
@@ -161,8 +161,10 @@ async fn try_one(dialer: &Dialer, url: &Url) -> Result<(), ClientError> {
 
 /// Fails if a certain requirement is missing; warns about doubtful ones.
 fn check_machine(needs: &Needs) -> Result<(), Failure> {
-    let lacks = Limits::of_this_machine().lacks(needs);
-    let (certain, doubtful): (Vec<_>, Vec<_>) = lacks.into_iter().partition(|lack| lack.is_certain);
+    let shortages = Limits::of_this_machine().shortages(needs);
+    let (certain, doubtful): (Vec<_>, Vec<_>) = shortages
+        .into_iter()
+        .partition(|shortage| shortage.is_certain);
     if !doubtful.is_empty() {
         // If standard error is closed, the run itself shows the problem.
         let _ = writeln!(
@@ -177,8 +179,8 @@ fn check_machine(needs: &Needs) -> Result<(), Failure> {
     }
 }
 
-fn listed(lacks: &[Lack]) -> String {
-    let lines = lacks.iter().map(|lack| format!("  {lack}"));
+fn listed(shortages: &[Shortage]) -> String {
+    let lines = shortages.iter().map(|shortage| format!("  {shortage}"));
     lines.collect::<Vec<_>>().join("\n")
 }
 

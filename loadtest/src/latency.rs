@@ -4,7 +4,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// Maximum latency that is recorded exactly, in microseconds: one hour.
-const LONGEST: u64 = 3_600_000_000;
+const MAX_LATENCY: u64 = 3_600_000_000;
 
 /// A serialized histogram: the usual figures, and the complete data in `buckets`, so that
 /// results can be merged and drawn.
@@ -105,7 +105,8 @@ impl Latency {
 
 #[expect(clippy::expect_used, reason = "the bounds are constants that it takes")]
 fn empty() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LONGEST, 3).expect("1 < LONGEST, and 3 digits are allowed")
+    Histogram::new_with_bounds(1, MAX_LATENCY, 3)
+        .expect("1 < MAX_LATENCY, and 3 digits are allowed")
 }
 
 #[cfg(test)]

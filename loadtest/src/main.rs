@@ -18,34 +18,38 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Scenario(scenario) => {
             let outcome = harness::play(&scenario);
-            outcome.map_or_else(unusable, |outcome| told(outcome.summary(), outcome.passed))
+            outcome.map_or_else(unusable, |outcome| {
+                print_outcome(outcome.summary(), outcome.passed)
+            })
         }
         Command::Soak(soak) => {
             let outcome = soak::play(&soak);
             outcome.map_or_else(unusable, |outcome| {
-                told(outcome.to_string(), outcome.passed)
+                print_outcome(outcome.to_string(), outcome.passed)
             })
         }
         Command::Siege(siege) => {
             let outcome = siege::play(&siege);
             outcome.map_or_else(unusable, |outcome| {
-                told(outcome.to_string(), outcome.passed())
+                print_outcome(outcome.to_string(), outcome.passed())
             })
         }
         Command::Report(report) => {
             let written = report::write(&report);
-            written.map_or_else(unusable, |where_to| told(where_to, true))
+            written.map_or_else(unusable, |where_to| print_outcome(where_to, true))
         }
         Command::Faults(command) => {
             let outcome = faults::play(&command);
-            outcome.map_or_else(unusable, |outcome| told(outcome.to_string(), outcome.kept))
+            outcome.map_or_else(unusable, |outcome| {
+                print_outcome(outcome.to_string(), outcome.kept)
+            })
         }
     };
     // If standard output is closed, only the exit code remains.
     done.unwrap_or(FAILED.into())
 }
 
-fn told(summary: String, passed: bool) -> io::Result<ExitCode> {
+fn print_outcome(summary: String, passed: bool) -> io::Result<ExitCode> {
     writeln!(io::stdout(), "{summary}")?;
     Ok(if passed {
         ExitCode::SUCCESS

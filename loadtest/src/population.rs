@@ -11,7 +11,7 @@ use crate::run::Run;
 use crate::user_agent::UserAgent;
 
 /// User agents that close concurrently.
-const LEAVING: usize = 64;
+const CONCURRENT_CLOSES: usize = 64;
 
 /// A group of connected user agents.
 pub struct Held {
@@ -90,7 +90,7 @@ impl Held {
 
     /// Closes all connections with a Close frame.
     pub async fn leave(self) -> Vec<UserAgent> {
-        let permits = Arc::new(Semaphore::new(LEAVING));
+        let permits = Arc::new(Semaphore::new(CONCURRENT_CLOSES));
         let mut leaving = JoinSet::new();
         for mut user_agent in self.stop().await {
             let permits = Arc::clone(&permits);

@@ -51,15 +51,15 @@ pub struct Limits {
 
 /// A limit that is too low.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lack {
+pub struct Shortage {
     /// The name of the limit.
     pub what: &'static str,
     /// The required value.
     pub needed: u64,
     /// The present value.
-    pub there: u64,
+    pub available: u64,
     /// The command or flag that raises it.
-    pub mend: String,
+    pub remedy: String,
     /// Whether the run will certainly fail; otherwise it may.
     pub is_certain: bool,
 }
@@ -81,8 +81,8 @@ impl Limits {
     }
 
     /// The limits that are too low for `needs`.
-    pub fn lacks(&self, needs: &Needs) -> Vec<Lack> {
-        let lacks = [
+    pub fn shortages(&self, needs: &Needs) -> Vec<Shortage> {
+        let shortages = [
             self.files(needs),
             self.ports(needs),
             self.backlog(needs),
@@ -90,66 +90,66 @@ impl Limits {
             self.tcp_pages(needs),
             self.memory(needs),
         ];
-        lacks.into_iter().flatten().collect()
+        shortages.into_iter().flatten().collect()
     }
 
-    fn files(&self, needs: &Needs) -> Option<Lack> {
+    fn files(&self, needs: &Needs) -> Option<Shortage> {
         let needed = needs.connections + OTHER_FILES;
-        let mend = format!(
+        let remedy = format!(
             "ulimit -n {needed}   (as root; for good, `* - nofile {needed}` in \
              /etc/security/limits.conf, and fs.nr_open at least that)"
         );
-        Lack::of(
+        Shortage::of(
             "file handles of this process",
             needed,
             Some(self.files),
-            mend,
+            remedy,
         )
     }
 
-    fn ports(&self, needs: &Needs) -> Option<Lack> {
+    fn ports(&self, needs: &Needs) -> Option<Shortage> {
         let needed = needs.connections.div_ceil(needs.sources.max(1));
         let sources = needs.connections.div_ceil(self.ports?.max(1));
-        let mend = format!(
+        let remedy = format!(
             "--sources {sources}   (or sysctl -w net.ipv4.ip_local_port_range='1024 65535')"
         );
-        Lack::of("ports for each source address", needed, self.ports, mend)
+        Shortage::of("ports for each source address", needed, self.ports, remedy)
     }
 
-    fn backlog(&self, needs: &Needs) -> Option<Lack> {
+    fn backlog(&self, needs: &Needs) -> Option<Shortage> {
         let needed = needs.opening;
-        let mend = format!("sysctl -w net.core.somaxconn={needed}");
-        let lack = Lack::of(
+        let remedy = format!("sysctl -w net.core.somaxconn={needed}");
+        let shortage = Shortage::of(
             "connections that wait to be accepted",
             needed,
             self.backlog,
-            mend,
+            remedy,
         );
-        lack.map(Lack::that_may_not_matter)
+        shortage.map(Shortage::that_may_not_matter)
     }
 
-    fn conntrack(&self, needs: &Needs) -> Option<Lack> {
+    fn conntrack(&self, needs: &Needs) -> Option<Shortage> {
         // The packet filter counts both ends as one connection.
         let needed = needs.connections;
-        let mend = format!("sysctl -w net.netfilter.nf_conntrack_max={needed}");
+        let remedy = format!("sysctl -w net.netfilter.nf_conntrack_max={needed}");
         let what = "connections that the packet filter follows";
-        Lack::of(what, needed, self.conntrack, mend)
+        Shortage::of(what, needed, self.conntrack, remedy)
     }
 
-    fn tcp_pages(&self, needs: &Needs) -> Option<Lack> {
+    fn tcp_pages(&self, needs: &Needs) -> Option<Shortage> {
         let octets = needs.connections * needs.ends() * KERNEL_OCTETS;
         let needed = octets.div_ceil(PAGE);
-        let mend = format!("sysctl -w net.ipv4.tcp_mem='{0} {0} {0}'", needed * 2);
-        let lack = Lack::of("pages of memory for TCP", needed, self.tcp_pages, mend);
-        lack.map(Lack::that_may_not_matter)
+        let remedy = format!("sysctl -w net.ipv4.tcp_mem='{0} {0} {0}'", needed * 2);
+        let shortage = Shortage::of("pages of memory for TCP", needed, self.tcp_pages, remedy);
+        shortage.map(Shortage::that_may_not_matter)
     }
 
-    fn memory(&self, needs: &Needs) -> Option<Lack> {
+    fn memory(&self, needs: &Needs) -> Option<Shortage> {
         let each = USER_AGENT_OCTETS + needs.ends() * KERNEL_OCTETS;
-        let mend = "fewer user agents, or a larger machine".to_owned();
+        let remedy = "fewer user agents, or a larger machine".to_owned();
         let needed = needs.connections * each;
-        let lack = Lack::of("octets of free memory", needed, self.memory, mend);
-        lack.map(Lack::that_may_not_matter)
+        let shortage = Shortage::of("octets of free memory", needed, self.memory, remedy);
+        shortage.map(Shortage::that_may_not_matter)
     }
 }
 
@@ -160,14 +160,14 @@ impl Needs {
     }
 }
 
-impl Lack {
-    fn of(what: &'static str, needed: u64, there: Option<u64>, mend: String) -> Option<Self> {
-        let there = there.filter(|there| *there < needed)?;
+impl Shortage {
+    fn of(what: &'static str, needed: u64, available: Option<u64>, remedy: String) -> Option<Self> {
+        let available = available.filter(|available| *available < needed)?;
         Some(Self {
             what,
             needed,
-            there,
-            mend,
+            available,
+            remedy,
             is_certain: true,
         })
     }
@@ -181,16 +181,19 @@ impl Lack {
     }
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             what,
             needed,
-            there,
-            mend,
+            available,
+            remedy,
             ..
         } = self;
-        write!(f, "{what}: {needed} needed, {there} there\n    {mend}")
+        write!(
+            f,
+            "{what}: {needed} needed, {available} there\n    {remedy}"
+        )
     }
 }
 
@@ -245,7 +248,11 @@ mod tests {
     };
 
     fn what(limits: &Limits, needs: &Needs) -> Vec<&'static str> {
-        limits.lacks(needs).iter().map(|lack| lack.what).collect()
+        limits
+            .shortages(needs)
+            .iter()
+            .map(|shortage| shortage.what)
+            .collect()
     }
 
     #[test]
@@ -256,7 +263,7 @@ mod tests {
             opening: 64,
             is_local: true,
         };
-        assert_eq!(SMALL.lacks(&needs), []);
+        assert_eq!(SMALL.shortages(&needs), []);
     }
 
     #[test]
@@ -267,17 +274,17 @@ mod tests {
             opening: 100_000,
             is_local: true,
         };
-        let lacks = SMALL.lacks(&needs);
+        let shortages = SMALL.shortages(&needs);
         let mended = |what: &str| {
-            let lack = lacks.iter().find(|lack| lack.what.contains(what));
-            lack.map(|lack| (lack.is_certain, lack.mend.clone()))
+            let shortage = shortages
+                .iter()
+                .find(|shortage| shortage.what.contains(what));
+            shortage.map(|shortage| (shortage.is_certain, shortage.remedy.clone()))
         };
-        assert!(
-            mended("file handles").is_some_and(|(certain, mend)| {
-                certain && mend.starts_with("ulimit -n 100064 ")
-            })
-        );
-        assert!(mended("ports").is_some_and(|(_, mend)| mend.starts_with("--sources 4 ")));
+        assert!(mended("file handles").is_some_and(|(certain, remedy)| {
+            certain && remedy.starts_with("ulimit -n 100064 ")
+        }));
+        assert!(mended("ports").is_some_and(|(_, remedy)| remedy.starts_with("--sources 4 ")));
         let backlog = "sysctl -w net.core.somaxconn=100000".to_owned();
         assert_eq!(mended("accepted"), Some((false, backlog)));
         let conntrack = "sysctl -w net.netfilter.nf_conntrack_max=100000".to_owned();

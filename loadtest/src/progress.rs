@@ -12,15 +12,15 @@ use crate::outcome::Second;
 use crate::run::Run;
 
 /// Maximum length of the series, in seconds: more than the 12 hours that a run may take.
-const MOST_SECONDS: usize = 50_000;
+const MAX_SECONDS: usize = 50_000;
 
 /// The task that observes a run.
-pub struct Watch {
+pub struct ProgressTask {
     over: CancellationToken,
     task: JoinHandle<Vec<Second>>,
 }
 
-impl Watch {
+impl ProgressTask {
     /// Starts the task; with `quiet` it shows no bar.
     pub fn start(run: &Arc<Run>, limit: Duration, quiet: bool) -> Self {
         let over = CancellationToken::new();
@@ -60,7 +60,7 @@ async fn watch(run: Arc<Run>, over: CancellationToken, bar: ProgressBar) -> Vec<
         last = progress;
         bar.set_position(run.now().as_micros() / 1_000_000);
         bar.set_message(line(&second, run.ledger.open()));
-        if series.len() < MOST_SECONDS {
+        if series.len() < MAX_SECONDS {
             series.push(second);
         }
     }

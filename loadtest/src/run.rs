@@ -13,7 +13,7 @@ use crate::contents::Contents;
 use crate::ledger::Ledger;
 use crate::meters::Meters;
 use crate::outcome::{Phase, Sample};
-use crate::subscription::{Signing, Subscriptions, Writer};
+use crate::subscription::{PushBuilder, Signing, Subscriptions};
 use crate::target::Guard;
 use crate::usage::Observer;
 
@@ -65,7 +65,7 @@ pub struct Run {
     /// The push resources and keys.
     pub subscriptions: Subscriptions,
     /// Makes pushes.
-    pub writer: Writer,
+    pub pushes: PushBuilder,
     /// Generates and checks the contents of messages.
     pub contents: Contents,
     /// Aborts the run.
@@ -86,7 +86,7 @@ impl Run {
             ledger: Ledger::new(setup.user_agents),
             meters: Meters::default(),
             subscriptions: Subscriptions::new(setup.user_agents),
-            writer: Writer::new(contents, setup.signing, Clock::system()),
+            pushes: PushBuilder::new(contents, setup.signing, Clock::system()),
             contents,
             cancel: CancellationToken::new(),
             stopwatch: Stopwatch::start(),
@@ -109,7 +109,7 @@ impl Run {
             let run = Arc::clone(self);
             let signed = tokio::task::spawn_blocking(move || {
                 let known = (0..run.setup.user_agents).find_map(|one| run.subscriptions.get(one));
-                known.inspect(|to| run.writer.sign_ahead(to, count));
+                known.inspect(|to| run.pushes.sign_ahead(to, count));
             });
             // If it fails, tokens are signed when they are due.
             let _ = signed.await;

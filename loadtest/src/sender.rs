@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bugle_client::{ClientError, Http2Connection, HttpConnection};
+use bugle_client::{ClientError, Http2Connection, HttpConnection, Target};
 use bytes::Bytes;
 use http::header::{LOCATION, RETRY_AFTER};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use crate::contents::MessageName;
 use crate::meters::{Measure, count};
 use crate::run::Run;
 use crate::schedule::{Due, Schedule};
-use crate::subscription::{Letter, Subscription};
+use crate::subscription::PushSpec;
 
 /// Pause after a 429 or 503 without `Retry-After`.
 const DEFAULT_WAIT: Duration = Duration::from_secs(1);
@@ -34,8 +34,8 @@ const RECONNECT: Duration = Duration::from_millis(200);
 pub struct Push {
     /// The recipient.
     pub user_agent: u32,
-    /// The message.
-    pub letter: Letter,
+    /// Its message.
+    pub spec: PushSpec,
     /// Whether to withdraw the message once it is accepted.
     pub withdraw: bool,
 }
@@ -93,7 +93,7 @@ impl Sender {
     }
 
     async fn play(&mut self, push: &Push, intended: Moment) {
-        let answer = self.send(push.user_agent, &push.letter, intended).await;
+        let answer = self.send(push.user_agent, &push.spec, intended).await;
         if let Some((name, answer)) = answer.filter(|_| push.withdraw) {
             self.withdraw(name, &answer).await;
         }
@@ -109,10 +109,17 @@ impl Sender {
         let Some((location, subscription)) = location.zip(subscription) else {
             return false;
         };
-        let Some(message) = location.to_str().ok().and_then(|url| subscription.at(url)) else {
+        let Some(message) = location
+            .to_str()
+            .ok()
+            .and_then(|url| subscription.target.resolve(url))
+        else {
             return false;
         };
-        let delete = |absolute| message.delete(absolute);
+        let delete = |version| {
+            let request = message.request(Method::DELETE, version);
+            message.complete(request, Bytes::new())
+        };
         let answer = self.connection.exchange(&run, &message, delete).await;
         let is_withdrawn = answer.is_ok_and(|answer| answer.status().is_success());
         if is_withdrawn {
@@ -127,18 +134,17 @@ impl Sender {
     pub async fn send(
         &mut self,
         user_agent: u32,
-        letter: &Letter,
+        spec: &PushSpec,
         intended: Moment,
     ) -> Option<(MessageName, Response<Bytes>)> {
         let run = Arc::clone(&self.run);
         let subscription = run.subscriptions.get(user_agent)?;
-        let name = run
-            .ledger
-            .sent(user_agent, letter.terms, intended, run.now());
+        let name = run.ledger.sent(user_agent, spec.terms, intended, run.now());
         count(&run.meters.totals.sent);
         for attempt in 0.. {
-            let write = |absolute| run.writer.request(&subscription, name, letter, absolute);
-            let answer = self.connection.exchange(&run, &subscription, write).await;
+            let push = |version| run.pushes.request(&subscription, name, spec, version);
+            let target = &subscription.target;
+            let answer = self.connection.exchange(&run, target, push).await;
             let answer = match answer {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -195,13 +201,13 @@ impl Connection {
         }
     }
 
-    /// Sends a request and reads its response. Builds the request for HTTP/2 if `absolute`,
+    /// Sends a request and reads its response. Builds the request for the version of HTTP,
     /// and again if the connection has been closed.
     async fn exchange(
         &self,
         run: &Run,
-        to: &Subscription,
-        request: impl Fn(bool) -> Result<Request<Bytes>, ClientError>,
+        to: &Target,
+        request: impl Fn(Version) -> Result<Request<Bytes>, ClientError>,
     ) -> Result<Response<Bytes>, ClientError> {
         match self {
             Self::Http1(own) => {
@@ -212,7 +218,7 @@ impl Connection {
                         Some(open) => open,
                         None => open_http1(run, to).await?,
                     };
-                    match open.send(request(false)?.map(Full::new)).await {
+                    match open.send(request(Version::HTTP_11)?.map(Full::new)).await {
                         // The service closed an idle connection before anything was sent.
                         Err(error) if is_used && was_not_sent(&error) => {}
                         Err(error) => return Err(error),
@@ -230,7 +236,7 @@ impl Connection {
                     None => connection.insert(open_http2(run, to).await?).clone(),
                 };
                 drop(connection);
-                let answer = open.send("the push", request(true)?).await;
+                let answer = open.send("the push", request(Version::HTTP_2)?).await;
                 if answer.is_err() {
                     shared.lock().await.take();
                 }
@@ -244,9 +250,9 @@ fn was_not_sent(error: &ClientError) -> bool {
     matches!(error, ClientError::Http(error) if error.is_canceled() || error.is_closed())
 }
 
-async fn open_http1(run: &Run, to: &Subscription) -> Result<HttpConnection, ClientError> {
+async fn open_http1(run: &Run, to: &Target) -> Result<HttpConnection, ClientError> {
     loop {
-        match HttpConnection::open(&run.dialer, to.endpoint.as_str()).await {
+        match HttpConnection::open(&run.dialer, to.url().as_str()).await {
             Err(error) if !run.sleep(RECONNECT).await => return Err(error),
             Err(_) => {}
             Ok(open) => return Ok(open),
@@ -254,9 +260,9 @@ async fn open_http1(run: &Run, to: &Subscription) -> Result<HttpConnection, Clie
     }
 }
 
-async fn open_http2(run: &Run, to: &Subscription) -> Result<Http2Connection, ClientError> {
+async fn open_http2(run: &Run, to: &Target) -> Result<Http2Connection, ClientError> {
     loop {
-        match Http2Connection::open(&run.dialer, to.endpoint.as_str()).await {
+        match Http2Connection::open(&run.dialer, to.url().as_str()).await {
             Err(error) if !run.sleep(RECONNECT).await => return Err(error),
             Err(_) => {}
             Ok(open) => return Ok(open),

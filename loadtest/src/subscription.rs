@@ -5,15 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bugle::Clock;
-use bugle_client::{ClientError, new_key_pair};
+use bugle_client::{ClientError, Push, Target, new_key_pair};
 use bugle_protocol::encryption::SubscriptionKeys;
-use bugle_protocol::headers::{TOPIC, TTL, URGENCY};
-use bugle_protocol::{KeyPair, PublicKey, Urgency};
+use bugle_protocol::{KeyPair, PublicKey, Ttl, Urgency};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
-use http::request::Builder;
-use http::{Method, Request, Uri};
-use url::{Position, Url};
+use http::header::HeaderValue;
+use http::{Request, Version};
 
 use crate::contents::{Contents, MessageName};
 use crate::ledger::Terms;
@@ -22,7 +19,7 @@ use crate::ledger::Terms;
 const TOKEN_LIFETIME: Duration = Duration::from_secs(23 * 3600);
 
 /// Maximum number of tokens to sign ahead, some 50 MB.
-pub const MOST_AHEAD: u64 = 200_000;
+pub const MAX_SIGNED_AHEAD: u64 = 200_000;
 
 /// Bytes that encryption adds to the contents (RFC 8291 §4): header, delimiter and tag.
 pub const OVERHEAD: usize = HEADER + 17;
@@ -35,9 +32,7 @@ pub const HEADER: usize = 86;
 #[derive(Debug)]
 pub struct Subscription {
     /// The push resource.
-    pub endpoint: Url,
-    uri: Uri,
-    host: HeaderValue,
+    pub target: Target,
     keys: Option<SubscriptionKeys>,
 }
 
@@ -48,60 +43,8 @@ impl Subscription {
     /// # Errors
     /// When the endpoint is not an HTTP URL.
     pub fn new(endpoint: &str, keys: Option<SubscriptionKeys>) -> Result<Self, ClientError> {
-        let unusable = |problem: String| ClientError::Url {
-            url: endpoint.to_owned(),
-            problem,
-        };
-        let url = Url::parse(endpoint).map_err(|error| unusable(error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(unusable("its scheme is neither http nor https".to_owned()));
-        }
-        let uri = url.as_str().parse();
-        let uri: Uri = uri.map_err(|_| unusable("it cannot be sent".to_owned()))?;
-        let authority = &url[Position::BeforeHost..Position::AfterPort];
-        let host = HeaderValue::from_str(authority);
-        let host = host.map_err(|_| unusable("its host cannot be sent".to_owned()))?;
-        Ok(Self {
-            endpoint: url,
-            uri,
-            host,
-            keys,
-        })
-    }
-
-    /// Resolves the URL of another resource, such as a message, from a response of the
-    /// service. `None` if it is not a URL of the same origin.
-    pub fn at(&self, reference: &str) -> Option<Self> {
-        let url = self.endpoint.join(reference).ok()?;
-        let is_same = url.origin() == self.endpoint.origin();
-        Self::new(url.as_str(), None).ok().filter(|_| is_same)
-    }
-
-    /// A request that deletes the resource.
-    ///
-    /// # Errors
-    /// When the request is invalid.
-    pub fn delete(&self, absolute: bool) -> Result<Request<Bytes>, ClientError> {
-        self.end(self.begin(Method::DELETE, absolute), Bytes::new())
-    }
-
-    /// Starts a request. With `absolute`, the URI contains the host, as HTTP/2 requires;
-    /// otherwise there is a Host header.
-    fn begin(&self, method: Method, absolute: bool) -> Builder {
-        let request = Request::builder().method(method);
-        if absolute {
-            return request.uri(self.uri.clone());
-        }
-        let path = self.uri.path_and_query().cloned();
-        let path = path.map_or_else(Uri::default, Uri::from);
-        request.uri(path).header(HOST, &self.host)
-    }
-
-    fn end(&self, request: Builder, body: Bytes) -> Result<Request<Bytes>, ClientError> {
-        request.body(body).map_err(|error| ClientError::Url {
-            url: self.endpoint.to_string(),
-            problem: error.to_string(),
-        })
+        let target = Target::new(endpoint)?;
+        Ok(Self { target, keys })
     }
 }
 
@@ -131,7 +74,7 @@ impl Subscriptions {
 
 /// The properties of a push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Letter {
+pub struct PushSpec {
     /// TTL and topic.
     pub terms: Terms,
     /// `None` omits the header.
@@ -154,7 +97,7 @@ pub enum Signing {
 
 /// Creates, encrypts and signs pushes.
 #[derive(Debug)]
-pub struct Writer {
+pub struct PushBuilder {
     contents: Contents,
     signing: Signing,
     vapid: KeyPair,
@@ -169,8 +112,8 @@ pub struct Writer {
     ahead: Mutex<(String, Vec<HeaderValue>)>,
 }
 
-impl Writer {
-    /// Creates a writer with new keys.
+impl PushBuilder {
+    /// Creates one with new keys.
     pub fn new(contents: Contents, signing: Signing, clock: Clock) -> Self {
         let vapid = new_key_pair();
         Self {
@@ -191,7 +134,7 @@ impl Writer {
         (self.signing != Signing::Not).then_some(&self.key)
     }
 
-    /// The request for a push; for HTTP/2 if `absolute`.
+    /// The request for a push.
     ///
     /// # Errors
     /// When the message is too long to encrypt, or the request is invalid.
@@ -199,28 +142,22 @@ impl Writer {
         &self,
         to: &Subscription,
         name: MessageName,
-        letter: &Letter,
-        absolute: bool,
+        spec: &PushSpec,
+        version: Version,
     ) -> Result<Request<Bytes>, ClientError> {
-        let mut request = to
-            .begin(Method::POST, absolute)
-            .header(TTL, letter.terms.ttl)
-            .header(CONTENT_TYPE, "application/octet-stream")
-            .header(CONTENT_ENCODING, "aes128gcm");
-        if let Some(urgency) = letter.urgency {
-            request = request.header(URGENCY, urgency.as_str());
-        }
-        if let Some(topic) = letter.terms.topic {
-            request = request.header(TOPIC, format!("topic-{topic}"));
-        }
-        if let Some(token) = self.authorization(to) {
-            request = request.header(AUTHORIZATION, token);
-        }
+        let topic = spec.terms.topic.map(|topic| format!("topic-{topic}"));
+        let push = Push {
+            text: None,
+            ttl: Ttl::from_secs(spec.terms.ttl.into()),
+            urgency: spec.urgency,
+            topic: topic.and_then(|topic| topic.parse().ok()),
+            receipt: None,
+        };
         let contents = self
             .contents
-            .print(name, letter.size.saturating_sub(OVERHEAD));
+            .print(name, spec.size.saturating_sub(OVERHEAD));
         let body = self.body(to, &contents)?;
-        to.end(request, body.into())
+        push.request(&to.target, version, self.authorization(to), Some(body))
     }
 
     fn body(&self, to: &Subscription, contents: &[u8]) -> Result<Vec<u8>, ClientError> {
@@ -240,13 +177,13 @@ impl Writer {
         Ok(body)
     }
 
-    /// Signs tokens ahead for `count` pushes to a service, at most [`MOST_AHEAD`], so that
+    /// Signs tokens ahead for `count` pushes to a service, at most [`MAX_SIGNED_AHEAD`], so that
     /// signing does not delay due pushes. Blocks. Does nothing unless each push has its own
     /// token.
     pub fn sign_ahead(&self, to: &Subscription, count: u64) {
         if self.signing == Signing::Fresh {
-            let tokens = (0..count.min(MOST_AHEAD)).filter_map(|_| self.sign_fresh(to));
-            let signed = (origin(to).to_owned(), tokens.collect());
+            let tokens = (0..count.min(MAX_SIGNED_AHEAD)).filter_map(|_| self.sign_fresh(to));
+            let signed = (to.target.origin().to_owned(), tokens.collect());
             *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = signed;
         }
     }
@@ -262,7 +199,7 @@ impl Writer {
     fn take_ahead(&self, to: &Subscription) -> Option<HeaderValue> {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let (signed, tokens) = &mut *ahead;
-        if *signed == origin(to) {
+        if *signed == to.target.origin() {
             tokens.pop()
         } else {
             None
@@ -275,7 +212,7 @@ impl Writer {
     }
 
     fn token_in_use(&self, to: &Subscription) -> Option<HeaderValue> {
-        let origin = origin(to);
+        let origin = to.target.origin();
         let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         match &*token {
             Some((signed, token)) if signed == origin => Some(token.clone()),
@@ -288,16 +225,11 @@ impl Writer {
     }
 
     fn sign(&self, to: &Subscription, subject: Option<&str>) -> Option<HeaderValue> {
-        let origin = to.endpoint.origin().ascii_serialization();
+        let origin = to.target.url().origin().ascii_serialization();
         let expires_at = self.clock.now() + TOKEN_LIFETIME;
         let value = self.vapid.authorization(&origin, expires_at, subject);
         HeaderValue::from_str(&value).ok()
     }
-}
-
-/// The origin of a subscription's endpoint, as written in the URL.
-fn origin(to: &Subscription) -> &str {
-    &to.endpoint[..Position::BeforePath]
 }
 
 #[cfg(test)]
@@ -309,13 +241,13 @@ mod tests {
 
     #[test]
     fn each_push_has_its_own_token_signed_ahead_or_not() {
-        let writer = Writer::new(Contents::new(1), Signing::Fresh, Clock::system());
+        let builder = PushBuilder::new(Contents::new(1), Signing::Fresh, Clock::system());
         let one = Subscription::new("http://127.0.0.1:1/push/a", None).unwrap();
         let elsewhere = Subscription::new("http://127.0.0.1:2/push/a", None).unwrap();
-        writer.sign_ahead(&one, 2);
-        let tokens = [&one, &elsewhere, &one, &one].map(|to| writer.authorization(to).unwrap());
+        builder.sign_ahead(&one, 2);
+        let tokens = [&one, &elsewhere, &one, &one].map(|to| builder.authorization(to).unwrap());
         assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), 4);
         // Both tokens that were signed ahead were used, and only for their origin.
-        assert_eq!(writer.fresh.load(Ordering::Relaxed), 4);
+        assert_eq!(builder.fresh.load(Ordering::Relaxed), 4);
     }
 }

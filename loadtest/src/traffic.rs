@@ -12,17 +12,17 @@ use crate::population::Held;
 use crate::run::Run;
 use crate::schedule::{Due, Schedule};
 use crate::sender::{Push, send_all};
-use crate::subscription::Letter;
+use crate::subscription::PushSpec;
 use crate::visits::{self, Visits};
 
 /// Maximum number of messages in a run; the ledger uses about 100 bytes for each.
-const MOST_MESSAGES: u64 = 20_000_000;
+const MAX_MESSAGES: u64 = 20_000_000;
 
 /// One kind of push.
 #[derive(Clone, Debug)]
 pub struct Traffic {
     /// The properties of each push except its topic.
-    pub letter: Letter,
+    pub spec: PushSpec,
     /// Pushes per second.
     pub rate: f64,
     /// Number of topics per user agent; 0 means no topic.
@@ -98,11 +98,11 @@ impl Traffic {
         let draw_of = |salt: u64, below: u64| {
             u32::try_from(mix(draw ^ salt) % below.max(1)).unwrap_or_default()
         };
-        let mut letter = self.letter;
-        letter.terms.topic = (self.topics > 0).then(|| draw_of(2, self.topics.into()));
+        let mut spec = self.spec;
+        spec.terms.topic = (self.topics > 0).then(|| draw_of(2, self.topics.into()));
         Push {
             user_agent: draw_of(1, user_agents),
-            letter,
+            spec,
             withdraw: draw_of(3, 100) < self.withdraw,
         }
     }
@@ -125,5 +125,5 @@ fn give_up(until: CancellationToken, after: Duration) -> JoinSet<()> {
     reason = "positive, and clamped to the maximum"
 )]
 pub fn messages(rate: f64, duration: Duration) -> u64 {
-    ((rate * duration.as_secs_f64()) as u64).clamp(1, MOST_MESSAGES)
+    ((rate * duration.as_secs_f64()) as u64).clamp(1, MAX_MESSAGES)
 }

@@ -6,7 +6,7 @@ use crate::outcome::{Phase, ProcessRecord, Sample};
 use crate::process::{Observed, ProcessError};
 
 /// Maximum number of samples per process, one per second for more than 12 hours.
-const MOST_SAMPLES: usize = 50_000;
+const MAX_SAMPLES: usize = 50_000;
 
 /// Observes processes.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl Observer {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for (observed, samples) in processes.iter_mut() {
-            if samples.len() >= MOST_SAMPLES {
+            if samples.len() >= MAX_SAMPLES {
                 continue;
             }
             if let Ok(sample) = observed.sample() {

@@ -124,13 +124,13 @@ impl UserAgent {
     ) -> Result<(), ClientError> {
         let run = &self.run;
         let began = run.now();
-        let key = run.writer.key();
+        let key = run.pushes.key();
         let endpoint = connection.register(self.channel, key).await?;
         run.meters.record(Measure::Register, began, run.now());
         let keys = self.keys.as_ref().map(|keys| keys.subscription_keys());
         let subscription = Subscription::new(&endpoint, keys)?;
         // A service may return endpoints on a host that the user did not allow.
-        let guarded = run.setup.guard.check(&subscription.endpoint);
+        let guarded = run.setup.guard.check(subscription.target.url());
         guarded.map_err(|error| ClientError::Url {
             url: endpoint,
             problem: error.to_string(),

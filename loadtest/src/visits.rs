@@ -35,7 +35,7 @@ pub fn begin(
         let seed = mix(run.setup.seed) ^ u64::from(user_agent.index());
         let over = over.clone();
         tasks.spawn(async move {
-            visits.roam(&mut user_agent, Draws(seed), &over).await;
+            visits.roam(&mut user_agent, Random(seed), &over).await;
             user_agent
         });
     }
@@ -43,31 +43,31 @@ pub fn begin(
 }
 
 impl Visits {
-    async fn roam(&self, user_agent: &mut UserAgent, mut draws: Draws, over: &CancellationToken) {
+    async fn roam(&self, user_agent: &mut UserAgent, mut random: Random, over: &CancellationToken) {
         while !over.is_cancelled() {
-            let stay = draws.around(self.stay);
+            let stay = random.around(self.stay);
             // A timeout is the normal end of a connection.
             let _ = timeout(stay, user_agent.stay(over)).await;
             if over.is_cancelled() {
                 return;
             }
-            if draws.percent() < self.resubscribe {
+            if random.percent() < self.resubscribe {
                 user_agent.resubscribe().await;
             }
-            match draws.percent() < 50 {
+            match random.percent() < 50 {
                 true => user_agent.leave().await,
                 false => user_agent.vanish(),
             }
-            let away = sleep(draws.around(self.away));
+            let away = sleep(random.around(self.away));
             over.run_until_cancelled(away).await;
         }
     }
 }
 
 /// A deterministic sequence of pseudo-random numbers.
-struct Draws(u64);
+struct Random(u64);
 
-impl Draws {
+impl Random {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(1);
         mix(self.0)

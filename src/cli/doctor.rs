@@ -15,7 +15,7 @@ mod websocket;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bugle_client::{Dialer, PATIENCE};
+use bugle_client::{Dialer, TIMEOUT};
 use bugle_protocol::Ttl;
 use humantime_serde::re::humantime::parse_duration;
 use url::ParseError;
@@ -80,15 +80,15 @@ fn url(text: &str) -> Result<UrlArg, String> {
 }
 
 fn idle(text: &str) -> Result<Duration, String> {
-    const MOST: Duration = Duration::from_secs(24 * 3600);
-    duration(text, Duration::ZERO, MOST, "from 0s to 24h")
+    const MAX_IDLE: Duration = Duration::from_secs(24 * 3600);
+    duration(text, Duration::ZERO, MAX_IDLE, "from 0s to 24h")
 }
 
 fn limit(text: &str) -> Result<Duration, String> {
     duration(
         text,
         Duration::from_millis(100),
-        PATIENCE,
+        TIMEOUT,
         "from 100ms to 20s",
     )
 }

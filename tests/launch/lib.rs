@@ -14,4 +14,4 @@ pub use port::free_port;
 pub use process::Process;
 pub use rustix::process::Signal;
 pub use service::{LaunchError, Listening, Service};
-pub use wait::{PATIENCE, until, wait_for, wait_until};
+pub use wait::{TIMEOUT, until, wait_for, wait_until};

@@ -9,7 +9,7 @@ use std::thread;
 use rustix::process::Signal;
 
 use crate::process::Process;
-use crate::wait::{PATIENCE, until, wait_for};
+use crate::wait::{TIMEOUT, until, wait_for};
 
 /// Maximum length of the log in an error, in bytes.
 const TAIL: usize = 2000;
@@ -41,8 +41,8 @@ pub enum LaunchError {
         /// The end of its log.
         tail: String,
     },
-    /// The service neither listens nor ends within [`PATIENCE`].
-    #[error("the service does not {what} within {wait} s; the last that it wrote:\n{tail}", wait = PATIENCE.as_secs())]
+    /// The service neither listens nor ends within [`TIMEOUT`].
+    #[error("the service does not {what} within {wait} s; the last that it wrote:\n{tail}", wait = TIMEOUT.as_secs())]
     Late {
         /// The expected action.
         what: &'static str,
@@ -130,9 +130,9 @@ impl Service {
     /// Blocks the thread until `bugle` prints where it listens.
     ///
     /// # Errors
-    /// When the service ends or does not print that within [`PATIENCE`].
+    /// When the service ends or does not print that within [`TIMEOUT`].
     pub fn wait_until_listening(&mut self) -> Result<Listening, LaunchError> {
-        let found = wait_for(PATIENCE, || self.is_listening());
+        let found = wait_for(TIMEOUT, || self.is_listening());
         found.unwrap_or_else(|| Err(self.late("listen")))
     }
 
@@ -141,7 +141,7 @@ impl Service {
     /// # Errors
     /// As for [`wait_until_listening`](Self::wait_until_listening).
     pub async fn listening(&mut self) -> Result<Listening, LaunchError> {
-        let found = until(PATIENCE, || self.is_listening()).await;
+        let found = until(TIMEOUT, || self.is_listening()).await;
         found.unwrap_or_else(|| Err(self.late("listen")))
     }
 
@@ -158,10 +158,10 @@ impl Service {
     /// Kills the service (SIGKILL) and waits for its end.
     ///
     /// # Errors
-    /// When the system refuses, or the end takes longer than [`PATIENCE`].
+    /// When the system refuses, or the end takes longer than [`TIMEOUT`].
     pub async fn kill(&mut self) -> Result<(), LaunchError> {
         self.process.signal(Signal::KILL)?;
-        let ended = self.process.ended(PATIENCE).await;
+        let ended = self.process.ended(TIMEOUT).await;
         ended.map(drop).ok_or_else(|| self.late("end"))
     }
 
@@ -169,10 +169,10 @@ impl Service {
     /// ended.
     ///
     /// # Errors
-    /// When it does not end within [`PATIENCE`], or without success.
+    /// When it does not end within [`TIMEOUT`], or without success.
     pub fn stop_and_wait(&mut self) -> Result<(), LaunchError> {
         self.process.signal(Signal::TERM)?;
-        let ended = self.process.wait(PATIENCE);
+        let ended = self.process.wait(TIMEOUT);
         self.stopped(ended)
     }
 
@@ -182,7 +182,7 @@ impl Service {
     /// As for [`stop_and_wait`](Self::stop_and_wait).
     pub async fn stop(&mut self) -> Result<(), LaunchError> {
         self.process.signal(Signal::TERM)?;
-        let ended = self.process.ended(PATIENCE).await;
+        let ended = self.process.ended(TIMEOUT).await;
         self.stopped(ended)
     }
 
@@ -243,7 +243,7 @@ mod tests {
         let service = Service::start(Command::new("sh").args(["-c", script]), &log);
         let mut service = service.unwrap();
         // Its first output shows that the trap is set.
-        let is_up = wait_for(PATIENCE, || {
+        let is_up = wait_for(TIMEOUT, || {
             let is_up = !service.log().is_empty() || service.process.exit_status().is_some();
             is_up.then_some(())
         });

@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Timeout of a start or stop of the service.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pause between two attempts.
-const PAUSE: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Repeats `attempt` until it returns a value, at most for `limit`, and blocks the thread.
 /// `None` after the limit.
@@ -25,7 +25,7 @@ pub fn wait_for<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -> O
         if Instant::now() >= end {
             return None;
         }
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -44,7 +44,7 @@ pub async fn until<T>(limit: Duration, mut attempt: impl FnMut() -> Option<T>) -
             if let Some(value) = attempt() {
                 return value;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
     tokio::time::timeout(limit, search).await.ok()

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::marionette::{Context, Marionette};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const PREFERENCES: &str = include_str!("../real_clients/user.js");
 
 const SET_PREFERENCE: &str = r"
@@ -45,8 +45,8 @@ pub fn try_it(address: &str, pressed: &[String]) {
         .args(pressed)
         .output()
         .expect("node must be installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
 }
 
 /// A Firefox with a new profile, killed on drop.
@@ -74,7 +74,7 @@ impl Firefox {
             .stderr(Stdio::null());
         let process = Process::start(&mut command).expect("firefox-esr must be installed");
         let port = profile.path().join("MarionetteActivePort");
-        let session = wait_until("Firefox to answer", PATIENCE, || {
+        let session = wait_until("Firefox to answer", TIMEOUT, || {
             let port = fs::read_to_string(&port).ok()?.trim().parse().ok()?;
             Marionette::connect(port).ok()
         });
@@ -104,7 +104,7 @@ impl Firefox {
             assert_eq!(self.in_page(MARK, name), 1, "no button is called {name}");
             self.session.click("[data-chosen]").unwrap();
         }
-        wait_until("the subscription", PATIENCE, || {
+        wait_until("the subscription", TIMEOUT, || {
             let state = self.in_page(TEXT, "#state");
             assert!(!state.to_string().contains("Error"), "{state}");
             let shown = self.in_page(TEXT, "#subscription");
@@ -117,11 +117,11 @@ impl Firefox {
 
     /// Waits until the page and a notification show a text.
     pub fn shows(&mut self, text: &str) {
-        wait_until("the page to show the push", PATIENCE, || {
+        wait_until("the page to show the push", TIMEOUT, || {
             let pushes = self.in_page(TEXT, "#pushes");
             pushes.as_str()?.contains(text).then_some(())
         });
-        wait_until("the notification", PATIENCE, || {
+        wait_until("the notification", TIMEOUT, || {
             let shown = self.in_page(NOTIFICATIONS, "");
             shown.as_array()?.contains(&text.into()).then_some(())
         });

@@ -74,7 +74,7 @@ impl<'a> Walk<'a> {
     }
 
     fn step(&mut self, block: &Block) {
-        let said = if GOING_ON.iter().any(|begin| block.text.starts_with(begin)) {
+        let printed = if GOING_ON.iter().any(|begin| block.text.starts_with(begin)) {
             self.running.push(self.terminal.start(&block.text));
             String::new()
         } else {
@@ -86,7 +86,7 @@ impl<'a> Walk<'a> {
             run if run.starts_with("cargo run") => self.terminal.wait_for_service(),
             address if address.starts_with("echo \"http://") => {
                 let pressed = pages::emphasised(&block.following(self.page));
-                browsers::try_it(said.trim(), &pressed);
+                browsers::try_it(printed.trim(), &pressed);
                 self.seen.push("Chromium");
             }
             server if server.starts_with("python3 ") => self.subscribe_firefox(block),

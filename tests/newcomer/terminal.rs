@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bugle_launch::{Process, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Timeout of a release build from scratch on a slow machine.
 const BUILD: Duration = Duration::from_secs(30 * 60);
@@ -52,10 +52,10 @@ impl Terminal {
             return String::new();
         }
         let output = self.shell(command, is_apt).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
+        let printed = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}\n{said}{errors}");
-        said.into_owned()
+        assert!(output.status.success(), "{command}\n{printed}{errors}");
+        printed.into_owned()
     }
 
     /// Starts a command that continues to run.
@@ -98,19 +98,19 @@ impl Terminal {
 
     /// Waits until a file exists.
     pub fn wait_for_file(&self, name: &str) {
-        wait_until(name, PATIENCE, || self.path(name).exists().then_some(()));
+        wait_until(name, TIMEOUT, || self.path(name).exists().then_some(()));
     }
 
     /// Waits until a program listens on loopback.
     pub fn wait_for_port(&self, port: u16) {
-        wait_until("something to listen", PATIENCE, || {
+        wait_until("something to listen", TIMEOUT, || {
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
     }
 
     /// Waits until a running command has printed a line with this text.
     pub fn wait_for_line_with(&self, text: &str) {
-        self.wait_for_line(text, PATIENCE);
+        self.wait_for_line(text, TIMEOUT);
     }
 
     /// Waits until the service is built and prints the address of its console.
@@ -118,10 +118,13 @@ impl Terminal {
         self.wait_for_line("The console is at", BUILD);
     }
 
-    fn wait_for_line(&self, text: &str, patience: Duration) {
-        wait_until(text, patience, || {
-            let said = fs::read_to_string(self.path("going-on.log")).ok()?;
-            said.lines().any(|line| line.contains(text)).then_some(())
+    fn wait_for_line(&self, text: &str, limit: Duration) {
+        wait_until(text, limit, || {
+            let printed = fs::read_to_string(self.path("going-on.log")).ok()?;
+            printed
+                .lines()
+                .any(|line| line.contains(text))
+                .then_some(())
         });
     }
 

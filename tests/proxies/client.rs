@@ -4,19 +4,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bugle_client::{ClientError, Dialer, Http2Connection, HttpConnection, Stream, new_channel_id};
+use bugle_client::{
+    ClientError, Dialer, EventStream, Http2Connection, HttpConnection, Stream, Target,
+    new_channel_id,
+};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use url::Url;
 
 use crate::secrets;
-use crate::service::{PATIENCE, Service};
+use crate::service::{Service, TIMEOUT};
 
 /// A response.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ pub(crate) async fn extended_connect(stream: Stream, origin: &str) -> StatusCode
     let websocket = h2::ext::Protocol::from_static("websocket");
     request.extensions_mut().insert(websocket);
     let (reply, stream) = client.send_request(request, false).unwrap();
-    let reply = timeout(PATIENCE, reply).await.unwrap().unwrap();
+    let reply = timeout(TIMEOUT, reply).await.unwrap().unwrap();
     let status = reply.status();
     tokio::spawn(async move {
         let _held = (client, stream, reply);
@@ -159,38 +159,20 @@ fn seen(answer: Response<Bytes>) -> Reply {
     }
 }
 
-/// The stream of events of a GET.
-pub(crate) struct Events(Incoming);
+/// Requests the events of the created subscription over HTTP/1.1.
+pub(crate) async fn events(stream: Stream, made: &Reply) -> EventStream {
+    let url = made.headers["location"].to_str().unwrap();
+    let target = Target::new(url).unwrap();
+    EventStream::get(stream, &target, &[]).await.unwrap()
+}
 
-impl Events {
-    /// Requests the events of the created subscription.
-    pub(crate) async fn get(stream: Stream, service: &Service, made: &Reply) -> Self {
-        let url = made.headers["location"].to_str().unwrap();
-        let path = url.strip_prefix(&service.origin()).unwrap();
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-        let (mut client, connection) = handshake.await.unwrap();
-        tokio::spawn(connection);
-        let fields = [("host", "localhost"), ("accept", "text/event-stream")];
-        let request = request("GET", path, &fields).body(Full::<Bytes>::default());
-        let reply = timeout(PATIENCE, client.send_request(request.unwrap()));
-        let reply = reply.await.unwrap().unwrap();
-        assert_eq!(reply.status(), 200);
-        Self(reply.into_body())
-    }
-
-    /// Waits until this text has arrived.
-    pub(crate) async fn wait_for(&mut self, text: &str) {
-        let mut heard = String::new();
-        while !heard.contains(text) {
-            let frame = timeout(PATIENCE, self.0.frame()).await;
-            let frame = frame
-                .expect("data arrives")
-                .expect("the stream continues")
-                .unwrap();
-            heard += &String::from_utf8_lossy(&frame.into_data().unwrap());
-        }
-        secrets::see(&heard);
-    }
+/// Waits for an event of this type.
+pub(crate) async fn wait_for_event(events: &mut EventStream, kind: &str) {
+    let event = timeout(TIMEOUT, events.next()).await;
+    let event = event.expect("an event arrives").unwrap();
+    let event = event.expect("the stream continues");
+    secrets::see(&event.data);
+    assert_eq!(event.kind, kind);
 }
 
 /// A user agent.
@@ -230,7 +212,7 @@ impl UserAgent {
 
     /// Receives a notification with this body and acknowledges it.
     pub(crate) async fn take(&mut self, body: &[u8]) {
-        let notification = timeout(PATIENCE, self.0.receive()).await;
+        let notification = timeout(TIMEOUT, self.0.receive()).await;
         let notification = notification.expect("a notification arrives").unwrap();
         secrets::see(&notification.version);
         let data = notification.data.as_deref().unwrap();
@@ -241,14 +223,14 @@ impl UserAgent {
     /// Waits for this many pings and sends only pongs.
     pub(crate) async fn is_pinged(&mut self, times: usize) {
         for _ in 0..times {
-            let pinged = timeout(PATIENCE, self.0.next_ping()).await;
+            let pinged = timeout(TIMEOUT, self.0.next_ping()).await;
             pinged.expect("a ping arrives").unwrap();
         }
     }
 
     /// Waits until the connection ends without a message.
     pub(crate) async fn is_cut(&mut self) {
-        let cut = timeout(PATIENCE, self.0.receive()).await;
+        let cut = timeout(TIMEOUT, self.0.receive()).await;
         let error = cut.expect("the connection ends").unwrap_err();
         assert!(
             matches!(error, ClientError::Closed { code: None, .. }),

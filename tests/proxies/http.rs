@@ -1,5 +1,7 @@
 //! Proxies that terminate TLS and speak HTTP to the service, over TCP and over a unix socket.
 
+use tokio::net::TcpStream;
+
 use crate::client::{self, Reply, UserAgent, connect, connect_tls, http1, http2};
 use crate::proxy::Kind;
 use crate::service::{Service, settings_with};
@@ -223,9 +225,20 @@ async fn events_are_not_buffered_by_any_proxy() {
         let stream = connect_tls(&service, "127.0.0.5", "http/1.1").await;
         let made = http1(stream, "POST", "/subscribe", &[], b"").await;
         let stream = connect_tls(&service, "127.0.0.5", "http/1.1").await;
-        let mut events = client::Events::get(stream, &service, &made).await;
+        let mut events = client::events(stream, &made).await;
         let accepted = push(&service, "127.0.0.6", &made.link("push"), &[]).await;
         assert_eq!(accepted.status, 201);
-        events.wait_for("event: message").await;
+        client::wait_for_event(&mut events, "message").await;
+    }
+}
+
+/// A process that outlives its proxy would keep the port.
+#[tokio::test]
+async fn a_proxy_ends_with_all_its_processes() {
+    for kind in [Kind::Nginx, Kind::Caddy, Kind::Haproxy] {
+        let service = Service::start(settings(), &[]);
+        drop(kind.start(&service, &[]));
+        let listens = TcpStream::connect(client::public(&service)).await.is_ok();
+        assert!(!listens, "{kind:?} still listens");
     }
 }

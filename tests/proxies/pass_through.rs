@@ -5,7 +5,7 @@ use h2::client::PushPromises;
 
 use crate::client::{UserAgent, connect_tls, http1, read, request};
 use crate::proxy::Kind;
-use crate::service::{PATIENCE, Service, settings_with};
+use crate::service::{Service, TIMEOUT, settings_with};
 
 fn settings() -> &'static str {
     settings_with("proxy_protocol = true")
@@ -13,7 +13,7 @@ fn settings() -> &'static str {
 
 /// The body of the next server push.
 async fn pushed(pushes: &mut PushPromises) -> Vec<u8> {
-    let promise = tokio::time::timeout(PATIENCE, pushes.push_promise()).await;
+    let promise = tokio::time::timeout(TIMEOUT, pushes.push_promise()).await;
     let (_, response) = promise.unwrap().unwrap().unwrap().into_parts();
     let reply = read(response.await.unwrap()).await;
     assert_eq!(reply.status, 200);

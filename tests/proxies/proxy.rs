@@ -9,7 +9,7 @@ use std::thread;
 
 use bugle_launch::{Process, wait_until};
 
-use crate::service::{PATIENCE, Service};
+use crate::service::{Service, TIMEOUT};
 
 const NEEDS: &str = "nginx with libnginx-mod-stream, caddy and haproxy must be installed";
 
@@ -76,9 +76,9 @@ impl Kind {
             .stderr(output);
         let mut process = Process::start(&mut command).expect(NEEDS);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, service.public_port));
-        wait_until(&format!("{self:?} to listen"), PATIENCE, || {
-            let said = || fs::read_to_string(&log).unwrap_or_default();
-            assert_eq!(process.exit_status(), None, "{}", said());
+        wait_until(&format!("{self:?} to listen"), TIMEOUT, || {
+            let printed = || fs::read_to_string(&log).unwrap_or_default();
+            assert_eq!(process.exit_status(), None, "{}", printed());
             TcpStream::connect(address).ok()
         });
         Proxy {
@@ -93,7 +93,8 @@ impl Kind {
                 let mut command = Command::new("nginx");
                 // The default path belongs to root.
                 let pid = file.with_extension("pid");
-                let globals = format!("daemon off; pid {};", pid.display());
+                // Without a master, no worker survives when the process is killed.
+                let globals = format!("daemon off; master_process off; pid {};", pid.display());
                 command.args(["-e", "stderr", "-g", &globals, "-c"]);
                 command
             }
@@ -185,7 +186,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         if thread::panicking() {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
-            eprintln!("--- what the proxy said ---\n{log}--- end ---");
+            eprintln!("--- what the proxy printed ---\n{log}--- end ---");
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::client;
 use crate::secrets;
 
 /// Timeout of every wait.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(40);
 
 const PAGE: &str = include_str!("../../docs/proxies.md");
 
@@ -105,11 +105,11 @@ impl Service {
     }
 
     /// Waits for a warning with this text.
-    pub(crate) fn wait_for_warning(&self, said: &str) {
-        wait_until(&format!("a warning with {said:?}"), PATIENCE, || {
+    pub(crate) fn wait_for_warning(&self, printed: &str) {
+        wait_until(&format!("a warning with {printed:?}"), TIMEOUT, || {
             let log = self.log();
             let mut lines = log.lines();
-            let found = lines.any(|line| line.contains(" WARN ") && line.contains(said));
+            let found = lines.any(|line| line.contains(" WARN ") && line.contains(printed));
             found.then_some(())
         });
     }
@@ -127,7 +127,7 @@ impl Service {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let found = tokio::time::timeout(PATIENCE, found).await;
+        let found = tokio::time::timeout(TIMEOUT, found).await;
         assert!(found.is_ok(), "waited for {line}");
     }
 

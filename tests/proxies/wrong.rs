@@ -22,7 +22,7 @@ async fn is_closed(service: &Service) {
         .try_write(b"\x16\x03\x01 is how a handshake begins")
         .unwrap();
     loop {
-        let readable = tokio::time::timeout(crate::service::PATIENCE, stream.readable()).await;
+        let readable = tokio::time::timeout(crate::service::TIMEOUT, stream.readable()).await;
         readable.expect("the connection is closed").unwrap();
         match stream.try_read(&mut octets) {
             Ok(0) => return,

@@ -26,8 +26,8 @@ fn the_console_works_in_chromium() {
         .arg(screenshots)
         .output()
         .expect("node must be installed");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{printed}");
 }
 
 #[test]

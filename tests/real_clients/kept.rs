@@ -16,7 +16,7 @@ use crate::secrets;
 const PUSHES: usize = 400;
 
 /// Timeout for all pushes of one library, in seconds.
-const PATIENCE: &str = "180";
+const LIBRARY_TIMEOUT: &str = "180";
 
 /// The example of RFC 8291 §5.
 const BODY: &str = "DGv6ra1nlYgDCS1FRnbzlwAAEABBBP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmY\
@@ -114,7 +114,7 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Vec<String> {
     };
     let (script, more) = arguments.split_first().unwrap();
     let mut process = Command::new("timeout")
-        .args([PATIENCE, &program])
+        .args([LIBRARY_TIMEOUT, &program])
         .arg(format!("{ROOT}/tests/senders/kept/{script}"))
         .args(more)
         // A proxy from the environment must not come between sender and service.
@@ -137,8 +137,8 @@ fn run(program: &str, arguments: &[&str], input: &str) -> Vec<String> {
         output.status.success(),
         "{program} {arguments:?} failed (run ./test): {errors}"
     );
-    let said = String::from_utf8(output.stdout).unwrap();
-    said.lines().map(str::to_owned).collect()
+    let printed = String::from_utf8(output.stdout).unwrap();
+    printed.lines().map(str::to_owned).collect()
 }
 
 /// Creates an RFC 8030 subscription; returns its URL and that of its push resource.

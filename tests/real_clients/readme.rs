@@ -124,8 +124,8 @@ fn push_to_the_page(mut stage: Stage, flags: &str) {
 
     let send = commands("bugle send firefox.json");
     let text = send.split('"').nth(1).expect("the text is in quotes");
-    let said = terminal.run(&format!("{send} {flags}"));
-    assert!(said.contains("201 Created"), "{said}");
+    let printed = terminal.run(&format!("{send} {flags}"));
+    assert!(printed.contains("201 Created"), "{printed}");
     let firefox = stage.firefox();
     wait_until("the page to show the push", TIMEOUT, || {
         firefox.text("#pushes").contains(text).then_some(())
@@ -149,8 +149,8 @@ fn the_first_push_goes_from_send_to_listen() {
     wait_until("the subscription", TIMEOUT, || {
         terminal.path("subscription.json").exists().then_some(())
     });
-    let said = terminal.run(commands("send subscription.json"));
-    assert!(said.contains("201 Created"), "{said}");
+    let printed = terminal.run(commands("send subscription.json"));
+    assert!(printed.contains("201 Created"), "{printed}");
     wait_until("listen to print the push", TIMEOUT, || {
         let printed = fs::read_to_string(terminal.path("listen.log")).unwrap();
         printed.lines().any(|line| line == "hello").then_some(())

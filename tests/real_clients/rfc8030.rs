@@ -23,45 +23,48 @@ fn from_subscribing_to_the_receipt(service: &Service) {
     let origin = service.origin();
     let input = json!({ "origin": origin, "payload": "für Node" });
     let senders = Senders::new(service.root());
-    let told: Value = senders.run(node("rfc8030.mjs"), "rfc8030.mjs", &input);
+    let reported: Value = senders.run(node("rfc8030.mjs"), "rfc8030.mjs", &input);
 
-    let subscribed = &told["subscribed"];
-    assert_eq!(subscribed["status"], 201, "{told}");
+    let subscribed = &reported["subscribed"];
+    assert_eq!(subscribed["status"], 201, "{reported}");
     let is_at = |url: &Value, path: &str| {
         let url = url.as_str().unwrap_or_default();
         assert!(
             url.starts_with(&format!("{origin}/{path}/")),
-            "{url}: {told}"
+            "{url}: {reported}"
         );
     };
     is_at(&subscribed["subscription"], "subscription");
     is_at(&subscribed["endpoint"], "push");
     is_at(&subscribed["set"], "subscription-set");
-    assert_eq!(told["empty"], 204, "{told}");
+    assert_eq!(reported["empty"], 204, "{reported}");
 
-    let (accepted, pushed) = (&told["accepted"], &told["pushed"]);
-    assert_eq!(accepted["status"], 202, "{told}");
-    assert_eq!(accepted["ttl"], "60", "{told}");
+    let (accepted, pushed) = (&reported["accepted"], &reported["pushed"]);
+    assert_eq!(accepted["status"], 202, "{reported}");
+    assert_eq!(accepted["ttl"], "60", "{reported}");
     is_at(&accepted["message"], "message");
-    assert_eq!(pushed["method"], "GET", "{told}");
-    assert_eq!(pushed["url"], accepted["message"], "{told}");
-    assert_eq!(pushed["status"], 200, "{told}");
-    assert_eq!(pushed["endpoint"], subscribed["endpoint"], "{told}");
-    assert_eq!(pushed["promisedEndpoint"], subscribed["endpoint"], "{told}");
-    assert_eq!(pushed["encoding"], "aes128gcm", "{told}");
-    assert!(pushed["lastModified"].is_string(), "{told}");
-    assert_eq!(pushed["text"], "für Node", "{told}");
-    assert_eq!(told["acknowledged"], 204, "{told}");
+    assert_eq!(pushed["method"], "GET", "{reported}");
+    assert_eq!(pushed["url"], accepted["message"], "{reported}");
+    assert_eq!(pushed["status"], 200, "{reported}");
+    assert_eq!(pushed["endpoint"], subscribed["endpoint"], "{reported}");
+    assert_eq!(
+        pushed["promisedEndpoint"], subscribed["endpoint"],
+        "{reported}"
+    );
+    assert_eq!(pushed["encoding"], "aes128gcm", "{reported}");
+    assert!(pushed["lastModified"].is_string(), "{reported}");
+    assert_eq!(pushed["text"], "für Node", "{reported}");
+    assert_eq!(reported["acknowledged"], 204, "{reported}");
 
     let receipt =
         json!({ "method": "GET", "url": accepted["message"], "status": 204, "octets": 0 });
-    assert_eq!(told["receipt"], receipt, "{told}");
-    assert_eq!(told["receiptsRemoved"], 204, "{told}");
-    assert_eq!(told["receiptsEnded"], 404, "{told}");
-    assert_eq!(told["emptyAgain"], 204, "{told}");
-    assert_eq!(told["removed"], 204, "{told}");
-    assert_eq!(told["monitoringEnded"], 404, "{told}");
-    assert_eq!(told["gone"], 404, "{told}");
+    assert_eq!(reported["receipt"], receipt, "{reported}");
+    assert_eq!(reported["receiptsRemoved"], 204, "{reported}");
+    assert_eq!(reported["receiptsEnded"], 404, "{reported}");
+    assert_eq!(reported["emptyAgain"], 204, "{reported}");
+    assert_eq!(reported["removed"], 204, "{reported}");
+    assert_eq!(reported["monitoringEnded"], 404, "{reported}");
+    assert_eq!(reported["gone"], 404, "{reported}");
 }
 
 #[test]
@@ -196,8 +199,8 @@ fn curl_reads_messages_and_receipts_as_events() {
         assert_eq!(curl(&[version, "-X", "DELETE", message]).status, 204);
         let receipts = accepted.link("push:receipt");
         let body = read(version, &receipts);
-        let told = json!({ "message": message, "status": 204 });
-        assert_eq!(events(&body), [("receipt", told)]);
+        let reported = json!({ "message": message, "status": 204 });
+        assert_eq!(events(&body), [("receipt", reported)]);
     }
 }
 

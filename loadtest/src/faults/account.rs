@@ -27,7 +27,7 @@ use crate::contents::MessageName;
 
 /// Grace period for a message that was sent before it expired, because this machine may be
 /// busy. A connection that was opened after the expiry must not deliver the message at all.
-const ON_ITS_WAY: Duration = Duration::from_secs(30);
+const DELIVERY_GRACE: Duration = Duration::from_secs(30);
 
 /// The state of all messages of a run.
 #[derive(Debug, Default)]
@@ -192,7 +192,7 @@ impl Account {
         let (begun, ended) = (message.begun, message.ended);
         let is_over = message.promise != Promise::Asked;
         let latest = message.latest;
-        let is_late = is_over && (connection.opened > latest || now > latest + ON_ITS_WAY);
+        let is_late = is_over && (connection.opened > latest || now > latest + DELIVERY_GRACE);
         let has_ended = message.ended_before(connection.begun).is_some();
         if connection.after_crash && message.acknowledged == Step::Asked {
             // The service crashed before it read the acknowledgement, or lost it.

@@ -17,10 +17,10 @@ use crate::contents::MessageName;
 const ATTEMPTS: usize = 3;
 
 /// Timeout for each stored message.
-const PATIENCE: Duration = Duration::from_secs(20);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The push that marks the end of the stored messages.
-const LAST: Plan = Plan {
+const END_MARK: Plan = Plan {
     topic: None,
     ttl: Duration::from_secs(3600),
     size: 16,
@@ -88,12 +88,12 @@ impl Receiver {
         };
         // A log is read in order: once this message arrives, all earlier ones have arrived.
         let mut http = HttpConnection::open(&scene.dialer, subscriber.endpoint()).await?;
-        let (last, accepted) = scene.push(&mut http, &subscriber, LAST).await?;
+        let (last, accepted) = scene.push(&mut http, &subscriber, END_MARK).await?;
         if accepted.is_none() {
             return Err(ClientError::Protocol("it accepts no push".to_owned()));
         }
         while !open.connection.has(last) {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + MESSAGE_TIMEOUT;
             let Ok(received) = timeout_at(deadline, open.user_agent.receive()).await else {
                 break;
             };

@@ -21,14 +21,14 @@ use super::{Fault, FaultArgs, FaultError};
 use crate::contents::mix;
 
 /// Minimum load before a fault.
-const SHORTEST: Duration = Duration::from_millis(50);
+const MIN_LOAD_TIME: Duration = Duration::from_millis(50);
 
 /// Maximum number of user agents. Until it is reached, one subscribes in each round shortly
 /// before the fault.
-const MOST_USER_AGENTS: usize = 100;
+const MAX_USER_AGENTS: usize = 100;
 
 /// How long clients may take to notice that the service has ended.
-const PATIENCE: Duration = Duration::from_secs(60);
+const END_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A fault run in progress.
 pub(super) struct Run<'a> {
@@ -137,8 +137,8 @@ impl<'a> Run<'a> {
         for receiver in self.receivers.drain(..) {
             clients.spawn(receiver.run(life.clone()));
         }
-        let load = Duration::from_millis(rng.u64(millis(SHORTEST)..=self.longest_ms()));
-        if self.scene.subscribers().len() < MOST_USER_AGENTS {
+        let load = Duration::from_millis(rng.u64(millis(MIN_LOAD_TIME)..=self.longest_ms()));
+        if self.scene.subscribers().len() < MAX_USER_AGENTS {
             let scene = self.scene.clone();
             let when = load.mul_f64(rng.f64());
             clients.spawn(async move {
@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
         self.strike().await?;
         life.over.cancel();
         let all = async { while clients.join_next().await.is_some() {} };
-        if timeout(PATIENCE, all).await.is_err() {
+        if timeout(END_TIMEOUT, all).await.is_err() {
             let mut account = self.scene.account();
             let what = "clients wait for a service that is gone";
             account.violations.describe(Violation::NotServing, what);
@@ -242,7 +242,7 @@ impl<'a> Run<'a> {
     }
 
     fn longest_ms(&self) -> u64 {
-        millis(self.args.longest).max(millis(SHORTEST))
+        millis(self.args.longest).max(millis(MIN_LOAD_TIME))
     }
 
     /// The random choices of one client in one round. They do not fix the order of

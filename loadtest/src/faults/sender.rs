@@ -21,13 +21,13 @@ use crate::contents::MessageName;
 const TTLS: [u64; 6] = [1, 3, 10, 60, 3600, 86_400];
 
 /// Maximum size of the contents: one record of RFC 8291.
-const LARGEST: usize = 3993;
+const MAX_CONTENTS: usize = 3993;
 
 /// Number of recent messages that may still be withdrawn.
-const REMEMBERED: usize = 16;
+const MAX_REMEMBERED: usize = 16;
 
 /// Pause before reconnecting.
-const PAUSE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) struct Sender {
     life: Life,
@@ -54,7 +54,7 @@ impl Sender {
         while !self.life.over.is_cancelled() {
             // After any error, the account knows what is in doubt.
             let _ = self.push_on().await;
-            sleep(PAUSE).await;
+            sleep(RETRY_PAUSE).await;
         }
     }
 
@@ -72,7 +72,7 @@ impl Sender {
             if let (name, Some(url)) = scene.push(&mut http, &to, plan).await? {
                 self.accepted.push_back((name, url));
             }
-            if self.accepted.len() > REMEMBERED {
+            if self.accepted.len() > MAX_REMEMBERED {
                 self.accepted.pop_front();
             }
             if self.rng.u8(..10) == 0 {
@@ -98,7 +98,11 @@ impl Sender {
             (self.rng.u8(..3) == 0).then(|| format!("sender-{}-{}", self.number, self.rng.u8(..3)));
         let ttl = self.rng.choice(TTLS).unwrap_or(TTLS[0]);
         // Most messages are small, as in practice.
-        let largest = if self.rng.u8(..5) == 0 { LARGEST } else { 300 };
+        let largest = if self.rng.u8(..5) == 0 {
+            MAX_CONTENTS
+        } else {
+            300
+        };
         Plan {
             topic,
             ttl: Duration::from_secs(ttl),

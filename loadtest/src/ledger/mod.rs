@@ -4,7 +4,7 @@
 //!
 //! - An accepted message is delivered, unless its TTL passes, a later message with its topic
 //!   replaces it, or it is withdrawn. Otherwise it is *missing*. With TTL 0 the service may drop
-//!   it (*not stored*). A TTL of at least [`IN_TIME`] that passes while the user agent is
+//!   it (*not stored*). A TTL of at least [`MIN_RELIABLE_TTL`] that passes while the user agent is
 //!   connected is no excuse.
 //! - A message is delivered once. The service may deliver it again on a later connection while
 //!   its acknowledgement may have been lost (*redelivered*). Any other repetition is a
@@ -38,7 +38,7 @@ pub const LATE_AFTER: Duration = Duration::from_secs(2);
 
 /// Minimum TTL of a message that must reach a connected user agent. A busy service may let
 /// a shorter TTL pass.
-pub const IN_TIME: Duration = Duration::from_secs(10);
+pub const MIN_RELIABLE_TTL: Duration = Duration::from_secs(10);
 
 /// The ledger of one run.
 #[derive(Debug)]

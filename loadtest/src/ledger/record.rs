@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{IN_TIME, LATE_AFTER};
+use super::{LATE_AFTER, MIN_RELIABLE_TTL};
 use crate::clock::Moment;
 
 /// The terms that the sender asked for.
@@ -153,6 +153,6 @@ impl Record {
     /// all the time.
     pub fn has_no_excuse(&self, now: Moment) -> bool {
         let ttl = Duration::from_secs(self.terms.ttl.into());
-        ttl >= IN_TIME && self.first.is_none() && now >= self.sent + ttl
+        ttl >= MIN_RELIABLE_TTL && self.first.is_none() && now >= self.sent + ttl
     }
 }

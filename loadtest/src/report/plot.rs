@@ -23,7 +23,7 @@ const UNITS: u32 = 3;
 const SIZE: (u32, u32) = (720 * UNITS, 300 * UNITS);
 
 /// Maximum number of distinguishable points of a line.
-const MOST_POINTS: usize = 600;
+const MAX_POINTS: usize = 600;
 
 /// The colours of lines; `style.css` selects them by value.
 const COLOURS: [RGBColor; 6] = [
@@ -187,11 +187,11 @@ impl Line {
     fn strokes(&self, scale: Scale, ranges: &(Range<f64>, Range<f64>)) -> Vec<Vec<(f64, f64)>> {
         let points = thinned(&self.points);
         let within = |range: &Range<f64>, value: f64| value.clamp(range.start, range.end);
-        let place = |(at, value): &(f64, f64)| (within(&ranges.0, *at), within(&ranges.1, *value));
+        let scaled = |(at, value): &(f64, f64)| (within(&ranges.0, *at), within(&ranges.1, *value));
         points
             .split(|(at, value)| !(Scale::Linear.draws(*at) && scale.draws(*value)))
             .filter(|stroke| stroke.len() > 1)
-            .map(|stroke| stroke.iter().map(place).collect())
+            .map(|stroke| stroke.iter().map(scaled).collect())
             .collect()
     }
 }
@@ -205,7 +205,7 @@ fn font(colour: RGBColor) -> TextStyle<'static> {
 /// Reduces the points of a line: keeps the maximum of each group that is too close to
 /// distinguish, because peaks matter.
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let together = points.len().div_ceil(MOST_POINTS).max(1);
+    let together = points.len().div_ceil(MAX_POINTS).max(1);
     let highest = |points: &[(f64, f64)]| {
         let highest = points.iter().max_by(|one, other| one.1.total_cmp(&other.1));
         highest.copied()
@@ -279,7 +279,7 @@ mod tests {
         let mut points: Vec<_> = (0..50_000_u32).map(|at| (f64::from(at), 1.0)).collect();
         points[12_345].1 = 99.0;
         let thinned = thinned(&points);
-        assert!(thinned.len() <= MOST_POINTS);
+        assert!(thinned.len() <= MAX_POINTS);
         assert!(thinned.contains(&(12_345.0, 99.0)));
     }
 

@@ -53,7 +53,7 @@ impl Row {
 }
 
 /// Minimum number of connections for a meaningful memory per connection.
-const ENOUGH: u64 = 500;
+const MIN_CONNECTIONS: u64 = 500;
 
 /// The most important figures.
 pub(super) fn figures(results: &[Named<Outcome>]) -> Markup {
@@ -188,7 +188,7 @@ fn memory_for_each(outcome: &Outcome) -> String {
     let each = samples.first().zip(most).and_then(|(first, most)| {
         let connected = most.connected.checked_sub(first.connected)?;
         let grown = float(most.memory) - float(first.memory);
-        (connected >= ENOUGH).then(|| grown / 1024.0 / float(connected))
+        (connected >= MIN_CONNECTIONS).then(|| grown / 1024.0 / float(connected))
     });
     each.map_or("–".to_owned(), |kib| format!("{kib:.2}"))
 }

@@ -54,7 +54,7 @@ impl Churn {
                 resubscribe: self.resubscribe,
             },
             traffic: vec![Traffic {
-                letter: self.pushing.letter(),
+                spec: self.pushing.spec(),
                 rate: self.rate,
                 topics: 0,
                 withdraw: 0,

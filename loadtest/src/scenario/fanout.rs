@@ -34,7 +34,7 @@ impl Fanout {
         run.sign_ahead(pushes).await;
         for _ in 0..self.rounds {
             run.phase("fanout");
-            each_in_turn(run, 1, self.pushing.letter()).await;
+            each_in_turn(run, 1, self.pushing.spec()).await;
             run.settle().await;
         }
         run.phase("leave");

@@ -14,7 +14,7 @@ use super::push::rate;
 use crate::cli::{Common, Pushing, seconds};
 use crate::ledger::Terms;
 use crate::run::Run;
-use crate::subscription::Letter;
+use crate::subscription::PushSpec;
 use crate::traffic::{Mix, Traffic};
 use crate::visits::Visits;
 
@@ -38,13 +38,14 @@ pub struct Mixed {
 #[derive(Clone, Debug, Serialize)]
 pub struct MixedFile {
     path: PathBuf,
-    says: Says,
+    #[serde(rename = "says")]
+    settings: MixSettings,
 }
 
 /// The contents of the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Says {
+struct MixSettings {
     /// A duration such as "30s", at most 6h.
     duration: String,
     #[serde(default)]
@@ -79,7 +80,7 @@ struct Kind {
 impl Mixed {
     pub(super) async fn play(&self, run: &Arc<Run>) {
         // `read` has already validated it.
-        if let Ok(mix) = self.file.says.mix(&self.pushing.letter()) {
+        if let Ok(mix) = self.file.settings.mix(&self.pushing.spec()) {
             mix.play(run).await;
         }
     }
@@ -88,13 +89,13 @@ impl Mixed {
 fn read(path: &str) -> Result<MixedFile, String> {
     let path = Path::new(path).to_owned();
     let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
-    let says: Says = toml::from_str(&text).map_err(|error| error.to_string())?;
-    says.mix(&Letter::default())?;
-    Ok(MixedFile { path, says })
+    let settings: MixSettings = toml::from_str(&text).map_err(|error| error.to_string())?;
+    settings.mix(&PushSpec::default())?;
+    Ok(MixedFile { path, settings })
 }
 
-impl Says {
-    fn mix(&self, default: &Letter) -> Result<Mix, String> {
+impl MixSettings {
+    fn mix(&self, default: &PushSpec) -> Result<Mix, String> {
         let user_agents = &self.user_agents;
         if self.traffic.is_empty() {
             return Err("it has no [[traffic]]".to_owned());
@@ -118,7 +119,7 @@ impl Says {
 }
 
 impl Kind {
-    fn traffic(&self, default: &Letter) -> Result<Traffic, String> {
+    fn traffic(&self, default: &PushSpec) -> Result<Traffic, String> {
         let size = match self.size {
             None => default.size,
             Some(size @ 123..=4096) => size as usize,
@@ -133,7 +134,7 @@ impl Kind {
         let ttl = self.ttl.unwrap_or(default.terms.ttl);
         let terms = Terms { ttl, topic: None };
         Ok(Traffic {
-            letter: Letter {
+            spec: PushSpec {
                 terms,
                 urgency,
                 size,

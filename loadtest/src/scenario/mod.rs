@@ -17,7 +17,7 @@ use crate::cli::{Common, Pushing};
 use crate::run::Run;
 use crate::schedule::{Due, Schedule};
 use crate::sender::{Push as Order, send_all};
-use crate::subscription::Letter;
+use crate::subscription::PushSpec;
 
 pub use churn::Churn;
 pub use connect::Connect;
@@ -103,12 +103,12 @@ impl Scenario {
 
 /// Sends `each` messages to every user agent, as fast as possible: to all their first, then
 /// to all their second.
-async fn each_in_turn(run: &Arc<Run>, each: u32, letter: Letter) {
+async fn each_in_turn(run: &Arc<Run>, each: u32, spec: PushSpec) {
     let user_agents = u64::from(run.setup.user_agents);
     let schedule = Schedule::at_once(run.stopwatch, user_agents * u64::from(each));
     let plan = move |due: Due| Order {
         user_agent: u32::try_from(due.number % user_agents).unwrap_or_default(),
-        letter,
+        spec,
         withdraw: false,
     };
     send_all(run, schedule, Arc::new(plan), &run.cancel).await;

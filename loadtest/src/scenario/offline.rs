@@ -33,7 +33,7 @@ impl Offline {
         run.phase("leave");
         let user_agents = held.leave().await;
         run.phase("store");
-        each_in_turn(run, self.messages, self.pushing.letter()).await;
+        each_in_turn(run, self.messages, self.pushing.spec()).await;
         run.phase("return");
         let held = Held::hold(run, user_agents, run.setup.opening).await;
         run.settle().await;

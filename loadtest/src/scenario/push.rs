@@ -39,7 +39,7 @@ impl Push {
         run.sign_ahead(messages(self.rate, self.duration)).await;
         run.phase("push");
         let traffic = Traffic {
-            letter: self.pushing.letter(),
+            spec: self.pushing.spec(),
             rate: self.rate,
             topics: 0,
             withdraw: 0,

@@ -39,7 +39,7 @@ impl Storm {
             let user_agents = held.vanish().await;
             if self.messages > 0 {
                 run.phase("store");
-                each_in_turn(run, self.messages, self.pushing.letter()).await;
+                each_in_turn(run, self.messages, self.pushing.spec()).await;
             }
             run.phase("storm");
             held = Held::hold(run, user_agents, run.setup.user_agents).await;

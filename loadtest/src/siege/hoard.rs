@@ -18,11 +18,11 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use url::{Position, Url};
 
-use super::strangers::{Kind, PAUSE};
+use super::strangers::{Kind, RETRY_PAUSE};
 use super::tally::Shared;
 
 /// Concurrent requests on each connection.
-const AT_ONCE: usize = 8;
+const CONCURRENT_REQUESTS: usize = 8;
 
 /// Number of VAPID keys for the pushes, so that the share of an address fills before that
 /// of a key.
@@ -126,7 +126,7 @@ impl Hoard {
         endpoint: Option<String>,
     ) -> Result<(), ClientError> {
         let mut asking = JoinSet::new();
-        for _ in 0..AT_ONCE {
+        for _ in 0..CONCURRENT_REQUESTS {
             let (hoard, connection) = (Arc::clone(&self), connection.clone());
             asking.spawn(hoard.ask_on(connection, endpoint.clone()));
         }
@@ -156,7 +156,7 @@ impl Hoard {
             let answer = connection.send("a stranger", request).await;
             let answer = answer.inspect_err(|_| self.tally.failed())?;
             if self.tally.answered(&answer) {
-                sleep(PAUSE).await;
+                sleep(RETRY_PAUSE).await;
             }
             receipts = receipts.or_else(|| receipt_subscription(answer.headers()));
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bugle::Clock;
 use bugle_client::{
-    ApplicationServer, ClientError, Dialer, HttpConnection, PATIENCE, Push, PushSubscription,
-    ReceiptRequest, Receipts, UserAgent, new_channel_id, new_key_pair, new_user_agent_keys,
+    ApplicationServer, ClientError, Dialer, HttpConnection, Push, PushSubscription, ReceiptRequest,
+    Receipts, TIMEOUT, UserAgent, new_channel_id, new_key_pair, new_user_agent_keys,
 };
 use bugle_protocol::{Ttl, link};
 use serde::Serialize;
@@ -15,11 +15,11 @@ use tokio::time::{sleep, timeout};
 use url::Url;
 
 /// Pause between two messages.
-const REST: Duration = Duration::from_millis(100);
+const MESSAGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The receipts of an honest application server for acknowledged messages with TTL 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Told {
+pub struct ReceiptCounts {
     /// Messages sent with a request for a receipt.
     pub asked: u64,
     /// Receipts that report delivery.
@@ -28,7 +28,7 @@ pub struct Told {
     pub wrong: Option<String>,
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for ReceiptCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -43,13 +43,13 @@ impl fmt::Display for Told {
 }
 
 /// Runs until it is dropped or finds an error.
-pub(super) async fn ask(dialer: &Dialer, url: &Url, told: &mut Told) {
-    if let Err(error) = pushes(dialer, url, told).await {
-        told.wrong = Some(error.to_string());
+pub(super) async fn ask(dialer: &Dialer, url: &Url, counts: &mut ReceiptCounts) {
+    if let Err(error) = pushes(dialer, url, counts).await {
+        counts.wrong = Some(error.to_string());
     }
 }
 
-async fn pushes(dialer: &Dialer, url: &Url, told: &mut Told) -> Result<(), ClientError> {
+async fn pushes(dialer: &Dialer, url: &Url, counts: &mut ReceiptCounts) -> Result<(), ClientError> {
     let mut user_agent = UserAgent::connect(dialer, url).await?;
     user_agent.hello(None).await?;
     let subscription = PushSubscription {
@@ -71,7 +71,7 @@ async fn pushes(dialer: &Dialer, url: &Url, told: &mut Told) -> Result<(), Clien
             topic: None,
             receipt: Some(wanted.clone()),
         };
-        told.asked += 1;
+        counts.asked += 1;
         let request = server.request(&subscription, &push, Clock::system().now())?;
         let answer = connection.send(request).await?;
         let status = answer.status().as_u16();
@@ -94,8 +94,8 @@ async fn pushes(dialer: &Dialer, url: &Url, told: &mut Told) -> Result<(), Clien
             let problem = format!("a message was acknowledged, and its receipt says {status}");
             return Err(ClientError::Protocol(problem));
         }
-        told.delivered += 1;
-        sleep(REST).await;
+        counts.delivered += 1;
+        sleep(MESSAGE_PAUSE).await;
     }
 }
 
@@ -103,6 +103,6 @@ async fn within<T>(
     what: &'static str,
     answer: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
-    let answer = timeout(PATIENCE, answer).await;
+    let answer = timeout(TIMEOUT, answer).await;
     answer.unwrap_or(Err(ClientError::Silence(what)))
 }

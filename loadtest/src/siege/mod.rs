@@ -31,12 +31,12 @@ use crate::scenario::{Push, Scenario};
 
 use self::strangers::Strangers;
 
-pub use self::honest::Told;
+pub use self::honest::ReceiptCounts;
 pub use self::strangers::Kind;
 pub use self::tally::Tally;
 
 /// Default source address of the hostile clients; honest clients use 127.1.x.y.
-const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 66, 0, 1));
+const HOSTILE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 66, 0, 1));
 
 /// How long a siege runs before the honest pushes start.
 const LEAD: Duration = Duration::from_secs(3);
@@ -61,7 +61,7 @@ pub struct Siege {
     #[arg(long = "kind", value_enum, value_name = "KIND")]
     pub kinds: Vec<Kind>,
     /// Source address of the hostile clients
-    #[arg(long, value_name = "ADDRESS", default_value_t = STRANGER)]
+    #[arg(long, value_name = "ADDRESS", default_value_t = HOSTILE_ADDRESS)]
     pub stranger: IpAddr,
     /// Gives the hostile clients the lowest priority, so that honest clients on the same machine wait
     /// for the service and not for them; an idle CPU is then needed for a siege at all
@@ -80,7 +80,7 @@ pub struct SiegeOutcome {
     /// siege.
     pub strangers: BTreeMap<String, Tally>,
     /// The receipts of an honest application server during the siege of receipts.
-    pub receipts: Option<Told>,
+    pub receipts: Option<ReceiptCounts>,
 }
 
 /// Plays the sieges on their own runtimes and writes the result to the file given by
@@ -114,11 +114,11 @@ pub fn play(siege: &Siege) -> Result<SiegeOutcome, Failure> {
             .transpose()?;
         let asks = asks.map(|dialer| (dialer, common.url.clone()));
         let play = || harness::play(&scenario);
-        let (told, played) = during(strangers, asks, siege.low_priority, play)?;
+        let (receipts, played) = during(strangers, asks, siege.low_priority, play)?;
         outcome.sieges.insert(kind.to_string(), played);
         let tally = tally.map(|tally| (kind.to_string(), tally.read()));
         outcome.strangers.extend(tally);
-        outcome.receipts = told.or(outcome.receipts);
+        outcome.receipts = receipts.or(outcome.receipts);
     }
     if let Some(path) = &siege.push.common.out {
         let json = serde_json::to_string_pretty(&outcome).map_err(io::Error::other);
@@ -142,7 +142,7 @@ fn during(
     asks: Option<(Dialer, Url)>,
     low_priority: bool,
     play: impl FnOnce() -> Result<Outcome, Failure>,
-) -> Result<(Option<Told>, Outcome), Failure> {
+) -> Result<(Option<ReceiptCounts>, Outcome), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -156,7 +156,7 @@ fn during(
         if low_priority {
             lower_priority();
         }
-        let mut told = asks.as_ref().map(|_| Told::default());
+        let mut receipts = asks.as_ref().map(|_| ReceiptCounts::default());
         runtime.block_on(async {
             let besiege = async {
                 strangers.prepare().await;
@@ -164,8 +164,8 @@ fn during(
                     sleep(LEAD).await;
                     // The receiver may be gone.
                     let _ = ready.send(());
-                    if let (Some((dialer, url)), Some(told)) = (&asks, &mut told) {
-                        honest::ask(dialer, url, told).await;
+                    if let (Some((dialer, url)), Some(receipts)) = (&asks, &mut receipts) {
+                        honest::ask(dialer, url, receipts).await;
                     }
                 });
             };
@@ -174,21 +174,21 @@ fn during(
                 _ = stopped => {}
             }
         });
-        told
+        receipts
     });
     // An error means that the siege has ended; play the run anyway.
     let _ = is_ready.recv();
     let outcome = play();
     drop(stop);
     // A panic of the thread is already printed on standard error.
-    let told = siege.join().ok().flatten();
-    Ok((told, outcome?))
+    let receipts = siege.join().ok().flatten();
+    Ok((receipts, outcome?))
 }
 
 impl SiegeOutcome {
     /// Whether every honest client was served during each siege and received true receipts.
     pub fn passed(&self) -> bool {
-        let is_true = |told: &Told| told.wrong.is_none() && told.delivered > 0;
+        let is_true = |receipts: &ReceiptCounts| receipts.wrong.is_none() && receipts.delivered > 0;
         let mut all = self.sieges.values().chain([&self.peace]);
         all.all(served) && self.receipts.as_ref().is_none_or(is_true)
     }
@@ -240,8 +240,8 @@ impl fmt::Display for SiegeOutcome {
             if let Some(tally) = self.strangers.get(name) {
                 write!(f, "\n              {tally}")?;
             }
-            if let Some(told) = self.receipts.as_ref().filter(|_| name == "receipts") {
-                write!(f, "\n              {told}")?;
+            if let Some(receipts) = self.receipts.as_ref().filter(|_| name == "receipts") {
+                write!(f, "\n              {receipts}")?;
             }
         }
         Ok(())

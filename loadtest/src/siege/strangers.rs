@@ -40,7 +40,7 @@ const HOLDERS: usize = 72;
 const OPENED: usize = 9000;
 
 /// Pause after a refusal or a failed connection.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// The kind of a siege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
@@ -168,7 +168,7 @@ impl Strangers {
                         (Kind::Connections, _) => hold(&dialer, &http).await,
                         _ => ask(&dialer, &http, kind, &heads, nth).await,
                     };
-                    sleep(PAUSE).await;
+                    sleep(RETRY_PAUSE).await;
                 }
             });
         }

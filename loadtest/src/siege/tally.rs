@@ -58,12 +58,12 @@ impl Shared {
 /// The reason of a refusal, as far as the response gives it.
 fn refusal(answer: &Response<Bytes>) -> String {
     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
-    let said = |name: &str| body[name].as_str().map(str::to_owned);
+    let printed = |name: &str| body[name].as_str().map(str::to_owned);
     let mut refusal = answer.status().as_u16().to_string();
-    if let Some(setting) = said("setting") {
+    if let Some(setting) = printed("setting") {
         refusal += &format!(" {setting}");
     }
-    if let Some(share) = said("share") {
+    if let Some(share) = printed("share") {
         refusal += &format!(" ({share})");
     }
     refusal

@@ -13,7 +13,7 @@ use crate::contents::mix;
 use crate::ledger::Terms;
 use crate::run::Run;
 use crate::sender::Sender;
-use crate::subscription::Letter;
+use crate::subscription::PushSpec;
 use crate::user_agent::UserAgent;
 
 /// Number of connections before a user agent removes its subscription.
@@ -23,10 +23,10 @@ const VISITS: u32 = 3;
 const VISIT: (f64, f64) = (5.0, 30.0);
 
 /// Minimum and maximum time between two connections, in seconds.
-const AWAY: (f64, f64) = (1.0, 15.0);
+const OFFLINE: (f64, f64) = (1.0, 15.0);
 
 /// How long the last messages may take.
-const LAST: Duration = Duration::from_secs(3);
+const DRAIN_TIME: Duration = Duration::from_secs(3);
 
 /// TTLs of messages in seconds. The short ones expire while a user agent is disconnected;
 /// with TTL 0, only connected user agents receive the message.
@@ -42,19 +42,19 @@ pub(super) fn most(soak: &Soak) -> u32 {
 }
 
 /// A fixed number of concurrent lives; a new one follows each that ends.
-pub(super) struct Town {
+pub(super) struct LifePool {
     run: Arc<Run>,
-    places: u32,
+    size: u32,
     /// Mean time between two pushes to one user agent, in seconds.
     pause: f64,
     next: Arc<AtomicU32>,
 }
 
-impl Town {
+impl LifePool {
     pub(super) fn new(run: &Arc<Run>, soak: &Soak) -> Self {
         Self {
             run: Arc::clone(run),
-            places: soak.user_agents,
+            size: soak.user_agents,
             pause: f64::from(soak.user_agents) / soak.rate,
             next: Arc::default(),
         }
@@ -70,11 +70,11 @@ impl Town {
     /// Runs lives for `time` and waits until all have ended.
     pub(super) async fn live(&self, time: Duration) {
         let until = self.run.cancel.child_token();
-        let mut places = JoinSet::new();
-        for _ in 0..self.places {
+        let mut lives = JoinSet::new();
+        for _ in 0..self.size {
             let (run, next) = (Arc::clone(&self.run), Arc::clone(&self.next));
             let (until, pause) = (until.clone(), self.pause);
-            places.spawn(async move {
+            lives.spawn(async move {
                 while !until.is_cancelled() {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     if index >= run.setup.user_agents {
@@ -85,7 +85,7 @@ impl Town {
             });
         }
         wait(until, time).await;
-        while places.join_next().await.is_some() {}
+        while lives.join_next().await.is_some() {}
     }
 }
 
@@ -103,7 +103,7 @@ async fn live_once(run: &Arc<Run>, index: u32, pause: f64, until: &CancellationT
     }
     // Connect once more to receive the remaining messages; no further push is sent.
     let _ = user_agent.connect_until(&run.cancel).await;
-    stay(&mut user_agent, run, LAST).await;
+    stay(&mut user_agent, run, DRAIN_TIME).await;
     user_agent.unregister().await;
     user_agent.leave().await;
 }
@@ -121,7 +121,7 @@ async fn visit(user_agent: &mut UserAgent, mut rng: Rng, until: &CancellationTok
             true => user_agent.leave().await,
             false => user_agent.vanish(),
         }
-        wait(until.child_token(), between(&mut rng, AWAY)).await;
+        wait(until.child_token(), between(&mut rng, OFFLINE)).await;
     }
 }
 
@@ -136,12 +136,12 @@ async fn push(run: &Arc<Run>, index: u32, pause: f64, mut rng: Rng) {
     loop {
         tokio::time::sleep(between(&mut rng, (0.0, 2.0 * pause))).await;
         let ttl = rng.choice(TTLS).unwrap_or_default();
-        let letter = Letter {
+        let spec = PushSpec {
             terms: Terms { ttl, topic: None },
             urgency: None,
             size: rng.usize(150..2000),
         };
-        sender.send(index, &letter, run.now()).await;
+        sender.send(index, &spec, run.now()).await;
     }
 }
 

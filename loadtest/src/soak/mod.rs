@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use self::life::Town;
+use self::life::LifePool;
 use self::sampling::Sampler;
 pub use self::sampling::SoakSample;
 pub use self::verdict::Check;
@@ -40,7 +40,7 @@ use crate::usage::Observer;
 
 /// How long the service may take to release resources once all user agents are gone: the
 /// longest TTL, its sweep, and the timeout of connections without a Close frame.
-const REST: Duration = Duration::from_secs(90);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The scenario name in the result of a soak.
 pub const NAME: &str = "soak";
@@ -165,15 +165,15 @@ async fn run(soak: &Soak) -> Result<SoakOutcome, SoakError> {
     let dialer = Dialer::new(None)?;
     let run = Run::new(setup, dialer.clone(), Observer::default());
     let sampler = Sampler::start(soak, dialer, &run)?;
-    let town = Town::new(&run, soak);
+    let pool = LifePool::new(&run, soak);
 
-    town.live(soak.warm_up).await;
+    pool.live(soak.warm_up).await;
     report(&run, "warmed up; everybody is gone");
-    tokio::time::sleep(REST).await;
+    tokio::time::sleep(RELEASE_TIMEOUT).await;
     let before = sampler.now().await?;
-    town.live(soak.duration).await;
+    pool.live(soak.duration).await;
     report(&run, "everybody is gone");
-    tokio::time::sleep(REST).await;
+    tokio::time::sleep(RELEASE_TIMEOUT).await;
     let after = sampler.now().await?;
 
     let messages = run.ledger.settle(run.now());
@@ -187,7 +187,7 @@ async fn run(soak: &Soak) -> Result<SoakOutcome, SoakError> {
         config: serde_json::to_value(soak).unwrap_or_default(),
         passed: faults.is_empty(),
         faults,
-        lives: town.lives(),
+        lives: pool.lives(),
         messages,
         checks,
         samples,

@@ -53,12 +53,12 @@ pub struct SoakSample {
 
 /// The task that samples a service.
 pub(super) struct Sampler {
-    eye: Arc<Eye>,
+    probe: Arc<Probe>,
     over: CancellationToken,
     task: JoinHandle<Vec<SoakSample>>,
 }
 
-struct Eye {
+struct Probe {
     run: Arc<Run>,
     processes: Vec<Observed>,
     data: Option<PathBuf>,
@@ -69,7 +69,7 @@ struct Eye {
 impl Sampler {
     pub(super) fn start(soak: &Soak, dialer: Dialer, run: &Arc<Run>) -> Result<Self, SoakError> {
         let processes: Result<_, _> = soak.pid.iter().map(|pid| Observed::new(*pid)).collect();
-        let eye = Arc::new(Eye {
+        let probe = Arc::new(Probe {
             run: Arc::clone(run),
             processes: processes?,
             data: soak.data.clone(),
@@ -77,13 +77,13 @@ impl Sampler {
             dialer,
         });
         let over = CancellationToken::new();
-        let task = tokio::spawn(watch(Arc::clone(&eye), over.clone(), soak.every));
-        Ok(Self { eye, over, task })
+        let task = tokio::spawn(watch(Arc::clone(&probe), over.clone(), soak.every));
+        Ok(Self { probe, over, task })
     }
 
     /// Takes a sample now.
     pub(super) async fn now(&self) -> Result<SoakSample, SoakError> {
-        self.eye.look().await
+        self.probe.sample().await
     }
 
     /// Stops the task and returns the samples.
@@ -93,20 +93,20 @@ impl Sampler {
     }
 }
 
-async fn watch(eye: Arc<Eye>, over: CancellationToken, every: Duration) -> Vec<SoakSample> {
+async fn watch(probe: Arc<Probe>, over: CancellationToken, every: Duration) -> Vec<SoakSample> {
     let mut samples = Vec::new();
     let mut is_over = false;
     while !is_over {
         // A failed sample leaves a gap; the samples at the ends are taken separately.
-        samples.extend(eye.look().await.ok());
+        samples.extend(probe.sample().await.ok());
         let tick = tokio::time::sleep(every);
         is_over = over.run_until_cancelled(tick).await.is_none();
     }
     samples
 }
 
-impl Eye {
-    async fn look(&self) -> Result<SoakSample, SoakError> {
+impl Probe {
+    async fn sample(&self) -> Result<SoakSample, SoakError> {
         let mut sample = SoakSample {
             at: self.run.now().as_secs_f64(),
             ..SoakSample::default()

@@ -16,7 +16,7 @@ async fn ten(fault: Fault, flags: &str) -> Outcome {
 }
 
 /// Asserts exactly these faults and their description.
-fn assert_faults(outcome: &Outcome, expected: Counts, told: &str) {
+fn assert_faults(outcome: &Outcome, expected: Counts, fault: &str) {
     let found = &outcome.messages;
     let faults = Counts {
         missing: found.missing,
@@ -29,7 +29,7 @@ fn assert_faults(outcome: &Outcome, expected: Counts, told: &str) {
         ..Counts::default()
     };
     assert_eq!(faults, expected, "{}", outcome.summary());
-    assert_eq!(outcome.faults, [told]);
+    assert_eq!(outcome.faults, [fault]);
     assert!(!outcome.passed);
     assert_eq!(found.accepted, 10);
 }
@@ -76,8 +76,8 @@ async fn messages_after_their_ttl_are_late() {
     let proxy = Proxy::start(Fault::Delay(Duration::from_secs(70))).await;
     let offline = "offline --user-agents 1 --messages 10 --ttl 60 --settle 5m";
     let outcome = play(&format!("{offline} {}", proxy.url)).await;
-    let told = "10 messages delivered after their TTL";
-    assert_faults(&outcome, late, told);
+    let fault = "10 messages delivered after their TTL";
+    assert_faults(&outcome, late, fault);
 }
 
 #[tokio::test]

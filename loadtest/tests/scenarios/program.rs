@@ -141,7 +141,10 @@ async fn an_unreachable_service_is_reported_once_before_all_connect() {
     let begun = ["connect", "-n", "1000", "--time-limit", "10m", &service.url];
     let output = program(&begun).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("is not trusted (UnknownIssuer)"), "{said}");
-    assert!(said.contains("by --ca FILE"), "{said}");
+    let printed = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        printed.contains("is not trusted (UnknownIssuer)"),
+        "{printed}"
+    );
+    assert!(printed.contains("by --ca FILE"), "{printed}");
 }

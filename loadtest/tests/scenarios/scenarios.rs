@@ -138,8 +138,8 @@ async fn mixed_plays_its_file() {
     let outcome = passes(&mixed).await;
     let m = &outcome.messages;
     assert_eq!(m.sent, 60);
-    let told = m.delivered + m.replaced + m.withdrawn + m.not_stored + m.abandoned;
-    assert_eq!(told, m.accepted);
+    let settled = m.delivered + m.replaced + m.withdrawn + m.not_stored + m.abandoned;
+    assert_eq!(settled, m.accepted);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use bugle_client::{Dialer, HttpConnection, PATIENCE, Stream};
+use bugle_client::{Dialer, HttpConnection, Stream, TIMEOUT};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, Response};
@@ -93,7 +93,7 @@ impl Api {
         }
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = request.body(Full::new(Bytes::from(body)))?;
-        let answered = timeout(PATIENCE, self.exchange(request)).await;
+        let answered = timeout(TIMEOUT, self.exchange(request)).await;
         let answered = answered.map_err(|_| format!("{host} does not answer"))??;
         let status = answered.status();
         let answer = match answered.body().as_ref() {

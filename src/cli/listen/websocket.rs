@@ -1,6 +1,6 @@
 //! Receives over the push WebSocket protocol.
 
-use bugle_client::{QUIET, UserAgent};
+use bugle_client::{PING_INTERVAL, UserAgent};
 use bugle_protocol::PublicKey;
 use tokio::time::timeout;
 
@@ -16,7 +16,7 @@ pub(super) async fn session(listener: &mut Listener) -> Result<(), Failure> {
     introduce(listener, &mut agent).await?;
     listener.retry.reset();
     while listener.wants_more() {
-        let Ok(push) = timeout(QUIET, agent.receive()).await else {
+        let Ok(push) = timeout(PING_INTERVAL, agent.receive()).await else {
             agent.ping().await?;
             continue;
         };

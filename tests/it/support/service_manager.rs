@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bugle::Config;
-use bugle_launch::{PATIENCE, Service, Signal};
+use bugle_launch::{Service, Signal, TIMEOUT};
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
@@ -23,7 +23,7 @@ use super::secrets;
 pub struct ServiceManager {
     public: TcpListener,
     admin: TcpListener,
-    said: mpsc::UnboundedReceiver<String>,
+    printed: mpsc::UnboundedReceiver<String>,
     service: Option<Service>,
     /// Declared after `service`, so that it is dropped last.
     folder: TempDir,
@@ -48,7 +48,7 @@ impl ServiceManager {
         }
         std::fs::write(folder.path().join("bugle.toml"), config.to_toml()).unwrap();
         let notify = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-        let (hears, said) = mpsc::unbounded_channel();
+        let (hears, printed) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             let mut message = [0; 4096];
             while let Ok(length) = notify.recv(&mut message).await {
@@ -58,7 +58,7 @@ impl ServiceManager {
         Self {
             public,
             admin,
-            said,
+            printed,
             service: None,
             folder,
         }
@@ -92,14 +92,14 @@ impl ServiceManager {
     /// Waits until the process sends this line.
     pub async fn hears(&mut self, wanted: &str) {
         let hear = async {
-            while let Some(said) = self.said.recv().await {
-                if said.lines().any(|line| line == wanted) {
+            while let Some(printed) = self.printed.recv().await {
+                if printed.lines().any(|line| line == wanted) {
                     return;
                 }
             }
         };
-        let heard = timeout(PATIENCE, hear).await;
-        assert!(heard.is_ok(), "the process does not send {wanted}");
+        let received = timeout(TIMEOUT, hear).await;
+        assert!(received.is_ok(), "the process does not send {wanted}");
     }
 
     /// Sends SIGTERM.
@@ -113,7 +113,7 @@ impl ServiceManager {
         let mut service = self.service.take().expect("the process runs");
         let status = service
             .process()
-            .ended(PATIENCE)
+            .ended(TIMEOUT)
             .await
             .expect("the process ends");
         assert!(status.success(), "{status}: {}", service.log());

@@ -88,12 +88,12 @@ impl Relay {
         let (mut service, _) = client_async(behind.as_str(), stream).await.unwrap();
         loop {
             tokio::select! {
-                said = user_agent.next() => match said {
-                    Some(Ok(said)) => drop(service.send(said).await),
+                printed = user_agent.next() => match printed {
+                    Some(Ok(printed)) => drop(service.send(printed).await),
                     _ => return,
                 },
-                said = service.next() => match said {
-                    Some(Ok(said)) => if !self.tell(said, &mut user_agent).await {
+                printed = service.next() => match printed {
+                    Some(Ok(printed)) => if !self.tell(printed, &mut user_agent).await {
                         return;
                     },
                     _ => return,
@@ -104,8 +104,8 @@ impl Relay {
 
     /// Forwards a message from the service, or its faulty variant, to the user agent. Returns
     /// whether the connection continues.
-    async fn tell(&mut self, said: Message, to: &mut WebSocketStream<TcpStream>) -> bool {
-        let mut messages = vec![said];
+    async fn tell(&mut self, printed: Message, to: &mut WebSocketStream<TcpStream>) -> bool {
+        let mut messages = vec![printed];
         if messages[0]
             .to_text()
             .is_ok_and(|text| text.contains("notification"))
