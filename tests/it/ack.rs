@@ -14,12 +14,12 @@ use crate::support::frames::websocket;
 use crate::support::server::Server;
 use crate::support::siege::{drain, upgrade};
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, Notification, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, Notification, TIMEOUT, UserAgent};
 
 /// Asserts that a new connection of the same user agent receives nothing.
 async fn assert_nothing_left(server: &Server, of: &UserAgent) {
     let mut again = UserAgent::reconnect(server, &of.uaid).await;
-    again.hears_nothing().await;
+    again.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn ws_n_8_ws_n_9_papi_13_an_ack_with_any_code_or_none_ends_the_delivery() 
         Push::to(&server, &endpoint).text("x").accepted().await;
         let notification = user_agent.notification().await;
         user_agent.ack_with(&notification, update).await;
-        user_agent.hears_nothing().await;
+        user_agent.receives_nothing().await;
         server.counts("bugle_stored_messages", 0.0).await;
     }
     assert_nothing_left(&server, &user_agent).await;
@@ -61,7 +61,7 @@ async fn ws_n_9_acks_of_unknown_versions_are_ignored() {
             .say(json!({ "messageType": "ack", "updates": [update, {}] }))
             .await;
     }
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     server.counts("bugle_stored_messages", 1.0).await;
 }
 
@@ -73,13 +73,13 @@ async fn ws_n_12_an_ack_touches_only_the_messages_of_its_user_agent() {
     let notification = owner.notification().await;
     let mut stranger = UserAgent::connect(&server).await;
     stranger.ack(&notification).await;
-    stranger.hears_nothing().await;
+    stranger.receives_nothing().await;
     server.counts("bugle_stored_messages", 1.0).await;
     // An acknowledgement counts on any connection of the owner.
     let mut again = UserAgent::reconnect(&server, &owner.uaid).await;
     assert_eq!(again.notification().await, notification);
     again.ack(&notification).await;
-    again.hears_nothing().await;
+    again.receives_nothing().await;
     server.counts("bugle_stored_messages", 0.0).await;
     assert_nothing_left(&server, &owner).await;
 }
@@ -95,7 +95,7 @@ async fn ws_n_16_a_nack_changes_nothing() {
     user_agent
         .say(json!({ "messageType": "nack", "version": version, "code": 302 }))
         .await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     assert_nothing_left(&server, &user_agent).await;
 }
 
@@ -119,14 +119,14 @@ async fn ws_n_8_ws_n_13_one_frame_acknowledges_900_messages() {
     .await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
     push(&server, &endpoint, 900).await;
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..900 {
-        heard.push(user_agent.notification().await);
+        received.push(user_agent.notification().await);
     }
-    let ack = acknowledgement(&heard);
+    let ack = acknowledgement(&received);
     assert!(ack.to_string().len() > 110_000);
     user_agent.say(ack).await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     server.counts("bugle_stored_messages", 0.0).await;
     assert_nothing_left(&server, &user_agent).await;
 }
@@ -164,18 +164,18 @@ async fn ws_n_13_messages_sent_before_the_first_ack_fit_one_ack_frame() {
     let server = small_frames(10, Duration::from_secs(3600)).await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
     push(&server, &endpoint, 60).await;
-    let (mut heard, mut rounds) = (0, 0);
-    while heard < 60 {
+    let (mut received, mut rounds) = (0, 0);
+    while received < 60 {
         let mut collected = Vec::new();
         collect(&mut user_agent, &mut collected).await;
-        heard += collected.len();
+        received += collected.len();
         let ack = acknowledgement(&collected);
         assert!(ack.to_string().len() <= 4096, "{} fit", collected.len());
         user_agent.say(ack).await;
         rounds += 1;
         assert!(rounds < 60, "no further messages arrive");
     }
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     server.counts("bugle_stored_messages", 0.0).await;
 }
 
@@ -197,17 +197,17 @@ async fn ws_n_15_a_ttl_0_message_that_exceeds_the_ack_frame_is_dropped() {
     let server = small_frames(25, Duration::from_secs(3600)).await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
     let live = || Push::to(&server, &endpoint).ttl(0).text("x");
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..25 {
         live().accepted().await;
-        heard.push(user_agent.notification().await);
+        received.push(user_agent.notification().await);
     }
     live().accepted().await;
     server
         .await_metric("bugle_messages_dropped_total", 1.0)
         .await;
-    user_agent.say(acknowledgement(&heard)).await;
-    user_agent.hears_nothing().await;
+    user_agent.say(acknowledgement(&received)).await;
+    user_agent.receives_nothing().await;
     live().accepted().await;
     user_agent.notification().await;
 }
@@ -238,9 +238,9 @@ async fn an_ack_received_during_a_shutdown_counts() {
 
 /// Reads until these bytes have arrived.
 async fn hear(stream: &mut TcpStream, bytes: &[u8]) {
-    let mut heard = Vec::new();
-    while !heard.ends_with(bytes) {
-        let byte = timeout(PATIENCE, stream.read_u8()).await;
-        heard.push(byte.expect("the bytes arrive").unwrap());
+    let mut received = Vec::new();
+    while !received.ends_with(bytes) {
+        let byte = timeout(TIMEOUT, stream.read_u8()).await;
+        received.push(byte.expect("the bytes arrive").unwrap());
     }
 }

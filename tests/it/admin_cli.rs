@@ -136,7 +136,7 @@ async fn admin_reports_each_error_in_one_sentence() {
     let reader = server.data().join("admin-read-token");
     let reader = reader.to_str().unwrap();
     let nowhere = tempfile::tempdir().unwrap();
-    for (arguments, said) in [
+    for (arguments, printed) in [
         (vec!["--url", &*url, "overview"], "admin-token"),
         (
             vec!["--data", data, "--url", "http://127.0.0.1:1", "overview"],
@@ -161,7 +161,7 @@ async fn admin_reports_each_error_in_one_sentence() {
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
         assert!(
-            error.starts_with("bugle: ") && error.contains(said),
+            error.starts_with("bugle: ") && error.contains(printed),
             "{arguments:?}: {error}"
         );
         assert_eq!(error.trim().lines().count(), 1, "{arguments:?}: {error}");

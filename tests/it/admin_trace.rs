@@ -64,7 +64,7 @@ async fn a_message_is_traced_from_acceptance_to_acknowledgement() {
     user_agent
         .ack_with(&notification, json!({ "code": 102 }))
         .await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     let all = ["accepted", "stored", "delivered", "acknowledged 102"];
     assert_eq!(
         newest(&server, &endpoint).await,

@@ -130,7 +130,7 @@ async fn ws_b_1_ws_b_2_ws_b_3_hello_returns_only_changed_broadcasts() {
     ] {
         let (mut user_agent, changed) = hello(&server, has).await;
         assert_eq!(changed, lacks);
-        user_agent.hears_nothing().await;
+        user_agent.receives_nothing().await;
     }
 }
 
@@ -142,7 +142,7 @@ async fn ws_b_2_subscribers_receive_a_new_version_within_a_second() {
     let mut by_message = UserAgent::connect(&server).await;
     let mut neither = UserAgent::connect(&server).await;
     subscribe(&mut by_message, json!({ MONITOR: "\"0\"" })).await;
-    by_message.hears_nothing().await;
+    by_message.receives_nothing().await;
     let version = json!({ MONITOR: "\"1\"" });
     let within_a_second = tokio::time::timeout(std::time::Duration::from_secs(1), async {
         set(&server, MONITOR, "\"1\"").await;
@@ -157,7 +157,7 @@ async fn ws_b_2_subscribers_receive_a_new_version_within_a_second() {
     set(&server, MONITOR, "\"1\"").await;
     assert_eq!(remove(&server, MONITOR).await, 204);
     for user_agent in [&mut by_hello, &mut by_message, &mut neither] {
-        user_agent.hears_nothing().await;
+        user_agent.receives_nothing().await;
     }
 }
 
@@ -169,10 +169,10 @@ async fn ws_b_1_ws_b_3_broadcast_subscribe_returns_only_changed_broadcasts() {
     let mut user_agent = UserAgent::connect(&server).await;
     subscribe(&mut user_agent, json!({ "a": "1", "nobody/knows": "0" })).await;
     subscribe(&mut user_agent, json!({})).await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     subscribe(&mut user_agent, json!({ "a": "0" })).await;
     assert_eq!(next_broadcast(&mut user_agent).await, json!({ "a": "1" }));
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -185,9 +185,9 @@ async fn a_connection_subscribes_to_at_most_64_broadcasts() {
     };
     subscribe(&mut user_agent, many(0..60)).await;
     subscribe(&mut user_agent, many(60..1000)).await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     set(&server, "x064", "1").await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     set(&server, "x063", "1").await;
     assert_eq!(
         next_broadcast(&mut user_agent).await,
@@ -216,5 +216,5 @@ async fn broadcasts_and_messages_do_not_block_each_other() {
             messages += 1;
         }
     }
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }

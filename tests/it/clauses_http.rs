@@ -156,7 +156,7 @@ async fn rfc8030_7_1_b_rfc8030_7_5_a_http2_offers_streams_and_ends_with_goaway()
     let streams = streams.map(|setting| u32::from_be_bytes(setting[2..].try_into().unwrap()));
     assert!(streams.is_none_or(|streams| streams >= 2), "{streams:?}");
 
-    let heard = async {
+    let received = async {
         let mut last = None;
         while let Some((kind, flags, payload)) = frame(&mut stream).await {
             if kind == PING && flags == 0 {
@@ -171,6 +171,6 @@ async fn rfc8030_7_1_b_rfc8030_7_5_a_http2_offers_streams_and_ends_with_goaway()
         }
         last
     };
-    let (goaway, ()) = tokio::join!(heard, server.stop());
+    let (goaway, ()) = tokio::join!(received, server.stop());
     assert_eq!(goaway.expect("GOAWAY")[4..8], [0; 4], "no error");
 }

@@ -38,7 +38,7 @@ async fn rfc8030_5_c_the_response_does_not_reveal_presence() {
         let here = visible(push.send().await);
         let notification = user_agent.notification().await;
         user_agent.ack(&notification).await;
-        user_agent.hears_nothing().await;
+        user_agent.receives_nothing().await;
         let uaid = user_agent.uaid.clone();
         user_agent.leave(&server).await;
         assert_eq!(visible(push.send().await), here);
@@ -72,7 +72,7 @@ async fn rfc8030_7_2_b_expired_messages_are_not_delivered() {
     let urls = [push.accepted().await, push.accepted().await];
     server.advance(Duration::from_secs(10));
     let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     for url in urls {
         assert_eq!(ask(&server, "GET", &url).await.status, 404);
         assert_eq!(ask(&server, "DELETE", &url).await.status, 404);

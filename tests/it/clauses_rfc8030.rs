@@ -11,7 +11,7 @@ use crate::support::held::drain;
 use crate::support::http::Version::{Http1, Http2};
 use crate::support::server::Server;
 use crate::support::subscriber::{Subscription, link, try_subscribe};
-use crate::support::user_agent::PATIENCE;
+use crate::support::user_agent::TIMEOUT;
 
 const RECEIPT: &str = "urn:ietf:params:push:receipt";
 
@@ -129,7 +129,7 @@ impl Frames {
     /// Returns type, flags, stream and payload of the next frame.
     async fn next(&mut self) -> (u8, u8, u32, Vec<u8>) {
         let mut head = [0; 9];
-        let read = timeout(PATIENCE, self.0.read_exact(&mut head)).await;
+        let read = timeout(TIMEOUT, self.0.read_exact(&mut head)).await;
         read.expect("a frame arrives").unwrap();
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).unwrap()];

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::server::Server;
-use crate::support::user_agent::{PATIENCE, UserAgent};
+use crate::support::user_agent::{TIMEOUT, UserAgent};
 
 #[tokio::test]
 async fn ws_t_9_ping_is_answered_with_pong_and_close_with_close() {
@@ -20,11 +20,11 @@ async fn ws_t_9_ping_is_answered_with_pong_and_close_with_close() {
         };
         let ping = Message::Ping(vec![1, 2, 3].into());
         user_agent.socket.send(ping).await.unwrap();
-        let answer = timeout(PATIENCE, user_agent.socket.next()).await.unwrap();
+        let answer = timeout(TIMEOUT, user_agent.socket.next()).await.unwrap();
         let pong = Message::Pong(vec![1, 2, 3].into());
         assert_eq!(answer.unwrap().unwrap(), pong);
         user_agent.socket.send(Message::Close(None)).await.unwrap();
-        let answer = timeout(PATIENCE, user_agent.socket.next()).await.unwrap();
+        let answer = timeout(TIMEOUT, user_agent.socket.next()).await.unwrap();
         let answer = answer.unwrap().unwrap();
         assert!(answer.is_close(), "{answer:?}");
     }

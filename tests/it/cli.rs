@@ -14,7 +14,7 @@ use crate::support::app_server::{Push, key_pair};
 use crate::support::secrets;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, TIMEOUT, UserAgent};
 
 /// A command with its own folder and environment.
 pub fn bugle(folder: &Path, arguments: &[&str]) -> Command {
@@ -34,7 +34,7 @@ pub fn bugle(folder: &Path, arguments: &[&str]) -> Command {
 /// Runs a command to its end.
 pub async fn run(folder: &Path, arguments: &[&str]) -> Output {
     let output = bugle(folder, arguments).output();
-    timeout(PATIENCE, output)
+    timeout(TIMEOUT, output)
         .await
         .expect("the command ends")
         .unwrap()
@@ -50,7 +50,7 @@ pub fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
 
 /// Reads the next line as JSON.
 pub async fn json(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
-    let line = timeout(PATIENCE, lines.next_line())
+    let line = timeout(TIMEOUT, lines.next_line())
         .await
         .expect("a line arrives");
     serde_json::from_str(&line.unwrap().expect("the command continues")).unwrap()
@@ -83,13 +83,13 @@ async fn listen_receives_a_push_from_send_and_both_keep_their_identity() {
     );
 
     let sent = run(folder.path(), &["send", "s.json", "grüße", "--ttl", "30"]).await;
-    let said = text(&sent.stdout);
+    let printed = text(&sent.stdout);
     // The service uses the test's clock, so the token's time is wrong.
     assert!(
         !sent.status.success() && text(&sent.stderr).contains("exp"),
         "{sent:?}"
     );
-    assert!(said.contains("403"), "{said}");
+    assert!(printed.contains("403"), "{printed}");
     listener.kill().await.unwrap();
 
     let mut again = bugle(folder.path(), &listen).spawn().unwrap();
@@ -123,15 +123,15 @@ async fn listen_reads_a_url_with_a_password_from_a_file_and_hides_it() {
         assert_eq!(arguments.contains(PASSWORD), is_warned, "{arguments}");
         let mut remarks = BufReader::new(listener.stderr.take().unwrap()).lines();
         let connected = async {
-            let mut said = String::new();
-            while !said.contains("Connected to") {
-                said += &remarks.next_line().await.unwrap().unwrap();
+            let mut printed = String::new();
+            while !printed.contains("Connected to") {
+                printed += &remarks.next_line().await.unwrap().unwrap();
             }
-            said
+            printed
         };
-        let said = timeout(PATIENCE, connected).await.expect("it connects");
-        assert!(!said.contains(PASSWORD), "{said}");
-        assert_eq!(said.contains("(ps)"), is_warned, "{said}");
+        let printed = timeout(TIMEOUT, connected).await.expect("it connects");
+        assert!(!printed.contains(PASSWORD), "{printed}");
+        assert_eq!(printed.contains("(ps)"), is_warned, "{printed}");
         listener.kill().await.unwrap();
     }
 }
@@ -192,7 +192,7 @@ async fn the_real_program_delivers_a_push_from_send_to_listen() {
         );
     }
     assert!(
-        timeout(PATIENCE, listener.wait())
+        timeout(TIMEOUT, listener.wait())
             .await
             .unwrap()
             .unwrap()
@@ -240,13 +240,13 @@ async fn check_config_prints_the_settings_or_the_error_with_its_position() {
     }
     std::fs::write(folder.path().join("bad.toml"), "[limits]\nbody_bites = 1\n").unwrap();
     let bad = run(folder.path(), &["check-config", "--config", "bad.toml"]).await;
-    let said = text(&bad.stderr);
+    let printed = text(&bad.stderr);
     assert_eq!(bad.status.code(), Some(1));
     assert!(
         ["bad.toml", ":2:", "body_bites"]
             .iter()
-            .all(|part| said.contains(part)),
-        "{said}"
+            .all(|part| printed.contains(part)),
+        "{printed}"
     );
 }
 
@@ -273,11 +273,11 @@ async fn serve_reports_each_error_in_one_sentence() {
     ];
     for (arguments, part) in [(&taken[..], "server.listen"), (&tls[..], "no.pem")] {
         let output = run(folder.path(), arguments).await;
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
+        let printed = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{printed}");
         assert!(
-            said.contains(part) && said.trim().lines().count() == 1,
-            "{said}"
+            printed.contains(part) && printed.trim().lines().count() == 1,
+            "{printed}"
         );
     }
 }
@@ -319,7 +319,7 @@ async fn rfc8030_8_5_a_logs_hold_no_capability_and_sigterm_ends_with_0() {
 
     service.process().signal(Signal::TERM).unwrap();
     assert_eq!(user_agent.closed().await, 1001);
-    let ended = service.process().ended(PATIENCE).await;
+    let ended = service.process().ended(TIMEOUT).await;
     assert_eq!(ended.expect("the program ends").code(), Some(0));
     let log = service.log();
     secrets::keep_log(log.as_bytes());

@@ -18,7 +18,7 @@ use crate::cli::{bugle, lines, run, text};
 use crate::support::server::Server;
 use crate::support::stand_in::StandIn;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, TIMEOUT, UserAgent};
 
 const ALL: [&str; 16] = [
     "dns",
@@ -48,10 +48,10 @@ pub struct Report {
 
 impl Report {
     fn of(output: &Output) -> Self {
-        let said = text(&output.stdout);
+        let printed = text(&output.stdout);
         Self {
             code: output.status.code(),
-            json: serde_json::from_str(&said).unwrap_or_else(|_| panic!("{output:?}")),
+            json: serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{output:?}")),
             stderr: text(&output.stderr),
         }
     }
@@ -71,7 +71,7 @@ impl Report {
     pub fn fails(&self, name: &str, says: &str, mend: &str) {
         self.is(name, "fail", says, mend);
         assert_eq!((self.code, &self.json["status"]), (Some(1), &"fail".into()));
-        assert_eq!(self.stderr, "", "what is wrong is said once");
+        assert_eq!(self.stderr, "", "what is wrong is printed once");
     }
 
     /// Asserts the status, message and remedy of a check.
@@ -92,7 +92,7 @@ pub async fn doctor_in(folder: &Path, arguments: &[&str]) -> Report {
     let mut all = vec!["doctor", "--json", "--timeout", "20s"];
     all.extend(arguments);
     // A slow machine may need the full timeout for every step.
-    let ended = timeout(PATIENCE * 4, bugle(folder, &all).output()).await;
+    let ended = timeout(TIMEOUT * 4, bugle(folder, &all).output()).await;
     Report::of(&ended.expect("the doctor ends").unwrap())
 }
 
@@ -171,26 +171,32 @@ async fn doctor_prints_a_line_per_check_and_a_summary() {
     needs_ours!("the program");
     let (server, _) = program(|_| ()).await;
     let folder = tempdir().unwrap();
-    let said = run(folder.path(), &["doctor", &server.origin(), "--idle", "0s"]).await;
-    assert_eq!(said.status.code(), Some(0), "{said:?}");
-    let said = text(&said.stdout);
+    let printed = run(folder.path(), &["doctor", &server.origin(), "--idle", "0s"]).await;
+    assert_eq!(printed.status.code(), Some(0), "{printed:?}");
+    let printed = text(&printed.stdout);
     assert!(
-        !said.contains('\u{1b}'),
-        "no colours but on a terminal: {said}"
+        !printed.contains('\u{1b}'),
+        "no colours but on a terminal: {printed}"
     );
-    let mut lines = said.lines();
+    let mut lines = printed.lines();
     assert_eq!(lines.next(), Some(server.origin().as_str()));
     for name in &ALL[..10] {
         let line = format!("ok    {name} ");
         assert!(
-            said.lines().any(|said| said.starts_with(&line)),
-            "{name}: {said}"
+            printed.lines().any(|printed| printed.starts_with(&line)),
+            "{name}: {printed}"
         );
     }
     // Checks of the machine are skipped for a remote service.
     let skipped = "skip  file-handles, disk, data, space, wall-clock: `bugle doctor` without a URL";
-    assert!(said.lines().any(|line| line.starts_with(skipped)), "{said}");
-    assert_eq!(said.lines().last(), Some("10 ok, 0 warn, 0 fail, 6 skip"));
+    assert!(
+        printed.lines().any(|line| line.starts_with(skipped)),
+        "{printed}"
+    );
+    assert_eq!(
+        printed.lines().last(),
+        Some("10 ok, 0 warn, 0 fail, 6 skip")
+    );
 }
 
 #[tokio::test]
@@ -323,23 +329,23 @@ async fn an_interrupted_doctor_cleans_up() {
     // The doctor waits for the response to its push.
     let arguments = ["doctor", &asked, "--timeout", "20s"];
     let mut child = bugle(folder.path(), &arguments).spawn().unwrap();
-    let mut said = lines(&mut child);
+    let mut printed = lines(&mut child);
     let subscribed = async {
-        while let Some(line) = said.next_line().await.unwrap() {
+        while let Some(line) = printed.next_line().await.unwrap() {
             if line.contains("  endpoint ") {
                 return;
             }
         }
         panic!("it ended too early");
     };
-    timeout(PATIENCE, subscribed)
+    timeout(TIMEOUT, subscribed)
         .await
         .expect("the doctor sends its push");
     server.await_metric("bugle_subscriptions", 1.0).await;
     let id = child.id().unwrap().to_string();
     let killed = Command::new("kill").args(["-INT", &id]).status().await;
     assert!(killed.unwrap().success());
-    let ended = timeout(PATIENCE, child.wait_with_output())
+    let ended = timeout(TIMEOUT, child.wait_with_output())
         .await
         .expect("the doctor ends")
         .unwrap();
@@ -371,17 +377,17 @@ async fn doctor_requires_a_url_or_a_configuration() {
         ),
         (&["doctor", "--ca", ca], 1, ca),
     ] {
-        let said = run(folder.path(), arguments).await;
-        assert_eq!(said.status.code(), Some(code), "{said:?}");
-        assert!(text(&said.stderr).contains(part), "{said:?}");
-        assert_eq!(text(&said.stdout), "");
+        let printed = run(folder.path(), arguments).await;
+        assert_eq!(printed.status.code(), Some(code), "{printed:?}");
+        assert!(text(&printed.stderr).contains(part), "{printed:?}");
+        assert_eq!(text(&printed.stdout), "");
     }
     // One of the system's certificate files is invalid.
     let CertifiedKey { signing_key, .. } = generate_simple_self_signed(["a".to_owned()]).unwrap();
     std::fs::write(folder.path().join(ca), signing_key.serialize_pem()).unwrap();
-    let said = run(folder.path(), &["doctor", "http://127.0.0.1:1", "--ca", ca]).await;
+    let printed = run(folder.path(), &["doctor", "http://127.0.0.1:1", "--ca", ca]).await;
     assert!(
-        text(&said.stderr).contains("it holds no certificate"),
-        "{said:?}"
+        text(&printed.stderr).contains("it holds no certificate"),
+        "{printed:?}"
     );
 }

@@ -26,14 +26,14 @@ async fn health_reports_alive_ready_or_neither() {
     ended.expect("a service that stops is not ready");
     let leaving = run(folder.path(), &ready).await;
     assert_eq!(leaving.status.code(), Some(1));
-    let said = text(&leaving.stderr);
-    assert!(said.contains("/ready says 503"), "{said}");
+    let printed = text(&leaving.stderr);
+    assert!(printed.contains("/ready says 503"), "{printed}");
     assert!(run(folder.path(), &alive).await.status.success());
     let nobody = run(folder.path(), &["health", "--admin-listen", "127.0.0.1:1"]).await;
-    let said = text(&nobody.stderr);
+    let printed = text(&nobody.stderr);
     assert!(
-        said.contains("nothing to be heard at 127.0.0.1:1"),
-        "{said}"
+        printed.contains("nothing to be heard at 127.0.0.1:1"),
+        "{printed}"
     );
 }
 

@@ -12,7 +12,7 @@ use crate::cli::{bugle, json, lines, run, text};
 use crate::support::app_server::{Push, ask};
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::PATIENCE;
+use crate::support::user_agent::TIMEOUT;
 
 /// A running `bugle listen --rfc8030` and its subscription.
 struct Listener {
@@ -46,7 +46,7 @@ impl Listener {
 
     /// Waits until it exits after `--count` messages.
     async fn done(mut self) {
-        let ended = timeout(PATIENCE, self.child.wait()).await;
+        let ended = timeout(TIMEOUT, self.child.wait()).await;
         assert!(ended.unwrap().unwrap().success());
     }
 }
@@ -173,13 +173,13 @@ async fn send_waits_for_the_receipt() {
     let folder = folder.path();
     let mut listener = Listener::start(folder, &server.origin(), &["--count", "2"]).await;
     let sent = run(folder, &["send", "s.json", "eins", "--receipt"]).await;
-    let said = text(&sent.stdout);
+    let printed = text(&sent.stdout);
     assert!(sent.status.success(), "{sent:?}");
-    let receipts = said.split("Receipt subscription: ").nth(1).unwrap();
+    let receipts = printed.split("Receipt subscription: ").nth(1).unwrap();
     let receipts = receipts.lines().next().unwrap();
     assert!(
-        said.contains("202") && said.contains("\nDelivered"),
-        "{said}"
+        printed.contains("202") && printed.contains("\nDelivered"),
+        "{printed}"
     );
     assert_eq!(listener.push().await["text"], "eins");
 
@@ -188,11 +188,11 @@ async fn send_waits_for_the_receipt() {
     let again = ["send", "s.json", "zwei", "--json", "--receipt=20"];
     let again = [&again[..], &["--receipt-subscription", "@receipts"]].concat();
     let sent = run(folder, &again).await;
-    let said = text(&sent.stdout);
-    let mut said = said
+    let printed = text(&sent.stdout);
+    let mut printed = printed
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let (answer, receipt) = (said.next().unwrap(), said.next().unwrap());
+    let (answer, receipt) = (printed.next().unwrap(), printed.next().unwrap());
     assert_eq!(answer["receiptSubscription"], receipts);
     assert_eq!(
         (&receipt["type"], &receipt["status"]),
@@ -210,13 +210,16 @@ async fn send_warns_of_a_receipt_subscription_in_its_arguments() {
     let with = |url| [&send[..], &[url]].concat();
     let url = "http://127.0.0.1:1/receipt-subscription/secret";
     let shown = run(folder.path(), &with(url)).await;
-    let said = text(&shown.stderr);
-    assert!(said.contains("can see (ps): give it as @FILE"), "{said}");
+    let printed = text(&shown.stderr);
+    assert!(
+        printed.contains("can see (ps): give it as @FILE"),
+        "{printed}"
+    );
     let twice = ["send", "-", "--receipt", "--receipt-subscription", "-"];
     let twice = run(folder.path(), &twice).await;
-    let said = text(&twice.stderr);
-    assert_eq!(twice.status.code(), Some(1), "{said}");
-    assert!(said.contains("give one of them as a file"), "{said}");
+    let printed = text(&twice.stderr);
+    assert_eq!(twice.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("give one of them as a file"), "{printed}");
 }
 
 #[tokio::test]
@@ -227,9 +230,9 @@ async fn send_reports_a_message_that_was_not_delivered() {
     let folder = folder.path();
     drop(Listener::start(folder, &server.origin(), &[]).await);
     let late = run(folder, &["send", "s.json", "eins", "--receipt=1"]).await;
-    let said = text(&late.stderr);
+    let printed = text(&late.stderr);
     assert_eq!(late.status.code(), Some(1));
-    assert!(said.contains("no receipt within 1 s"), "{said}");
+    assert!(printed.contains("no receipt within 1 s"), "{printed}");
 
     let arguments = ["send", "s.json", "zwei", "--json", "--receipt"];
     let mut sender = bugle(folder, &arguments).spawn().unwrap();
@@ -240,6 +243,6 @@ async fn send_reports_a_message_that_was_not_delivered() {
     let receipt = json(&mut printed).await;
     assert_eq!(receipt["message"], answer["location"]);
     assert_eq!(receipt["status"], 410);
-    let ended = timeout(PATIENCE, sender.wait()).await.unwrap();
+    let ended = timeout(TIMEOUT, sender.wait()).await.unwrap();
     assert_eq!(ended.unwrap().code(), Some(1));
 }

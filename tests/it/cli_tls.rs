@@ -117,16 +117,16 @@ async fn tls_init_reports_missing_and_invalid_files() {
     let certificate = read(folder.path(), "cert.pem");
     let half = run(folder.path(), INIT).await;
     assert!(!half.status.success());
-    let said = text(&half.stderr);
+    let printed = text(&half.stderr);
     assert!(
-        said.contains("only one of ./ca.pem and ./ca-key.pem is there"),
-        "{said}"
+        printed.contains("only one of ./ca.pem and ./ca-key.pem is there"),
+        "{printed}"
     );
     assert_eq!(read(folder.path(), "cert.pem"), certificate);
 
     fs::write(folder.path().join("ca-key.pem"), "no key").unwrap();
-    let said = text(&run(folder.path(), INIT).await.stderr);
-    assert!(said.starts_with("bugle: ./ca-key.pem: "), "{said}");
+    let printed = text(&run(folder.path(), INIT).await.stderr);
+    assert!(printed.starts_with("bugle: ./ca-key.pem: "), "{printed}");
     for host in ["a b", ""] {
         let refused = run(folder.path(), &["tls", "init", "--host", host]).await;
         assert_eq!(refused.status.code(), Some(2), "{host}");

@@ -33,7 +33,7 @@ async fn messages_accepted_with_a_slow_clock_keep_their_ttl() {
     server.advance(Duration::from_secs(61));
     let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
     assert_eq!(user_agent.notification().await.data(), encrypted("long"));
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ async fn each_tolerance_refuses_its_deviation_when_off() {
             assert_eq!(outcome(&reply), case.refused, "{}", case.switch);
         }
         assert_eq!(scene.tolerated(case.switch).await, 0.0, "{}", case.switch);
-        scene.user_agent.hears_nothing().await;
+        scene.user_agent.receives_nothing().await;
     }
 }
 
@@ -251,10 +251,10 @@ async fn e_2_rfc8291_4_a_rfc8291_4_b_rfc8188_2_1_b_the_record_size_fits_its_one_
         }
     }
     let reply = scene.push().body(with_record_size(42, &text)).send().await;
-    let said = reply.text();
+    let printed = reply.text();
     assert!(
-        said.contains("is 42") && said.contains("200 octets"),
-        "{said}"
+        printed.contains("is 42") && printed.contains("200 octets"),
+        "{printed}"
     );
 }
 
@@ -319,7 +319,7 @@ async fn rfc8030_5_2_b_an_assumed_ttl_is_granted_and_returned() {
         if is_kept {
             again.notification().await;
         }
-        again.hears_nothing().await;
+        again.receives_nothing().await;
         // A malformed TTL is still an error (8030-5.2-c).
         let reply = scene.push().header("ttl", "").send().await;
         assert_eq!(outcome(&reply), (400, 112));

@@ -4,13 +4,13 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::app_server::{Push, decrypted, encrypted};
+use crate::support::file_limit::raise_file_limit;
 use crate::support::server::Server;
 use crate::support::siege::connect_from;
 use crate::support::subject::needs_ours;
@@ -18,19 +18,7 @@ use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 use crate::tls::{connect, write_certificate};
 
 /// Timeout of each of thousands of connections on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// Raises the file descriptor limit; this process holds both ends of each connection.
-fn raise_file_limit(needed: u64) {
-    let most = getrlimit(Resource::Nofile).maximum;
-    let enough = most.is_none_or(|most| most >= needed);
-    assert!(enough, "`ulimit -Hn` is {most:?}; this needs {needed}");
-    let all = Rlimit {
-        current: most,
-        maximum: most,
-    };
-    setrlimit(Resource::Nofile, all).unwrap();
-}
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Sends a push on its own connection like Node's `https.request`: the body follows the head.
 /// Returns the whole response.
@@ -48,7 +36,7 @@ async fn push(mut stream: TcpStream, path: &str, body: &[u8]) -> Result<String, 
         stream.read_to_end(&mut answer).await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     };
-    let exchange: std::io::Result<_> = timeout(PATIENCE, exchange).await.expect("an answer");
+    let exchange: std::io::Result<_> = timeout(CONNECT_TIMEOUT, exchange).await.expect("an answer");
     exchange.map_err(|error| error.kind())
 }
 
@@ -109,8 +97,8 @@ async fn answers_all(count: usize, most: usize) -> usize {
     let server = Server::start_with(|config| {
         config.limits.connections_per_address = most;
         // Opening all connections takes long on a busy machine.
-        config.limits.handshake_timeout = PATIENCE;
-        config.limits.body_timeout = PATIENCE;
+        config.limits.handshake_timeout = CONNECT_TIMEOUT;
+        config.limits.body_timeout = CONNECT_TIMEOUT;
     })
     .await;
     let mut user_agent = UserAgent::connect(&server).await;
@@ -176,7 +164,7 @@ async fn a_connection_over_the_limit_is_refused_inside_tls() {
     let ask = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
     second.write_all(ask).await.unwrap();
     let mut answer = String::new();
-    let read = timeout(PATIENCE, second.read_to_string(&mut answer)).await;
+    let read = timeout(CONNECT_TIMEOUT, second.read_to_string(&mut answer)).await;
     read.expect("the service closes").unwrap();
     assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
     assert_refusal(&answer);
@@ -188,7 +176,7 @@ async fn a_connection_over_the_limit_is_refused_inside_tls() {
     let (answer, _) = client.send_request(ask.body(()).unwrap(), true).unwrap();
     assert_eq!(answer.await.unwrap().status(), 429);
     // The service ends the connection with GOAWAY, not with a reset.
-    let ended = timeout(PATIENCE, connection)
+    let ended = timeout(CONNECT_TIMEOUT, connection)
         .await
         .expect("the connection ends");
     ended.unwrap().unwrap();

@@ -53,7 +53,7 @@ async fn two_messages_accepted_in_the_same_millisecond_both_arrive() {
     }
     texts.sort();
     assert_eq!(texts, ["one", "other"]);
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 /// The best-known service resets a user agent with more than 150 stored messages.
@@ -77,11 +77,11 @@ async fn ws_n_14_200_stored_messages_arrive_once_each_in_order() {
         assert_eq!(decrypted(&notification.data()), i.to_string());
         user_agent.ack(&notification).await;
     }
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     server.counts("bugle_stored_messages", 0.0).await;
     UserAgent::reconnect(&server, &uaid)
         .await
-        .hears_nothing()
+        .receives_nothing()
         .await;
 }
 
@@ -128,11 +128,11 @@ async fn ws_n_10_ws_n_2_ws_n_11_up_11_papi_14_rfc8030_6_2_c_unacknowledged_messa
             .all(|notification| notification.version().len() <= 100)
     );
     user_agent.ack(&sent[1]).await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     let mut again = UserAgent::reconnect(&server, &user_agent.uaid).await;
     assert_eq!(again.notification().await, sent[0]);
     assert_eq!(again.notification().await, sent[2]);
-    again.hears_nothing().await;
+    again.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn ws_n_15_rfc8030_5_2_j_ttl_0_reaches_only_connected_user_agents() {
     server.counts("bugle_messages_dropped_total", 1.0).await;
     UserAgent::reconnect(&server, &uaid)
         .await
-        .hears_nothing()
+        .receives_nothing()
         .await;
 }
 
@@ -169,10 +169,10 @@ async fn ws_p_1_ws_p_1b_a_ping_gets_one_pong_and_none_is_unsolicited() {
     for ping in ["{}", r#"{"messageType":"ping"}"#] {
         // Each ping has its own connection because of the rate limit.
         let mut user_agent = UserAgent::connect(&server).await;
-        user_agent.hears_nothing().await;
+        user_agent.receives_nothing().await;
         user_agent.say(serde_json::from_str(ping).unwrap()).await;
         assert_eq!(user_agent.hear().await, serde_json::json!({}));
-        user_agent.hears_nothing().await;
+        user_agent.receives_nothing().await;
     }
 }
 

@@ -32,7 +32,7 @@ async fn rfc8030_5_2_i_a_17_no_message_is_delivered_after_its_ttl_even_after_a_r
     assert_eq!(ask(&server, "GET", &short).await.status, 404);
     let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
     assert_eq!(user_agent.notification().await.data(), encrypted("long"));
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]

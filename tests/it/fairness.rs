@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::support::app_server::{Push, authorization, encrypted, key_pair};
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, CHANNEL_2, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, CHANNEL_2, TIMEOUT, UserAgent};
 
 /// Starts a push over HTTP/1.1 without sending its body.
 async fn begin(server: &Server, endpoint: &str, signed: Option<&str>) -> TcpStream {
@@ -31,7 +31,7 @@ async fn end(mut stream: TcpStream) -> String {
     // The service may have closed a refused connection.
     let _ = stream.write_all(&encrypted("x")).await;
     let mut answer = vec![0; 4096];
-    let read = timeout(PATIENCE, stream.read(&mut answer)).await;
+    let read = timeout(TIMEOUT, stream.read(&mut answer)).await;
     let length = read.expect("a response").unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
 }

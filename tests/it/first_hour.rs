@@ -10,18 +10,16 @@ use std::path::Path;
 use std::process::Output;
 
 use tempfile::tempdir;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::cli::{bugle, run, text};
 use crate::support::server::Server;
-use crate::support::stand_in::{Authority, Identity};
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::PATIENCE;
+use crate::support::user_agent::TIMEOUT;
 
 /// Flags with which the program starts.
-const FREE: [&str; 6] = [
+pub const FREE: [&str; 6] = [
     "--listen",
     "127.0.0.1:0",
     "--admin-listen",
@@ -32,24 +30,24 @@ const FREE: [&str; 6] = [
 
 /// Asserts that the program exits at once with these words in one line of standard error.
 #[track_caller]
-fn assert_refused(output: &Output, parts: &[&str]) {
+pub fn assert_refused(output: &Output, parts: &[&str]) {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(text(&output.stdout), "");
-    let said = text(&output.stderr);
-    let lines: Vec<_> = said
+    let printed = text(&output.stderr);
+    let lines: Vec<_> = printed
         .lines()
         .filter(|line| line.starts_with("bugle: "))
         .collect();
     let [line] = lines[..] else {
-        panic!("one sentence: {said}")
+        panic!("one sentence: {printed}")
     };
     for part in parts {
-        assert!(line.contains(part), "{part}: {said}");
+        assert!(line.contains(part), "{part}: {printed}");
     }
 }
 
 /// Starts the program with these flags instead of those in [`FREE`].
-async fn serve(folder: &Path, flags: &[&str]) -> Output {
+pub async fn serve(folder: &Path, flags: &[&str]) -> Output {
     let is_given = |pair: &&[&str]| flags.contains(&pair[0]);
     let rest = FREE.chunks(2).filter(|pair| !is_given(pair));
     let all: Vec<_> = rest.flatten().chain(flags).copied().collect();
@@ -66,13 +64,16 @@ async fn an_unavailable_listen_address_is_reported() {
         ("--listen", "server.listen"),
         ("--admin-listen", "admin.listen"),
     ] {
-        let said = serve(folder.path(), &[flag, &taken]).await;
+        let printed = serve(folder.path(), &[flag, &taken]).await;
         let place = format!("cannot listen at {taken} ({setting}, {flag}): ");
-        assert_refused(&said, &[&place, "another program listens there: stop it"]);
+        assert_refused(
+            &printed,
+            &[&place, "another program listens there: stop it"],
+        );
     }
     // TEST-NET-1 (RFC 5737).
-    let said = serve(folder.path(), &["--listen", "192.0.2.1:8080"]).await;
-    assert_refused(&said, &["this machine does not have that address"]);
+    let printed = serve(folder.path(), &["--listen", "192.0.2.1:8080"]).await;
+    assert_refused(&printed, &["this machine does not have that address"]);
     let socket = folder.path().join("push.sock");
     let _holder = UnixListener::bind(&socket).unwrap();
     fs::write(
@@ -80,9 +81,9 @@ async fn an_unavailable_listen_address_is_reported() {
         "[server]\nsocket = \"push.sock\"\n",
     )
     .unwrap();
-    let said = serve(folder.path(), &["--config", "a.toml"]).await;
+    let printed = serve(folder.path(), &["--config", "a.toml"]).await;
     assert_refused(
-        &said,
+        &printed,
         &[
             "push.sock",
             "server.socket",
@@ -97,16 +98,16 @@ async fn an_unusable_data_folder_is_reported() {
     let folder = tempdir().unwrap();
     let server = Server::start_program(None).await;
     let used = server.data().to_str().unwrap();
-    let said = serve(folder.path(), &["--data", used]).await;
+    let printed = serve(folder.path(), &["--data", used]).await;
     assert_refused(
-        &said,
+        &printed,
         &[used, "is in use by another process; stop that one"],
     );
     fs::write(folder.path().join("file"), "").unwrap();
     for data in ["file", "file/data"] {
-        let said = serve(folder.path(), &["--data", data]).await;
+        let printed = serve(folder.path(), &["--data", data]).await;
         assert_refused(
-            &said,
+            &printed,
             &["cannot make the data folder file", "server.data (--data)"],
         );
     }
@@ -133,8 +134,8 @@ async fn serve_without_rights(folder: &Path, flags: &[&str]) -> Output {
     if fs::read(&probe).is_ok() {
         command.uid(65_534).gid(65_534);
     }
-    let said = timeout(PATIENCE, command.output()).await;
-    said.expect("the program ends").unwrap()
+    let printed = timeout(TIMEOUT, command.output()).await;
+    printed.expect("the program ends").unwrap()
 }
 
 #[tokio::test]
@@ -149,8 +150,8 @@ async fn a_data_folder_of_another_user_is_reported() {
         ("data/new", "cannot make the data folder data/new"),
     ] {
         let flags = [&FREE[..4], &["--data", data]].concat();
-        let said = serve_without_rights(folder.path(), &flags).await;
-        assert_refused(&said, &[says, "Permission denied", "user"]);
+        let printed = serve_without_rights(folder.path(), &flags).await;
+        assert_refused(&printed, &[says, "Permission denied", "user"]);
     }
 }
 
@@ -167,111 +168,11 @@ async fn a_privileged_port_is_reported() {
     fs::create_dir(folder.path().join("data")).unwrap();
     let listen = format!("127.0.0.1:{port}");
     let flags = ["--listen", &listen, "--admin-listen", "", "--data", "data"];
-    let said = serve_without_rights(folder.path(), &flags).await;
-    assert_refused(&said, &[&listen, "server.listen", "CAP_NET_BIND_SERVICE"]);
-}
-
-/// Writes a certificate and its key.
-fn write(folder: &Path, identity: &Identity) {
-    fs::write(folder.join("cert.pem"), identity.chain.concat()).unwrap();
-    fs::write(folder.join("key.pem"), &identity.key).unwrap();
-}
-
-#[tokio::test]
-async fn missing_and_mismatched_certificate_files_are_reported() {
-    needs_ours!("the program");
-    let folder = tempdir().unwrap();
-    let authority = Authority::new();
-    write(folder.path(), &authority.certify("a.test", -1, 90));
-    let other = authority.certify("a.test", -1, 90);
-    fs::write(folder.path().join("other.pem"), other.key).unwrap();
-    fs::write(folder.path().join("empty.pem"), "").unwrap();
-    for (cert, key, parts) in [
-        (
-            "no.pem",
-            "key.pem",
-            [
-                "cannot read the certificate no.pem (tls.cert_file, --tls-cert)",
-                "No such file",
-            ],
-        ),
-        (
-            "cert.pem",
-            "no.pem",
-            [
-                "cannot read the private key no.pem (tls.key_file, --tls-key)",
-                "No such file",
-            ],
-        ),
-        (
-            "key.pem",
-            "key.pem",
-            ["the certificate key.pem", "it holds no certificate in PEM"],
-        ),
-        (
-            "empty.pem",
-            "key.pem",
-            [
-                "the certificate empty.pem",
-                "it holds no certificate in PEM",
-            ],
-        ),
-        (
-            "cert.pem",
-            "cert.pem",
-            ["the private key cert.pem", "it holds no private key in PEM"],
-        ),
-        (
-            "cert.pem",
-            "other.pem",
-            [
-                "the key other.pem is not that of the certificate cert.pem",
-                "tls.key_file",
-            ],
-        ),
-    ] {
-        let said = serve(folder.path(), &["--tls-cert", cert, "--tls-key", key]).await;
-        assert_refused(&said, &parts);
-    }
-    let said = serve(folder.path(), &["--tls-cert", "cert.pem"]).await;
-    assert_refused(&said, &["tls.cert_file and tls.key_file go together"]);
-}
-
-#[tokio::test]
-async fn expired_certificates_are_reported_and_served() {
-    needs_ours!("the program");
-    let authority = Authority::new();
-    for (from, until, parts) in [
-        (-90, -3, ["cert.pem has expired on 2", "renew it"]),
-        (
-            3,
-            90,
-            ["cert.pem is valid from 2", "set the clock of this machine"],
-        ),
-    ] {
-        let folder = tempdir().unwrap();
-        write(folder.path(), &authority.certify("a.test", from, until));
-        let arguments = [
-            &FREE[..],
-            &["--tls-cert", "cert.pem", "--tls-key", "key.pem"],
-        ]
-        .concat();
-        let mut child = bugle(folder.path(), &arguments).spawn().unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-        let line = timeout(PATIENCE, said.next_line())
-            .await
-            .expect("the warning is logged");
-        let line = line.unwrap().expect("the log continues");
-        assert!(line.contains("ERROR"), "{line}");
-        for part in parts {
-            assert!(line.contains(part), "{part}: {line}");
-        }
-        let mut greeting = BufReader::new(child.stdout.take().unwrap()).lines();
-        let greeting = timeout(PATIENCE, greeting.next_line())
-            .await
-            .expect("the service responds");
-        assert!(greeting.unwrap().unwrap().contains("listens on"));
-    }
+    let printed = serve_without_rights(folder.path(), &flags).await;
+    assert_refused(
+        &printed,
+        &[&listen, "server.listen", "CAP_NET_BIND_SERVICE"],
+    );
 }
 
 #[tokio::test]
@@ -326,11 +227,11 @@ async fn a_configuration_error_is_reported_with_its_position() {
         ("[server\nlisten = 1", ["a.toml:1:8: ", "expected `]`"]),
     ] {
         fs::write(folder.path().join("a.toml"), file).unwrap();
-        let said = serve(folder.path(), &["--config", "a.toml"]).await;
-        assert_refused(&said, &parts);
+        let printed = serve(folder.path(), &["--config", "a.toml"]).await;
+        assert_refused(&printed, &parts);
     }
-    let said = serve(folder.path(), &["--config", "no.toml"]).await;
-    assert_refused(&said, &["--config: cannot read no.toml: No such file"]);
+    let printed = serve(folder.path(), &["--config", "no.toml"]).await;
+    assert_refused(&printed, &["--config: cannot read no.toml: No such file"]);
     for (name, value, parts) in [
         (
             "BUGLE_LIMITS__BODY_BITES",
@@ -348,16 +249,16 @@ async fn a_configuration_error_is_reported_with_its_position() {
     ] {
         let mut command = bugle(folder.path(), &FREE);
         command.env(OsStr::new(name), value);
-        let said = timeout(PATIENCE, command.output())
+        let printed = timeout(TIMEOUT, command.output())
             .await
             .expect("the program ends");
-        assert_refused(&said.unwrap(), &parts);
+        assert_refused(&printed.unwrap(), &parts);
     }
-    let said = serve(folder.path(), &["--listen", "localhost:80"]).await;
-    assert_refused(&said, &["--listen: ", "an IP address and a port"]);
-    let said = run(folder.path(), &["serve", "--lisen", "x"]).await;
-    assert_eq!(said.status.code(), Some(2));
-    assert!(text(&said.stderr).contains("'--listen'"), "{said:?}");
+    let printed = serve(folder.path(), &["--listen", "localhost:80"]).await;
+    assert_refused(&printed, &["--listen: ", "an IP address and a port"]);
+    let printed = run(folder.path(), &["serve", "--lisen", "x"]).await;
+    assert_eq!(printed.status.code(), Some(2));
+    assert!(text(&printed.stderr).contains("'--listen'"), "{printed:?}");
     assert!(!folder.path().join("data").exists(), "nothing was made");
 }
 
@@ -388,15 +289,15 @@ async fn invalid_key_files_are_not_replaced() {
         ),
     ] {
         fs::write(&file, keys).unwrap();
-        let said = serve(folder.path(), &["--config", "a.toml"]).await;
-        assert_refused(&said, &parts);
+        let printed = serve(folder.path(), &["--config", "a.toml"]).await;
+        assert_refused(&printed, &parts);
         assert_eq!(fs::read_to_string(&file).unwrap(), keys);
     }
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    let said = serve(folder.path(), &["--config", "a.toml"]).await;
+    let printed = serve(folder.path(), &["--config", "a.toml"]).await;
     assert_refused(
-        &said,
+        &printed,
         &[
             "cannot read or make the endpoint keys keys",
             "user that the service runs as",

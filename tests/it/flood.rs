@@ -14,7 +14,7 @@ use crate::support::frames::websocket;
 use crate::support::server::Server;
 use crate::support::siege::{drain, upgrade};
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, CHANNEL_2, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, CHANNEL_2, TIMEOUT, UserAgent};
 
 /// The first byte of a frame: FIN and the opcode (RFC 6455 §5.2).
 const FIN: u8 = 0x80;
@@ -78,9 +78,9 @@ async fn flooding(server: &Server, kind: &Kind) -> (Flood, String, String) {
 }
 
 /// Asserts that a Close frame with this code and reason arrived.
-fn was_closed(heard: &[u8], code: u16, reason: &str) {
+fn was_closed(received: &[u8], code: u16, reason: &str) {
     let close = [&code.to_be_bytes()[..], reason.as_bytes()].concat();
-    let found = heard.windows(close.len()).any(|window| window == close);
+    let found = received.windows(close.len()).any(|window| window == close);
     assert!(found, "no Close {code} {reason}");
 }
 
@@ -155,7 +155,7 @@ async fn a_flooding_connection_ends_when_the_service_stops() {
     for flood in floods {
         flood.read_until_cut().await;
     }
-    let stopped = timeout(PATIENCE, server.stop()).await;
+    let stopped = timeout(TIMEOUT, server.stop()).await;
     assert!(stopped.is_ok(), "it stops");
 }
 
@@ -199,7 +199,7 @@ async fn control_frames_before_hello_are_limited() {
     stream.write_all(&polite).await.unwrap();
     // 16 pongs without a payload arrive first.
     let mut answer = [0; 16 * 2 + 4];
-    let read = timeout(PATIENCE, stream.read_exact(&mut answer)).await;
+    let read = timeout(TIMEOUT, stream.read_exact(&mut answer)).await;
     read.expect("hello is answered").unwrap();
     assert_eq!(answer[..2], [FIN | PONG, 0]);
     assert_eq!(answer[32], FIN | TEXT);
@@ -255,7 +255,7 @@ async fn blocking_an_address_ends_its_connections() {
     let here = "blocks/addresses/127.0.0.0%2F8";
     let blocked = server.operate("PUT", elsewhere, &json!({})).await;
     assert_eq!(blocked.status, 204);
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     let blocked = server.operate("PUT", here, &json!({})).await;
     assert_eq!(blocked.status, 204);
     assert_eq!(user_agent.closed().await, 1008);

@@ -208,5 +208,5 @@ async fn bodies_that_contradict_their_coding_are_refused_by_default() {
         let reply = push.clone().body(body).send().await;
         assert_eq!((reply.status.as_u16(), reply.errno()), (400, 110));
     }
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }

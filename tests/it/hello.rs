@@ -164,7 +164,7 @@ async fn ws_h_12_newest_connection_supersedes_older() {
     assert_eq!(older.closed().await, 1000);
     Push::to(&server, &endpoint).text("once").accepted().await;
     assert_eq!(newer.notification().await.data(), encrypted("once"));
-    newer.hears_nothing().await;
+    newer.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn ws_t_5_ws_t_10_unknown_messages_and_fields_are_ignored() {
     user_agent
         .say(json!({ "messageType": "nack", "version": "v", "code": 301 }))
         .await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     server
         .counts("bugle_websocket_messages_ignored_total", 1.0)
         .await;
@@ -248,10 +248,10 @@ async fn ws_t_8_a_peer_that_does_not_answer_pings_is_closed() {
         .write_all(&websocket(0x81, br#"{"messageType":"hello"}"#))
         .await
         .unwrap();
-    let mut heard = Vec::new();
-    stream.read_to_end(&mut heard).await.unwrap();
-    let ping = heard.windows(2).position(|octets| octets == [0x89, 0]);
-    let close = heard
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.unwrap();
+    let ping = received.windows(2).position(|octets| octets == [0x89, 0]);
+    let close = received
         .windows(4)
         .position(|octets| octets[0] == 0x88 && octets[2..] == [3, 240]);
     assert!(ping.is_some() && ping < close, "a Ping, then Close 1008");

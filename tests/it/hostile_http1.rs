@@ -9,7 +9,7 @@ use crate::support::http::raw;
 use crate::support::server::Server;
 use crate::support::siege::{Siege, connect, pour};
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, TIMEOUT, UserAgent};
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_responses_is_closed() {
@@ -25,10 +25,7 @@ async fn a_client_that_does_not_read_its_responses_is_closed() {
     );
     let requests = request.repeat(100);
     let mut stream = connect(&server).await;
-    let asking = timeout(
-        3 * PATIENCE,
-        pour(&mut stream, requests.as_bytes(), 100_000),
-    );
+    let asking = timeout(3 * TIMEOUT, pour(&mut stream, requests.as_bytes(), 100_000));
     let asked = siege.withstands(asking).await;
     assert!(asked.is_ok_and(|times| times < 100_000), "it is kept");
 }

@@ -12,7 +12,7 @@ use crate::support::frames::{http2, http2_begin, http2_head, next_http2};
 use crate::support::server::Server;
 use crate::support::siege::{Siege, connect, drain, pour};
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::PATIENCE;
+use crate::support::user_agent::TIMEOUT;
 
 // Frames and flags (RFC 9113 §6).
 const DATA: u8 = 0;
@@ -69,7 +69,7 @@ async fn rapid_resets_leave_no_resources() {
                 }
             }
         };
-        let flood = siege.withstands(timeout(2 * PATIENCE, flood)).await;
+        let flood = siege.withstands(timeout(2 * TIMEOUT, flood)).await;
         assert!(flood.is_ok(), "neither served nor cut");
     }
 }
@@ -97,7 +97,7 @@ async fn control_frame_floods_end_the_connection_or_have_no_effect() {
         stream.write_all(&before).await.unwrap();
         let frames = frame.repeat(500);
         let flood = pour(&mut stream, &frames, 200);
-        let poured = siege.withstands(timeout(3 * PATIENCE, flood)).await;
+        let poured = siege.withstands(timeout(3 * TIMEOUT, flood)).await;
         assert!(poured.is_ok(), "{name}: neither taken nor cut");
         println!("{name}: {poured:?} of 200");
     }
@@ -122,7 +122,7 @@ async fn endless_headers_end_the_connection() {
         let kept = [&[0x40, 1, b'x', 100][..], &[b'y'; 100]].concat();
         let first = http2(HEADERS, END_STREAM, 1, &[&head[..], &kept].concat());
         stream.write_all(&first).await.unwrap();
-        let flood = timeout(3 * PATIENCE, pour(&mut stream, &more, usize::MAX));
+        let flood = timeout(3 * TIMEOUT, pour(&mut stream, &more, usize::MAX));
         assert!(siege.withstands(flood).await.is_ok(), "{name}: no end");
     }
 }
@@ -149,7 +149,7 @@ async fn responses_without_flow_control_window_time_out() {
     };
     let mut held = siege.withstands(hold).await;
     for stream in &mut held {
-        let resets = siege.withstands(timeout(2 * PATIENCE, await_resets(stream, 128)));
+        let resets = siege.withstands(timeout(2 * TIMEOUT, await_resets(stream, 128)));
         assert!(resets.await.is_ok(), "they are kept");
     }
 }
@@ -198,7 +198,7 @@ async fn a_client_may_reset_all_its_requests_at_once() {
         let head = http2_head(GET, "/health", &[]);
         octets.extend(http2(HEADERS, END_HEADERS | END_STREAM, 513, &head));
         stream.write_all(&octets).await.unwrap();
-        let answered = timeout(PATIENCE, await_frame(&mut stream, HEADERS, 513)).await;
+        let answered = timeout(TIMEOUT, await_frame(&mut stream, HEADERS, 513)).await;
         answered.expect("the last request gets a response");
     }
 }
@@ -238,7 +238,7 @@ async fn an_idle_connection_ends_with_goaway_and_without_ping() {
             }
         }
     };
-    let payload = timeout(PATIENCE, goaway).await.expect("GOAWAY arrives");
+    let payload = timeout(TIMEOUT, goaway).await.expect("GOAWAY arrives");
     // The last stream id, and NO_ERROR.
     assert_eq!(payload, [0, 0, 0, 1, 0, 0, 0, 0]);
     assert!(drain(&mut stream).await.is_empty(), "nothing after it");

@@ -15,18 +15,18 @@ use crate::support::frames::{http2, http2_begin, http2_head, websocket};
 use crate::support::server::Server;
 use crate::support::siege::{BOUND, Siege};
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::PATIENCE;
+use crate::support::user_agent::TIMEOUT;
 use crate::tls::{connect, write_certificate};
 
 /// Number of concurrent slow clients of each kind.
 const SLOW: usize = 25;
 
 fn short_timeouts(config: &mut Config) {
-    let patience = Duration::from_secs(1);
-    config.limits.handshake_timeout = patience;
-    config.limits.body_timeout = patience;
-    config.limits.idle_timeout = patience;
-    config.user_agent.hello_timeout = patience;
+    let limit = Duration::from_secs(1);
+    config.limits.handshake_timeout = limit;
+    config.limits.body_timeout = limit;
+    config.limits.idle_timeout = limit;
+    config.user_agent.hello_timeout = limit;
 }
 
 /// Sends `first` at once and then `rest` byte by byte, repeatedly, until the service ends the
@@ -45,8 +45,12 @@ async fn trickle(stream: impl AsyncRead + AsyncWrite, first: &[u8], rest: &[u8])
         }
     };
     let hear = async {
-        let mut heard = [0; 1024];
-        while read.read(&mut heard).await.is_ok_and(|octets| octets > 0) {}
+        let mut received = [0; 1024];
+        while read
+            .read(&mut received)
+            .await
+            .is_ok_and(|octets| octets > 0)
+        {}
     };
     tokio::select! {
         () = say => {}
@@ -108,7 +112,7 @@ async fn slow_clients_are_closed_on_every_listener_in_every_state() {
     let slow = ways.iter().flat_map(|way| [way; SLOW]);
     let slow = slow.map(|(address, first, rest)| async move {
         let stream = connect_to(address).await;
-        let cut = timeout(3 * PATIENCE, trickle(stream, first, rest)).await;
+        let cut = timeout(3 * TIMEOUT, trickle(stream, first, rest)).await;
         let way = String::from_utf8_lossy(first);
         assert!(cut.is_ok(), "kept at {address}: {way:?}, {rest:?}");
     });
@@ -136,12 +140,12 @@ async fn slow_clients_are_closed_during_and_after_the_tls_handshake() {
         let stream = TcpStream::connect(server.authority()).await.unwrap();
         // A TLS record with a ClientHello that announces 512 bytes.
         let hello = trickle(stream, &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc], &[3]);
-        cut("in the handshake", timeout(3 * PATIENCE, hello).await);
+        cut("in the handshake", timeout(3 * TIMEOUT, hello).await);
     });
     let behind = (0..SLOW).map(|_| async {
         let stream = connect(&server, &certificate, &[]).await.unwrap();
         let request = trickle(stream, b"GET / HTTP/1.1\r\n", b"X-Slow: y\r\n");
-        cut("behind the handshake", timeout(3 * PATIENCE, request).await);
+        cut("behind the handshake", timeout(3 * TIMEOUT, request).await);
     });
     let honest = async {
         let mut stream = connect(&server, &certificate, &[]).await.unwrap();

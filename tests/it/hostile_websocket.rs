@@ -10,7 +10,7 @@ use crate::support::frames::websocket;
 use crate::support::server::Server;
 use crate::support::siege::{Siege, drain, pour, upgrade};
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::PATIENCE;
+use crate::support::user_agent::TIMEOUT;
 
 const HELLO: &[u8] = br#"{"messageType":"hello","use_webpush":true}"#;
 
@@ -22,9 +22,9 @@ const TEXT: u8 = 1;
 const PING: u8 = 9;
 
 /// The close code at the end of the received frames.
-fn close_code(heard: &[u8]) -> u16 {
+fn close_code(received: &[u8]) -> u16 {
     // Frames from the service are short: 2 bytes of header, then the payload.
-    let mut rest = heard;
+    let mut rest = received;
     while rest[0] != FIN | 8 {
         rest = match rest[1] {
             126 => &rest[4 + usize::from(u16::from_be_bytes([rest[2], rest[3]]))..],
@@ -37,15 +37,15 @@ fn close_code(heard: &[u8]) -> u16 {
 #[tokio::test]
 async fn pings_without_reading_the_pongs_end_the_connection() {
     needs_ours!("the program");
-    let patience = Duration::from_secs(1);
-    let change = |config: &mut bugle::Config| config.user_agent.write_timeout = patience;
+    let limit = Duration::from_secs(1);
+    let change = |config: &mut bugle::Config| config.user_agent.write_timeout = limit;
     let server = Server::start_program_with(None, change).await;
     let mut siege = Siege::of(&server).await;
     let pings = websocket(FIN | PING, &[b'x'; 125]).repeat(500);
     for hello in [&websocket(FIN | TEXT, HELLO), &Vec::new()] {
         let (mut stream, _) = upgrade(&server, "").await;
         stream.write_all(hello).await.unwrap();
-        let flood = timeout(3 * PATIENCE, pour(&mut stream, &pings, 5000));
+        let flood = timeout(3 * TIMEOUT, pour(&mut stream, &pings, 5000));
         let poured = siege.withstands(flood).await;
         assert!(poured.is_ok_and(|times| times < 5000), "it is never cut");
     }
@@ -68,7 +68,7 @@ async fn endless_fragments_end_the_connection() {
         .unwrap();
     stream.write_all(&websocket(TEXT, b"")).await.unwrap();
     let nothing = websocket(CONTINUATION, b"").repeat(1000);
-    let flood = timeout(3 * PATIENCE, pour(&mut stream, &nothing, usize::MAX));
+    let flood = timeout(3 * TIMEOUT, pour(&mut stream, &nothing, usize::MAX));
     assert!(siege.withstands(flood).await.is_ok(), "it is never cut");
     // Fragments with data: the message grows up to `limits.frame_bytes`.
     let (mut stream, _) = upgrade(&server, "").await;
@@ -140,5 +140,5 @@ async fn a_hello_sent_too_slowly_ends_the_connection() {
         }
         panic!("the connection was reset without a response")
     };
-    assert_eq!(timeout(PATIENCE, trickle).await, Ok(1008));
+    assert_eq!(timeout(TIMEOUT, trickle).await, Ok(1008));
 }

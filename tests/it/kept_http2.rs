@@ -18,7 +18,7 @@ use crate::support::http::read;
 use crate::support::server::Server;
 use crate::support::siege::connect;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, CHANNEL_2, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, CHANNEL_2, TIMEOUT, UserAgent};
 
 // Frames and flags (RFC 9113 §6).
 const DATA: u8 = 0;
@@ -82,20 +82,18 @@ async fn refused_pushes_with_late_bodies_keep_their_connection() {
     // In total 90 times the flow-control window.
     let body = Bytes::from(vec![b'x'; 4096]);
     for round in 0..ROUNDS {
-        let answered = timeout(PATIENCE, ask(&client, &refusals)).await;
+        let answered = timeout(TIMEOUT, ask(&client, &refusals)).await;
         for mut stream in answered.expect("all responses arrive") {
             let sent = stream.send_data(body.clone(), true);
             assert_eq!(sent.map_err(|error| error.to_string()), Ok(()), "{round}");
         }
     }
-    let push = Request::post(&good)
-        .header("ttl", "60")
-        .header("content-encoding", "aes128gcm");
     let mut client = client.ready().await.unwrap();
-    let (answer, mut stream) = client.send_request(push.body(()).unwrap(), false).unwrap();
+    let push = push_to(&good).body(()).unwrap();
+    let (answer, mut stream) = client.send_request(push, false).unwrap();
     let body = encrypted("the connection lives");
     stream.send_data(body.clone().into(), true).unwrap();
-    let answer = timeout(PATIENCE, answer).await.expect("a response arrives");
+    let answer = timeout(TIMEOUT, answer).await.expect("a response arrives");
     assert_eq!(answer.unwrap().status(), 201);
     assert_eq!(user_agent.notification().await.data(), body);
 }
@@ -105,11 +103,16 @@ struct Raw(TcpStream);
 
 impl Raw {
     async fn open(server: &Server) -> Self {
+        Self::open_with(server, &[]).await
+    }
+
+    /// Opens a connection with these SETTINGS.
+    async fn open_with(server: &Server, settings: &[(u16, u32)]) -> Self {
         let mut stream = connect(server).await;
-        stream.write_all(&http2_begin(&[])).await.unwrap();
+        stream.write_all(&http2_begin(settings)).await.unwrap();
         // A window for all responses.
-        let room = http2(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes());
-        stream.write_all(&room).await.unwrap();
+        let window = http2(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes());
+        stream.write_all(&window).await.unwrap();
         Self(stream)
     }
 
@@ -136,9 +139,7 @@ impl Raw {
                 }
             }
         };
-        timeout(PATIENCE, found)
-            .await
-            .expect("such a frame arrives")
+        timeout(TIMEOUT, found).await.expect("such a frame arrives")
     }
 
     /// Reads until this many responses are complete; fails if a stream is reset.
@@ -150,6 +151,25 @@ impl Raw {
                 matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0
             };
             self.until(end).await;
+        }
+    }
+
+    /// Reads a response until its stream is reset, and opens its window again for each frame.
+    /// Returns its body, whether it was complete, and the error code.
+    async fn response_until_reset(&mut self, stream: u32) -> (Vec<u8>, bool, Vec<u8>) {
+        let (mut body, mut is_complete) = (Vec::new(), false);
+        loop {
+            let frame = self.until(|frame| frame.stream == stream).await;
+            if frame.kind == RST_STREAM {
+                return (body, is_complete, frame.payload);
+            }
+            is_complete |= frame.flags & END_STREAM != 0;
+            if frame.kind == DATA && !frame.payload.is_empty() {
+                let bytes = u32::try_from(frame.payload.len()).unwrap();
+                let window = http2(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes());
+                self.write(&window).await;
+                body.extend(frame.payload);
+            }
         }
     }
 
@@ -197,7 +217,7 @@ async fn a_late_body_after_a_refusal_causes_no_stream_reset() {
 async fn a_refused_body_that_is_too_long_or_unwanted_is_reset_with_no_error() {
     needs_ours!("its settings");
     let server = Server::start_with(|config| {
-        config.limits.body_timeout = 8 * PATIENCE;
+        config.limits.body_timeout = 8 * TIMEOUT;
     })
     .await;
     let mut raw = Raw::open(&server).await;
@@ -234,8 +254,8 @@ async fn an_endless_refused_body_is_reset() {
 async fn a_shutdown_does_not_wait_for_unwanted_bodies() {
     needs_ours!("its settings");
     let mut server = Server::start_with(|config| {
-        config.limits.body_timeout = 8 * PATIENCE;
-        config.server.drain = 8 * PATIENCE;
+        config.limits.body_timeout = 8 * TIMEOUT;
+        config.server.drain = 8 * TIMEOUT;
     })
     .await;
     let (client, connection) = handshake(connect(&server).await).await.unwrap();
@@ -244,6 +264,62 @@ async fn a_shutdown_does_not_wait_for_unwanted_bodies() {
     let mut client = client.ready().await.unwrap();
     let (answer, _body) = client.send_request(push.body(()).unwrap(), false).unwrap();
     assert_eq!(read(answer.await.unwrap()).await.status, 404);
-    let stopped = timeout(PATIENCE, server.stop()).await;
+    let stopped = timeout(TIMEOUT, server.stop()).await;
     assert!(stopped.is_ok(), "the stream ends with its answer");
+}
+
+/// The header of a push to a live subscription.
+fn push_to(endpoint: &str) -> http::request::Builder {
+    Request::post(endpoint)
+        .header("ttl", "60")
+        .header("content-encoding", "aes128gcm")
+}
+
+/// A server may reset a stream with NO_ERROR once it has sent a complete response (RFC 9113 §8.1).
+/// Here the window of the client is far smaller than the response, and the client has already sent
+/// more of its body than is accepted.
+#[tokio::test]
+async fn a_413_is_complete_before_its_stream_is_reset() {
+    const INITIAL_WINDOW_SIZE: u16 = 4;
+    let server = Server::start().await;
+    let (_user_agent, endpoint) = subscribed(&server).await;
+    let path = endpoint.strip_prefix(&server.origin()).unwrap();
+    let mut raw = Raw::open_with(&server, &[(INITIAL_WINDOW_SIZE, 16)]).await;
+    for (stream, length) in [(1, Some("5000")), (3, None)] {
+        let mut fields = vec![("ttl", "60"), ("content-encoding", "aes128gcm")];
+        fields.extend(length.map(|length| ("content-length", length)));
+        let head = http2_head(POST, path, &fields);
+        raw.write(&http2(HEADERS, END_HEADERS, stream, &head)).await;
+        for _ in 0..5 {
+            raw.write(&http2(DATA, 0, stream, &[b'x'; 1000])).await;
+        }
+        let (body, is_complete, code) = raw.response_until_reset(stream).await;
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&body["code"], &body["errno"]), (&413.into(), &104.into()));
+        assert_eq!((is_complete, code), (true, vec![0; 4]), "NO_ERROR");
+    }
+    raw.still_serves(5).await;
+}
+
+/// The same, as a client library sees it.
+#[tokio::test]
+async fn a_413_arrives_whole_although_its_stream_is_reset() {
+    let server = Server::start().await;
+    let (_user_agent, endpoint) = subscribed(&server).await;
+    let (client, connection) = handshake(connect(&server).await).await.unwrap();
+    tokio::spawn(connection);
+    for length in [5000, 65_535].repeat(20) {
+        let push = push_to(&endpoint).body(()).unwrap();
+        let mut client = client.clone().ready().await.unwrap();
+        let (answer, mut stream) = client.send_request(push, false).unwrap();
+        // The reset may arrive before all of it is sent.
+        let _ = stream.send_data(vec![b'x'; length].into(), true);
+        let answer = timeout(TIMEOUT, answer).await.expect("a response arrives");
+        let reply = read(answer.unwrap()).await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.errno()),
+            (413, 104),
+            "{length}"
+        );
+    }
 }

@@ -137,7 +137,7 @@ async fn ws_t_6_connections_of_one_address_are_limited() {
             assert_eq!(refused.header("connection"), "close");
         }
     }
-    first.hears_nothing().await;
+    first.receives_nothing().await;
     drop(first);
     // The second connection, and that of the metrics request.
     server.await_metric("bugle_connections", 2.0).await;

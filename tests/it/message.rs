@@ -55,7 +55,7 @@ async fn a_5_a_7_a_message_can_be_withdrawn_once() {
     assert_eq!(ask(&server, "GET", &url).await.status, 404);
     UserAgent::reconnect(&server, &uaid)
         .await
-        .hears_nothing()
+        .receives_nothing()
         .await;
 }
 
@@ -78,7 +78,7 @@ async fn rfc8030_5_4_a_rfc8030_5_4_d_a_topic_replaces_the_message_before_it() {
     let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
     assert_eq!(user_agent.notification().await.data(), encrypted("new"));
     assert_eq!(user_agent.notification().await.data(), encrypted("another"));
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn a_14_a_topic_replaces_a_sent_unacknowledged_message() {
     assert_ne!(first.version(), second.version());
     assert_eq!(ask(&server, "GET", &old).await.status, 404);
     user_agent.ack(&first).await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     let mut again = UserAgent::reconnect(&server, &uaid).await;
     assert_eq!(
         again.notification().await,
@@ -116,7 +116,7 @@ async fn rfc8030_5_4_d_concurrent_pushes_of_a_topic_leave_one_message() {
     futures_util::future::join_all(pushes).await;
     let mut user_agent = UserAgent::reconnect(&server, &uaid).await;
     user_agent.notification().await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn a_15_a_topic_with_ttl_0_removes_its_predecessor() {
     assert_eq!(ask(&server, "GET", &old).await.status, 404);
     UserAgent::reconnect(&server, &uaid)
         .await
-        .hears_nothing()
+        .receives_nothing()
         .await;
 }
 

@@ -184,7 +184,7 @@ async fn ws_n_17_the_code_of_an_ack_determines_the_receipt() {
         browser
             .ack_with(&notification, json!({ "code": code }))
             .await;
-        browser.hears_nothing().await;
+        browser.receives_nothing().await;
         assert_eq!(
             all_receipts(&server, &receipts).await,
             [(message, status)],
@@ -204,7 +204,7 @@ async fn ws_n_17_code_102_after_a_redelivery_counts_as_delivered() {
     let mut again = UserAgent::reconnect(&server, &browser.uaid).await;
     let notification = again.notification().await;
     again.ack_with(&notification, json!({ "code": 102 })).await;
-    again.hears_nothing().await;
+    again.receives_nothing().await;
     assert_eq!(all_receipts(&server, &receipts).await, [(message, 204)]);
 }
 
@@ -219,7 +219,7 @@ async fn rfc8030_5_4_e_rfc8030_5_4_f_a_replaced_message_has_no_receipt() {
     let notification = browser.notification().await;
     browser.ack(&old).await;
     browser.ack(&notification).await;
-    browser.hears_nothing().await;
+    browser.receives_nothing().await;
     browser.register(CHANNEL, None).await;
     assert_eq!(all_receipts(&server, &receipts).await, [(new, 204)]);
     // Replaced by a message without a receipt: no receipt is sent.
@@ -228,7 +228,7 @@ async fn rfc8030_5_4_e_rfc8030_5_4_f_a_replaced_message_has_no_receipt() {
     Push::to(&server, &endpoint).topic("t").accepted().await;
     let last = browser.notification().await;
     browser.ack(&last).await;
-    browser.hears_nothing().await;
+    browser.receives_nothing().await;
     assert_eq!(all_receipts(&server, &receipts).await, []);
 }
 
@@ -250,7 +250,7 @@ async fn a_8_a_ttl_0_message_has_a_receipt_once_acknowledged_or_dropped() {
     let (acked, receipts) = push_with_receipt(Push::to(&server, &endpoint).ttl(0)).await;
     let notification = browser.notification().await;
     browser.ack(&notification).await;
-    browser.hears_nothing().await;
+    browser.receives_nothing().await;
     assert_eq!(all_receipts(&server, &receipts).await, [(acked, 204)]);
     let silent = push_with_receipt_in(Push::to(&server, &endpoint).ttl(0), &receipts).await;
     browser.notification().await;

@@ -115,7 +115,7 @@ async fn ws_u_1_ws_u_2_ws_u_6_papi_6_papi_16_http_d_unregister_ends_a_subscripti
     assert_eq!(reply.header("cache-control"), "max-age=86400");
     UserAgent::reconnect(&server, &user_agent.uaid)
         .await
-        .hears_nothing()
+        .receives_nothing()
         .await;
 }
 

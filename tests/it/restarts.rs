@@ -28,7 +28,7 @@ use crate::support::user_agent::{CHANNEL, Notification, UserAgent};
 const RESTARTS: usize = 10;
 
 /// Timeout of one message, including a restart.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The promised texts of an application server.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ async fn push_on_kept(path: &str, authority: &str, name: &str, over: &AtomicBool
             .header("ttl", "600")
             .header("content-encoding", "aes128gcm");
         let request = request.body(Full::from(encrypted(&text))).unwrap();
-        let reply = timeout(PATIENCE, client.send_request(request)).await;
+        let reply = timeout(MESSAGE_TIMEOUT, client.send_request(request)).await;
         let reply = reply.expect("a response").expect("no push is interrupted");
         let (head, body) = reply.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -72,7 +72,7 @@ async fn push_on_kept(path: &str, authority: &str, name: &str, over: &AtomicBool
 }
 
 async fn connect(authority: &str) -> http1::SendRequest<Full<Bytes>> {
-    let stream = timeout(PATIENCE, TcpStream::connect(authority)).await;
+    let stream = timeout(MESSAGE_TIMEOUT, TcpStream::connect(authority)).await;
     let stream = stream.expect("in time").expect("no connection is refused");
     let (client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -85,7 +85,9 @@ async fn push_on_new(server: &Server, endpoint: &str, name: &str, over: &AtomicB
     while !over.load(Ordering::Relaxed) {
         let text = format!("{name} {:06}", promised.texts.len());
         let push = Push::to(server, endpoint).ttl(600).text(&text);
-        let reply = timeout(PATIENCE, push.send()).await.expect("a response");
+        let reply = timeout(MESSAGE_TIMEOUT, push.send())
+            .await
+            .expect("a response");
         assert_eq!(reply.status, StatusCode::CREATED, "{reply:?}");
         promised.texts.push(text);
         promised.connections += 1;
@@ -198,7 +200,7 @@ async fn senders_notice_no_restart() {
         }
     };
     let arrived = tokio::select! {
-        arrived = timeout(PATIENCE, rest) => arrived,
+        arrived = timeout(MESSAGE_TIMEOUT, rest) => arrived,
         () = receiving => unreachable!("it comes back for ever"),
     };
     arrived.expect("everything arrives");

@@ -20,7 +20,7 @@ use crate::support::server::Server;
 use crate::support::service_manager::ServiceManager;
 use crate::support::subject::needs_ours;
 use crate::support::subscriber::Subscription;
-use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, TIMEOUT, UserAgent};
 
 /// A duration that never ends within a test.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -37,7 +37,7 @@ async fn await_shutdown(server: &Server) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, begun).await.expect("the shutdown begins");
+    timeout(TIMEOUT, begun).await.expect("the shutdown begins");
 }
 
 /// Waits until the service accepts no more connections.
@@ -47,7 +47,7 @@ async fn refuses_connections(server: &Server) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, refused)
+    timeout(TIMEOUT, refused)
         .await
         .expect("the listener closes");
 }
@@ -66,7 +66,7 @@ async fn readiness_fails_first_and_everything_else_continues() {
     Push::to(&server, &endpoint).text("one").accepted().await;
     let notification = here.notification().await;
     here.ack(&notification).await;
-    here.hears_nothing().await;
+    here.receives_nothing().await;
     let mut newcomer = UserAgent::connect(&server).await;
     newcomer.register(CHANNEL, None).await;
 }
@@ -96,7 +96,7 @@ async fn a_request_in_progress_is_answered_and_ends_its_connection() {
     refuses_connections(&server).await;
     stream.write_all(rest).await.unwrap();
     let mut answer = String::new();
-    let read = timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    let read = timeout(TIMEOUT, stream.read_to_string(&mut answer)).await;
     read.expect("the connection ends").unwrap();
     assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
     assert!(answer.contains("connection: close\r\n"), "{answer}");
@@ -124,9 +124,9 @@ async fn a_stream_in_progress_is_answered_after_goaway() {
     server.begin_stop();
     refuses_connections(&server).await;
     body.send_data(encrypted("one").into(), true).unwrap();
-    let reply = timeout(PATIENCE, response).await.expect("a response");
+    let reply = timeout(TIMEOUT, response).await.expect("a response");
     assert_eq!(read(reply.unwrap()).await.status, 201);
-    let ended = timeout(PATIENCE, connection).await;
+    let ended = timeout(TIMEOUT, connection).await;
     ended.expect("the connection ends").unwrap().unwrap();
     server.stop().await;
 }
@@ -143,7 +143,7 @@ async fn held_gets_end_and_events_send_a_retry_time() {
     let ((), status, end) = tokio::join!(server.stop(), held.ended(), events.next());
     assert_eq!(status.status, 204);
     assert_eq!(end, None);
-    let retry = events.retry.expect("a reconnection time");
+    let retry = events.retry().expect("a reconnection time");
     assert!((1000..5000).contains(&retry), "{retry} ms");
 }
 
@@ -177,7 +177,7 @@ async fn await_reader(fifo: &Path) -> File {
             }
         }
     };
-    timeout(PATIENCE, opened).await.expect("the file is read")
+    timeout(TIMEOUT, opened).await.expect("the file is read")
 }
 
 #[tokio::test]

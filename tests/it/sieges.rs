@@ -21,10 +21,10 @@ use crate::support::server::Server;
 use crate::support::siege::{connect_from, upgrade_on};
 use crate::support::subject::needs_ours;
 use crate::support::subscriber::Subscription;
-use crate::support::user_agent::{CHANNEL, CHANNEL_2, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, CHANNEL_2, TIMEOUT, UserAgent};
 
 /// The last number of the hostile client's address.
-const STRANGER: u8 = 1;
+const HOSTILE_ADDRESS: u8 = 1;
 
 /// A connection of a hostile client that sends one request after the other.
 struct Stranger {
@@ -35,7 +35,7 @@ struct Stranger {
 
 impl Stranger {
     async fn at(server: &Server) -> Self {
-        let stream = connect_from(server, STRANGER).await;
+        let stream = connect_from(server, HOSTILE_ADDRESS).await;
         let (client, connection) = Builder::new().handshake(stream).await.unwrap();
         tokio::spawn(connection);
         Self {
@@ -108,7 +108,7 @@ fn few_slots(config: &mut Config) {
     config.limits.connections_per_address = 1000;
     config.limits.requests = 256;
     config.limits.bodies = 256;
-    config.limits.body_timeout = 8 * PATIENCE;
+    config.limits.body_timeout = 8 * TIMEOUT;
 }
 
 /// Waits until the service handles at least this many endless requests.
@@ -194,14 +194,15 @@ async fn held_gets_and_websockets_of_one_address_cause_no_refusals_for_others() 
     assert_honest_clients_served(&server).await;
     assert_eq!(stranger.refusals("limits.user_agents").await, 8);
     // The address has used its share, over WebSockets as well.
-    let refused = websocket_status(connect_from(&server, STRANGER).await, &server).await;
+    let refused = websocket_status(connect_from(&server, HOSTILE_ADDRESS).await, &server).await;
     assert_eq!(refused, "HTTP/1.1 429");
-    let neighbour = websocket_status(connect_from(&server, STRANGER + 1).await, &server).await;
+    let neighbour =
+        websocket_status(connect_from(&server, HOSTILE_ADDRESS + 1).await, &server).await;
     assert_eq!(neighbour, "HTTP/1.1 101");
 }
 
 async fn websocket_status(stream: TcpStream, server: &Server) -> String {
-    let answer = timeout(PATIENCE, upgrade_on(stream, server, "")).await;
+    let answer = timeout(TIMEOUT, upgrade_on(stream, server, "")).await;
     answer.expect("a response").1[..12].to_owned()
 }
 
@@ -241,7 +242,7 @@ async fn failed_signatures_of_one_address_do_not_delay_others() {
         checked
     );
     // A new token from another address is checked.
-    let elsewhere = connect_from(&server, STRANGER).await;
+    let elsewhere = connect_from(&server, HOSTILE_ADDRESS).await;
     let fresh = push.clone().signed(&key_pair(3));
     let (client, connection) = h2::client::handshake(elsewhere).await.unwrap();
     tokio::spawn(connection);

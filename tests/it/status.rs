@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::support::http::{self, http2};
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{PATIENCE, UserAgent};
+use crate::support::user_agent::{TIMEOUT, UserAgent};
 
 #[tokio::test]
 async fn health_readiness_and_version_exist_under_both_names() {
@@ -110,7 +110,7 @@ async fn readiness_reports_values_near_their_limits_and_can_fail_by_them() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, near).await.expect("readiness reports it");
+    timeout(TIMEOUT, near).await.expect("readiness reports it");
     assert_eq!(ready("/ready").await.0, 200);
     let (status, body) = ready("/ready?overloaded=fail").await;
     assert_eq!((status, &body["status"]), (503, &json!("error")));

@@ -171,10 +171,10 @@ async fn check_reports_the_contents_and_the_damage() {
     needs_ours!("the program");
     let stored = Data::new().await;
     let data = stored.data();
-    let said = succeeds(&["check"], &data);
+    let printed = succeeds(&["check"], &data);
     assert!(
-        said.contains("2 subscriptions, 3 messages, 1 receipt subscriptions"),
-        "{said}"
+        printed.contains("2 subscriptions, 3 messages, 1 receipt subscriptions"),
+        "{printed}"
     );
     let missing = fails(&["check"], &stored.path("nowhere"));
     assert!(missing.contains("there is no store in"), "{missing}");
@@ -226,8 +226,11 @@ async fn compact_frees_space_and_survives_an_abort_at_any_step() {
     let left = stored.data().join("store.new");
     fs::create_dir(&left).unwrap();
     fs::write(left.join("db"), "half").unwrap();
-    let said = succeeds(&["compact"], &stored.data());
-    assert!(said.contains("bytes before") && !left.exists(), "{said}");
+    let printed = succeeds(&["compact"], &stored.data());
+    assert!(
+        printed.contains("bytes before") && !left.exists(),
+        "{printed}"
+    );
 
     let disk = FaultyDisk::new();
     for (from, to) in [

@@ -19,7 +19,7 @@ use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 const RECEIPT: &str = "urn:ietf:params:push:receipt";
 
 /// The address of the hostile client.
-const STRANGER: &str = "203.0.113.66";
+const HOSTILE_ADDRESS: &str = "203.0.113.66";
 
 /// A service that trusts the proxy in front of it.
 async fn behind_a_proxy(change: impl FnOnce(&mut Config)) -> Server {
@@ -126,9 +126,9 @@ async fn fill_the_store<'s>(server: &'s Server, share: &str, stranger: impl Fn(u
         accepted += 1;
         assert!(accepted < 200, "the stranger is never refused");
     };
-    let (setting, whose, message) = refusal(&refused);
+    let (setting, full, message) = refusal(&refused);
     assert_eq!(
-        (setting.as_str(), whose.as_str()),
+        (setting.as_str(), full.as_str()),
         ("limits.stored_bytes", share)
     );
     assert!(accepted > 20, "{accepted}: {message}");
@@ -176,7 +176,7 @@ async fn many_keys_of_one_address_fill_its_share_of_the_store_and_no_more() {
     let to = subscriptions(&server, 8).await;
     let keys: Vec<_> = (1..30).map(key_pair).collect();
     fill_the_store(&server, "address", |n| {
-        push(&server, &to[n % to.len()].push, STRANGER).signed(&keys[n % keys.len()])
+        push(&server, &to[n % to.len()].push, HOSTILE_ADDRESS).signed(&keys[n % keys.len()])
     })
     .await;
 }
@@ -187,7 +187,7 @@ async fn unsigned_pushes_count_for_their_address() {
     let server = behind_a_proxy(|config| config.limits.stored_bytes = STORED).await;
     let to = subscriptions(&server, 8).await;
     fill_the_store(&server, "address", |n| {
-        push(&server, &to[n % to.len()].push, STRANGER)
+        push(&server, &to[n % to.len()].push, HOSTILE_ADDRESS)
     })
     .await;
 }
@@ -214,19 +214,19 @@ async fn receipt_subscriptions_of_one_address_leave_room_for_others() {
     needs_ours!("its settings");
     let server = behind_a_proxy(|config| config.limits.receipt_subscriptions = 20).await;
     let made = Subscription::new(&server).await;
-    let wish = |client: &str| {
+    let with_receipt = |client: &str| {
         let push = Push::to(&server, &made.push).header("x-forwarded-for", client);
         push.header("prefer", "respond-async")
     };
     for _ in 0..10 {
-        assert_eq!(wish(STRANGER).send().await.status, 202);
+        assert_eq!(with_receipt(HOSTILE_ADDRESS).send().await.status, 202);
     }
     for n in 0..5 {
-        let (setting, share, message) = refusal(&wish(STRANGER).send().await);
+        let (setting, share, message) = refusal(&with_receipt(HOSTILE_ADDRESS).send().await);
         assert_eq!(setting, "limits.receipt_subscriptions");
         assert_eq!(share, "address");
         assert!(message.contains("use one for many pushes"), "{message}");
-        assert_eq!(wish(&client(n)).send().await.status, 202);
+        assert_eq!(with_receipt(&client(n)).send().await.status, 202);
     }
 }
 
@@ -236,11 +236,13 @@ async fn receipts_of_one_key_leave_room_for_others() {
     let server = behind_a_proxy(|config| config.limits.receipts = 20).await;
     let made = Subscription::new(&server).await;
     let keys = key_pair(1);
-    let wish = || Push::to(&server, &made.push).header("prefer", "respond-async");
-    let first = wish().signed(&keys).send().await;
+    let with_receipt = || Push::to(&server, &made.push).header("prefer", "respond-async");
+    let first = with_receipt().signed(&keys).send().await;
     let receipts = link(&first, RECEIPT).unwrap();
     let again = |n: usize| {
-        let push = wish().signed(&keys).header("x-forwarded-for", &client(n));
+        let push = with_receipt()
+            .signed(&keys)
+            .header("x-forwarded-for", &client(n));
         push.header("link", &format!("<{receipts}>; rel=\"{RECEIPT}\""))
     };
     for n in 0..9 {
@@ -252,7 +254,7 @@ async fn receipts_of_one_key_leave_room_for_others() {
         ("limits.receipts", "sender")
     );
     for _ in 0..5 {
-        let push = wish().header("x-forwarded-for", "192.0.2.1");
+        let push = with_receipt().header("x-forwarded-for", "192.0.2.1");
         assert_eq!(push.signed(&key_pair(2)).send().await.status, 202);
         assert_eq!(again(99).send().await.status, 429);
     }
@@ -270,9 +272,9 @@ async fn subscriptions_of_one_address_leave_room_for_others() {
     };
     let mut made = Vec::new();
     for _ in 0..10 {
-        made.push(Subscription::of(&subscribe(STRANGER).await));
+        made.push(Subscription::of(&subscribe(HOSTILE_ADDRESS).await));
     }
-    let (setting, share, message) = refusal(&subscribe(STRANGER).await);
+    let (setting, share, message) = refusal(&subscribe(HOSTILE_ADDRESS).await);
     assert_eq!(
         (setting.as_str(), share.as_str()),
         ("limits.subscriptions", "address")
@@ -283,17 +285,17 @@ async fn subscriptions_of_one_address_leave_room_for_others() {
     );
     for n in 0..5 {
         Subscription::of(&subscribe(&client(n)).await);
-        assert_eq!(subscribe(STRANGER).await.status, 429);
+        assert_eq!(subscribe(HOSTILE_ADDRESS).await.status, 429);
     }
     // The limit also applies to WebSockets, and others' subscriptions are not evicted.
     let mut user_agent = UserAgent::connect(&server).await;
     user_agent.register(CHANNEL, None).await;
     let path = made[0].url.strip_prefix(&server.origin()).unwrap();
-    let from = [("x-forwarded-for", STRANGER)];
+    let from = [("x-forwarded-for", HOSTILE_ADDRESS)];
     let authority = server.authority();
     let ended = http::send(Version::Http2, authority, "DELETE", path, &from, b"").await;
     assert_eq!(ended.status, 204);
-    assert_eq!(subscribe(STRANGER).await.status, 429);
+    assert_eq!(subscribe(HOSTILE_ADDRESS).await.status, 429);
 }
 
 #[tokio::test]
@@ -301,7 +303,7 @@ async fn honest_receipts_of_ttl_0_messages_stay_true() {
     needs_ours!("its settings");
     let server = behind_a_proxy(|config| config.limits.live_receipts = 20).await;
     let (mut user_agent, endpoint) = subscribed(&server).await;
-    let wish = async |client: &str| {
+    let with_receipt = async |client: &str| {
         let push = Push::to(&server, &endpoint)
             .ttl(0)
             .header("x-forwarded-for", client);
@@ -313,7 +315,7 @@ async fn honest_receipts_of_ttl_0_messages_stay_true() {
         )
     };
     for n in 0..12 {
-        let (message, receipts) = wish(STRANGER).await;
+        let (message, receipts) = with_receipt(HOSTILE_ADDRESS).await;
         // The message is never acknowledged.
         user_agent.notification().await;
         let above = n >= 10;
@@ -325,11 +327,11 @@ async fn honest_receipts_of_ttl_0_messages_stay_true() {
         assert_eq!(all_receipts(&server, &receipts).await, expected, "{n}");
     }
     for n in 0..6 {
-        let (message, receipts) = wish(&client(n)).await;
+        let (message, receipts) = with_receipt(&client(n)).await;
         let notification = user_agent.notification().await;
         assert_eq!(all_receipts(&server, &receipts).await, []);
         user_agent.ack(&notification).await;
-        user_agent.hears_nothing().await;
+        user_agent.receives_nothing().await;
         assert_eq!(all_receipts(&server, &receipts).await, [(message, 204)]);
     }
 }
@@ -356,7 +358,7 @@ async fn without_connections_per_address_no_address_has_a_share() {
     let keys: Vec<_> = (1..30).map(key_pair).collect();
     // One address takes much more than half.
     for n in 0..60 {
-        let push = push(&server, &to[n % to.len()].push, STRANGER);
+        let push = push(&server, &to[n % to.len()].push, HOSTILE_ADDRESS);
         push.signed(&keys[n % keys.len()]).accepted().await;
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::sync::{Barrier, Semaphore};
@@ -15,6 +14,7 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::app_server::{Push, decrypted};
+use crate::support::file_limit::raise_file_limit;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
@@ -22,7 +22,7 @@ use crate::support::user_agent::{CHANNEL, CHANNEL_2, UserAgent};
 const USER_AGENTS: usize = 2000;
 
 /// Timeout of each user agent on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Creates user agents with a subscription, disconnects them, and returns their uaids and
 /// endpoints.
@@ -57,25 +57,13 @@ async fn come_back(server: &Server, uaid: &str) -> UserAgent {
     }
 }
 
-/// Raises the file descriptor limit; this process holds both ends of each connection.
-fn raise_file_limit(needed: u64) {
-    let most = getrlimit(Resource::Nofile).maximum;
-    let enough = most.is_none_or(|most| most >= needed);
-    assert!(enough, "`ulimit -Hn` is {most:?}; this needs {needed}");
-    let all = Rlimit {
-        current: most,
-        maximum: most,
-    };
-    setrlimit(Resource::Nofile, all).unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn simultaneous_reconnects_are_all_served() {
     needs_ours!("a restart");
     raise_file_limit(3 * USER_AGENTS as u64);
     let server = Server::start_with(|config| {
         // The user agents share the machine with the service and may be slow.
-        config.user_agent.hello_timeout = PATIENCE;
+        config.user_agent.hello_timeout = CONNECT_TIMEOUT;
     });
     let mut server = Arc::new(server.await);
     let all = subscribed(&server).await;
@@ -104,7 +92,9 @@ async fn simultaneous_reconnects_are_all_served() {
     let mut newcomer = UserAgent::connect(&server).await;
     newcomer.register(CHANNEL_2, None).await;
     assert_eq!(server.get("/health").await.status, 200);
-    let all = timeout(PATIENCE, storm.join_all()).await.expect("in time");
+    let all = timeout(CONNECT_TIMEOUT, storm.join_all())
+        .await
+        .expect("in time");
     assert_eq!(all.len(), USER_AGENTS);
     server
         .counts("bugle_user_agents", USER_AGENTS as f64 + 1.0)

@@ -17,7 +17,7 @@ use crate::support::http;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
 use crate::support::subscriber::link;
-use crate::support::user_agent::{CHANNEL, PATIENCE, UserAgent};
+use crate::support::user_agent::{CHANNEL, TIMEOUT, UserAgent};
 
 #[tokio::test]
 async fn the_filter_is_readable_with_any_token_and_writable_with_the_full_one() {
@@ -74,9 +74,12 @@ async fn bugle_admin_log_shows_and_sets_the_filter() {
     assert!(log(&["debug"]).await.0);
     let (_, shown) = log(&[]).await;
     assert_eq!(shown, "The log filter is debug; at a start it is info\n");
-    let (done, said) = log(&["loud"]).await;
-    assert!(!done && said.contains("a log filter is a level"), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let (done, printed) = log(&["loud"]).await;
+    assert!(
+        !done && printed.contains("a log filter is a level"),
+        "{printed}"
+    );
+    assert_eq!(printed.lines().count(), 1, "{printed}");
 }
 
 /// The real program and its log.
@@ -115,7 +118,7 @@ impl Program {
     /// Reads lines until one has this message; every line must be a JSON object.
     async fn line(&mut self, message: &str) -> Value {
         loop {
-            let line = timeout(PATIENCE, self.log.next_line()).await;
+            let line = timeout(TIMEOUT, self.log.next_line()).await;
             let line = line.expect("a line arrives").unwrap();
             let line: Value = serde_json::from_str(&line.expect("the log continues")).unwrap();
             if line["message"] == message {
@@ -167,7 +170,7 @@ async fn a_new_filter_applies_at_once_and_repeated_lines_are_limited() {
         (&suppressed["lines"], &suppressed["like"]),
         (&json!(15), &json!("refused"))
     );
-    let ended = timeout(PATIENCE, program.child.wait()).await.unwrap();
+    let ended = timeout(TIMEOUT, program.child.wait()).await.unwrap();
     assert!(ended.unwrap().success());
 }
 
@@ -264,9 +267,15 @@ async fn the_reason_of_a_refused_register_is_logged() {
         let answer = user_agent.try_register(channel, key).await;
         assert_eq!(answer["status"], 400);
         let line = program.line("a register is refused").await;
-        let said = line.to_string();
-        assert!(said.contains(reason) && said.contains("400"), "{said}");
-        assert!(!said.contains(channel) && !said.contains("BA1H"), "{said}");
+        let printed = line.to_string();
+        assert!(
+            printed.contains(reason) && printed.contains("400"),
+            "{printed}"
+        );
+        assert!(
+            !printed.contains(channel) && !printed.contains("BA1H"),
+            "{printed}"
+        );
         assert_eq!(line["level"], "INFO");
     }
     terminate(&program.child);

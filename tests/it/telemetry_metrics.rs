@@ -42,14 +42,14 @@ async fn every_stage_of_a_push_is_timed_once() {
         .await;
     assert_eq!(counts(server).await, [1.0, 1.0, 1.0, 1.0, 0.0]);
     user_agent.ack(&notification).await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     assert_eq!(counts(server).await, [1.0; 5]);
 
     // A message with TTL 0 passes every stage except storage.
     push.clone().ttl(0).accepted().await;
     let notification = user_agent.notification().await;
     user_agent.ack(&notification).await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     assert_eq!(counts(server).await, [2.0, 1.0, 2.0, 2.0, 2.0]);
 
     // Refused pushes are not timed.
@@ -70,7 +70,7 @@ async fn stored_messages_are_not_timed_as_routed() {
     let mut back = crate::support::user_agent::UserAgent::hello(server, hello).await;
     let notification = back.notification().await;
     back.ack(&notification).await;
-    back.hears_nothing().await;
+    back.receives_nothing().await;
     assert_eq!(counts(server).await, [1.0, 1.0, 0.0, 1.0, 1.0]);
 }
 
@@ -79,16 +79,19 @@ async fn each_metrics_format_is_negotiated() {
     needs_ours!("its metrics");
     let server = Server::start().await;
     let open_metrics = exposition(&server, "application/openmetrics-text;version=1.0.0").await;
-    let said = open_metrics.header("content-type");
-    assert!(said.starts_with("application/openmetrics-text; version=1.0.0"));
+    let printed = open_metrics.header("content-type");
+    assert!(printed.starts_with("application/openmetrics-text; version=1.0.0"));
     let text = open_metrics.text();
     assert!(text.contains("# TYPE bugle_messages_accepted counter\n"));
     assert!(text.contains("# UNIT bugle_push_ack_seconds seconds\n"));
     assert!(text.contains("bugle_push_ack_seconds_bucket{le=\"+Inf\"} 0\n"));
     assert!(text.ends_with("# EOF\n"));
     let plain = exposition(&server, "*/*").await;
-    let said = plain.header("content-type");
-    assert!(said.starts_with("text/plain; version=0.0.4"), "{said}");
+    let printed = plain.header("content-type");
+    assert!(
+        printed.starts_with("text/plain; version=0.0.4"),
+        "{printed}"
+    );
     let text = plain.text();
     assert!(text.contains("# TYPE bugle_messages_accepted_total counter\n"));
     assert!(!text.contains("# EOF") && !text.contains("# UNIT"));

@@ -19,7 +19,7 @@ use crate::support::http;
 use crate::support::scene::Scene;
 use crate::support::server::Server;
 use crate::support::subject::needs_ours;
-use crate::support::user_agent::{CHANNEL, PATIENCE};
+use crate::support::user_agent::{CHANNEL, TIMEOUT};
 
 /// A trace started by a sender (W3C Trace Context), and one with the sampled flag unset.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -60,7 +60,7 @@ impl Collector {
     /// Waits for a span with this name.
     async fn span(&mut self, name: &str) -> Span {
         while !self.spans.contains_key(name) {
-            let received = timeout(PATIENCE, self.received.recv()).await;
+            let received = timeout(TIMEOUT, self.received.recv()).await;
             let (head, request) = received.expect("spans arrive").unwrap();
             self.head = head;
             for resource in request.resource_spans {
@@ -224,7 +224,7 @@ async fn an_unreachable_collector_stops_nothing_and_is_logged_once() {
         .env("OTEL_BSP_SCHEDULE_DELAY", "1");
     let mut child = program.spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    let listening = timeout(PATIENCE, log.next_line()).await.unwrap().unwrap();
+    let listening = timeout(TIMEOUT, log.next_line()).await.unwrap().unwrap();
     let listening: serde_json::Value = serde_json::from_str(&listening.unwrap()).unwrap();
     let address = listening["listen"].as_str().unwrap();
     let post = async || http::http1(address, "POST", "/push/unknown", &[], b"").await;
@@ -232,11 +232,11 @@ async fn an_unreachable_collector_stops_nothing_and_is_logged_once() {
         assert_eq!(post().await.status, 404);
     }
     let next = async |log: &mut tokio::io::Lines<_>| {
-        timeout(PATIENCE, log.next_line()).await.unwrap().unwrap()
+        timeout(TIMEOUT, log.next_line()).await.unwrap().unwrap()
     };
-    let told = next(&mut log).await.unwrap();
+    let reported = next(&mut log).await.unwrap();
     let dropped = "the collector takes no traces; they are dropped";
-    assert!(told.contains(dropped), "{told}");
+    assert!(reported.contains(dropped), "{reported}");
     for _ in 0..50 {
         assert_eq!(post().await.status, 404);
     }
@@ -244,6 +244,6 @@ async fn an_unreachable_collector_stops_nothing_and_is_logged_once() {
     while let Some(line) = next(&mut log).await {
         assert!(!line.contains("collector"), "twice: {line}");
     }
-    let ended = timeout(PATIENCE, child.wait()).await.unwrap().unwrap();
+    let ended = timeout(TIMEOUT, child.wait()).await.unwrap().unwrap();
     assert!(ended.success());
 }

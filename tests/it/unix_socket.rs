@@ -61,14 +61,14 @@ async fn only_a_stale_unix_socket_is_replaced() {
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let file = folder.path().join("file");
     std::fs::write(&file, "mine").unwrap();
-    for (taken, said) in [(&path, "server.socket"), (&file, "no socket")] {
+    for (taken, printed) in [(&path, "server.socket"), (&file, "no socket")] {
         let mut config = Config::default();
         config.server.listen = "127.0.0.1:0".parse().unwrap();
         config.admin.listen = None;
         config.server.data = folder.path().join("other");
         config.server.socket = Some(taken.clone());
         let refused = Bugle::bind(config, Clock::system()).await.err().unwrap();
-        assert!(refused.to_string().contains(said), "{refused}");
+        assert!(refused.to_string().contains(printed), "{refused}");
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
     assert!(UnixStream::connect(&path).await.is_ok());

@@ -39,7 +39,7 @@ async fn assert_receives(user_agent: &mut UserAgent, texts: &[&str]) {
         assert_eq!(decrypted(&notification.data()), *text, "of {texts:?}");
         assert!(notification.0.get("urgency").is_none());
     }
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn rfc8030_5_3_e_rfc8030_5_3_b_each_urgency_passes_the_filters_up_to_it() 
             assert_eq!(decrypted(&notification.data()), *urgency, "from {min}");
             user_agent.ack(&notification).await;
         }
-        user_agent.hears_nothing().await;
+        user_agent.receives_nothing().await;
         // The other messages were held back, not dropped.
         filter(&mut user_agent, "very-low").await;
         for urgency in &URGENCIES[..at] {
@@ -68,7 +68,7 @@ async fn rfc8030_5_3_e_rfc8030_5_3_b_each_urgency_passes_the_filters_up_to_it() 
             assert_eq!(decrypted(&notification.data()), *urgency, "below {min}");
             user_agent.ack(&notification).await;
         }
-        user_agent.hears_nothing().await;
+        user_agent.receives_nothing().await;
     }
     assert_eq!(server.metric("bugle_stored_messages").await, 0.0);
 }
@@ -92,7 +92,7 @@ async fn rfc8030_5_3_c_a_message_without_urgency_is_normal() {
     let endpoint = user_agent.register(CHANNEL, None).await;
     filter(&mut user_agent, "high").await;
     Push::to(&server, &endpoint).text("plain").accepted().await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     filter(&mut user_agent, "normal").await;
     let notification = user_agent.notification().await;
     assert_eq!(decrypted(&notification.data()), "plain");
@@ -121,7 +121,7 @@ async fn a_19_up_10_held_back_messages_arrive_in_order_and_once() {
     assert_receives(&mut user_agent, &["very-low"]).await;
     filter(&mut user_agent, "low").await;
     filter(&mut user_agent, "very-low").await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn a_19_a_long_log_is_released_through_the_window() {
         let notification = user_agent.notification().await;
         assert_eq!(decrypted(&notification.data()), *expected);
     }
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_19_a_filter_ends_with_its_connection_and_extends_no_ttl() {
         let push = Push::to(&server, &endpoint).header("urgency", "low");
         push.ttl(ttl).text(text).accepted().await;
     }
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
     let mut again = UserAgent::reconnect(&server, &uaid).await;
     assert_receives(&mut again, &["short", "long"]).await;
     filter(&mut again, "high").await;
@@ -183,7 +183,7 @@ async fn a_19_a_filter_ends_with_its_connection_and_extends_no_ttl() {
     let held_back = push.ttl(5).text("gone by then").accepted().await;
     server.advance(Duration::from_secs(10));
     filter(&mut again, "very-low").await;
-    again.hears_nothing().await;
+    again.receives_nothing().await;
     assert_eq!(ask(&server, "GET", &held_back).await.status, 404);
     let mut again = UserAgent::reconnect(&server, &uaid).await;
     assert_receives(&mut again, &["long"]).await;
@@ -208,7 +208,7 @@ async fn rfc8030_5_2_j_ttl_0_below_the_filter_is_dropped() {
         .await_metric("bugle_messages_dropped_total", 2.0)
         .await;
     filter(&mut user_agent, "very-low").await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ async fn a_replacement_is_filtered_by_its_own_urgency() {
     let notification = user_agent.notification().await;
     assert_eq!(decrypted(&notification.data()), "instead of it");
     filter(&mut user_agent, "very-low").await;
-    user_agent.hears_nothing().await;
+    user_agent.receives_nothing().await;
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ impl Scene {
                 assert_eq!(reply.errno(), 109, "{field}");
             }
         }
-        self.user_agent.hears_nothing().await;
+        self.user_agent.receives_nothing().await;
     }
 }
 
@@ -162,7 +162,7 @@ async fn rfc8292_2_2_b_a_header_over_the_limit_is_431() {
         let reply = push.header("authorization", &field).send().await;
         assert_eq!(reply.status, 431, "{version:?}");
     }
-    scene.user_agent.hears_nothing().await;
+    scene.user_agent.receives_nothing().await;
     let good = authorization(&scene.server, &scene.keys);
     scene.answers(&good, 201).await;
 }
@@ -180,7 +180,7 @@ async fn rfc8292_3_a_proxy_credentials_are_ignored() {
         spoilt.header("authorization", &good).accepted().await;
         scene.user_agent.notification().await;
     }
-    scene.user_agent.hears_nothing().await;
+    scene.user_agent.receives_nothing().await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::server::Server;
 use super::siege::upgrade;
-use super::user_agent::PATIENCE;
+use super::user_agent::TIMEOUT;
 
 /// How many more bytes the client can send after the service should have ended the connection:
 /// several times the buffers of a loopback connection.
@@ -22,7 +22,7 @@ pub struct Flood {
     poured: Arc<AtomicUsize>,
     /// The maximum number of bytes to send.
     most: Arc<AtomicUsize>,
-    heard: Arc<Mutex<Vec<u8>>>,
+    received: Arc<Mutex<Vec<u8>>>,
     writer: JoinHandle<bool>,
     reader: JoinHandle<()>,
 }
@@ -35,16 +35,16 @@ impl Flood {
         let (from, to) = stream.into_split();
         let poured = Arc::new(AtomicUsize::new(0));
         let most = Arc::new(AtomicUsize::new(usize::MAX));
-        let heard = Arc::default();
+        let received = Arc::default();
         let frames = frames.repeat((16 << 10) / frames.len());
         let writer = pour(to, frames, Arc::clone(&poured), Arc::clone(&most));
-        let reader = listen(from, Arc::clone(&heard));
+        let reader = listen(from, Arc::clone(&received));
         Self {
             writer: tokio::spawn(writer),
             reader: tokio::spawn(reader),
             poured,
             most,
-            heard,
+            received,
         }
     }
 
@@ -55,38 +55,38 @@ impl Flood {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        timeout(PATIENCE, seen).await.expect("the flood starts");
+        timeout(TIMEOUT, seen).await.expect("the flood starts");
     }
 
     /// Waits for these bytes while the flood continues, up to its limit.
     pub async fn hears(&self, bytes: &[u8]) {
         self.bound();
-        let heard = || {
-            let heard = self.heard.lock().unwrap();
-            heard.windows(bytes.len()).any(|window| window == bytes)
+        let received = || {
+            let received = self.received.lock().unwrap();
+            received.windows(bytes.len()).any(|window| window == bytes)
         };
         let seen = async {
-            while !heard() && !self.writer.is_finished() {
+            while !received() && !self.writer.is_finished() {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        timeout(PATIENCE, seen).await.expect("the flood is bounded");
-        assert!(heard(), "the bytes do not arrive during the flood");
+        timeout(TIMEOUT, seen).await.expect("the flood is bounded");
+        assert!(received(), "the bytes do not arrive during the flood");
     }
 
     /// Asserts that the service ends the connection; returns what was received.
     pub async fn read_until_cut(self) -> Vec<u8> {
         self.bound();
-        let cut = timeout(PATIENCE, self.writer).await;
+        let cut = timeout(TIMEOUT, self.writer).await;
         assert!(
             cut.expect("the flood is bounded").unwrap(),
             "the connection is not closed"
         );
-        timeout(PATIENCE, self.reader)
+        timeout(TIMEOUT, self.reader)
             .await
             .expect("TCP ends")
             .unwrap();
-        std::mem::take(&mut self.heard.lock().unwrap())
+        std::mem::take(&mut self.received.lock().unwrap())
     }
 
     fn bound(&self) {
@@ -112,12 +112,12 @@ async fn pour(
 }
 
 /// Reads until the end or a reset; keeps the last 64 KiB.
-async fn listen(mut from: OwnedReadHalf, heard: Arc<Mutex<Vec<u8>>>) {
+async fn listen(mut from: OwnedReadHalf, received: Arc<Mutex<Vec<u8>>>) {
     let mut octets = [0; 4096];
     while let Ok(read @ 1..) = from.read(&mut octets).await {
-        let mut heard = heard.lock().unwrap();
-        heard.extend_from_slice(&octets[..read]);
-        let old = heard.len().saturating_sub(64 << 10);
-        heard.drain(..old);
+        let mut received = received.lock().unwrap();
+        received.extend_from_slice(&octets[..read]);
+        let old = received.len().saturating_sub(64 << 10);
+        received.drain(..old);
     }
 }

@@ -1,13 +1,11 @@
 //! A client for held GETs: HTTP/2 with server push (RFC 8030 §6), or Server-Sent Events.
 
+use bugle_client::{EventStream, Target};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::RecvStream;
 use h2::client::{Builder, PushPromise, PushPromises, ResponseFuture, SendRequest};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,7 +13,7 @@ use tokio::time::timeout;
 use super::http::{Reply, read};
 use super::secrets;
 use super::server::Server;
-use super::user_agent::PATIENCE;
+use super::user_agent::TIMEOUT;
 
 /// A held GET and its server pushes.
 pub struct Held {
@@ -77,7 +75,7 @@ impl Held {
     pub async fn push(&mut self) -> Option<Pushed> {
         let promised = match self.last {
             Some(_) => self.pushes.push_promise().now_or_never()?,
-            None => timeout(PATIENCE, self.promise_or_end())
+            None => timeout(TIMEOUT, self.promise_or_end())
                 .await
                 .expect("a push comes"),
         };
@@ -103,7 +101,7 @@ impl Held {
     pub async fn ended(self) -> Reply {
         let last = match self.last {
             Some(last) => last,
-            None => timeout(PATIENCE, self.response)
+            None => timeout(TIMEOUT, self.response)
                 .await
                 .expect("it ends")
                 .unwrap(),
@@ -123,65 +121,27 @@ pub async fn drain(server: &Server, url: &str) -> (Vec<Pushed>, u16) {
 }
 
 /// A GET whose response is a stream of events, over HTTP/1.1.
-pub struct Events {
-    body: Incoming,
-    text: String,
-    /// The reconnection time in milliseconds, once received.
-    pub retry: Option<u64>,
-}
-
-/// The type and data of an event.
-pub type Event = (String, Value);
+pub struct Events(EventStream);
 
 impl Events {
     /// Sends a GET with these header fields.
     pub async fn get(server: &Server, url: &str, headers: &[(&str, &str)]) -> Self {
         let stream = TcpStream::connect(server.authority()).await.unwrap();
-        let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let path = url.strip_prefix(&server.origin()).unwrap();
-        let mut request = Request::get(path).header("host", server.authority());
-        request = request.header("accept", "text/event-stream");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
-        let response: Response<Incoming> = client.send_request(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self {
-            body: response.into_body(),
-            text: String::new(),
-            retry: None,
-        }
+        let target = Target::new(url).unwrap();
+        let events = EventStream::get(Box::new(stream), &target, headers).await;
+        Self(events.unwrap())
     }
 
-    /// Returns the next event; `None` when the body has ended.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some((event, rest)) = self.text.split_once("\n\n") {
-                let (event, rest) = (event.to_owned(), rest.to_owned());
-                self.text = rest;
-                if event == ":" {
-                    continue;
-                }
-                if let Some(millis) = event.strip_prefix("retry: ") {
-                    self.retry = Some(millis.parse().unwrap());
-                    continue;
-                }
-                let (kind, data) = event.split_once('\n').unwrap();
-                let data = data.strip_prefix("data: ").unwrap();
-                let kind = kind.strip_prefix("event: ").unwrap().to_owned();
-                return Some((kind, serde_json::from_str(data).unwrap()));
-            }
-            let frame = timeout(PATIENCE, self.body.frame())
-                .await
-                .expect("an event comes")?;
-            let data = frame.unwrap().into_data().unwrap();
-            secrets::see(&String::from_utf8_lossy(&data));
-            self.text.push_str(std::str::from_utf8(&data).unwrap());
-        }
+    /// Returns the type and the data of the next event; `None` when the body has ended.
+    pub async fn next(&mut self) -> Option<(String, Value)> {
+        let event = timeout(TIMEOUT, self.0.next()).await;
+        let event = event.expect("an event comes").unwrap()?;
+        secrets::see(&event.data);
+        Some((event.kind, serde_json::from_str(&event.data).unwrap()))
+    }
+
+    /// The reconnection time in milliseconds, once received.
+    pub fn retry(&self) -> Option<u128> {
+        self.0.retry().map(|wait| wait.as_millis())
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::secrets;
-use super::user_agent::PATIENCE;
+use super::user_agent::TIMEOUT;
 
 /// The HTTP version of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ pub async fn raw(authority: &str, octets: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(authority).await.unwrap();
     stream.write_all(octets).await.unwrap();
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let read = timeout(TIMEOUT, stream.read_to_end(&mut answer)).await;
     // A reset after the response counts as an end.
     let _ = read.expect("the service closes");
     answer

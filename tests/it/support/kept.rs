@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::secrets;
-use super::user_agent::PATIENCE;
+use super::user_agent::TIMEOUT;
 
 /// Pause between two packets of one request: long enough for the service to read the first one
 /// separately.
@@ -77,7 +77,7 @@ impl Kept {
 
     /// Returns the next complete response.
     pub async fn answer(&mut self) -> Answered {
-        let answer = timeout(PATIENCE, self.read_answer()).await;
+        let answer = timeout(TIMEOUT, self.read_answer()).await;
         answer
             .expect("a response arrives")
             .expect("the response is complete")
@@ -115,14 +115,14 @@ impl Kept {
 
     /// Reads until these bytes have arrived.
     pub async fn read_to(&mut self, octets: &[u8]) {
-        let read = timeout(PATIENCE, self.read_until(|read| find(read, octets))).await;
+        let read = timeout(TIMEOUT, self.read_until(|read| find(read, octets))).await;
         read.expect("the bytes arrive").unwrap();
     }
 
     /// Asserts that the service closes the connection without a reset and sends nothing more.
     pub async fn ends(mut self) {
         let mut rest = std::mem::take(&mut self.read);
-        let read = timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await;
+        let read = timeout(TIMEOUT, self.stream.read_to_end(&mut rest)).await;
         read.expect("the service closes").expect("no reset");
         assert_eq!(String::from_utf8_lossy(&rest), "");
     }

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod app_server;
 pub mod channels;
 pub mod disk;
+pub mod file_limit;
 pub mod flood;
 pub mod frames;
 pub mod held;

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 
 use super::app_server::{Push, ask, decrypted};
 use super::server::Server;
-use super::user_agent::{Notification, PATIENCE, UserAgent};
+use super::user_agent::{Notification, TIMEOUT, UserAgent};
 
 /// The channels of the user agent.
 pub const CHANNELS: [&str; 3] = [
@@ -39,7 +39,7 @@ struct Accepted {
 struct Connection {
     user_agent: UserAgent,
     may: BTreeSet<usize>,
-    heard: Vec<usize>,
+    received: Vec<usize>,
 }
 
 /// The service and the state of the model.
@@ -95,7 +95,7 @@ impl World {
         self.connection = Some(Connection {
             user_agent,
             may: waiting.collect(),
-            heard: Vec::new(),
+            received: Vec::new(),
         });
     }
 
@@ -237,7 +237,7 @@ impl World {
             assert_eq!(answer["status"], 200, "{answer}");
             while let Some(number) = self.owed() {
                 let mut connection = self.connection.take().unwrap();
-                let message = timeout(PATIENCE, connection.user_agent.hear()).await;
+                let message = timeout(TIMEOUT, connection.user_agent.hear()).await;
                 let Ok(message) = message else {
                     panic!("message {number} is lost");
                 };
@@ -253,7 +253,7 @@ impl World {
         let is_owed = |number: &usize| {
             let message = &self.messages[*number];
             let waits = self.is_waiting(*number) || message.fleeting && !message.settled;
-            waits && !connection.heard.contains(number)
+            waits && !connection.received.contains(number)
         };
         connection.may.iter().copied().find(is_owed)
     }
@@ -281,16 +281,16 @@ impl World {
         let number: usize = decrypted(&notification.data()).parse().unwrap();
         assert!(connection.may.contains(&number), "{number} must not arrive");
         assert!(
-            !connection.heard.contains(&number),
+            !connection.received.contains(&number),
             "{number} arrives twice"
         );
         let waits = |number: &usize| !self.messages[*number].fleeting;
-        let last = connection.heard.iter().copied().filter(waits).max();
+        let last = connection.received.iter().copied().filter(waits).max();
         assert!(
             !waits(&number) || last < Some(number),
             "{number} arrives after {last:?}"
         );
-        connection.heard.push(number);
+        connection.received.push(number);
         if self.messages[number].fleeting {
             self.messages[number].settled = true;
         } else {
@@ -323,7 +323,7 @@ impl World {
 async fn heard_out(user_agent: &mut UserAgent) -> (Vec<Value>, u16) {
     let mut messages = Vec::new();
     loop {
-        let frame = timeout(PATIENCE, user_agent.socket.next()).await;
+        let frame = timeout(TIMEOUT, user_agent.socket.next()).await;
         let frame = frame
             .expect("the connection is closed")
             .expect("with a Close frame");

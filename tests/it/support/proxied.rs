@@ -11,7 +11,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use super::http::{self, Reply, Version};
 use super::server::Server;
-use super::user_agent::{PATIENCE, UserAgent};
+use super::user_agent::{TIMEOUT, UserAgent};
 
 /// Starts a service with settings such as `SERVER__PROXY_PROTOCOL`.
 pub async fn server(settings: &[(&str, &str)]) -> Server {
@@ -75,7 +75,7 @@ pub async fn exchange(mut io: impl AsyncRead + AsyncWrite + Unpin, octets: &[&[u
         io.write_all(part).await.unwrap();
     }
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, io.read_to_end(&mut answer)).await;
+    let read = timeout(TIMEOUT, io.read_to_end(&mut answer)).await;
     // A reset counts as an end.
     let _ = read.expect("the service closes");
     String::from_utf8_lossy(&answer).into_owned()

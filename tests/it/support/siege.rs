@@ -134,7 +134,7 @@ pub async fn pour(stream: &mut TcpStream, octets: &[u8], times: usize) -> usize 
 pub async fn drain(stream: &mut TcpStream) -> Vec<u8> {
     let mut octets = Vec::new();
     let read = stream.read_to_end(&mut octets);
-    let ended = tokio::time::timeout(super::user_agent::PATIENCE, read).await;
+    let ended = tokio::time::timeout(super::user_agent::TIMEOUT, read).await;
     // A reset counts as an end.
     let _ = ended.expect("the service closes");
     octets

@@ -17,7 +17,7 @@ use super::server::Server;
 use super::subject::authority;
 
 /// Timeout of every wait in the tests.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Channels that tests use.
 pub const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
@@ -99,7 +99,7 @@ impl UserAgent {
 
     async fn frame(&mut self) -> Message {
         loop {
-            let frame = timeout(PATIENCE, self.socket.next())
+            let frame = timeout(TIMEOUT, self.socket.next())
                 .await
                 .expect("a frame arrives");
             match frame.expect("the connection is open").unwrap() {
@@ -115,7 +115,7 @@ impl UserAgent {
             Message::Close(Some(frame)) => frame.code.into(),
             other => panic!("Close was expected, not {other:?}"),
         };
-        let end = timeout(PATIENCE, self.socket.next())
+        let end = timeout(TIMEOUT, self.socket.next())
             .await
             .expect("TCP ends");
         assert!(matches!(end, None | Some(Err(_))), "{end:?} after Close");
@@ -129,7 +129,7 @@ impl UserAgent {
 
     /// Asserts that the service has sent nothing: only the response to a request arrives. Uses
     /// `unregister` because pings have a rate limit.
-    pub async fn hears_nothing(&mut self) {
+    pub async fn receives_nothing(&mut self) {
         self.unregister("ffffffff-ffff-4fff-8fff-ffffffffffff")
             .await;
     }
@@ -138,7 +138,7 @@ impl UserAgent {
     /// it must be the only user agent.
     pub async fn leave(mut self, server: &Server) {
         self.socket.close(None).await.unwrap();
-        let ended = timeout(PATIENCE, async {
+        let ended = timeout(TIMEOUT, async {
             while let Some(Ok(_)) = self.socket.next().await {}
         });
         ended.await.expect("the service answers Close");
