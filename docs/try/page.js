@@ -5,15 +5,15 @@ const byId = (id) => document.getElementById(id);
 // Advice for the errors that are common at the first try.
 const ADVICE = {
   AbortError:
-    "Firefox does not reach its push service. Does the service run, and is dom.push.serverURL its " +
+    "Firefox cannot reach its push service. Is the service running, and is dom.push.serverURL its " +
     "address? For ws://, dom.push.testing.allowInsecureServerURL must be true before that is set: " +
     "set it, then change dom.push.serverURL and change it back.",
-  InvalidAccessError: "The key is no public key as `bugle vapid` shows it.",
-  InvalidCharacterError: "The key is no public key as `bugle vapid` shows it.",
+  InvalidAccessError: "This is not a public key as `bugle vapid` prints it.",
+  InvalidCharacterError: "This is not a public key as `bugle vapid` prints it.",
   InvalidStateError: "Unsubscribe first.",
   NotAllowedError:
-    "Firefox subscribes only with the permission to show notifications. " +
-    "Give it by the symbol in the address bar.",
+    "Firefox subscribes only if the page may show notifications. " +
+    "Grant this with the icon in the address bar.",
 };
 
 function fromBase64url(text) {

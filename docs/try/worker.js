@@ -2,11 +2,11 @@
 
 self.addEventListener("push", (event) => {
   const text = event.data?.text() ?? "(no data)";
-  const tell = async () => {
+  const show = async () => {
     for (const page of await self.clients.matchAll({ includeUncontrolled: true })) {
       page.postMessage(text);
     }
     await self.registration.showNotification("A push", { body: text });
   };
-  event.waitUntil(tell());
+  event.waitUntil(show());
 });

@@ -33,7 +33,7 @@ pub fn websocket(data: &[u8]) {
 const TOTAL: usize = 20;
 
 /// A connection, from a script: each line is a text frame, or `+N` to let N
-/// seconds pass, or `=N` to send as many messages as there is room for, up to
+/// seconds pass, or `=N` to send as many messages as there is credit for, up to
 /// N, or `-N` to settle the message N.
 ///
 /// Only `hello` opens it, what is in flight keeps its bounds, and a time that
@@ -74,8 +74,8 @@ pub fn session(data: &[u8]) {
             }
             (Some(b'='), Some(count)) => {
                 let most = usize::from(count);
-                let room = window.room_at(now).filter(|_| open);
-                for _ in 0..room.map_or(0, |room| room.messages.min(most)) {
+                let credit = window.credit_at(now).filter(|_| open);
+                for _ in 0..credit.map_or(0, |credit| credit.messages.min(most)) {
                     window.sent(MessageId::new(next), most, now);
                     sent.push_back(now);
                     next += 1;
@@ -106,8 +106,8 @@ pub fn session(data: &[u8]) {
         }
         assert!(
             window
-                .room()
-                .is_none_or(|room| room.messages <= 8 && room.bytes <= 4096)
+                .credit()
+                .is_none_or(|credit| credit.messages <= 8 && credit.bytes <= 4096)
         );
     }
 }

@@ -66,7 +66,7 @@ pub struct PushMessage {
 
 /// The content of an accepted push, and the tolerances that it needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct CheckedContent {
     /// `None`: a message without data.
     pub content: Option<Content>,
     /// `Tolerances::unencrypted`: the body has no coding, or is not encrypted as its coding
@@ -168,9 +168,9 @@ impl PushHeaders {
         body: Vec<u8>,
         vapid: Option<&PublicKey>,
         tolerances: &Tolerances,
-    ) -> Result<Taken, BodyError> {
+    ) -> Result<CheckedContent, BodyError> {
         if body.is_empty() {
-            return Ok(Taken::default());
+            return Ok(CheckedContent::default());
         }
         let content = Content {
             coding: self.coding.clone()?,
@@ -180,7 +180,7 @@ impl PushHeaders {
         let key = match content.encryption_key() {
             Ok(key) => key,
             Err(_) if tolerances.unencrypted => {
-                return Ok(Taken {
+                return Ok(CheckedContent {
                     content: Some(content),
                     unencrypted: true,
                     wrong_record_size: false,
@@ -197,7 +197,7 @@ impl PushHeaders {
         {
             return Err(BodyError::RecordSize { size, record });
         }
-        Ok(Taken {
+        Ok(CheckedContent {
             content: Some(content),
             unencrypted: false,
             wrong_record_size: wrong.is_some(),
@@ -228,10 +228,11 @@ impl Content {
     /// less than the record or than the minimum (RFC 8188 §2.1, RFC 8291 §4). `None` if it is
     /// right, or there is none.
     fn wrong_record_size(&self) -> Option<(u32, usize)> {
-        const LEAST: u32 = 18;
+        const MIN_RECORD_SIZE: u32 = 18;
         let (header, record) = self.body.split_at_checked(AES128GCM_HEADER)?;
         let size = u32::from_be_bytes(*header[16..].first_chunk()?);
-        let fits = size >= LEAST && usize::try_from(size).is_ok_and(|size| size >= record.len());
+        let fits =
+            size >= MIN_RECORD_SIZE && usize::try_from(size).is_ok_and(|size| size >= record.len());
         let is_wrong = self.coding == Some(ContentCoding::Aes128gcm) && !fits;
         is_wrong.then_some((size, record.len()))
     }
@@ -242,9 +243,9 @@ const AES128GCM_HEADER: usize = 16 + 4 + 1 + 65;
 
 /// The sender's key from the header of an aes128gcm body.
 fn aes128gcm_key(body: &[u8]) -> Result<PublicKey, BodyError> {
-    const SHORTEST: usize = AES128GCM_HEADER + 17;
+    const MIN_LENGTH: usize = AES128GCM_HEADER + 17;
     match body.get(20) {
-        Some(65) if body.len() >= SHORTEST => {
+        Some(65) if body.len() >= MIN_LENGTH => {
             PublicKey::from_bytes(&body[21..AES128GCM_HEADER]).map_err(|_| BodyError::KeyId)
         }
         Some(length) if *length != 65 => Err(BodyError::KeyId),
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn aesgcm_is_refused_where_it_is_not_tolerated() {
+    fn aesgcm_is_refused_unless_tolerated() {
         let mut headers = HeaderMap::new();
         headers.insert(TTL, HeaderValue::from_static("0"));
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("AESGCM"));

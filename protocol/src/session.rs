@@ -123,7 +123,7 @@ pub struct Session {
     settings: Arc<SessionSettings>,
     state: State,
     /// When anything was last received; before `hello`, when the connection was made.
-    heard: Instant,
+    last_frame: Instant,
     pinged: bool,
     is_paused: bool,
     /// Control frames and bytes received before `hello`.
@@ -146,7 +146,7 @@ impl Session {
         Self {
             settings,
             state: State::AwaitingHello,
-            heard: now,
+            last_frame: now,
             pinged: false,
             is_paused: false,
             frames_before_hello: 0,
@@ -173,7 +173,7 @@ impl Session {
         match (self.state, message) {
             (State::AwaitingHello, ClientMessage::Hello(hello)) => {
                 self.state = State::Open;
-                self.heard = now;
+                self.last_frame = now;
                 let Hello { uaid, broadcasts } = hello;
                 Ok(Command::Connect { uaid, broadcasts })
             }
@@ -198,7 +198,7 @@ impl Session {
     ///
     /// # Errors
     /// If too many arrive before `hello`.
-    pub fn heard(&mut self, now: Instant) -> Result<(), Close> {
+    pub fn frame_received(&mut self, now: Instant) -> Result<(), Close> {
         self.frame(now);
         if self.state == State::Open {
             return Ok(());
@@ -213,7 +213,7 @@ impl Session {
     fn frame(&mut self, now: Instant) {
         self.bucket.charge(&self.settings, 1, 0, now);
         if self.state == State::Open {
-            self.heard = now;
+            self.last_frame = now;
             self.pinged = false;
         }
     }
@@ -267,12 +267,12 @@ impl Session {
             (State::Open, false) => self.settings.ping_interval,
             (State::Open, true) => self.settings.ping_interval + self.settings.pong_timeout,
         };
-        self.heard + silence
+        self.last_frame + silence
     }
 
     /// The action for a timeout that has expired at `now`, if any.
     pub fn on_timeout(&mut self, now: Instant) -> Option<Timeout> {
-        let silence = now.duration_since(self.heard);
+        let silence = now.duration_since(self.last_frame);
         if self.state != State::Open {
             let late = silence >= self.settings.hello_timeout;
             return late.then_some(Timeout::Close(Close::HelloTimeout));

@@ -51,7 +51,7 @@ pub struct WindowSettings {
 
 /// How much may be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct Credit {
     /// Messages.
     pub messages: usize,
     /// Bytes; a single message may exceed them.
@@ -95,44 +95,44 @@ impl Window {
     }
 
     /// How much may be sent now; `None` if a limit is reached.
-    pub fn room(&self) -> Option<Room> {
+    pub fn credit(&self) -> Option<Credit> {
         let (counted, bytes) = match &self.flight {
             Some(flight) => (flight.sent.len() - flight.passed, flight.bytes),
             None => (0, 0),
         };
         let messages = self.settings.window_messages.saturating_sub(counted);
-        let messages = messages.min(self.total_room());
+        let messages = messages.min(self.total_credit());
         let bytes = self.settings.window_bytes.saturating_sub(bytes);
-        (messages > 0 && bytes > 0).then_some(Room { messages, bytes })
+        (messages > 0 && bytes > 0).then_some(Credit { messages, bytes })
     }
 
-    /// Like [`room`](Self::room), after reopening the window if it is time.
-    pub fn room_at(&mut self, now: Instant) -> Option<Room> {
-        // Room in the total may leave a full window, which is then due too.
+    /// Like [`credit`](Self::credit), after reopening the window if it is time.
+    pub fn credit_at(&mut self, now: Instant) -> Option<Credit> {
+        // Credit in the total may leave a full window, which is then due too.
         for _ in 0..2 {
-            if self.room().is_none() {
+            if self.credit().is_none() {
                 self.reopen(now);
             }
         }
-        self.room()
+        self.credit()
     }
 
     /// Whether a message with TTL 0 may be sent now. It may exceed the window, but must not exceed
     /// what can be acknowledged.
     pub fn may_send_live(&mut self, now: Instant) -> bool {
         self.forget(now);
-        self.total_room() > 0
+        self.total_credit() > 0
     }
 
     /// How many messages may be sent before the total is reached.
-    fn total_room(&self) -> usize {
+    fn total_credit(&self) -> usize {
         let sent = self.flight.as_ref().map_or(0, |flight| flight.sent.len());
         self.settings.unacknowledged.max(1).saturating_sub(sent)
     }
 
     /// Records a sent message.
     pub fn sent(&mut self, id: MessageId, bytes: usize, now: Instant) {
-        let has_room = self.room().is_some();
+        let has_credit = self.credit().is_some();
         let flight = self.flight.get_or_insert_with(|| {
             Box::new(Flight {
                 sent: VecDeque::new(),
@@ -142,7 +142,7 @@ impl Window {
             })
         });
         // Messages with TTL 0 bypass a full window; they must not extend its wait.
-        if has_room {
+        if has_credit {
             flight.moved = now;
         }
         let at = now;
@@ -173,26 +173,28 @@ impl Window {
                 flight.moved = now;
             }
         }
-        self.give_back();
+        self.free_if_empty();
         took
     }
 
-    /// When [`room_at`](Self::room_at) gives room again; `None` if there is room.
+    /// When [`credit_at`](Self::credit_at) returns credit again; `None` if it does now.
     pub fn reopens_at(&self) -> Option<Instant> {
         let flight = self.flight.as_ref()?;
         match flight.sent.front() {
-            Some(oldest) if self.total_room() == 0 => Some(oldest.at + self.settings.ack_patience),
-            _ if self.room().is_none() => Some(flight.moved + self.settings.window_patience),
+            Some(oldest) if self.total_credit() == 0 => {
+                Some(oldest.at + self.settings.ack_patience)
+            }
+            _ if self.credit().is_none() => Some(flight.moved + self.settings.window_patience),
             _ => None,
         }
     }
 
-    /// Makes room if it is time.
+    /// Reopens the window or the total, if it is time.
     fn reopen(&mut self, now: Instant) {
         if self.reopens_at().is_none_or(|at| at > now) {
             return;
         }
-        if self.total_room() == 0 {
+        if self.total_credit() == 0 {
             self.forget(now);
         } else if let Some(flight) = self.flight.as_deref_mut() {
             flight.passed = flight.sent.len();
@@ -215,10 +217,10 @@ impl Window {
                 None => flight.bytes -= oldest.bytes,
             }
         }
-        self.give_back();
+        self.free_if_empty();
     }
 
-    fn give_back(&mut self) {
+    fn free_if_empty(&mut self) {
         if self
             .flight
             .as_ref()

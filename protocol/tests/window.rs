@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bugle_protocol::MessageId;
 use bugle_protocol::websocket::{Ack, AckUpdate, ClientMessage};
-use bugle_protocol::window::{Room, Window, WindowSettings, ack_frame_bytes, acks_in};
+use bugle_protocol::window::{Credit, Window, WindowSettings, ack_frame_bytes, acks_in};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -39,27 +39,30 @@ fn small() -> (Window, Instant) {
 #[test]
 fn ws_n_13_the_window_closes_by_count_and_by_bytes_and_opens_by_acks() {
     let (mut window, now) = small();
-    let room = |messages, bytes| Some(Room { messages, bytes });
+    let credit = |messages, bytes| Some(Credit { messages, bytes });
     window.sent(MessageId::new(1), 10, now);
-    assert_eq!(window.room(), room(1, 990));
+    assert_eq!(window.credit(), credit(1, 990));
     window.sent(MessageId::new(2), 2000, now);
-    assert_eq!(window.room(), None);
+    assert_eq!(window.credit(), None);
     window.settle(&mut [MessageId::new(1)], now);
-    assert_eq!(window.room(), None, "2000 bytes are still in flight");
+    assert_eq!(window.credit(), None, "2000 bytes are still in flight");
     window.settle(&mut [MessageId::new(2)], now);
-    assert_eq!(window.room(), room(2, 1000));
+    assert_eq!(window.credit(), credit(2, 1000));
 }
 
 #[test]
-fn ws_n_18_a_user_agent_that_never_acks_goes_on_after_a_while() {
+fn ws_n_18_a_user_agent_that_never_acks_receives_more_after_window_patience() {
     let (mut window, now) = small();
     let after = |secs| now + Duration::from_secs(secs);
     window.sent(MessageId::new(1), 10, now);
     assert_eq!(window.reopens_at(), None);
     window.sent(MessageId::new(2), 10, after(1));
     assert_eq!(window.reopens_at(), Some(after(3)));
-    assert_eq!(window.room_at(after(2)), None);
-    assert_eq!(window.room_at(after(3)).map(|room| room.messages), Some(2));
+    assert_eq!(window.credit_at(after(2)), None);
+    assert_eq!(
+        window.credit_at(after(3)).map(|credit| credit.messages),
+        Some(2)
+    );
 }
 
 #[test]
@@ -67,12 +70,12 @@ fn an_ack_of_another_connection_does_not_widen_the_window() {
     let (mut window, now) = small();
     window.sent(MessageId::new(1), 10, now);
     window.settle(&mut [MessageId::new(9)], now);
-    assert_eq!(window.room().map(|room| room.messages), Some(1));
+    assert_eq!(window.credit().map(|credit| credit.messages), Some(1));
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Send a message of the log, if there is room.
+    /// Send a message of the log, if there is credit.
     Send,
     /// Send one with TTL 0, if that may be.
     Live,
@@ -100,13 +103,13 @@ fn send(window: &mut Window, sent: &mut BTreeMap<u64, Instant>, now: Instant) {
 
 proptest! {
     #[test]
-    fn what_is_sent_while_acks_are_collected_fits_one_frame(steps in vec(step(), 0..200)) {
+    fn messages_sent_while_acks_are_collected_fit_one_ack_frame(steps in vec(step(), 0..200)) {
         let settings = settings();
         let (mut window, mut now) = open(settings.clone());
         let (mut sent, mut settled) = (BTreeMap::new(), BTreeMap::new());
         for step in steps {
             match step {
-                Step::Send if window.room_at(now).is_some() => send(&mut window, &mut sent, now),
+                Step::Send if window.credit_at(now).is_some() => send(&mut window, &mut sent, now),
                 Step::Live if window.may_send_live(now) => send(&mut window, &mut sent, now),
                 Step::Send | Step::Live => {}
                 Step::Ack(ids) => {
@@ -131,13 +134,13 @@ proptest! {
     }
 
     #[test]
-    fn a_client_that_never_acks_gets_its_share_for_ever(count in 1..200_u64) {
+    fn a_client_that_never_acks_keeps_receiving(count in 1..200_u64) {
         let settings = settings();
         let (mut window, mut now) = open(settings.clone());
         let mut sent = BTreeMap::new();
         let mut rounds = 0;
         while u64::try_from(sent.len()).unwrap() < count {
-            match window.room_at(now) {
+            match window.credit_at(now) {
                 Some(_) => send(&mut window, &mut sent, now),
                 None => now = window.reopens_at().unwrap(),
             }
@@ -154,7 +157,7 @@ proptest! {
 /// The budget of a frame holds for what user agents send, with the white space
 /// that common JSON printers put in.
 #[test]
-fn as_many_acks_fit_a_frame_as_are_counted_on() {
+fn acks_in_is_what_one_frame_can_hold() {
     let update = AckUpdate {
         channel_id: Some("acf30367-0632-4cc1-adef-fa15f40ef378".into()),
         version: Some("v".repeat(54)),
@@ -173,7 +176,7 @@ fn as_many_acks_fit_a_frame_as_are_counted_on() {
 
 /// One pass over the window answers a frame of any size.
 #[test]
-fn a_frame_of_acks_in_any_order_settles_all() {
+fn acks_in_any_order_settle_every_message() {
     let (mut window, now) = open(WindowSettings {
         window_messages: 2000,
         window_bytes: 1 << 20,
@@ -187,6 +190,6 @@ fn a_frame_of_acks_in_any_order_settles_all() {
     ids.extend_from_within(..);
     let took = window.settle(&mut ids, now + Duration::from_secs(30));
     assert_eq!(took, vec![Duration::from_secs(30); 1228]);
-    let room = window.room().unwrap();
-    assert_eq!((room.messages, room.bytes), (2000, 1 << 20));
+    let credit = window.credit().unwrap();
+    assert_eq!((credit.messages, credit.bytes), (2000, 1 << 20));
 }

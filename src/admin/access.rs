@@ -175,15 +175,15 @@ impl Access {
 }
 
 impl Token {
-    const SHORTEST: usize = 24;
-    const LONGEST: usize = 512;
+    const MIN_LENGTH: usize = 24;
+    const MAX_LENGTH: usize = 512;
 
     fn load_or_make(file: &Path) -> Result<Self, TokenError> {
         let text = secrets::read_or_make(file)
             .map_err(|error| TokenError::File(file.to_owned(), error))?;
         let token = text.trim();
         let visible = token.bytes().all(|byte| byte.is_ascii_graphic());
-        if visible && (Self::SHORTEST..=Self::LONGEST).contains(&token.len()) {
+        if visible && (Self::MIN_LENGTH..=Self::MAX_LENGTH).contains(&token.len()) {
             Ok(Self(token.into()))
         } else {
             Err(TokenError::Token(file.to_owned()))

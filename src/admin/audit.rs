@@ -14,7 +14,7 @@ use super::{Admin, AdminError};
 use crate::service::Error;
 
 /// The maximum number of entries in memory.
-const MOST: usize = 256;
+const MAX_ENTRIES: usize = 256;
 
 /// The outcome of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -95,7 +95,7 @@ impl Audit {
         let peer = caller.remote.to_string();
         tracing::info!(target: "bugle::audit", role = ?caller.role, %peer, action, subject, "asked");
         let mut entries = self.entries();
-        entries.truncate(MOST - 1);
+        entries.truncate(MAX_ENTRIES - 1);
         let number = entries.front().map_or(0, |newest| newest.number + 1);
         entries.push_front(Entry {
             at: now.as_millis(),

@@ -35,10 +35,10 @@ pub(super) async fn resource(request: Request<'_>, path: &str) -> Result<Reply, 
         return Err(Refusal::MethodNotAllowed("PUT, DELETE").into());
     }
     caller.may_change()?;
-    let who = parse(path)?;
+    let blocked = parse(path)?;
     let service = &admin.app.service;
     let is_put = *method == Method::PUT;
-    let action = match (is_put, who) {
+    let action = match (is_put, blocked) {
         (true, Blocked::Key(_)) => "blockKey",
         (true, Blocked::Addresses(_)) => "blockAddresses",
         (false, Blocked::Key(_)) => "unblockKey",
@@ -55,14 +55,14 @@ pub(super) async fn resource(request: Request<'_>, path: &str) -> Result<Reply, 
         None
     };
     // A key is public, but it reveals who sends to whom: only its handle is logged.
-    let subject = match who {
+    let subject = match blocked {
         Blocked::Key(key) => service.key_handle(&key),
         Blocked::Addresses(range) => range.to_string(),
     };
     audited(admin, &caller, action, &subject, |admin| async move {
         match note {
-            Some(note) => admin.app.service.block(who, &note).await?,
-            None => admin.app.service.blocks().unblock(who).await?,
+            Some(note) => admin.app.service.block(blocked, &note).await?,
+            None => admin.app.service.blocks().unblock(blocked).await?,
         }
         Ok::<_, AdminError>(())
     })

@@ -88,7 +88,7 @@ pub enum AdminError {
         "this names nothing here: it is to be a uaid, an endpoint, a subscription or message URL \
          of this service, a handle of 16 hex digits, or, for a trace, a VAPID public key in base64url"
     )]
-    NotNamed,
+    UnknownSubject,
     /// The user agent does not exist.
     #[error("no such user agent: it is not connected and has no subscription")]
     NoUserAgent,
@@ -114,7 +114,7 @@ impl Refused for AdminError {
                 Row::new(StatusCode::BAD_REQUEST, "broadcast")
             }
             Self::NoBroadcast => Row::new(StatusCode::NOT_FOUND, "broadcast"),
-            Self::NotNamed | Self::NoUserAgent | Self::NoSubscription | Self::NotBlocked => {
+            Self::UnknownSubject | Self::NoUserAgent | Self::NoSubscription | Self::NotBlocked => {
                 Row::new(StatusCode::NOT_FOUND, "admin")
             }
             Self::Unauthorized => {

@@ -14,7 +14,7 @@ use crate::observe::metrics::Metrics;
 use crate::service::PushService;
 
 /// The number of samples: one hour with the default `admin.sample_every`.
-const MOST: usize = 720;
+const MAX_SAMPLES: usize = 720;
 
 /// The 50th, 90th and 99th percentile of a duration, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -197,7 +197,7 @@ impl Samples {
     }
 
     fn keep(&mut self, sample: Sample, refused: Vec<(&'static str, u64)>) {
-        if self.newest.len() == MOST {
+        if self.newest.len() == MAX_SAMPLES {
             self.newest.pop_front();
             self.refused.pop_front();
         }

@@ -13,9 +13,9 @@ use crate::service::PushService;
 use crate::store::{Held, HeldReceipts, Holder};
 
 /// The length of each list, unless the request sets `limit`.
-const USUAL: usize = 10;
+const DEFAULT_LENGTH: usize = 10;
 /// The maximum length of each list.
-const MOST: usize = 100;
+const MAX_LENGTH: usize = 100;
 
 /// Shows the largest holders of each kind, largest first.
 pub(super) async fn show(request: Request<'_>) -> Result<Reply, AdminError> {
@@ -48,13 +48,13 @@ pub(super) async fn show(request: Request<'_>) -> Result<Reply, AdminError> {
 fn limit(query: &str) -> Result<usize, AdminError> {
     let mut fields = url::form_urlencoded::parse(query.as_bytes());
     let Some((_, limit)) = fields.find(|(name, _)| name == "limit") else {
-        return Ok(USUAL);
+        return Ok(DEFAULT_LENGTH);
     };
     let limit = limit
         .parse()
         .ok()
-        .filter(|limit| (1..=MOST).contains(limit));
-    limit.ok_or(AdminError::Count(MOST))
+        .filter(|limit| (1..=MAX_LENGTH).contains(limit));
+    limit.ok_or(AdminError::Count(MAX_LENGTH))
 }
 
 fn held<T>(holders: &[Held<T>], name: impl Fn(&T) -> Value) -> Vec<Value> {
@@ -83,7 +83,7 @@ fn receipts<T>(holders: &[HeldReceipts<T>], name: impl Fn(&T) -> Value) -> Vec<V
 
 /// Addresses with their number of slots, in a member called `name`.
 fn slots(holders: &[(ShareHolder, usize)], name: &str) -> Vec<Value> {
-    let shown = |(who, slots): &(ShareHolder, usize)| match who {
+    let shown = |(owner, slots): &(ShareHolder, usize)| match owner {
         ShareHolder::Address(network) => Some(with(address(*network), json!({ name: slots }))),
         // No key holds connections.
         ShareHolder::Key(_) => None,

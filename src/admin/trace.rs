@@ -10,12 +10,12 @@ use super::{AdminError, Request, json_reply};
 use crate::http::Reply;
 use crate::observe::message_log::{Event, Journey, Wanted};
 use crate::service::PushService;
-use crate::service::operating::Named;
+use crate::service::operating::Subject;
 
 /// The maximum number of messages in a response.
-const MOST: usize = 1000;
+const MAX_MESSAGES: usize = 1000;
 /// The number of messages in a response, unless the request sets `limit`.
-const USUAL: usize = 100;
+const DEFAULT_MESSAGES: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,10 +65,10 @@ pub(super) async fn find(request: Request<'_>) -> Result<Reply, AdminError> {
     let Query { subject, limit } = request.read().await?;
     let (kind, wanted) = wanted(service, bounded(&subject)?)?;
     let limit = match limit {
-        None => USUAL,
-        Some(limit) => (1..=MOST)
+        None => DEFAULT_MESSAGES,
+        Some(limit) => (1..=MAX_MESSAGES)
             .find(|whole| *whole as f64 == limit)
-            .ok_or_else(|| AdminError::Body(format!("limit is 1 to {MOST}")))?,
+            .ok_or_else(|| AdminError::Body(format!("limit is 1 to {MAX_MESSAGES}")))?,
     };
     let found = service.trace().find(wanted, limit);
     let (journeys, since) = found.ok_or(AdminError::TraceOff)?;
@@ -86,12 +86,15 @@ fn wanted(service: &PushService, subject: &str) -> Result<(&'static str, Wanted)
     if let Ok(key) = PublicKey::from_base64url(subject.trim()) {
         return Ok(("key", Wanted::Key(key)));
     }
-    match service.named(subject).ok_or(AdminError::NotNamed)? {
-        Named::Subscription(endpoint) => {
+    match service
+        .subject_of(subject)
+        .ok_or(AdminError::UnknownSubject)?
+    {
+        Subject::Subscription(endpoint) => {
             Ok(("endpoint", Wanted::Subscription(endpoint.subscription)))
         }
-        Named::Message(message) => Ok(("message", Wanted::Message(message.id))),
-        Named::UserAgent(_) => Err(AdminError::NotNamed),
+        Subject::Message(message) => Ok(("message", Wanted::Message(message.id))),
+        Subject::UserAgent(_) => Err(AdminError::UnknownSubject),
     }
 }
 

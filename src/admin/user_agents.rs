@@ -10,7 +10,7 @@ use super::error::LONGEST_SUBJECT;
 use super::{AdminError, Request, json_reply};
 use crate::http::Reply;
 use crate::service::PushService;
-use crate::service::operating::Named;
+use crate::service::operating::Subject;
 use crate::store::Subscription;
 
 #[derive(Deserialize)]
@@ -30,7 +30,7 @@ struct SubscriptionQuery {
 pub(super) async fn find(request: Request<'_>) -> Result<Reply, AdminError> {
     let service = &request.admin.app.service;
     let Query { subject } = request.read().await?;
-    let uaid = named(service, &subject).await?.uaid();
+    let uaid = find_subject(service, &subject).await?.uaid();
     let found = service.user_agent(uaid).await?;
     let found = found.ok_or(AdminError::NoUserAgent)?;
     let shown = |subscription: &Subscription| -> Value {
@@ -59,7 +59,7 @@ pub(super) async fn remove(request: Request<'_>) -> Result<Reply, AdminError> {
     caller.may_change()?;
     let service = &admin.app.service;
     let Query { subject } = request.read().await?;
-    let uaid = named(service, &subject).await?.uaid();
+    let uaid = find_subject(service, &subject).await?.uaid();
     let found = service.user_agent(uaid).await?;
     found.ok_or(AdminError::NoUserAgent)?;
     let handle = service.handle(uaid);
@@ -83,9 +83,9 @@ pub(super) async fn remove_subscription(request: Request<'_>) -> Result<Reply, A
     let service = &admin.app.service;
     let SubscriptionQuery { subject, channel } = request.read().await?;
     let channel = channel.map(|channel| channel.parse::<ChannelId>());
-    let (uaid, channel, life) = match (named(service, &subject).await?, channel) {
-        (Named::Subscription(it), None) => (it.uaid, it.channel, Some(it.subscription)),
-        (Named::UserAgent(uaid), Some(Ok(channel))) => (uaid, channel, None),
+    let (uaid, channel, life) = match (find_subject(service, &subject).await?, channel) {
+        (Subject::Subscription(it), None) => (it.uaid, it.channel, Some(it.subscription)),
+        (Subject::UserAgent(uaid), Some(Ok(channel))) => (uaid, channel, None),
         _ => return Err(AdminError::Channel),
     };
     let handle = service.handle(uaid);
@@ -111,7 +111,7 @@ pub(super) async fn remove_receipts(request: Request<'_>) -> Result<Reply, Admin
     let service = &admin.app.service;
     let Query { subject } = request.read().await?;
     let id = service.find_receipts(bounded(&subject)?).await?;
-    let id = id.ok_or(AdminError::NotNamed)?;
+    let id = id.ok_or(AdminError::UnknownSubject)?;
     let handle = service.receipts_handle(id);
     audited(
         admin,
@@ -134,7 +134,7 @@ pub(super) async fn remove_signed(request: Request<'_>) -> Result<Reply, AdminEr
     let service = &admin.app.service;
     let Query { subject } = request.read().await?;
     let key = service.find_key(bounded(&subject)?).await?;
-    let key = key.ok_or(AdminError::NotNamed)?;
+    let key = key.ok_or(AdminError::UnknownSubject)?;
     let handle = service.key_handle(&key);
     let messages = audited(
         admin,
@@ -150,9 +150,9 @@ pub(super) async fn remove_signed(request: Request<'_>) -> Result<Reply, AdminEr
 }
 
 /// Finds the object of a uaid, a URL of this service, or a handle.
-async fn named(service: &PushService, text: &str) -> Result<Named, AdminError> {
-    let found = service.find(bounded(text)?).await?;
-    found.ok_or(AdminError::NotNamed)
+async fn find_subject(service: &PushService, text: &str) -> Result<Subject, AdminError> {
+    let found = service.find_subject(bounded(text)?).await?;
+    found.ok_or(AdminError::UnknownSubject)
 }
 
 /// Checks the length of a subject.

@@ -68,8 +68,8 @@ impl App {
         if self.shutdown.is_closing() {
             return Err(Error::Unavailable);
         }
-        let place = self.gate.admit_user_agent(address)?;
-        Ok(Box::new(place))
+        let slot = self.gate.admit_user_agent(address)?;
+        Ok(Box::new(slot))
     }
 
     /// Runs an effect to completion in a task of its own. Over HTTP/1.1 a client that disconnects

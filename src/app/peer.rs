@@ -92,7 +92,7 @@ pub struct Client {
     /// The client's address.
     pub address: IpAddr,
     /// `None` if the connection holds the slot.
-    pub place: Option<Box<Share>>,
+    pub share: Option<Box<Share>>,
 }
 
 impl Peer {
@@ -125,7 +125,7 @@ impl Peer {
             false => Ok(None),
         };
         match self.app.admit_peer(address).and_then(|()| enter()) {
-            Ok(place) => Ok(Client { address, place }),
+            Ok(share) => Ok(Client { address, share }),
             Err(error) => {
                 tracing::debug!(%address, "a client is refused by its address");
                 Err(error)
@@ -164,7 +164,7 @@ impl Peer {
     /// connections of other clients.
     fn forwarded(&self, address: IpAddr) -> Result<Option<Box<Share>>, Refusal> {
         let most = self.most();
-        let share = |who| self.app.gate.connections.share_of(who, most);
+        let share = |owner| self.app.gate.connections.share_of(owner, most);
         let share = self.app.gate.peer(address).map(share).transpose();
         let share = share.map_err(|_| full(Limit::ConnectionsPerAddress))?;
         Ok(share.map(Box::new))
@@ -184,20 +184,20 @@ impl Peer {
         if self.is_proxy || self.is_admin {
             return;
         }
-        let Some(who) = self.app.gate.peer(self.address) else {
+        let Some(owner) = self.app.gate.peer(self.address) else {
             return;
         };
-        match self.share(who) {
+        match self.share(owner) {
             // The cell is still empty: a peer forwards for one client at most.
             Ok(share) => drop(self.admitted.share.set(share)),
             Err(limit) => self.over = Some(limit),
         }
     }
 
-    fn share(&self, who: ShareHolder) -> Result<Share, Limit> {
+    fn share(&self, owner: ShareHolder) -> Result<Share, Limit> {
         let connections = &self.app.gate.connections;
         let (most, free) = (self.most(), connections.free());
-        let share = connections.share_of(who, most.min(free));
+        let share = connections.share_of(owner, most.min(free));
         share.map_err(|_| match most > free {
             true => Limit::Connections,
             false => Limit::ConnectionsPerAddress,
@@ -218,13 +218,13 @@ impl Peer {
     /// those of other addresses.
     pub(crate) fn is_cut(&self) -> bool {
         let connections = &self.app.gate.connections;
-        self.is_refused() && connections.free() <= connections.most() / KEPT_FREE
+        self.is_refused() && connections.free() <= connections.most() / RESERVED_PART
     }
 }
 
-/// A refused connection gets a response only while more than one in `KEPT_FREE` of all slots is
+/// A refused connection gets a response only while more than one in `RESERVED_PART` of all slots is
 /// free.
-const KEPT_FREE: usize = 4;
+const RESERVED_PART: usize = 4;
 
 /// The error for an address whose share of the connections is used up.
 fn full(limit: Limit) -> Refusal {

@@ -12,13 +12,13 @@ use crate::config::Limit;
 use crate::observe::memory;
 
 /// How long a result is reused.
-const FRESH: Duration = Duration::from_secs(1);
+const RESULT_LIFETIME: Duration = Duration::from_secs(1);
 
 /// Timeout of the flush that probes the disk.
-const PATIENCE: Duration = Duration::from_secs(4);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Percentage of a limit from which the service counts as overloaded.
-const NEAR: u64 = 90;
+const OVERLOAD_PERCENT: u64 = 90;
 
 /// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,13 +52,13 @@ impl Readiness {
     pub async fn probe(&self) -> Option<ProbeResult> {
         let mut result = self.latest.subscribe();
         if let Some(result) = &*result.borrow_and_update()
-            && result.at.elapsed() < FRESH
+            && result.at.elapsed() < RESULT_LIFETIME
         {
             return Some(result.clone());
         }
         self.asked.notify_one();
         // Slightly longer than a probe can take.
-        timeout(PATIENCE + FRESH, result.changed())
+        timeout(FLUSH_TIMEOUT + RESULT_LIFETIME, result.changed())
             .await
             .ok()?
             .ok()?;
@@ -70,7 +70,7 @@ impl Readiness {
 pub async fn run(app: Arc<App>) {
     loop {
         app.readiness.asked.notified().await;
-        let flushed = timeout(PATIENCE, app.service.flush()).await;
+        let flushed = timeout(FLUSH_TIMEOUT, app.service.flush()).await;
         let result = ProbeResult {
             at: Instant::now(),
             store: flushed.is_ok_and(|flushed| flushed.is_ok()),
@@ -115,7 +115,8 @@ pub fn overloaded(app: &App) -> Vec<&'static str> {
         ("memory", resident, memory_limit),
     ];
     let near = bounds.map(|(bound, current, limit)| {
-        let is_near = limit > 0 && current.saturating_mul(100) >= limit.saturating_mul(NEAR);
+        let is_near =
+            limit > 0 && current.saturating_mul(100) >= limit.saturating_mul(OVERLOAD_PERCENT);
         metrics.overload(bound, is_near);
         is_near.then_some(bound)
     });
@@ -142,9 +143,9 @@ mod tests {
         assert!(one.store && one.overloaded.is_empty(), "{one:?}");
         assert!(first.iter().all(|result| result.as_ref() == Some(&one)));
         assert_eq!(app.readiness.probe().await, Some(one.clone()));
-        tokio::time::advance(FRESH).await;
+        tokio::time::advance(RESULT_LIFETIME).await;
         let later = app.readiness.probe().await.expect("it is probed");
-        assert!(later.at >= one.at + FRESH);
+        assert!(later.at >= one.at + RESULT_LIFETIME);
         looking.abort();
     }
 

@@ -21,7 +21,7 @@ as the health check of a container.
 Example:
   bugle health --ready";
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The arguments of `bugle health`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -37,8 +37,8 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let address = address(&args.config.load()?)?;
     let path = if args.ready { "/ready" } else { "/health" };
-    let status = timeout(PATIENCE, ask(address, path)).await;
-    let wait = PATIENCE.as_secs();
+    let status = timeout(REQUEST_TIMEOUT, ask(address, path)).await;
+    let wait = REQUEST_TIMEOUT.as_secs();
     let status = status.map_err(|_| format!("no answer from {address} within {wait} s"))?;
     match status {
         Ok(StatusCode::OK) => Ok(print("ok")?),

@@ -22,7 +22,7 @@ Example:
   bugle send subscription.json \"Hello\"";
 
 /// How many versions are remembered to detect duplicates; as many as Firefox remembers.
-const REMEMBERED: usize = 100;
+const REMEMBERED_VERSIONS: usize = 100;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -122,7 +122,7 @@ struct Listener {
     /// The versions of the latest pushes.
     seen: VecDeque<String>,
     /// The subscription that was printed last.
-    told: Option<PushSubscription>,
+    printed: Option<PushSubscription>,
     retry: Retry,
 }
 
@@ -162,7 +162,7 @@ impl Listener {
             identity,
             received: 0,
             seen: VecDeque::new(),
-            told: None,
+            printed: None,
             retry: Retry::new(),
         })
     }
@@ -192,7 +192,7 @@ impl Listener {
     fn is_connected(&mut self) -> Result<(), Failure> {
         self.identity.save(self.args.identity())?;
         let subscription = self.identity.subscription();
-        if subscription != self.told {
+        if subscription != self.printed {
             let mut json = serde_json::to_value(&subscription)?;
             if let Some(path) = &self.args.subscription {
                 files::replace_private(path, &format!("{json}\n"))?;
@@ -201,7 +201,7 @@ impl Listener {
                 json["type"] = "subscription".into();
             }
             print(json.to_string())?;
-            self.told = subscription;
+            self.printed = subscription;
         }
         note(format!(
             "Connected to {}, waiting for pushes; Ctrl-C ends",
@@ -219,7 +219,7 @@ impl Listener {
             return Ok(102);
         }
         self.received += 1;
-        if self.seen.len() == REMEMBERED {
+        if self.seen.len() == REMEMBERED_VERSIONS {
             self.seen.pop_front();
         }
         self.seen.push_back(push.version.clone());

@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use super::{Failure, note};
 
 /// Delay before the first retry; it doubles up to the last.
-pub(super) const FIRST: Duration = Duration::from_secs(1);
-const LAST: Duration = Duration::from_secs(60);
+pub(super) const FIRST_DELAY: Duration = Duration::from_secs(1);
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// The backoff state.
 pub(super) struct Retry {
@@ -19,7 +19,7 @@ pub(super) struct Retry {
 impl Retry {
     /// The state before any failure.
     pub(super) fn new() -> Self {
-        Self { next: FIRST }
+        Self { next: FIRST_DELAY }
     }
 
     /// Reports the error, and waits before the next attempt.
@@ -36,12 +36,12 @@ impl Retry {
 
     /// Resets the delay after a success.
     pub(super) fn reset(&mut self) {
-        self.next = FIRST;
+        self.next = FIRST_DELAY;
     }
 
     fn wait(&mut self) -> Duration {
         let wait = self.next;
-        self.next = (wait * 2).min(LAST);
+        self.next = (wait * 2).min(MAX_DELAY);
         wait
     }
 }
@@ -82,6 +82,6 @@ mod tests {
         let waits: Vec<_> = (0..8).map(|_| retry.wait().as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         retry.reset();
-        assert_eq!(retry.wait(), FIRST);
+        assert_eq!(retry.wait(), FIRST_DELAY);
     }
 }

@@ -109,9 +109,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         answer.text()
     })?;
     answer.accepted()?;
-    let Some(patience) = args.receipt else {
+    let Some(wait) = args.receipt else {
         return Ok(());
     };
     let awaited = Awaited::new(&subscription.endpoint, &answer)?;
-    awaited.wait(&dialer, patience, args.json).await
+    awaited.wait(&dialer, wait, args.json).await
 }

@@ -15,7 +15,7 @@ use super::config_args::ConfigArgs;
 use super::{Failure, files, note, print};
 use crate::config::Config;
 use crate::secrets;
-use crate::service::clock::{self, Kept};
+use crate::service::clock::{self, ClockFile};
 use crate::store::export::{ExportReader, ExportWriter, Record};
 use crate::store::{Found, InsertError, Offline, OpenError, folder_of, guarded, replace};
 use crate::time::Clock;
@@ -207,8 +207,8 @@ fn write_export(
 
 /// The offset of the service time from the wall clock in the data folder, in milliseconds.
 fn offset_of(config: &Config) -> Result<i64, Failure> {
-    let kept = Kept::read(&config.server.data.join(clock::FILE))?;
-    Ok(kept.map_or(0, |kept| kept.offset_ms))
+    let file = ClockFile::read(&config.server.data.join(clock::FILE))?;
+    Ok(file.map_or(0, |file| file.offset_ms))
 }
 
 /// Creates a file for its owner only, which is synced at the end.

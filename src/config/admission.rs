@@ -225,11 +225,11 @@ mod tests {
     fn a_refused_secret_in_a_file_is_not_shown_either() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bugle.toml");
-        for (key, place) in [("token", ":2:9: "), ("tokn", ":2:1: ")] {
+        for (key, position) in [("token", ":2:9: "), ("tokn", ":2:1: ")] {
             std::fs::write(&file, format!("[admission]\n{key} = \"too-short\"\n")).unwrap();
             let error = Config::load(Some(&file), [], &[]).unwrap_err().to_string();
             assert!(
-                error.contains(place) && !error.contains("too-short"),
+                error.contains(position) && !error.contains("too-short"),
                 "{error}"
             );
         }

@@ -44,13 +44,13 @@ pub struct LogFilter {
 #[error(
     "a log filter is a level (error, warn, info, debug, trace, off) or a list of at most {longest} \
      characters such as \"info,bugle::store=debug\"; modules begin with bugle",
-    longest = LogFilter::LONGEST
+    longest = LogFilter::MAX_LENGTH
 )]
 pub struct NotAFilter;
 
 impl LogFilter {
     /// Maximum length, in characters.
-    pub const LONGEST: usize = 256;
+    pub const MAX_LENGTH: usize = 256;
 
     /// The text as it was written.
     pub fn as_str(&self) -> &str {
@@ -67,7 +67,7 @@ impl FromStr for LogFilter {
     type Err = NotAFilter;
 
     fn from_str(text: &str) -> Result<Self, NotAFilter> {
-        if text.len() > Self::LONGEST {
+        if text.len() > Self::MAX_LENGTH {
             return Err(NotAFilter);
         }
         let mut targets = Targets::new();

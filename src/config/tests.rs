@@ -79,7 +79,7 @@ fn a_file_overrides_the_defaults() {
 
 #[test]
 fn an_error_in_a_file_names_its_place() {
-    for (text, place, part) in [
+    for (text, position, part) in [
         (
             "[server]\nlisen = \"\"",
             "/bugle.toml:2:1: ",
@@ -187,7 +187,7 @@ fn an_error_in_a_file_names_its_place() {
     ] {
         let error = from_file(text).unwrap_err();
         assert!(
-            error.starts_with(place) && error.contains(part),
+            error.starts_with(position) && error.contains(part),
             "{text}\n{error}"
         );
     }

@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn the_error_suggests_a_setting_for_the_first_unknown_name() {
         let known = crate::Config::default().to_table();
-        for (text, at, said) in [
+        for (text, at, printed) in [
             (
                 "[limits]\nbody_bites = 1",
                 9,
@@ -141,7 +141,7 @@ mod tests {
         ] {
             let given = DeTable::parse(text).unwrap();
             let (span, message) = first(given.get_ref(), &known).unwrap();
-            assert_eq!((span.start, message.as_str()), (at, said), "{text}");
+            assert_eq!((span.start, message.as_str()), (at, printed), "{text}");
         }
         assert_eq!(
             missing_key(&known, "sever", "lisen"),

@@ -93,16 +93,16 @@ pub struct Blocks {
 /// The blocklist on disk and in memory.
 struct State {
     file: PathBuf,
-    most: usize,
+    capacity: usize,
     index: ArcSwap<Index>,
 }
 
 impl Blocks {
-    /// Reads the file; a missing file means an empty list. The list holds at most `most` blocks.
+    /// Reads the file; a missing file means an empty list. The list holds at most `capacity` blocks.
     ///
     /// # Errors
     /// If the file cannot be read or is not a valid blocklist.
-    pub fn open(file: PathBuf, most: usize) -> Result<Self, BlocksError> {
+    pub fn open(file: PathBuf, capacity: usize) -> Result<Self, BlocksError> {
         let list = match std::fs::read(&file) {
             Ok(text) => serde_json::from_slice(&text)
                 .map_err(|error| BlocksError::Text(file.clone(), error.to_string()))?,
@@ -115,7 +115,11 @@ impl Blocks {
         };
         let index = ArcSwap::from_pointee(index);
         Ok(Self {
-            state: Arc::new(State { file, most, index }),
+            state: Arc::new(State {
+                file,
+                capacity,
+                index,
+            }),
             changes: SerialExecutor::default(),
         })
     }
@@ -150,7 +154,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// Blocks `who`, then runs `then` as part of the change. When this returns, the block is in
+    /// Blocks `blocked`, then runs `then` as part of the change. When this returns, the block is in
     /// force and on disk. Cancelling the future after its first poll does not cancel the change.
     ///
     /// # Errors
@@ -158,19 +162,19 @@ impl Blocks {
     /// be written.
     pub async fn block(
         &self,
-        who: Blocked,
+        blocked: Blocked,
         note: &str,
         now: UnixTime,
         then: impl FnOnce() + Send + 'static,
     ) -> Result<(), ChangeError> {
         let block = Block {
-            value: who.to_string(),
+            value: blocked.to_string(),
             note: note.to_owned(),
             since: now.as_millis(),
         };
-        let change = move |index: &mut Index, most| {
-            index.insert(who, block);
-            if index.len() > most {
+        let change = move |index: &mut Index, capacity| {
+            index.insert(blocked, block);
+            if index.len() > capacity {
                 return Err(ChangeError::Full);
             }
             Ok(())
@@ -183,9 +187,13 @@ impl Blocks {
     ///
     /// # Errors
     /// [`ChangeError::NotBlocked`] if there is no such block, [`ChangeError::Unavailable`].
-    pub async fn unblock(&self, who: Blocked) -> Result<(), ChangeError> {
-        let change =
-            move |index: &mut Index, _| index.remove(who).ok_or(ChangeError::NotBlocked).map(drop);
+    pub async fn unblock(&self, blocked: Blocked) -> Result<(), ChangeError> {
+        let change = move |index: &mut Index, _| {
+            index
+                .remove(blocked)
+                .ok_or(ChangeError::NotBlocked)
+                .map(drop)
+        };
         self.change(change, || ()).await
     }
 
@@ -218,7 +226,7 @@ impl State {
         change: impl FnOnce(&mut Index, usize) -> Result<(), ChangeError>,
     ) -> Result<(), ChangeError> {
         let mut index = Index::clone(&self.index.load());
-        change(&mut index, self.most)?;
+        change(&mut index, self.capacity)?;
         index.prefixes = index.addresses.keys().map(IpNet::prefix_len).collect();
         let text = serde_json::to_string_pretty(&index.list()).map_err(io::Error::from);
         let written = text.and_then(|text| secrets::replace_private(&self.file, &text));
@@ -266,15 +274,15 @@ impl Index {
         Some(index)
     }
 
-    fn insert(&mut self, who: Blocked, block: Block) {
-        match who {
+    fn insert(&mut self, blocked: Blocked, block: Block) {
+        match blocked {
             Blocked::Key(key) => drop(self.keys.insert(key, block)),
             Blocked::Addresses(range) => drop(self.addresses.insert(range, block)),
         }
     }
 
-    fn remove(&mut self, who: Blocked) -> Option<Block> {
-        match who {
+    fn remove(&mut self, blocked: Blocked) -> Option<Block> {
+        match blocked {
             Blocked::Key(key) => self.keys.remove(&key),
             Blocked::Addresses(range) => self.addresses.remove(&range),
         }

@@ -67,9 +67,9 @@ impl Failures {
             *full_at = later(*full_at);
             EntryAction::Retain(())
         });
-        if let EntryResult::Vacant(place) = known {
+        if let EntryResult::Vacant(entry) = known {
             // Another task may have inserted meanwhile; its failure is not counted.
-            let _ = place.insert(later(Duration::ZERO));
+            let _ = entry.insert(later(Duration::ZERO));
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::gate::Refusal;
 use crate::gate::fairness::ShareHolder;
 
 /// How long a push waits for its turn; senders do not wait much longer for a response.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The queue of each sender. A sender without a push uses no memory.
 pub struct FairQueue {
@@ -58,7 +58,7 @@ impl FairQueue {
     pub async fn take(&self, who: ShareHolder) -> Result<Turn<'_>, Refusal> {
         let holder = who.holder();
         let (turns, queued) = self.queue(who);
-        match timeout(PATIENCE, turns.acquire_owned()).await {
+        match timeout(TURN_TIMEOUT, turns.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Turn {
                 _permit: permit,
                 _queued: queued,

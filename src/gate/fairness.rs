@@ -64,7 +64,7 @@ pub struct Slot {
 /// One slot in the share of a holder, until it is dropped.
 pub struct Share {
     pool: Arc<Pool>,
-    who: ShareHolder,
+    owner: ShareHolder,
 }
 
 impl Pool {
@@ -87,7 +87,7 @@ impl Pool {
         let permit = Arc::clone(&self.slots).try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::Limit(self.limit))?;
         let [one, other] = holders;
-        let share = |who| self.share(who).map_err(|holder| self.full(holder));
+        let share = |owner| self.share(owner).map_err(|holder| self.full(holder));
         // If the second share is refused, dropping the first returns it.
         let one = one.map(share).transpose()?;
         let other = other.map(share).transpose()?;
@@ -108,13 +108,13 @@ impl Pool {
         Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 
-    /// Counts a slot that the caller already has against the share of `who`.
+    /// Counts a slot that the caller already has against the share of `owner`.
     ///
     /// # Errors
     /// The kind of holder, if it has as many slots as are free. The first slot of a holder is
     /// always admitted.
-    pub fn share(self: &Arc<Self>, who: ShareHolder) -> Result<Share, Holder> {
-        self.share_of(who, self.free())
+    pub fn share(self: &Arc<Self>, owner: ShareHolder) -> Result<Share, Holder> {
+        self.share_of(owner, self.free())
     }
 
     /// As [`share`](Self::share), with the limit `most` (at least 1) instead of the number of free
@@ -122,15 +122,15 @@ impl Pool {
     ///
     /// # Errors
     /// The kind of holder, if it already has `most`.
-    pub fn share_of(self: &Arc<Self>, who: ShareHolder, most: usize) -> Result<Share, Holder> {
-        let mut held = self.holders.entry(who.clone()).or_default();
+    pub fn share_of(self: &Arc<Self>, owner: ShareHolder, most: usize) -> Result<Share, Holder> {
+        let mut held = self.holders.entry(owner.clone()).or_default();
         if *held > 0 && *held >= most {
-            return Err(who.holder());
+            return Err(owner.holder());
         }
         *held += 1;
         Ok(Share {
             pool: Arc::clone(self),
-            who,
+            owner,
         })
     }
 
@@ -167,7 +167,7 @@ impl Pool {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.pool.holders.remove_if_mut(&self.who, |_, held| {
+        self.pool.holders.remove_if_mut(&self.owner, |_, held| {
             *held -= 1;
             *held == 0
         });

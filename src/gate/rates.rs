@@ -165,10 +165,10 @@ impl<K: Clone + Eq + Hash> StateStore for Recent<K> {
         });
         match known {
             EntryResult::Retained(measured) => measured,
-            EntryResult::Vacant(place) => {
+            EntryResult::Vacant(entry) => {
                 let (outcome, full_at) = measure(None)?;
                 // Another task may have inserted meanwhile; its request is not counted.
-                let _ = place.insert(full_at);
+                let _ = entry.insert(full_at);
                 Ok(outcome)
             }
             // Unreachable: the closure above retains the entry, and the wait has no timeout.
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_has_room_again_after_the_reported_wait() {
+    fn a_bucket_refills_after_the_reported_wait() {
         let clock = clock();
         let buckets = Buckets::new(Limit::KeyRate, 2, 3, 10, &clock).unwrap();
         for _ in 0..3 {

@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     #[tokio::test]
     async fn an_abandoned_job_runs_before_those_after_it() {
@@ -118,7 +118,7 @@ mod tests {
     async fn waiting_jobs_are_bounded() {
         let jobs = SerialExecutor::default();
         let (go_on, wait) = mpsc::channel::<()>();
-        let mut first = Box::pin(jobs.run(move || wait.recv_timeout(PATIENCE).is_ok()));
+        let mut first = Box::pin(jobs.run(move || wait.recv_timeout(TIMEOUT).is_ok()));
         assert_eq!(first.as_mut().now_or_never(), None);
         let mut refused = false;
         for _ in 0..WAITING + 2 {

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | It panics when a client resets a promised stream whose PUSH_PROMISE is still queued: `prioritize.rs` unwraps the stream that the reset has removed | [`promises`] ends the connection of a client that sends a frame for a stream before its promise (RFC 9113 §5.1) | no issue of its own; hyperium/h2#899 (0.4.15) rejects such frames on streams whose HEADERS are queued (`is_pending_open`), but not on promised ones (`is_pending_push`) |
 //! | It does not report whether the client accepts server pushes | [`Guarded`] reads SETTINGS_ENABLE_PUSH (§6.5.2) from the first frame, so that a held GET is refused at once, not at its first message (A-3) | none |
-//! | It queues any number of pushes for a client that does not read | [`ClientState::has_room`] waits while the socket accepts nothing | none |
+//! | It queues any number of pushes for a client that does not read | [`ClientState::accepts_writes`] waits while the socket accepts nothing | none |
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -27,7 +27,7 @@ const PREFACE: usize = 24;
 const FRAME_HEADER: usize = 9;
 const SETTING: usize = 6;
 /// The maximum of bytes to look at: more settings than are defined. Later settings are ignored.
-const MOST: usize = PREFACE + FRAME_HEADER + 32 * SETTING;
+const MAX_FIRST_BYTES: usize = PREFACE + FRAME_HEADER + 32 * SETTING;
 
 const SETTINGS_FRAME: u8 = 4;
 const ENABLE_PUSH: u16 = 2;
@@ -39,14 +39,14 @@ pub(super) struct Guarded {
     first: Option<Vec<u8>>,
     takes_pushes: Arc<AtomicBool>,
     promises: Promises,
-    has_room: watch::Sender<bool>,
+    accepts_writes: watch::Sender<bool>,
 }
 
 /// What the frames of a connection reveal about its client.
 #[derive(Clone)]
 pub(super) struct ClientState {
     takes_pushes: Arc<AtomicBool>,
-    has_room: watch::Receiver<bool>,
+    accepts_writes: watch::Receiver<bool>,
 }
 
 impl ClientState {
@@ -57,9 +57,12 @@ impl ClientState {
     }
 
     /// Waits until the socket accepts bytes again. h2 queues pushes without a limit until then.
-    pub(super) async fn has_room(&mut self) {
+    pub(super) async fn accepts_writes(&mut self) {
         // An error means that the connection has ended, which the stream reports.
-        let _ = self.has_room.wait_for(|has_room| *has_room).await;
+        let _ = self
+            .accepts_writes
+            .wait_for(|accepts_writes| *accepts_writes)
+            .await;
     }
 }
 
@@ -67,17 +70,17 @@ impl Guarded {
     /// Wraps a connection, and returns the state that its frames update.
     pub(super) fn new(io: WriteTimeout<Io>) -> (Self, ClientState) {
         let takes_pushes = Arc::new(AtomicBool::new(true));
-        let (sender, has_room) = watch::channel(true);
+        let (sender, accepts_writes) = watch::channel(true);
         let guarded = Self {
             io,
             first: Some(Vec::new()),
             takes_pushes: Arc::clone(&takes_pushes),
             promises: Promises::new(),
-            has_room: sender,
+            accepts_writes: sender,
         };
         let state = ClientState {
             takes_pushes,
-            has_room,
+            accepts_writes,
         };
         (guarded, state)
     }
@@ -85,21 +88,21 @@ impl Guarded {
     /// Records whether the socket accepted a write.
     fn wrote(&self, written: &Poll<io::Result<usize>>) {
         let now = written.is_ready();
-        self.has_room.send_if_modified(|has_room| {
-            let before = std::mem::replace(has_room, now);
+        self.accepts_writes.send_if_modified(|accepts_writes| {
+            let before = std::mem::replace(accepts_writes, now);
             before != now
         });
     }
 
     /// Reads the first frame.
-    fn look(&mut self, bytes: &[u8]) {
+    fn read_first_frame(&mut self, bytes: &[u8]) {
         let Some(first) = &mut self.first else { return };
-        let room = MOST - first.len();
-        first.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let missing = MAX_FIRST_BYTES - first.len();
+        first.extend_from_slice(&bytes[..bytes.len().min(missing)]);
         if let Some(takes_pushes) = takes_pushes(first) {
             self.takes_pushes.store(takes_pushes, Ordering::Relaxed);
             self.first = None;
-        } else if first.len() == MOST {
+        } else if first.len() == MAX_FIRST_BYTES {
             self.first = None;
         }
     }
@@ -130,7 +133,7 @@ impl AsyncRead for Guarded {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
         let bytes = &buffer.filled()[before..];
-        self.look(bytes);
+        self.read_first_frame(bytes);
         let promised = self.promises.received(bytes);
         Poll::Ready(promised.map_err(io::Error::other))
     }

@@ -164,7 +164,7 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Resp
             }
             Ok(client) => {
                 let answer = route(&peer.app, client.address, &parts, &mut body).await;
-                slot = client.place;
+                slot = client.share;
                 answer
             }
             Err(error) => Answer::Reply(refuse_early(&peer.app, &parts, &error.into())),
@@ -217,7 +217,7 @@ fn open(
     let reply = handshake::accept(&parts.headers)?;
     let slots = (
         peer.app.admit_user_agent(client.address)?,
-        client.place,
+        client.share,
         peer.admitted.clone(),
     );
     if !handshake::is_for(peer.app.service.public_url(), parts) {

@@ -29,11 +29,11 @@ pub(super) async fn resource(
 ) -> Result<Reply, Refusal> {
     match parts.method {
         Method::GET | Method::HEAD => {
-            let message = app.service.message(named(app, path)?).await?;
+            let message = app.service.message(message_url(app, path)?).await?;
             Ok(shown(message))
         }
         Method::DELETE => {
-            let (withdrawing, message) = (Arc::clone(app), named(app, path)?);
+            let (withdrawing, message) = (Arc::clone(app), message_url(app, path)?);
             // Not cancelled with the request, which could lose its receipt.
             app.finish(async move { withdrawing.service.withdraw(message).await })
                 .await?;
@@ -44,7 +44,7 @@ pub(super) async fn resource(
     }
 }
 
-fn named(app: &App, path: ResourcePath<'_>) -> Result<MessageUrl, Error> {
+fn message_url(app: &App, path: ResourcePath<'_>) -> Result<MessageUrl, Error> {
     match app.service.open(path) {
         Some(Resource::Message(message)) => Ok(message),
         _ => Err(Error::NoMessage),

@@ -109,16 +109,16 @@ async fn accept(
     let push = PushHeaders::parse(headers, tolerances)?;
     push.check_coding(body::announced(headers))?;
     let wanted = Prefer::parse(headers).respond_async;
-    let wish = service
-        .receipt_wish(wanted, receipts(app, headers)?)
+    let receipt = service
+        .receipt_request(wanted, receipts(app, headers)?)
         .await?;
     let arriving = app.gate.admit_body(key, request.address)?;
     drop(begun);
     let body = body::read(headers, content, &service.config().limits).await?;
-    let taken = push.content(body, key, tolerances)?;
+    let checked = push.content(body, key, tolerances)?;
     let _request = app.gate.admit_push(key, request.address)?;
     drop(arriving);
-    let needed = compat::needed(sender.as_ref(), &push, &taken);
+    let needed = compat::needed(sender.as_ref(), &push, &checked);
     // A message that is not stored needs no turn at the store.
     let _turn = match push.ttl {
         Ttl::ZERO => None,
@@ -126,7 +126,7 @@ async fn accept(
     };
     let origin = service.origin(key, request.address);
     let accepted = service
-        .push(&subscription, push, taken.content, wish, origin, span)
+        .push(&subscription, push, checked.content, receipt, origin, span)
         .await?;
     needed.for_each(|switch| service.metrics().tolerate(switch));
     Ok(accepted)

@@ -40,7 +40,7 @@ pub enum StartError {
     Filter(#[from] NotAFilter),
     /// The process already has a log.
     #[error(transparent)]
-    Taken(#[from] TryInitError),
+    CheckedContent(#[from] TryInitError),
 }
 
 impl Log {
@@ -115,7 +115,7 @@ impl Log {
     /// Reports the lines suppressed since the last report, at shutdown.
     pub fn end(&self) {
         if let Some(repeats) = &self.0.repeats {
-            repeats.tell();
+            repeats.report();
         }
     }
 }

@@ -353,16 +353,16 @@ mod tests {
 
     #[tokio::test]
     async fn tasks_that_have_not_ended_are_counted() {
-        let tasks_told = || {
+        let unfinished_tasks = || {
             let text = Metrics::default().text(Usage::default(), Format::OpenMetrics);
             let line = text
                 .lines()
                 .find_map(|line| line.strip_prefix("bugle_tasks "));
             line.map(str::to_owned)
         };
-        assert_eq!(tasks_told().as_deref(), Some("0"));
+        assert_eq!(unfinished_tasks().as_deref(), Some("0"));
         let waiting = tokio::spawn(std::future::pending::<()>());
-        assert_eq!(tasks_told().as_deref(), Some("1"));
+        assert_eq!(unfinished_tasks().as_deref(), Some("1"));
         waiting.abort();
     }
     #[test]

@@ -19,7 +19,7 @@ use super::log::ABOUT_THE_LOG;
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Maximum length of the quoted message, in characters.
-const LONGEST: usize = 100;
+const MAX_LENGTH: usize = 100;
 
 /// The number of lines per call site in this period.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Repeats {
     }
 
     /// Reports the suppressed lines and starts a new period.
-    pub(super) fn tell(&self) {
+    pub(super) fn report(&self) {
         let mut held = Vec::new();
         // Writing a line enters this map again, so no guard may be held then.
         self.sites.retain(|_, site| {
@@ -92,7 +92,7 @@ impl Repeats {
         minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             minutes.tick().await;
-            self.tell();
+            self.report();
         }
     }
 }
@@ -103,7 +103,7 @@ struct Message<'m>(&'m mut String);
 impl Visit for Message<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if field.name() == "message" {
-            *self.0 = format!("{value:?}").chars().take(LONGEST).collect();
+            *self.0 = format!("{value:?}").chars().take(MAX_LENGTH).collect();
         }
     }
 }

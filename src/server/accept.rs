@@ -169,17 +169,21 @@ enum OpenError {
 
 /// Detects the protocol of a connection and serves it.
 async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer, site: Site) {
-    let patience = peer.app.service.config().limits.handshake_timeout;
+    let handshake_timeout = peer.app.service.config().limits.handshake_timeout;
     let close = peer.close.idle.clone();
     let opened = tokio::select! {
-        opened = timeout(patience, open(socket, tls, &mut peer)) => opened,
+        opened = timeout(handshake_timeout, open(socket, tls, &mut peer)) => opened,
         () = close.cancelled() => return,
     };
     match opened {
         Ok(Ok((io, is_http2))) if peer.is_refused() => {
             // It counts in no share, so its lifetime is bounded here.
-            let told = timeout(2 * patience, speak(io, is_http2, peer.clone(), site)).await;
-            if told.is_err() {
+            let answered = timeout(
+                2 * handshake_timeout,
+                speak(io, is_http2, peer.clone(), site),
+            )
+            .await;
+            if answered.is_err() {
                 cut(&peer);
             }
         }

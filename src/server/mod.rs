@@ -274,8 +274,8 @@ impl Server {
             waking.service.wake_everybody().await;
         });
         // Required: without it, the service manager would kill a healthy service.
-        if let Some(patience) = self.watchdog {
-            tasks.require("watchdog", systemd::watchdog(Arc::clone(app), patience));
+        if let Some(interval) = self.watchdog {
+            tasks.require("watchdog", systemd::watchdog(Arc::clone(app), interval));
         }
         // These keep no state between iterations: they read the store, files and counters, so a
         // restart loses nothing.

@@ -41,8 +41,8 @@ pub(super) struct Listeners {
 
 impl Listeners {
     /// Stops accepting and completes the requests in progress. Returns how many connections are
-    /// still open after `patience`; the caller cuts them.
-    async fn end(mut self, patience: Duration) -> usize {
+    /// still open after `grace`; the caller cuts them.
+    async fn end(mut self, grace: Duration) -> usize {
         self.stop_accepting.cancel();
         self.accepting.join().await;
         self.close.graceful.cancel();
@@ -54,7 +54,7 @@ impl Listeners {
             }
         };
         // The count below is right in both cases.
-        let _ = timeout(patience, ended).await;
+        let _ = timeout(grace, ended).await;
         self.tasks.len()
     }
 }

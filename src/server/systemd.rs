@@ -53,18 +53,18 @@ impl Inherited {
         let mut inherited = Self::default();
         let names = names.split(':').map(str::to_owned);
         for (index, name) in (0..sockets.len()).zip(names.chain(std::iter::repeat(String::new()))) {
-            let taken = sockets.take_tcp_listener(index);
-            let taken =
-                taken.map_err(|error| InheritedError::Unusable(called(index, &name), error));
-            let place = if name == "admin" {
+            let listener = sockets.take_tcp_listener(index);
+            let listener =
+                listener.map_err(|error| InheritedError::Unusable(called(index, &name), error));
+            let role = if name == "admin" {
                 &mut inherited.admin
             } else {
                 &mut inherited.public
             };
-            if place.is_some() {
+            if role.is_some() {
                 return Err(InheritedError::Surplus(called(index, &name)));
             }
-            *place = taken?;
+            *role = listener?;
         }
         Ok(inherited)
     }
@@ -76,21 +76,21 @@ fn called(index: usize, name: &str) -> String {
 
 /// Reports that the service accepts connections (`Type=notify`).
 pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// Reports the status line.
 pub fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
+    notify(&[NotifyState::Status(status)]);
 }
 
 /// Reports that the shutdown has begun.
 pub fn stopping(status: &str) {
-    tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
+    notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
 /// Does nothing without a service manager.
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager cannot be told (NOTIFY_SOCKET)");
     }
@@ -101,16 +101,16 @@ pub fn watchdog_time() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// Feeds the watchdog until cancelled, twice per `patience`. Each time the store is flushed first,
+/// Feeds the watchdog until cancelled, twice per `limit`. Each time the store is flushed first,
 /// so a hanging runtime and a hanging store thread both stop the watchdog. A flush that fails still
 /// feeds it: a restart would not repair a disk.
-pub async fn watchdog(app: Arc<App>, patience: Duration) {
+pub async fn watchdog(app: Arc<App>, limit: Duration) {
     // sd_watchdog_enabled(3) recommends half of the timeout.
-    let mut ticks = interval((patience / 2).max(Duration::from_millis(1)));
+    let mut ticks = interval((limit / 2).max(Duration::from_millis(1)));
     loop {
         ticks.tick().await;
         let _ = app.service.flush().await;
         // A service manager that does not read blocks only this thread.
-        let _ = spawn_blocking(|| tell(&[NotifyState::Watchdog])).await;
+        let _ = spawn_blocking(|| notify(&[NotifyState::Watchdog])).await;
     }
 }

@@ -21,7 +21,7 @@ use crate::app::App;
 use super::tests::Fault;
 
 /// Delay before a task is restarted, so that one that always panics does not use up the CPU.
-const PAUSE: Duration = Duration::from_secs(1);
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 
 /// A required task ended unexpectedly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +77,7 @@ impl Tasks {
                     "a task ended unasked and is started again: report this as a bug"
                 );
                 app.service.metrics().restart(name);
-                sleep(PAUSE).await;
+                sleep(RESTART_DELAY).await;
             }
         });
         self.names.insert(handle.id(), name);

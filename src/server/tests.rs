@@ -21,7 +21,7 @@ use crate::observe::exposition::Format;
 use crate::server::tls::Tls;
 use crate::time::Clock;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A fault to inject once into a task.
 #[derive(Clone)]
@@ -97,7 +97,7 @@ async fn a_required_task_that_ends_shuts_the_service_down() {
         ] {
             let (server, _folder) = bound().await;
             let run = server.run(std::future::pending());
-            let ended = timeout(PATIENCE, PLAN.scope(plan(name, panics), run)).await;
+            let ended = timeout(TIMEOUT, PLAN.scope(plan(name, panics), run)).await;
             let expected = TaskEnded {
                 task: name,
                 why: why.to_owned(),
@@ -127,7 +127,7 @@ async fn other_tasks_are_restarted_and_counted() {
             }
         };
         let run = PLAN.scope(plan(name, true), server.run(counted));
-        let ended = timeout(PATIENCE, run).await.expect(name);
+        let ended = timeout(TIMEOUT, run).await.expect(name);
         assert_eq!(ended, Ok(()), "{name}");
     }
 }
@@ -153,7 +153,5 @@ async fn a_service_whose_future_is_dropped_closes_its_listeners() {
             sleep(Duration::from_millis(1)).await;
         }
     };
-    timeout(PATIENCE, refused)
-        .await
-        .expect("it listens no more");
+    timeout(TIMEOUT, refused).await.expect("it listens no more");
 }

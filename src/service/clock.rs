@@ -26,13 +26,13 @@ pub const STEP: Duration = Duration::from_secs(5);
 const NOISE: Duration = Duration::from_millis(50);
 
 /// The minimum change of the offset that is written to the file.
-const KEPT_EXACTLY_TO: Duration = Duration::from_secs(1);
+const MIN_OFFSET_CHANGE: Duration = Duration::from_secs(1);
 
 /// The interval at which the wall clock is compared with elapsed time.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The maximum age of the file, so that the next start can detect a wall clock that is behind.
-const KEEP_EVERY: Duration = Duration::from_secs(3600);
+const WRITE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The name of the file in the data folder.
 pub const FILE: &str = "clock.json";
@@ -43,7 +43,7 @@ pub enum ClockError {
     /// It exists and cannot be read.
     #[error("the clock file {}: {}", .0.display(), .1)]
     File(PathBuf, #[source] io::Error),
-    /// It is not the JSON of [`Kept`].
+    /// It is not the JSON of [`ClockFile`].
     #[error(
         "the clock file {}: {}; restore it from a copy, or remove it (if the wall clock was ever \
          set while the service ran, messages then expire earlier or later by as much)",
@@ -55,7 +55,7 @@ pub enum ClockError {
 /// The contents of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kept {
+pub struct ClockFile {
     /// Service time minus wall clock, in milliseconds.
     pub offset_ms: i64,
     /// The service time when this was written.
@@ -88,12 +88,12 @@ struct State {
     offset_ms: i64,
     step: Option<Step>,
     /// The contents of the file; `None` if it has not been written yet.
-    kept: Option<Kept>,
+    written: Option<ClockFile>,
     /// Whether the last write failed, which has been logged.
     is_failing: bool,
 }
 
-impl Kept {
+impl ClockFile {
     /// Reads the file in the data folder. Returns `None` if there is none, because the service has
     /// not run there yet.
     ///
@@ -117,10 +117,10 @@ impl ServiceClock {
     /// # Errors
     /// If the file exists and cannot be used.
     pub fn open(clock: Clock, file: PathBuf) -> Result<Self, ClockError> {
-        let kept = Kept::read(&file)?;
+        let written = ClockFile::read(&file)?;
         let (wall, elapsed) = (clock.now(), clock.monotonic());
-        let expected = wall.moved(kept.map_or(0, |kept| kept.offset_ms));
-        let reached = kept.map_or(expected, |kept| kept.reached);
+        let expected = wall.moved(written.map_or(0, |written| written.offset_ms));
+        let reached = written.map_or(expected, |written| written.reached);
         if reached.since(expected) >= STEP {
             tracing::warn!(
                 "the clock of this machine shows {wall}, which is before this service last ran: \
@@ -135,8 +135,8 @@ impl ServiceClock {
             began: (now, elapsed),
             state: Mutex::new(State {
                 offset_ms: difference(now, wall),
-                step: kept.and_then(|kept| kept.step),
-                kept,
+                step: written.and_then(|written| written.step),
+                written,
                 is_failing: false,
             }),
         })
@@ -165,7 +165,7 @@ impl ServiceClock {
 
     /// Compares the wall clock with elapsed time. Returns its change since the last call, if it is
     /// at least a [`STEP`].
-    fn look(&self) -> Option<Step> {
+    fn compare(&self) -> Option<Step> {
         let (wall, now) = (self.wall(), self.now());
         let offset_ms = difference(now, wall);
         let mut state = self.state();
@@ -183,15 +183,15 @@ impl ServiceClock {
     }
 
     /// The new contents of the file, if the old ones are wrong or outdated.
-    fn due(&self) -> Option<Kept> {
-        let kept = self.to_keep();
-        let is_due = |before: Kept| kept.replaces(&before);
-        self.state().kept.is_none_or(is_due).then_some(kept)
+    fn due(&self) -> Option<ClockFile> {
+        let contents = self.contents();
+        let is_due = |before: ClockFile| contents.replaces(&before);
+        self.state().written.is_none_or(is_due).then_some(contents)
     }
 
-    fn to_keep(&self) -> Kept {
+    fn contents(&self) -> ClockFile {
         let state = self.state();
-        Kept {
+        ClockFile {
             offset_ms: state.offset_ms,
             reached: self.now(),
             step: state.step,
@@ -199,12 +199,12 @@ impl ServiceClock {
     }
 
     /// Writes the file. Blocks on the disk. A failure is logged once, and the write stays due.
-    fn write(&self, kept: Kept) {
-        let text = serde_json::to_string(&kept).map_err(io::Error::from);
+    fn write(&self, contents: ClockFile) {
+        let text = serde_json::to_string(&contents).map_err(io::Error::from);
         let written = text.and_then(|text| secrets::replace_private(&self.file, &text));
         let mut state = self.state();
         match written {
-            Ok(()) => (state.kept, state.is_failing) = (Some(kept), false),
+            Ok(()) => (state.written, state.is_failing) = (Some(contents), false),
             Err(error) => {
                 if !state.is_failing {
                     let file = self.file.display();
@@ -221,13 +221,13 @@ impl ServiceClock {
     }
 }
 
-impl Kept {
+impl ClockFile {
     /// Whether this differs enough from `before` to be written.
     fn replaces(&self, before: &Self) -> bool {
         let moved = u128::from(self.offset_ms.abs_diff(before.offset_ms));
         self.step != before.step
-            || moved >= KEPT_EXACTLY_TO.as_millis()
-            || self.reached.since(before.reached) >= KEEP_EVERY
+            || moved >= MIN_OFFSET_CHANGE.as_millis()
+            || self.reached.since(before.reached) >= WRITE_INTERVAL
     }
 }
 
@@ -240,11 +240,11 @@ fn difference(time: UnixTime, from: UnixTime) -> i64 {
 /// Checks every second whether the wall clock was changed. Logs, counts and stores each step. Never
 /// returns; it is ended by cancellation.
 pub async fn run(service: &PushService) {
-    let mut ticks = interval(LOOK_EVERY);
+    let mut ticks = interval(CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Some(step) = service.time().look() {
+        if let Some(step) = service.time().compare() {
             service.metrics().clock_steps.inc();
             tracing::warn!(
                 by_ms = step.by_ms,
@@ -253,8 +253,8 @@ pub async fn run(service: &PushService) {
                  their lifetimes"
             );
         }
-        if let Some(kept) = service.time().due() {
-            write(service, kept).await;
+        if let Some(contents) = service.time().due() {
+            write(service, contents).await;
         }
     }
 }
@@ -262,14 +262,14 @@ pub async fn run(service: &PushService) {
 /// Writes the offset and the current service time to the file, at the end of the service.
 pub async fn keep_at_end(service: &PushService) {
     let time = service.time();
-    time.look();
-    write(service, time.to_keep()).await;
+    time.compare();
+    write(service, time.contents()).await;
 }
 
-async fn write(service: &PushService, kept: Kept) {
+async fn write(service: &PushService, contents: ClockFile) {
     let time = Arc::clone(&service.time);
     // If it panics, the write stays due.
-    let _ = spawn_blocking(move || time.write(kept)).await;
+    let _ = spawn_blocking(move || time.write(contents)).await;
 }
 
 #[cfg(test)]
@@ -298,13 +298,13 @@ mod tests {
                 at: clock.now(),
                 by_ms,
             };
-            assert_eq!((time.look(), time.look()), (Some(step), None));
+            assert_eq!((time.compare(), time.compare()), (Some(step), None));
             assert_eq!(time.now(), before);
             clock.advance(MINUTE);
-            assert_eq!((time.look(), time.now()), (None, before + MINUTE));
+            assert_eq!((time.compare(), time.now()), (None, before + MINUTE));
         }
         clock.set(START);
-        assert!(time.look().unwrap().by_ms < 0);
+        assert!(time.compare().unwrap().by_ms < 0);
         assert_eq!(time.now(), START + MINUTE + MINUTE);
         assert_eq!(time.wall_at(time.now()), START);
     }
@@ -315,9 +315,9 @@ mod tests {
         let clock = Clock::manual(START);
         let time = open(&clock, folder.path());
         clock.set(START + Duration::from_secs(4));
-        assert_eq!(time.look(), None);
+        assert_eq!(time.compare(), None);
         clock.set(START + Duration::from_secs(8));
-        assert_eq!((time.look(), time.now()), (None, START));
+        assert_eq!((time.compare(), time.now()), (None, START));
     }
 
     #[test]
@@ -326,14 +326,14 @@ mod tests {
         let clock = Clock::manual(START);
         let time = open(&clock, folder.path());
         clock.set(START + 2 * DAY);
-        time.look();
+        time.compare();
         time.write(time.due().unwrap());
         clock.advance(MINUTE);
         let again = open(&clock, folder.path());
         assert_eq!(again.now(), START + MINUTE);
         // The time while the service was stopped counts.
         assert_eq!(
-            (again.look(), again.wall()),
+            (again.compare(), again.wall()),
             (None, START + 2 * DAY + MINUTE)
         );
     }
@@ -343,29 +343,29 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(START);
         let time = open(&clock, folder.path());
-        time.write(time.to_keep());
+        time.write(time.contents());
         // Without a battery, the clock of the machine restarts two days back.
         let clock = Clock::manual(UnixTime::from_secs(START.as_secs() - 2 * DAY.as_secs()));
         let time = open(&clock, folder.path());
         assert_eq!(time.now(), START);
         clock.set(START + MINUTE);
-        assert_eq!(time.look().map(|step| step.by_ms), Some(172_860_000));
+        assert_eq!(time.compare().map(|step| step.by_ms), Some(172_860_000));
         assert_eq!(time.now(), START);
     }
 
     #[test]
-    fn the_file_is_written_when_it_says_something_new() {
+    fn the_file_is_written_when_its_contents_change() {
         let folder = tempfile::tempdir().unwrap();
         let (clock, file) = (Clock::manual(START), folder.path().join(FILE));
         let time = open(&clock, folder.path());
         let first = time.due().unwrap();
         time.write(first);
-        assert_eq!(Kept::read(&file).unwrap(), Some(first));
+        assert_eq!(ClockFile::read(&file).unwrap(), Some(first));
         clock.advance(MINUTE);
         assert_eq!(time.due(), None);
-        clock.advance(KEEP_EVERY);
+        clock.advance(WRITE_INTERVAL);
         let reached = time.due().unwrap().reached;
-        assert_eq!(reached, START + MINUTE + KEEP_EVERY);
+        assert_eq!(reached, START + MINUTE + WRITE_INTERVAL);
         std::fs::write(&file, "{}").unwrap();
         let refused = ServiceClock::open(clock, file).map(|_| ()).unwrap_err();
         assert!(refused.to_string().contains("clock.json"), "{refused}");

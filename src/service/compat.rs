@@ -1,6 +1,6 @@
 //! The deviations of application servers that `[compat]` tolerates, and those that a push needed.
 
-use bugle_protocol::push::{PushHeaders, Taken};
+use bugle_protocol::push::{CheckedContent, PushHeaders};
 use bugle_protocol::vapid::{AudienceForm, Form};
 use bugle_protocol::{ContentCoding, Tolerances};
 
@@ -43,9 +43,9 @@ impl Compat {
 pub fn needed(
     sender: Option<&Sender>,
     headers: &PushHeaders,
-    taken: &Taken,
+    checked: &CheckedContent,
 ) -> impl Iterator<Item = &'static str> + use<> {
-    let coding = taken.content.as_ref().and_then(|it| it.coding.as_ref());
+    let coding = checked.content.as_ref().and_then(|it| it.coding.as_ref());
     let aesgcm = matches!(coding, Some(ContentCoding::Aesgcm { .. }));
     let without_port = sender.is_some_and(|s| s.audience == AudienceForm::WithoutPort);
     let has_form = |form| sender.is_some_and(|sender| sender.form == form);
@@ -55,8 +55,8 @@ pub fn needed(
         (LOOSE_VAPID, has_form(Form::Loose)),
         ("missing_ttl", headers.ttl_is_assumed),
         ("aesgcm", aesgcm),
-        ("wrong_record_size", taken.wrong_record_size),
-        ("allow_unencrypted", taken.unencrypted),
+        ("wrong_record_size", checked.wrong_record_size),
+        ("allow_unencrypted", checked.unencrypted),
     ]
     .into_iter()
     .filter_map(|(switch, is_needed)| is_needed.then_some(switch))

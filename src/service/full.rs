@@ -8,7 +8,7 @@ use bugle_protocol::UnixTime;
 use super::Error;
 use crate::config::Limit;
 use crate::gate::Refusal;
-use crate::store::{Full, StoreError, Whose};
+use crate::store::{Full, Scope, StoreError};
 
 /// The minimum of `Retry-After`.
 const SOONEST: Duration = Duration::from_secs(10);
@@ -22,9 +22,9 @@ impl Error {
     pub fn of_store(error: StoreError, now: UnixTime) -> Self {
         match error {
             StoreError::Full(full) => Self::Full(FullShare::new(full, now)),
-            StoreError::NoSubscription
-            | StoreError::NoReceiptSubscription
-            | StoreError::Unavailable(_) => Self::Unavailable,
+            StoreError::NoSubscription => Self::Gone,
+            StoreError::NoReceiptSubscription => Self::NoReceipts,
+            StoreError::Unavailable(_) => Self::Unavailable,
         }
     }
 }
@@ -34,7 +34,7 @@ impl Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FullShare {
     limit: Limit,
-    whose: Whose,
+    scope: Scope,
     /// The time until something expires, if known.
     wait: Option<Duration>,
 }
@@ -44,7 +44,7 @@ impl FullShare {
     pub fn new(full: Full, now: UnixTime) -> Self {
         Self {
             limit: full.limit,
-            whose: full.whose,
+            scope: full.scope,
             wait: full.until.map(|until| until.since(now)),
         }
     }
@@ -59,12 +59,12 @@ impl FullShare {
         if !self.is_shared() {
             return None;
         }
-        Some(match self.whose {
-            Whose::All => "all",
-            Whose::Subscription => "subscription",
-            Whose::UserAgent => "user_agent",
-            Whose::Sender => "sender",
-            Whose::Address => "address",
+        Some(match self.scope {
+            Scope::All => "all",
+            Scope::Subscription => "subscription",
+            Scope::UserAgent => "user_agent",
+            Scope::Sender => "sender",
+            Scope::Address => "address",
         })
     }
 
@@ -86,7 +86,7 @@ impl FullShare {
     }
 
     /// The event that makes room, and the requests that need no room.
-    const fn cure(&self) -> (&'static str, &'static str) {
+    const fn remedy(&self) -> (&'static str, &'static str) {
         match self.limit {
             Limit::MessagesPerUserAgent | Limit::BytesPerUserAgent => (
                 "its user agent acknowledges messages, or they expire",
@@ -116,28 +116,28 @@ impl fmt::Display for FullShare {
         if !self.is_shared() {
             return Refusal::Limit(self.limit).fmt(f);
         }
-        let holder = match (self.whose, self.limit) {
-            (Whose::All, _) => "all together have reached",
-            (Whose::Subscription, _) => "this subscription holds its share of",
-            (Whose::UserAgent, Limit::StoredBytes) => "this user agent holds its share of",
-            (Whose::UserAgent, _) => "this user agent holds all of",
-            (Whose::Sender, _) => "this application server key holds its share of",
-            (Whose::Address, _) => "this address holds its share of",
+        let holder = match (self.scope, self.limit) {
+            (Scope::All, _) => "all together have reached",
+            (Scope::Subscription, _) => "this subscription holds its share of",
+            (Scope::UserAgent, Limit::StoredBytes) => "this user agent holds its share of",
+            (Scope::UserAgent, _) => "this user agent holds all of",
+            (Scope::Sender, _) => "this application server key holds its share of",
+            (Scope::Address, _) => "this address holds its share of",
         };
-        let (room, meanwhile) = self.cure();
+        let (freed_when, meanwhile) = self.remedy();
         let setting = self.limit.setting();
-        write!(f, "{holder} {setting}: there is room when {room}")?;
+        write!(f, "{holder} {setting}: there is room when {freed_when}")?;
         if let Some(wait) = self.wait {
-            write!(f, ", which is in {} at the latest", Rough(wait))?;
+            write!(f, ", which is in {} at the latest", RoundedUp(wait))?;
         }
         write!(f, "; {meanwhile}")
     }
 }
 
 /// Displays a duration in its largest unit, rounded up.
-struct Rough(Duration);
+struct RoundedUp(Duration);
 
-impl fmt::Display for Rough {
+impl fmt::Display for RoundedUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [(u64, &str); 3] = [(86_400, "d"), (3600, "h"), (60, "min")];
         let secs = self.0.as_millis().div_ceil(1000);
@@ -151,22 +151,22 @@ impl fmt::Display for Rough {
 mod tests {
     use super::*;
 
-    fn share(limit: Limit, whose: Whose, wait: Option<u64>) -> FullShare {
+    fn share(limit: Limit, scope: Scope, wait: Option<u64>) -> FullShare {
         let now = UnixTime::from_secs(1000);
         let until = wait.map(|wait| now + Duration::from_secs(wait));
         let full = Full {
             limit,
-            whose,
+            scope,
             until,
         };
         FullShare::new(full, now)
     }
 
     #[test]
-    fn it_says_whose_share_is_full_and_when_there_is_room() {
+    fn the_error_names_the_full_share_and_when_to_retry() {
         let full = share(
             Limit::MessagesPerUserAgent,
-            Whose::Subscription,
+            Scope::Subscription,
             Some(2_500_000),
         );
         assert_eq!(
@@ -180,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_that_the_machine_sets_is_nobody_s_share() {
-        let full = share(Limit::FreeSpace, Whose::All, None);
+    fn a_limit_of_the_machine_has_no_shares() {
+        let full = share(Limit::FreeSpace, Scope::All, None);
         assert_eq!(
             full.to_string(),
             "over the limit store.min_free: try again later"
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn times_are_rounded_up_in_their_unit() {
         let words = [0, 1, 119, 120, 121, 7200, 172_800].map(|secs| {
-            let rough = Rough(Duration::from_secs(secs));
+            let rough = RoundedUp(Duration::from_secs(secs));
             rough.to_string()
         });
         let expected = ["0 s", "1 s", "119 s", "2 min", "3 min", "2 h", "2 d"];
@@ -200,8 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_sent_away_for_long_nor_asked_back_at_once() {
-        let after = |wait| share(Limit::StoredBytes, Whose::Sender, wait).retry_after();
+    fn retry_after_is_between_10_s_and_1_h() {
+        let after = |wait| share(Limit::StoredBytes, Scope::Sender, wait).retry_after();
         assert_eq!(after(Some(0)), SOONEST);
         assert_eq!(after(Some(99)), Duration::from_secs(99));
         assert_eq!(after(Some(2_500_000)), LATEST);

@@ -5,14 +5,14 @@ use bugle_protocol::{
     PublicKey, PushEndpoint, ReceiptSubscriptionId, ReceiptSubscriptionUrl, Resource, ResourcePath,
 };
 
-use super::operating::Named;
+use super::operating::Subject;
 use super::{Error, PushService};
 
 /// The number of objects to compare before yielding to other tasks.
-const AT_ONCE: usize = 256;
+const BATCH: usize = 256;
 
 /// The maximum number of senders to compare.
-const LARGEST: usize = 1000;
+const MAX_SENDERS: usize = 1000;
 
 impl PushService {
     /// The handle of a receipt subscription.
@@ -26,15 +26,15 @@ impl PushService {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn find(&self, text: &str) -> Result<Option<Named>, Error> {
+    pub async fn find_subject(&self, text: &str) -> Result<Option<Subject>, Error> {
         let text = text.trim();
         if !is_handle(text) {
-            return Ok(self.named(text));
+            return Ok(self.subject_of(text));
         }
         let mut last = None;
         loop {
             let after = last;
-            let found = self.store.all_subscriptions(after, AT_ONCE).await;
+            let found = self.store.all_subscriptions(after, BATCH).await;
             let found = self.stored(found)?;
             for it in &found {
                 let endpoint = PushEndpoint {
@@ -44,10 +44,10 @@ impl PushService {
                 };
                 let is_first = last.is_none_or(|(uaid, _)| uaid != it.uaid);
                 if is_first && self.handle(it.uaid) == text {
-                    return Ok(Some(Named::UserAgent(it.uaid)));
+                    return Ok(Some(Subject::UserAgent(it.uaid)));
                 }
                 if self.subscription_handle(&endpoint) == text {
-                    return Ok(Some(Named::Subscription(endpoint)));
+                    return Ok(Some(Subject::Subscription(endpoint)));
                 }
                 last = Some((it.uaid, it.channel));
             }
@@ -73,7 +73,7 @@ impl PushService {
         }
         let mut after = None;
         loop {
-            let found = self.store.all_receipt_subscriptions(after, AT_ONCE).await;
+            let found = self.store.all_receipt_subscriptions(after, BATCH).await;
             let found = self.stored(found)?;
             let mut ids = found.iter().map(|(_, id)| *id);
             if let Some(id) = ids.find(|id| self.receipts_handle(*id) == text) {
@@ -97,7 +97,7 @@ impl PushService {
         if !is_handle(text) {
             return Ok(PublicKey::from_base64url(text).ok());
         }
-        let largest = self.stored(self.store.largest(LARGEST).await)?;
+        let largest = self.stored(self.store.largest(MAX_SENDERS).await)?;
         let mut keys = largest.senders.iter().map(|held| held.holder);
         Ok(keys.find(|key| self.key_handle(key) == text))
     }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use crate::store::Origin;
+use crate::store::headroom::Headroom;
 use crate::store::holders::{Amount, Charged, Holders};
-use crate::store::room::Room;
 
 /// How long a message waits for its acknowledgement.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The charge of one message to its sender and its address.
 const ONE: Amount = Amount {
@@ -28,7 +28,7 @@ pub(super) type Name = (Uaid, MessageId);
 #[derive(Default)]
 pub(super) struct Live {
     waiting: Mutex<Waiting>,
-    most: usize,
+    capacity: usize,
 }
 
 #[derive(Default)]
@@ -47,11 +47,11 @@ struct Handed {
 }
 
 impl Live {
-    /// Remembers at most `most` messages.
-    pub(super) fn new(most: usize) -> Self {
+    /// Remembers at most `capacity` messages.
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
             waiting: Mutex::default(),
-            most,
+            capacity,
         }
     }
 
@@ -72,16 +72,16 @@ impl Live {
     ) -> bool {
         let mut waiting = self.waiting();
         let used = waiting.messages.len() as u64;
-        let Some(room) = Room::after(self.most as u64, used, 1, 0) else {
+        let Some(headroom) = Headroom::after(self.capacity as u64, used, 1, 0) else {
             return false;
         };
         let mut holders = origin.holders();
-        if !holders.all(|holder| room.is_for(waiting.holders.held(holder).items)) {
+        if !holders.all(|holder| headroom.admits(waiting.holders.held(holder).items)) {
             return false;
         }
         let handed = Handed {
             receipt,
-            until: now + PATIENCE,
+            until: now + ACK_TIMEOUT,
             charged: waiting.holders.charge(origin, ONE, now),
         };
         waiting.messages.insert(name, handed);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn one_sender_leaves_room_for_the_receipts_of_others() {
+    fn one_sender_leaves_a_share_for_the_receipts_of_others() {
         let live = Live::new(100);
         assert_eq!(fill(&live, 0, &from(1)), 50);
         assert_eq!(fill(&live, 1000, &from(2)), 25);
@@ -145,11 +145,11 @@ mod tests {
     }
 
     #[test]
-    fn room_comes_back_with_those_that_are_given_up() {
+    fn a_timed_out_message_frees_its_share() {
         let live = Live::new(100);
         fill(&live, 0, &from(1));
         assert_eq!(live.given_up(NOW), []);
-        assert_eq!(live.given_up(NOW + PATIENCE).len(), 50);
+        assert_eq!(live.given_up(NOW + ACK_TIMEOUT).len(), 50);
         assert_eq!(fill(&live, 0, &from(1)), 50);
         assert_eq!(live.take(name(99)), None);
     }

@@ -14,7 +14,7 @@ use crate::store::{Backlog, Largest, Readers, Subscription};
 
 /// The object that a text of an operator identifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum Subject {
     /// A user agent, by its uaid or its subscription set.
     UserAgent(Uaid),
     /// A subscription, by its endpoint or its own URL.
@@ -23,7 +23,7 @@ pub enum Named {
     Message(MessageUrl),
 }
 
-impl Named {
+impl Subject {
     /// The user agent that it belongs to.
     pub fn uaid(&self) -> Uaid {
         match self {
@@ -48,15 +48,15 @@ pub struct UserAgent {
 impl PushService {
     /// Parses a uaid or a URL of this service. The sealed token proves that this service issued the
     /// URL, so its origin may be a former public URL.
-    pub fn named(&self, text: &str) -> Option<Named> {
+    pub fn subject_of(&self, text: &str) -> Option<Subject> {
         let text = text.trim();
         if let Ok(uaid) = text.parse::<WireUaid>() {
-            return Some(Named::UserAgent(uaid.digest()));
+            return Some(Subject::UserAgent(uaid.digest()));
         }
         match self.open(ResourcePath::at_end(text)?)? {
-            Resource::Push(it) | Resource::Subscription(it) => Some(Named::Subscription(it)),
-            Resource::SubscriptionSet(SubscriptionSetUrl(uaid)) => Some(Named::UserAgent(uaid)),
-            Resource::Message(message) => Some(Named::Message(message)),
+            Resource::Push(it) | Resource::Subscription(it) => Some(Subject::Subscription(it)),
+            Resource::SubscriptionSet(SubscriptionSetUrl(uaid)) => Some(Subject::UserAgent(uaid)),
+            Resource::Message(message) => Some(Subject::Message(message)),
             Resource::ReceiptSubscription(_) => None,
         }
     }

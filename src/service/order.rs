@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::Error;
 
 /// The timeout for a turn: longer than the store waits for the disk.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The maximum number of operations that share a turn.
 const SHARES: u32 = 1 << 16;
@@ -63,7 +63,7 @@ impl Order {
     /// Grants turns in the order of the calls: a waiting drop precedes later operations.
     async fn take(&self, uaid: Uaid, shares: u32) -> Result<Turn<'_>, Error> {
         let (turns, queued) = self.queue(uaid);
-        match timeout(PATIENCE, turns.acquire_many_owned(shares)).await {
+        match timeout(TURN_TIMEOUT, turns.acquire_many_owned(shares)).await {
             Ok(Ok(permit)) => Ok(Turn {
                 _permit: permit,
                 _queued: queued,
@@ -105,7 +105,7 @@ mod tests {
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
 
     #[tokio::test(start_paused = true)]
-    async fn a_drop_waits_for_what_has_begun_and_goes_before_what_comes_later() {
+    async fn a_drop_waits_for_earlier_operations_and_precedes_later_ones() {
         let order = Order::default();
         let first = order.share(UAID).await.unwrap();
         let second = order.share(UAID).await.unwrap();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_ever() {
+    async fn callers_time_out() {
         let order = Order::default();
         let held = order.share(UAID).await.unwrap();
         assert_eq!(order.alone(UAID).await.err(), Some(Error::Unavailable));

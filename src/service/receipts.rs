@@ -9,7 +9,7 @@ use crate::store::{Grant, Page, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget
 
 /// The receipt that a push requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum ReceiptRequest {
     /// No receipt.
     None,
     /// A receipt, in a new receipt subscription.
@@ -24,11 +24,11 @@ impl PushService {
     ///
     /// # Errors
     /// [`Error::NoReceipts`] (8030-5.1-i), [`Error::Unavailable`].
-    pub async fn receipt_wish(
+    pub async fn receipt_request(
         &self,
         wanted: bool,
         given: Option<ReceiptSubscriptionUrl>,
-    ) -> Result<Wish, Error> {
+    ) -> Result<ReceiptRequest, Error> {
         let given = match given {
             None => None,
             Some(given) => {
@@ -40,24 +40,24 @@ impl PushService {
             }
         };
         Ok(match given {
-            _ if !wanted => Wish::None,
-            None => Wish::New,
-            Some(id) => Wish::In(id),
+            _ if !wanted => ReceiptRequest::None,
+            None => ReceiptRequest::New,
+            Some(id) => ReceiptRequest::In(id),
         })
     }
 
     /// The receipt subscription for a message. It lasts until the receipt of the message has
     /// expired.
-    pub(super) fn receipt_target(&self, wish: Wish) -> Option<ReceiptTarget> {
+    pub(super) fn receipt_target(&self, request: ReceiptRequest) -> Option<ReceiptTarget> {
         // Longer than this message needs, so that not every push writes a new end.
         let ends_at = self.now() + self.config.push.max_ttl + self.config.push.receipt_lifetime;
-        let (id, grant) = match wish {
-            Wish::None => return None,
-            Wish::New => {
+        let (id, grant) = match request {
+            ReceiptRequest::None => return None,
+            ReceiptRequest::New => {
                 let id = ReceiptSubscriptionId::from_bytes(random());
                 (id, Grant::Make(ends_at))
             }
-            Wish::In(id) => (id, Grant::Prolong(ends_at)),
+            ReceiptRequest::In(id) => (id, Grant::Prolong(ends_at)),
         };
         Some(ReceiptTarget { id, grant })
     }

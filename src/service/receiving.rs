@@ -72,8 +72,8 @@ impl From<Option<u16>> for Outcome {
 }
 
 impl PushService {
-    /// Connects a user agent: under the id `said` if that has a subscription here, else under the
-    /// id `new` (WS-H-8 to WS-H-10). Returns whether `said` was known.
+    /// Connects a user agent: under the id `claimed` if that has a subscription here, else under the
+    /// id `new` (WS-H-8 to WS-H-10). Returns whether `claimed` was known.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store fails: no new id is assigned then (WS-H-11). A known
@@ -81,11 +81,11 @@ impl PushService {
     /// [`register`](Self::register).
     pub async fn connect(
         &self,
-        said: Option<Uaid>,
+        claimed: Option<Uaid>,
         new: Uaid,
         address: IpAddr,
     ) -> Result<(bool, Registration), Error> {
-        if let Some(uaid) = said {
+        if let Some(uaid) = claimed {
             // A concurrent drop either completes first, or finds and closes the connection.
             let _turn = self.order.share(uaid).await?;
             if self.stored(self.store.connect(uaid).await)? {

@@ -125,42 +125,35 @@ impl Clients {
 
     /// Wakes the readers of a channel for a message in its log, accepted at `since`.
     pub fn wake(&self, uaid: Uaid, channel: ChannelId, since: Instant) {
-        for reader in [Reader::UserAgent(uaid), Reader::Channel(uaid, channel)] {
-            self.with(reader, |mailbox| {
-                mailbox.put(|mail| {
-                    mail.log = true;
-                    mail.since.get_or_insert(since);
-                });
+        for mailbox in self.message_mailboxes(uaid, channel) {
+            mailbox.put(|mail| {
+                mail.log = true;
+                mail.since.get_or_insert(since);
             });
         }
     }
 
     /// Wakes the reader of a receipt subscription.
     pub fn wake_receipts(&self, id: ReceiptSubscriptionId) {
-        self.with(Reader::Receipts(id), |mailbox| {
+        if let Some(mailbox) = self.mailbox(Reader::Receipts(id)) {
             mailbox.put(|mail| mail.log = true);
-        });
+        }
     }
 
     /// Queues a message with TTL 0, accepted at `since`, for a connected reader. Returns `false` if
     /// none is connected or the queues are full; the message is dropped then (RFC 8030 §5.2).
     pub fn offer(&self, uaid: Uaid, message: PushMessage, since: Instant) -> bool {
         let (channel, mut message) = (message.channel, Some(message));
-        [Reader::UserAgent(uaid), Reader::Channel(uaid, channel)]
-            .into_iter()
-            .any(|reader| {
-                let offered = self.with(reader, |mailbox| {
-                    mailbox.put(|mail| {
-                        let room = mail.live.len() < self.live_queue;
-                        if room {
-                            mail.live.extend(message.take());
-                            mail.since.get_or_insert(since);
-                        }
-                        room
-                    })
-                });
-                offered.unwrap_or(false)
+        self.message_mailboxes(uaid, channel).any(|mailbox| {
+            mailbox.put(|mail| {
+                let fits = mail.live.len() < self.live_queue;
+                if fits {
+                    mail.live.extend(message.take());
+                    mail.since.get_or_insert(since);
+                }
+                fits
             })
+        })
     }
 
     /// Whether a reader is connected.
@@ -170,13 +163,25 @@ impl Clients {
 
     /// Closes the connection of a reader, if it is connected.
     pub fn close(&self, reader: Reader, why: Ended) {
-        self.with(reader, |mailbox| mailbox.close(why));
+        if let Some(mailbox) = self.mailbox(reader) {
+            mailbox.close(why);
+        }
     }
 
-    fn with<T>(&self, reader: Reader, tell: impl FnOnce(&Mailbox) -> T) -> Option<T> {
-        // Release the lock of the map first: `tell` wakes another task.
-        let mailbox = Arc::clone(self.connected.get(&reader)?.value());
-        Some(tell(&mailbox))
+    /// The mailbox of a reader. It is cloned to release the lock of the map: what is put into it
+    /// wakes another task.
+    fn mailbox(&self, reader: Reader) -> Option<Arc<Mailbox>> {
+        Some(Arc::clone(self.connected.get(&reader)?.value()))
+    }
+
+    /// The mailboxes of the readers of a channel's messages.
+    fn message_mailboxes(
+        &self,
+        uaid: Uaid,
+        channel: ChannelId,
+    ) -> impl Iterator<Item = Arc<Mailbox>> {
+        let readers = [Reader::UserAgent(uaid), Reader::Channel(uaid, channel)];
+        readers.into_iter().filter_map(move |it| self.mailbox(it))
     }
 }
 

@@ -11,16 +11,14 @@ use bugle_protocol::{
 };
 use tokio::time::Instant;
 
-use super::receipts::Wish;
+use super::receipts::ReceiptRequest;
 use super::{Error, PushService};
 use crate::gate::failures::Checks;
 use crate::gate::network::network;
 use crate::observe::message_log::Event;
 use crate::observe::otel::Accept;
 use crate::service::vapid::Sender;
-use crate::store::{
-    NewMessage, OnAccepted, Origin, ReceiptStatus, Removal, StoreError, Subscription,
-};
+use crate::store::{NewMessage, OnAccepted, Origin, ReceiptStatus, Removal, Subscription};
 
 /// An accepted push.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,14 +104,14 @@ impl PushService {
         subscription: &Subscription,
         headers: PushHeaders,
         content: Option<Content>,
-        wish: Wish,
+        request: ReceiptRequest,
         origin: Origin,
         span: Option<&Accept>,
     ) -> Result<Accepted, Error> {
         let now = self.now();
         let most = Ttl::from_secs(self.config.push.max_ttl.as_secs());
         let ttl = headers.ttl.min(most);
-        let receipt = self.receipt_target(wish);
+        let receipt = self.receipt_target(request);
         let message = NewMessage {
             channel: subscription.channel,
             subscription: subscription.id,
@@ -130,7 +128,8 @@ impl PushService {
         let live = (ttl == Ttl::ZERO).then(|| message.clone());
         let on_accepted = self.on_accepted(uaid, &message, span);
         let handed = Instant::now();
-        let id = self.append(uaid, message, on_accepted).await?;
+        let appended = self.store.append(uaid, message, on_accepted).await;
+        let id = self.stored(appended)?;
         let accepted = Instant::now();
         if let Some(span) = span.filter(|_| live.is_none()) {
             span.stored(handed, accepted);
@@ -176,19 +175,6 @@ impl PushService {
         }))
     }
 
-    async fn append(
-        &self,
-        uaid: Uaid,
-        message: NewMessage,
-        accepted: Option<OnAccepted>,
-    ) -> Result<MessageId, Error> {
-        match self.store.append(uaid, message, accepted).await {
-            Err(StoreError::NoSubscription) => Err(Error::Gone),
-            Err(StoreError::NoReceiptSubscription) => Err(Error::NoReceipts),
-            appended => self.stored(appended),
-        }
-    }
-
     /// Hands a message with TTL 0 to its user agent, or drops it.
     async fn hand_over(
         &self,
@@ -217,7 +203,7 @@ impl PushService {
 
     /// Drops a message with TTL 0 that the filter of its user agent excludes: for this message, the
     /// user agent counts as not connected (RFC 8030 §5.2).
-    pub async fn pass_over(&self, uaid: Uaid, id: MessageId) {
+    pub async fn drop_filtered(&self, uaid: Uaid, id: MessageId) {
         self.metrics.dropped.inc();
         self.note(id, Event::Dropped);
         self.traces.forget(id);

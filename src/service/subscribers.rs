@@ -6,12 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::Limit;
 use crate::gate::network::network;
-use crate::store::room::Room;
-use crate::store::{Full, Whose};
+use crate::store::headroom::Headroom;
+use crate::store::{Full, Scope};
 
 /// The maximum number of networks counted. Beyond it, the small ones are forgotten: only large ones
 /// are ever refused.
-const MOST: usize = 65_536;
+const MAX_NETWORKS: usize = 65_536;
 
 /// The number of subscriptions that each [`network`] has made since the start, minus those ended
 /// from there.
@@ -47,15 +47,15 @@ impl Subscribers {
         let network = network(address);
         let mut made = self.made();
         let held = made.get(&network).copied().unwrap_or(0);
-        let room = Room::after(self.bound, used, 1, 0);
-        if room.is_some_and(|room| !room.is_for(held)) {
+        let headroom = Headroom::after(self.bound, used, 1, 0);
+        if headroom.is_some_and(|headroom| !headroom.admits(held)) {
             return Err(Full {
                 limit: Limit::Subscriptions,
-                whose: Whose::Address,
+                scope: Scope::Address,
                 until: None,
             });
         }
-        if held == 0 && made.len() >= MOST {
+        if held == 0 && made.len() >= MAX_NETWORKS {
             forget_small(&mut made);
         }
         *made.entry(network).or_default() += 1;
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_leaves_room_for_the_subscriptions_of_others() {
+    fn one_address_leaves_a_share_for_the_subscriptions_of_others() {
         let subscribers = Subscribers::new(100);
         let (one, same): (IpAddr, IpAddr) = (
             Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 0, 0, 0, 1).into(),
@@ -125,7 +125,7 @@ mod tests {
             let address = IpAddr::from((0x0a00_0000 + n).to_be_bytes());
             assert_eq!(subscribers.admit(address, 100), Ok(()));
         }
-        assert!(subscribers.made().len() <= MOST);
+        assert!(subscribers.made().len() <= MAX_NETWORKS);
         assert_eq!(subscribers.made().get(&large), Some(&100));
         subscribers.give_back([203, 0, 113, 1].into());
     }

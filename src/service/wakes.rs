@@ -109,10 +109,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_concerns_all_is_told_to_all() {
+    async fn broadcasts_and_gaps_wake_every_reader() {
         let wakes = Wakes::new(1);
         let reader = wakes.clients().register(Reader::UserAgent(UAID), HERE);
-        let told = async {
+        let check = async {
             wakes.changed(Event::Broadcasts);
             let mail = reader.mail().await;
             assert!(mail.broadcasts && !mail.log);
@@ -121,7 +121,7 @@ mod tests {
         };
         tokio::select! {
             () = wakes.wake_everybody() => {}
-            () = told => {}
+            () = check => {}
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 /// Maximum length of an id or version in bytes.
-const LONGEST: usize = 128;
+const MAX_LENGTH: usize = 128;
 
 /// How many broadcasts one connection may follow; further ones are ignored. This bounds the memory
 /// of a connection to 1 KiB.
@@ -30,7 +30,7 @@ impl Label {
 
 fn is_label(text: &str) -> bool {
     let printable = |octet| matches!(octet, b' '..=b'~');
-    (1..=LONGEST).contains(&text.len()) && text.bytes().all(printable)
+    (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(printable)
 }
 
 /// A snapshot of all broadcasts. A change creates a new one, so readers hold no lock.
@@ -129,17 +129,17 @@ impl Followed {
 
     /// Returns the followed broadcasts whose version differs from the user agent's, and records
     /// that the user agent has it now. Broadcasts without a version are left out (WS-B-3).
-    pub fn news(&mut self, broadcasts: &Broadcasts) -> BTreeMap<String, String> {
-        let mut news = BTreeMap::new();
+    pub fn updates(&mut self, broadcasts: &Broadcasts) -> BTreeMap<String, String> {
+        let mut updates = BTreeMap::new();
         for mark in &mut self.0 {
             if let Some(entry) = broadcasts.entries.get(&mark.id)
                 && entry.fingerprint != mark.version
             {
                 mark.version = entry.fingerprint;
-                news.insert(entry.id.as_str().into(), entry.version.as_str().into());
+                updates.insert(entry.id.as_str().into(), entry.version.as_str().into());
             }
         }
-        news
+        updates
     }
 }
 
@@ -175,31 +175,31 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_followed_and_differs_is_news_once() {
+    fn a_followed_broadcast_that_differs_is_an_update_once() {
         let mut broadcasts = with(&Broadcasts::default(), "a", Some("1"));
         broadcasts = with(&broadcasts, "b", Some("1"));
         broadcasts = with(&broadcasts, "c", Some("1"));
         let mut followed = Followed::default();
         followed.follow(&broadcasts, &map(&[("a", "0"), ("b", "1"), ("later", "0")]));
-        assert_eq!(followed.news(&broadcasts), map(&[("a", "1")]));
-        assert_eq!(followed.news(&broadcasts), map(&[]));
+        assert_eq!(followed.updates(&broadcasts), map(&[("a", "1")]));
+        assert_eq!(followed.updates(&broadcasts), map(&[]));
         broadcasts = with(&broadcasts, "later", Some("1"));
         broadcasts = with(&broadcasts, "b", Some("2"));
         broadcasts = with(&broadcasts, "c", Some("2"));
         broadcasts = with(&broadcasts, "a", None);
         assert_eq!(
-            followed.news(&broadcasts),
+            followed.updates(&broadcasts),
             map(&[("b", "2"), ("later", "1")])
         );
         // Set back to what the user agent has.
         broadcasts = with(&broadcasts, "a", Some("1"));
-        assert_eq!(followed.news(&broadcasts), map(&[]));
+        assert_eq!(followed.updates(&broadcasts), map(&[]));
         followed.follow(&broadcasts, &map(&[("a", "0")]));
-        assert_eq!(followed.news(&broadcasts), map(&[("a", "1")]));
+        assert_eq!(followed.updates(&broadcasts), map(&[("a", "1")]));
     }
 
     #[test]
-    fn what_a_connection_follows_is_bounded() {
+    fn the_broadcasts_of_a_connection_are_bounded() {
         let broadcasts = with(&Broadcasts::default(), "x63", Some("1"));
         let broadcasts = with(&broadcasts, "x64", Some("1"));
         let mut followed = Followed::default();
@@ -210,6 +210,6 @@ mod tests {
             followed.follow(&broadcasts, &map(&[(&format!("x{i}"), "0")]));
         }
         assert_eq!(followed.0.capacity(), FOLLOWED);
-        assert_eq!(followed.news(&broadcasts), map(&[("x63", "1")]));
+        assert_eq!(followed.updates(&broadcasts), map(&[("x63", "1")]));
     }
 }

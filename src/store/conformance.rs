@@ -14,6 +14,7 @@ mod limits;
 mod messages;
 mod model;
 mod pair;
+mod receipt_subscriptions;
 mod receipts;
 mod removal;
 mod reopen;
@@ -21,7 +22,7 @@ mod shares;
 mod subscriptions;
 mod unused;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_protocol::{
@@ -29,10 +30,11 @@ use bugle_protocol::{
     SubscriptionId, Uaid, UnixTime, Urgency,
 };
 
+use super::event::EventRecorder;
 use super::memory::MemoryStore;
 use super::sled::SledStore;
 use super::{
-    Backlog, Batch, Engine, Event, Filter, Grant, Inspect, Listener, NewMessage, Origin, Readers,
+    Backlog, Batch, Engine, Event, Filter, Grant, Inspect, NewMessage, Origin, Readers,
     ReceiptStore, ReceiptTarget, Removal, Store, StoreError, StoreLimits, Subscription,
 };
 use crate::config::Config;
@@ -40,38 +42,8 @@ use crate::config::Config;
 /// A store, with its folder.
 struct Opened {
     store: Arc<dyn Engine>,
-    heard: Arc<Heard>,
+    events: Arc<EventRecorder>,
     folder: Option<tempfile::TempDir>,
-}
-
-/// The events that a store sent to its listener, in order.
-#[derive(Default)]
-struct Heard(Mutex<Vec<Event>>);
-
-impl Listener for Heard {
-    fn changed(&self, event: Event) {
-        self.0.lock().unwrap().push(event);
-    }
-}
-
-impl Heard {
-    /// Takes the events since the last call.
-    fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.0.lock().unwrap())
-    }
-
-    /// Takes the receipt subscriptions with events since the last call, each once.
-    fn receipts(&self) -> Vec<ReceiptSubscriptionId> {
-        let events = self.take().into_iter();
-        let receipts = events.filter_map(|event| match event {
-            Event::Receipts(id) => Some(id),
-            _ => None,
-        });
-        let mut receipts: Vec<_> = receipts.collect();
-        receipts.sort_unstable();
-        receipts.dedup();
-        receipts
-    }
 }
 
 type Open = fn(StoreLimits) -> Opened;
@@ -79,10 +51,10 @@ type Open = fn(StoreLimits) -> Opened;
 const ENGINES: [(&str, Open); 2] = [("memory", open_memory), ("sled", open_sled)];
 
 fn open_memory(limits: StoreLimits) -> Opened {
-    let heard = Arc::<Heard>::default();
+    let events = Arc::<EventRecorder>::default();
     Opened {
-        store: Arc::new(MemoryStore::new(limits, Arc::clone(&heard) as _)),
-        heard,
+        store: Arc::new(MemoryStore::new(limits, Arc::clone(&events) as _)),
+        events,
         folder: None,
     }
 }
@@ -92,27 +64,30 @@ fn open_sled(limits: StoreLimits) -> Opened {
 }
 
 fn sled_in(folder: tempfile::TempDir, limits: StoreLimits) -> Opened {
-    let heard = Arc::<Heard>::default();
+    let events = Arc::<EventRecorder>::default();
     let config = Config::default().store;
-    let store = SledStore::open(folder.path(), &config, limits, Arc::clone(&heard) as _);
+    let store = SledStore::open(folder.path(), &config, limits, Arc::clone(&events) as _);
     Opened {
         store: Arc::new(store.unwrap()),
-        heard,
+        events,
         folder: Some(folder),
     }
 }
 
 /// Runs a test on a fresh store of every engine.
 async fn each(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Engine>)) {
-    each_heard(limits, async |store, _| test(store).await).await;
+    each_with_events(limits, async |store, _| test(store).await).await;
 }
 
-/// Like [`each`], with the events of the store.
-async fn each_heard(limits: StoreLimits, test: impl AsyncFn(&Arc<dyn Engine>, &Heard)) {
+/// Like [`each`], with the events that the store sends.
+async fn each_with_events(
+    limits: StoreLimits,
+    test: impl AsyncFn(&Arc<dyn Engine>, &EventRecorder),
+) {
     for (name, open) in ENGINES {
         println!("engine: {name}");
         let engine = open(limits);
-        test(&engine.store, &engine.heard).await;
+        test(&engine.store, &engine.events).await;
         drop(engine.store);
         drop(engine.folder);
     }

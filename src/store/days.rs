@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 /// How many days a recorded use covers: a user agent that connects every hour is written once in
 /// this time.
-pub(super) const NOTED_EVERY: u32 = 7;
+pub(super) const RECORD_INTERVAL_DAYS: u32 = 7;
 
-const SECS_OF_A_DAY: u64 = 24 * 3600;
+const SECS_PER_DAY: u64 = 24 * 3600;
 
 /// A day on which the service ran. Day 0 is the first that was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,14 +54,14 @@ impl Days {
     /// Returns whether a use today must be recorded, given the last recorded one.
     pub(super) fn is_due(self, used: Option<Day>) -> bool {
         // A day in the future is left from a count that was lost.
-        used.is_none_or(|used| used > self.today || self.since(used) >= NOTED_EVERY)
+        used.is_none_or(|used| used > self.today || self.since(used) >= RECORD_INTERVAL_DAYS)
     }
 
     /// Returns whether something was unused for more than `days` days, allowing for later uses that
     /// were not recorded. `used` is the last recorded use. Something without one is older than the
     /// count, and counts as used on day 0.
     pub(super) fn is_unused(self, used: Option<Day>, days: u32) -> bool {
-        self.since(used.unwrap_or(Day(0))) >= days.saturating_add(NOTED_EVERY)
+        self.since(used.unwrap_or(Day(0))) >= days.saturating_add(RECORD_INTERVAL_DAYS)
     }
 
     fn since(self, used: Day) -> u32 {
@@ -70,7 +70,7 @@ impl Days {
 }
 
 fn date_of(now: UnixTime) -> u32 {
-    u32::try_from(now.as_secs() / SECS_OF_A_DAY).unwrap_or(u32::MAX)
+    u32::try_from(now.as_secs() / SECS_PER_DAY).unwrap_or(u32::MAX)
 }
 
 /// One step of the search for unused user agents.
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn on(date: u64) -> UnixTime {
-        UnixTime::from_secs(date * SECS_OF_A_DAY + 5)
+        UnixTime::from_secs(date * SECS_PER_DAY + 5)
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_use_is_noted_once_in_a_while_and_lasts_for_that_long_more() {
+    fn a_use_is_recorded_once_a_week_and_counts_that_much_longer() {
         let days = Days {
             today: Day(20),
             date: 0,

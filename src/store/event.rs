@@ -64,7 +64,7 @@ pub(super) struct Notifier(Arc<dyn Listener>);
 
 /// The callback and the events of one change.
 #[derive(Default)]
-pub(super) struct News {
+pub(super) struct Notice {
     pub(super) accepted: Option<(MessageId, OnAccepted)>,
     pub(super) events: Vec<Event>,
 }
@@ -74,23 +74,23 @@ impl Notifier {
         Self(listener)
     }
 
-    /// Sends the news of a change, and catches panics of its receivers.
-    pub(super) fn tell(&self, news: News) {
-        let told = catch_unwind(AssertUnwindSafe(|| {
-            if let Some((id, accepted)) = news.accepted {
+    /// Sends the notice of a change, and catches panics of its receivers.
+    pub(super) fn notify(&self, notice: Notice) {
+        let notified = catch_unwind(AssertUnwindSafe(|| {
+            if let Some((id, accepted)) = notice.accepted {
                 accepted(id);
             }
-            for event in news.events {
+            for event in notice.events {
                 self.0.changed(event);
             }
         }));
-        if told.is_err() {
+        if notified.is_err() {
             tracing::error!("the listener of the store panicked: a reader may not have been woken");
         }
     }
 }
 
-impl From<Event> for News {
+impl From<Event> for Notice {
     fn from(event: Event) -> Self {
         Self {
             accepted: None,
@@ -99,8 +99,8 @@ impl From<Event> for News {
     }
 }
 
-impl News {
-    /// Returns the news that a subscription has ended.
+impl Notice {
+    /// Returns the notice of the end of a subscription.
     pub(super) fn ended(uaid: Uaid, channel: ChannelId, is_last: bool, readers: Readers) -> Self {
         match readers {
             Readers::Stay => Self::default(),
@@ -112,8 +112,8 @@ impl News {
         }
     }
 
-    /// Returns the news that a user agent has ended with all its subscriptions, which have these
-    /// channels, and that their readers must close.
+    /// Returns the notice of the end of a user agent with all its subscriptions, which have these
+    /// channels. It closes their readers.
     pub(super) fn ended_with(uaid: Uaid, channels: &[ChannelId]) -> Self {
         let Some((last, others)) = channels.split_last() else {
             return Self::default();
@@ -130,7 +130,7 @@ impl News {
         }
     }
 
-    /// Adds that these receipt subscriptions have changed.
+    /// Adds the change of these receipt subscriptions.
     pub(super) fn receipts(mut self, ids: impl IntoIterator<Item = ReceiptSubscriptionId>) -> Self {
         self.events.extend(ids.into_iter().map(Event::Receipts));
         self
@@ -143,19 +143,58 @@ impl fmt::Debug for Notifier {
     }
 }
 
-impl fmt::Debug for News {
+impl fmt::Debug for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("News")
+        f.debug_struct("Notice")
             .field("events", &self.events)
             .finish_non_exhaustive()
     }
 }
 
-/// A listener that ignores all events.
+/// A listener that keeps the events it receives, in order.
 #[cfg(test)]
-pub(super) struct Nobody;
+#[derive(Default)]
+pub(super) struct EventRecorder(std::sync::Mutex<Vec<Event>>);
 
 #[cfg(test)]
-impl Listener for Nobody {
+impl Listener for EventRecorder {
+    fn changed(&self, event: Event) {
+        self.events().push(event);
+    }
+}
+
+#[cfg(test)]
+impl EventRecorder {
+    /// Takes the events since the last call.
+    pub(super) fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.events())
+    }
+
+    /// Takes the receipt subscriptions with events since the last call, each once.
+    pub(super) fn take_receipts(&self) -> Vec<ReceiptSubscriptionId> {
+        let events = self.take().into_iter();
+        let receipts = events.filter_map(|event| match event {
+            Event::Receipts(id) => Some(id),
+            _ => None,
+        });
+        let mut receipts: Vec<_> = receipts.collect();
+        receipts.sort_unstable();
+        receipts.dedup();
+        receipts
+    }
+
+    fn events(&self) -> std::sync::MutexGuard<'_, Vec<Event>> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A listener that ignores all events.
+#[cfg(test)]
+pub(super) struct IgnoreEvents;
+
+#[cfg(test)]
+impl Listener for IgnoreEvents {
     fn changed(&self, _: Event) {}
 }

@@ -7,7 +7,7 @@ use crate::config::Limit;
 
 /// The holder that has used up its share of a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Whose {
+pub enum Scope {
     /// All holders together: the bound itself is reached.
     All,
     /// The subscription that the push is for.
@@ -26,7 +26,7 @@ pub struct Full {
     /// The bound.
     pub limit: Limit,
     /// The holder whose share is full.
-    pub whose: Whose,
+    pub scope: Scope,
     /// The time at which something that counts against the bound expires, if known: by then there
     /// is room.
     pub until: Option<UnixTime>,
@@ -37,16 +37,16 @@ impl From<Limit> for Full {
     fn from(limit: Limit) -> Self {
         Self {
             limit,
-            whose: match limit {
-                Limit::SubscriptionsPerUserAgent => Whose::UserAgent,
-                _ => Whose::All,
+            scope: match limit {
+                Limit::SubscriptionsPerUserAgent => Scope::UserAgent,
+                _ => Scope::All,
             },
             until: None,
         }
     }
 }
 
-impl From<Holder> for Whose {
+impl From<Holder> for Scope {
     fn from(holder: Holder) -> Self {
         match holder {
             Holder::Key(_) => Self::Sender,

@@ -234,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_charged_takes_eight_octets() {
+    fn a_charge_takes_8_bytes() {
         assert_eq!(size_of::<Charged>(), 8);
     }
 
     #[test]
-    fn who_holds_nothing_takes_no_memory() {
+    fn a_holder_of_nothing_takes_no_memory() {
         let mut holders = Holders::default();
         let charged: Vec<_> = (0..100)
             .map(|n| holders.charge(&network(n % 10), ONE, UnixTime::from_secs(n.into())))

@@ -29,7 +29,7 @@ struct Awaited {
 }
 
 /// A message to remove, and the reason.
-pub(super) type Leaving = (Uaid, MessageId, Removal);
+pub(super) type ToRemove = (Uaid, MessageId, Removal);
 
 /// All stored messages. A user agent without messages takes no memory.
 #[derive(Debug, Default)]
@@ -168,7 +168,7 @@ impl Index {
     }
 
     /// Returns those of the messages that are in this log, each once, with its first reason.
-    pub(super) fn present(&self, uaid: Uaid, messages: &[(MessageId, Removal)]) -> Vec<Leaving> {
+    pub(super) fn present(&self, uaid: Uaid, messages: &[(MessageId, Removal)]) -> Vec<ToRemove> {
         let mut seen = HashSet::new();
         let messages = messages
             .iter()
@@ -189,7 +189,11 @@ impl Index {
     }
 
     /// Returns the messages of one subscription, to be given up with it.
-    pub(super) fn of_subscription(&self, uaid: Uaid, subscription: SubscriptionId) -> Vec<Leaving> {
+    pub(super) fn of_subscription(
+        &self,
+        uaid: Uaid,
+        subscription: SubscriptionId,
+    ) -> Vec<ToRemove> {
         let log = self.logs.get(&uaid).into_iter();
         log.flat_map(|log| log.entries())
             .filter(|entry| entry.subscription == subscription)
@@ -198,7 +202,7 @@ impl Index {
     }
 
     /// Returns up to `limit` messages that have expired at `now`, the oldest expiry first.
-    pub(super) fn expired(&self, now: UnixTime, limit: usize) -> Vec<Leaving> {
+    pub(super) fn expired(&self, now: UnixTime, limit: usize) -> Vec<ToRemove> {
         let end = (now, MessageId::new(u64::MAX));
         let expired = self.expiry.range(..=end).take(limit);
         expired
@@ -206,17 +210,17 @@ impl Index {
             .collect()
     }
 
-    /// Looks at the next `looked_at` messages in the order of their expiry. Returns those that are
+    /// Scans the next `scanned` messages in the order of their expiry. Returns those that are
     /// charged to `holder`, and the cursor to continue with.
     pub(super) fn charged_to(
         &self,
         holder: Holder,
         after: Option<ExpiryCursor>,
-        looked_at: usize,
-    ) -> (Vec<Leaving>, Option<ExpiryCursor>) {
+        scanned: usize,
+    ) -> (Vec<ToRemove>, Option<ExpiryCursor>) {
         let from = after.map_or(Unbounded, Excluded);
         let (mut charged, mut last) = (Vec::new(), None);
-        for ((expires_at, id), uaid) in self.expiry.range((from, Unbounded)).take(looked_at) {
+        for ((expires_at, id), uaid) in self.expiry.range((from, Unbounded)).take(scanned) {
             last = Some((*expires_at, *id));
             let entry = self.get(*uaid, *id);
             if entry.is_some_and(|entry| self.holders.is_charged(entry.charged, holder)) {

@@ -9,7 +9,7 @@ use super::Backlog;
 use super::holders::Holder;
 
 /// The maximum length of a list, whatever length was requested.
-pub(super) const MOST: usize = 1000;
+pub(super) const MAX_LISTED: usize = 1000;
 
 /// A holder, with the stored messages that are charged to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,20 +74,20 @@ impl Backlog {
     }
 }
 
-/// Collects the `most` items with the greatest weights, in memory for twice as many.
+/// Collects the `limit` items with the greatest weights, in memory for twice as many.
 #[derive(Debug)]
 pub(super) struct Top<T> {
-    most: usize,
+    limit: usize,
     /// An item must have a greater weight than this to be added.
     floor: u64,
     items: Vec<(u64, T)>,
 }
 
 impl<T> Top<T> {
-    /// Creates a collector of `most` items, at most [`MOST`].
-    pub(super) fn new(most: usize) -> Self {
+    /// Creates a collector of `limit` items, at most [`MAX_LISTED`].
+    pub(super) fn new(limit: usize) -> Self {
         Self {
-            most: most.min(MOST),
+            limit: limit.min(MAX_LISTED),
             floor: 0,
             items: Vec::new(),
         }
@@ -95,7 +95,7 @@ impl<T> Top<T> {
 
     /// Returns whether an item of this weight would be added.
     pub(super) fn takes(&self, weight: u64) -> bool {
-        self.most > 0 && weight > self.floor
+        self.limit > 0 && weight > self.floor
     }
 
     /// Adds an item, unless enough items have greater weights.
@@ -104,15 +104,15 @@ impl<T> Top<T> {
             return;
         }
         self.items.push((weight, item));
-        if self.items.len() >= 2 * self.most {
+        if self.items.len() >= 2 * self.limit {
             self.cut();
         }
     }
 
     fn cut(&mut self) {
         self.items.sort_by_key(|(weight, _)| Reverse(*weight));
-        self.items.truncate(self.most);
-        if self.items.len() == self.most {
+        self.items.truncate(self.limit);
+        if self.items.len() == self.limit {
             self.floor = self.items.last().map_or(0, |(weight, _)| *weight);
         }
     }
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_greatest_are_kept_in_order_whatever_came_first() {
+    fn the_largest_are_kept_in_order() {
         for step in [1, 3, 7, 99] {
             let mut top = Top::new(5);
             for n in 0..100 {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_than_asked_for_are_all_there_and_none_can_be_asked_for() {
+    fn a_list_may_be_shorter_than_requested_or_empty() {
         let mut top = Top::new(5);
         top.add(1, 'a');
         top.add(2, 'b');

@@ -16,7 +16,7 @@ const LONG: usize = 64;
 const SHORT: usize = 16;
 
 /// How many of the oldest messages `next_expiry` examines. It bounds the cost of a refusal.
-const LOOKED_AT: usize = 256;
+const SCAN_LIMIT: usize = 256;
 
 /// The subscription and topic of a message. A later message with the same key replaces it (RFC 8030
 /// §5.4).
@@ -179,7 +179,7 @@ impl Log {
     /// Returns an upper bound of the time at which the next message expires: the earliest expiry
     /// among the oldest messages.
     pub(super) fn next_expiry(&self) -> Option<UnixTime> {
-        let oldest = self.entries.iter().take(LOOKED_AT);
+        let oldest = self.entries.iter().take(SCAN_LIMIT);
         oldest.map(|entry| entry.expires_at).min()
     }
 }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn tallies_are_what_counting_gives_while_a_log_grows_and_shrinks() {
+    fn tallies_equal_the_counts_while_a_log_grows_and_shrinks() {
         let mut log = Log::new();
         for id in 0..200 {
             log.push(entry(id, u8::try_from(id % 3).unwrap_or(0)));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drained_log_gives_its_room_back() {
+    fn a_drained_log_frees_its_memory() {
         let mut log = Log::new();
         for id in 1..=1000 {
             log.push(entry(id, 1));

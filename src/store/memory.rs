@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
 
 use super::days::{Day, Days, Pass};
-use super::event::{Listener, News, Notifier, Readers};
-use super::index::{Index, Leaving};
+use super::event::{Listener, Notice, Notifier, Readers};
+use super::index::{Index, ToRemove};
 use super::receipt::Removed;
 use super::receipt_logs::ReceiptLogs;
 use super::{Expired, NewMessage, StoreError, StoreLimits, Subscription};
@@ -23,7 +23,7 @@ use super::{Origin, ReceiptTarget};
 use crate::store::broadcasts::Broadcasts;
 
 /// How many messages are examined, and possibly removed, under one hold of the lock.
-const LOOKED_AT: usize = 64;
+const SCAN_LIMIT: usize = 64;
 
 /// An [`Engine`](super::Engine) without a disk: nothing survives the process.
 #[derive(Debug)]
@@ -100,14 +100,14 @@ impl MemoryStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, new: Subscription, now: UnixTime) -> Result<(Subscription, News), StoreError> {
+    fn put(&self, new: Subscription, now: UnixTime) -> Result<(Subscription, Notice), StoreError> {
         let (uaid, channel) = (new.uaid, new.channel);
         let mut state = self.state();
         let old = state.subscription(uaid, channel).cloned();
         let is_new = old.is_none();
         let mut removed = Removed::default();
         match old {
-            Some(old) if old.vapid_key == new.vapid_key => return Ok((old, News::default())),
+            Some(old) if old.vapid_key == new.vapid_key => return Ok((old, Notice::default())),
             Some(old) => {
                 let messages = state.index.of_subscription(uaid, old.id);
                 removed = self.remove_all(&mut state, &messages, now);
@@ -125,7 +125,7 @@ impl MemoryStore {
         if is_new {
             user_agent.connected = today;
         }
-        Ok((new, News::default().receipts(removed.receipts)))
+        Ok((new, Notice::default().receipts(removed.receipts)))
     }
 
     fn end(
@@ -135,7 +135,7 @@ impl MemoryStore {
         life: Option<SubscriptionId>,
         readers: Readers,
         now: UnixTime,
-    ) -> Option<News> {
+    ) -> Option<Notice> {
         let mut state = self.state();
         let user_agent = state.user_agents.get_mut(&uaid)?;
         let there = user_agent.channels.get(&channel);
@@ -148,7 +148,7 @@ impl MemoryStore {
         state.subscriptions -= 1;
         let messages = state.index.of_subscription(uaid, ended.id);
         let removed = self.remove_all(&mut state, &messages, now);
-        Some(News::ended(uaid, channel, is_last, readers).receipts(removed.receipts))
+        Some(Notice::ended(uaid, channel, is_last, readers).receipts(removed.receipts))
     }
 
     fn append_message(&self, uaid: Uaid, message: NewMessage) -> Result<MessageId, StoreError> {
@@ -181,7 +181,7 @@ impl MemoryStore {
     }
 
     /// Removes those messages that exist, and creates their receipts.
-    fn remove_all(&self, state: &mut State, messages: &[Leaving], now: UnixTime) -> Removed {
+    fn remove_all(&self, state: &mut State, messages: &[ToRemove], now: UnixTime) -> Removed {
         let settled = messages
             .iter()
             .filter_map(|(uaid, id, why)| state.index.settle(*uaid, *id, *why));
@@ -195,30 +195,30 @@ impl MemoryStore {
         }
     }
 
-    fn sweep(&self, now: UnixTime, limit: usize) -> (Expired, News) {
+    fn sweep(&self, now: UnixTime, limit: usize) -> (Expired, Notice) {
         let mut state = self.state();
         let messages = state.index.expired(now, limit);
         let removed = self.remove_all(&mut state, &messages, now);
-        let mut left = limit - removed.messages;
-        let receipts = state.receipts.expired(now, left);
-        left -= receipts.len();
+        let mut remaining = limit - removed.messages;
+        let receipts = state.receipts.expired(now, remaining);
+        remaining -= receipts.len();
         for (subscription, id) in receipts {
             state.receipts.remove_receipt(subscription, id);
         }
-        let mut news = News::default().receipts(removed.receipts);
-        while left > 0
+        let mut notice = Notice::default().receipts(removed.receipts);
+        while remaining > 0
             && let Some(id) = state.receipts.ended(now)
         {
             let receipts = state.receipts.ids(id).map_or(0, |ids| ids.len());
-            left = left.saturating_sub(1 + receipts);
+            remaining = remaining.saturating_sub(1 + receipts);
             state.receipts.remove(id);
-            news = news.receipts([id]);
+            notice = notice.receipts([id]);
         }
         let expired = Expired {
             messages: removed.messages,
-            more: left == 0,
+            more: remaining == 0,
         };
-        (expired, news)
+        (expired, notice)
     }
 }
 

@@ -19,13 +19,13 @@ mod sled;
 mod usage;
 
 mod full;
+pub(crate) mod headroom;
 pub(crate) mod holders;
 mod index;
 mod largest;
 mod log;
 mod page;
 mod receipt_logs;
-pub(crate) mod room;
 
 #[cfg(test)]
 mod conformance;
@@ -45,7 +45,7 @@ pub use self::broadcast_store::BroadcastStore;
 pub use self::days::{Sweep, Unused};
 pub use self::error::StoreError;
 pub use self::event::{Event, Listener, OnAccepted, Readers};
-pub use self::full::{Full, Whose};
+pub use self::full::{Full, Scope};
 pub use self::holders::{Holder, Origin};
 pub use self::inspect::Inspect;
 pub use self::largest::{Held, HeldReceipts, Largest};

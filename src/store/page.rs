@@ -16,4 +16,12 @@ impl<T> Page<T> {
         items: Vec::new(),
         more: false,
     };
+
+    /// Converts each entry.
+    pub fn map<U>(self, convert: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(convert).collect(),
+            more: self.more,
+        }
+    }
 }

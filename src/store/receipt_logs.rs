@@ -25,7 +25,7 @@ pub(super) struct Settled {
 
 /// A receipt in its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct StoredReceipt {
     pub(super) receipt: Receipt,
     /// From this time on it is not delivered.
     pub(super) expires_at: UnixTime,
@@ -36,7 +36,7 @@ pub(super) struct Kept {
 struct Log {
     ends_at: UnixTime,
     /// In the order of ids, which only grow.
-    receipts: VecDeque<Kept>,
+    receipts: VecDeque<StoredReceipt>,
     /// The holders that the subscription is charged to: those who created it.
     charged: Charged,
 }
@@ -60,7 +60,7 @@ impl Log {
 
     fn position(&self, id: ReceiptId) -> Option<usize> {
         self.receipts
-            .binary_search_by_key(&id, |kept| kept.receipt.id)
+            .binary_search_by_key(&id, |stored| stored.receipt.id)
             .ok()
     }
 }
@@ -69,7 +69,7 @@ impl Log {
 /// change before [`commit`](ReceiptLogs::commit).
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub(super) added: Vec<(ReceiptSubscriptionId, Kept)>,
+    pub(super) added: Vec<(ReceiptSubscriptionId, StoredReceipt)>,
     pub(super) dropped: Vec<(ReceiptSubscriptionId, ReceiptId)>,
 }
 
@@ -140,8 +140,8 @@ impl ReceiptLogs {
         };
         self.ends.remove(&(log.ends_at, id));
         self.holders.discharge(log.charged, log.amount());
-        for kept in log.receipts {
-            self.expiry.remove(&(kept.expires_at, kept.receipt.id));
+        for stored in log.receipts {
+            self.expiry.remove(&(stored.expires_at, stored.receipt.id));
         }
         true
     }
@@ -149,7 +149,12 @@ impl ReceiptLogs {
     /// Returns the ids of all receipts of a subscription; `None` when it does not exist.
     pub(super) fn ids(&self, id: ReceiptSubscriptionId) -> Option<Vec<ReceiptId>> {
         let log = self.logs.get(&id)?;
-        Some(log.receipts.iter().map(|kept| kept.receipt.id).collect())
+        Some(
+            log.receipts
+                .iter()
+                .map(|stored| stored.receipt.id)
+                .collect(),
+        )
     }
 
     /// Plans the receipts that `settled` leaves, in its order. A receipt whose subscription no
@@ -169,18 +174,18 @@ impl ReceiptLogs {
                     .push(settled);
             }
         }
-        let room = limits.receipts_per_subscription as usize;
+        let capacity = limits.receipts_per_subscription as usize;
         let expires_at = now + limits.receipt_lifetime;
         let mut plan = Plan::default();
         let mut last_id = self.last_id;
         for (subscription, settled) in by_log {
             let log = self.logs.get(&subscription).map(|log| &log.receipts);
-            let kept = &settled[settled.len().saturating_sub(room)..];
-            let over = (log.map_or(0, VecDeque::len) + kept.len()).saturating_sub(room);
+            let newest = &settled[settled.len().saturating_sub(capacity)..];
+            let over = (log.map_or(0, VecDeque::len) + newest.len()).saturating_sub(capacity);
             let oldest = log.into_iter().flatten().take(over);
             plan.dropped
-                .extend(oldest.map(|kept| (subscription, kept.receipt.id)));
-            plan.added.extend(kept.iter().map(|settled| {
+                .extend(oldest.map(|stored| (subscription, stored.receipt.id)));
+            plan.added.extend(newest.iter().map(|settled| {
                 last_id += 1;
                 let receipt = Receipt {
                     id: ReceiptId::new(last_id),
@@ -190,7 +195,7 @@ impl ReceiptLogs {
                 };
                 (
                     subscription,
-                    Kept {
+                    StoredReceipt {
                         receipt,
                         expires_at,
                     },
@@ -206,8 +211,8 @@ impl ReceiptLogs {
             self.remove_receipt(subscription, id);
         }
         let mut wake = Vec::new();
-        for (subscription, kept) in plan.added {
-            self.insert(subscription, kept);
+        for (subscription, stored) in plan.added {
+            self.insert(subscription, stored);
             if wake.last() != Some(&subscription) {
                 wake.push(subscription);
             }
@@ -217,14 +222,18 @@ impl ReceiptLogs {
 
     /// Adds a receipt, whose id must be greater than all ids in its log. Returns whether its
     /// subscription exists.
-    pub(super) fn insert(&mut self, subscription: ReceiptSubscriptionId, kept: Kept) -> bool {
+    pub(super) fn insert(
+        &mut self,
+        subscription: ReceiptSubscriptionId,
+        stored: StoredReceipt,
+    ) -> bool {
         let Some(log) = self.logs.get_mut(&subscription) else {
             return false;
         };
-        self.last_id = self.last_id.max(kept.receipt.id.get());
+        self.last_id = self.last_id.max(stored.receipt.id.get());
         self.expiry
-            .insert((kept.expires_at, kept.receipt.id), subscription);
-        log.receipts.push_back(kept);
+            .insert((stored.expires_at, stored.receipt.id), subscription);
+        log.receipts.push_back(stored);
         self.holders.charge_again(log.charged, ONE_RECEIPT);
         true
     }
@@ -238,15 +247,15 @@ impl ReceiptLogs {
         let Some(log) = self.logs.get_mut(&subscription) else {
             return false;
         };
-        let kept = log.position(id).and_then(|at| log.receipts.remove(at));
-        let Some(kept) = kept else {
+        let stored = log.position(id).and_then(|at| log.receipts.remove(at));
+        let Some(stored) = stored else {
             return false;
         };
         if log.receipts.len() * 4 < log.receipts.capacity() {
             log.receipts.shrink_to(log.receipts.len() * 2);
         }
         self.holders.discharge(log.charged, ONE_RECEIPT);
-        self.expiry.remove(&(kept.expires_at, id)).is_some()
+        self.expiry.remove(&(stored.expires_at, id)).is_some()
     }
 
     /// Returns whether a receipt exists.
@@ -266,12 +275,16 @@ impl ReceiptLogs {
     ) -> Option<Page<Receipt>> {
         let live = self.logs.get(&subscription);
         let log = live.filter(|log| now < log.ends_at)?;
-        let behind = |kept: &Kept| after.is_some_and(|after| kept.receipt.id <= after);
+        let behind = |stored: &StoredReceipt| after.is_some_and(|after| stored.receipt.id <= after);
         let start = log.receipts.partition_point(behind);
         let behind = log.receipts.range(start..);
-        let mut live = behind.filter(|kept| now < kept.expires_at);
+        let mut live = behind.filter(|stored| now < stored.expires_at);
         Some(Page {
-            items: live.by_ref().take(limit).map(|kept| kept.receipt).collect(),
+            items: live
+                .by_ref()
+                .take(limit)
+                .map(|stored| stored.receipt)
+                .collect(),
             more: live.next().is_some(),
         })
     }

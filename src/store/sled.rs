@@ -44,7 +44,7 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
 
-use self::database::{Database, Lasting};
+use self::database::{Database, StoreContext};
 use self::keeper::Keeper;
 use self::space::Space;
 use super::event::{Listener, Notifier};
@@ -82,14 +82,14 @@ impl SledStore {
         listener: Arc<dyn Listener>,
     ) -> Result<Self, OpenError> {
         let broadcasts = Arc::default();
-        let lasting = Lasting {
+        let context = StoreContext {
             config: config.clone(),
             limits,
             space: Arc::new(Space::of(path, config.min_free)),
             broadcasts: Arc::clone(&broadcasts),
             notifier: Notifier::new(listener),
         };
-        let keeper = Arc::new(Keeper::open(path.to_owned(), lasting)?);
+        let keeper = Arc::new(Keeper::open(path.to_owned(), context)?);
         let thread = thread::Builder::new().name("store-keeper".to_owned());
         let thread = thread.spawn({
             let keeper = Arc::clone(&keeper);
@@ -104,6 +104,15 @@ impl SledStore {
             thread: Some(thread),
             broadcasts,
         })
+    }
+
+    /// Opens a store with the default configuration, whose events nobody receives.
+    #[cfg(test)]
+    fn open_default(folder: &Path) -> Result<Self, OpenError> {
+        let config = crate::config::Config::default();
+        let limits = StoreLimits::from(&config);
+        let listener = Arc::new(super::event::IgnoreEvents);
+        Self::open(folder, &config.store, limits, listener)
     }
 
     fn database(&self) -> Result<Arc<Database>, StoreError> {

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_back_comes_in_order_and_nothing_twice() {
+    fn filtered_messages_are_sent_later_in_order_and_once() {
         let log = [Urgency::Low, Urgency::High, Urgency::Normal, Urgency::High];
         let (mut cursor, mut sent) = (Cursor::new(Urgency::VeryLow), Vec::new());
         for (min, expected) in [

@@ -13,7 +13,7 @@ mod log;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bugle_protocol::window::{Room, Window};
+use bugle_protocol::window::{Credit, Window};
 use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime, Urgency};
 use tokio::time::{Instant, sleep_until};
 
@@ -67,9 +67,9 @@ pub(super) enum Next {
 }
 
 /// What the drain must wait for before it can hand out an item.
-enum Pause {
+enum Blocked {
     /// Drop this message with TTL 0, which cannot be sent.
-    PassOver(Uaid, MessageId),
+    DropFiltered(Uaid, MessageId),
     /// Read the log.
     Read(Batch),
     /// Wait for mail, but not longer than until the window reopens.
@@ -78,7 +78,7 @@ enum Pause {
 
 /// Items in memory that wait to be handed out.
 #[derive(Default)]
-struct Ahead {
+struct ReadAhead {
     /// Messages with TTL 0, which no log holds.
     live: VecDeque<(PushMessage, Handover)>,
     /// The next items of the log.
@@ -93,7 +93,7 @@ pub(super) struct Drain {
     /// The messages in flight; `None` if the transport bounds them itself.
     window: Option<Window>,
     /// `None` while empty, because most connections are idle.
-    ahead: Option<Box<Ahead>>,
+    ahead: Option<Box<ReadAhead>>,
     /// Whether the log may hold more than has been read.
     more: bool,
     broadcasts: bool,
@@ -126,7 +126,7 @@ impl Drain {
     }
 
     /// Returns what to do next, in this order: the end, messages with TTL 0, broadcasts, the log.
-    /// Returns [`Next::Quiet`] if nothing arrives by `until`, or if the window has no room for it.
+    /// Returns [`Next::Quiet`] if nothing arrives by `until`, or if the window has no credit for it.
     /// If `until` has passed, it returns without waiting for mail. Do not call it after
     /// [`Next::Ended`].
     ///
@@ -145,23 +145,23 @@ impl Drain {
     ) -> impl Future<Output = Result<Next, Error>> + Send {
         async move {
             loop {
-                if let Some(why) = self.look() {
+                if let Some(why) = self.check_mail() {
                     return Ok(Next::Ended(why));
                 }
-                let pause = match self.give(Instant::now()) {
+                let blocked = match self.next_ready(Instant::now()) {
                     Ok(next) => return Ok(next),
-                    Err(pause) => pause,
+                    Err(blocked) => blocked,
                 };
-                let reopens = match pause {
-                    Pause::PassOver(uaid, id) => {
-                        Box::pin(self.pass_over(uaid, id)).await;
+                let reopens = match blocked {
+                    Blocked::DropFiltered(uaid, id) => {
+                        Box::pin(self.drop_filtered(uaid, id)).await;
                         continue;
                     }
-                    Pause::Read(batch) => {
+                    Blocked::Read(batch) => {
                         Box::pin(self.read(batch)).await?;
                         continue;
                     }
-                    Pause::Wait(reopens) => reopens,
+                    Blocked::Wait(reopens) => reopens,
                 };
                 let wake = reopens.map_or(until, |reopens| reopens.min(until));
                 let mail = tokio::select! {
@@ -171,7 +171,7 @@ impl Drain {
                 };
                 match mail {
                     Some(mail) => {
-                        if let Some(why) = self.sort(mail) {
+                        if let Some(why) = self.apply_mail(mail) {
                             return Ok(Next::Ended(why));
                         }
                     }
@@ -205,7 +205,7 @@ impl Drain {
             self.more |= !ahead.log.is_empty();
             ahead.log.clear();
         }
-        self.give_back();
+        self.free_if_empty();
     }
 
     /// After a failed read, waits for a wake before reading again. All readers are woken when the
@@ -217,17 +217,17 @@ impl Drain {
     /// Empties the mailbox before each read of the log. Returns why the connection must end, if it
     /// must. While messages with TTL 0 are ahead, the mailbox is not emptied: its queue is bounded,
     /// and `ahead.live` has no bound of its own.
-    fn look(&mut self) -> Option<Ended> {
+    fn check_mail(&mut self) -> Option<Ended> {
         let ahead = self.ahead.as_ref();
         if ahead.is_some_and(|ahead| !ahead.live.is_empty()) {
             return self.registration.closing();
         }
         let mail = self.registration.try_mail()?;
-        self.sort(mail)
+        self.apply_mail(mail)
     }
 
     /// Takes in the contents of the mailbox. Returns why the connection must end, if it must.
-    fn sort(&mut self, mail: Mail) -> Option<Ended> {
+    fn apply_mail(&mut self, mail: Mail) -> Option<Ended> {
         if mail.log {
             self.more = true;
             self.accepted = self.accepted.or(mail.since);
@@ -242,7 +242,7 @@ impl Drain {
     }
 
     /// Returns what can be sent now from memory, or what to wait for.
-    fn give(&mut self, now: Instant) -> Result<Next, Pause> {
+    fn next_ready(&mut self, now: Instant) -> Result<Next, Blocked> {
         while let Some((message, handover)) = self.pop(|ahead| &mut ahead.live) {
             if let Some((uaid, _)) = self.registration.reader().messages() {
                 return match self.passes_live(&message, now) {
@@ -251,7 +251,7 @@ impl Drain {
                         message,
                         handover,
                     })),
-                    false => Err(Pause::PassOver(uaid, message.id)),
+                    false => Err(Blocked::DropFiltered(uaid, message.id)),
                 };
             }
         }
@@ -259,11 +259,11 @@ impl Drain {
             return Ok(Next::Broadcasts);
         }
         if self.ahead.is_none() && !self.more {
-            return Err(Pause::Wait(None));
+            return Err(Blocked::Wait(None));
         }
-        let Some(batch) = self.room(now) else {
+        let Some(batch) = self.next_batch(now) else {
             let reopens = self.window.as_ref().and_then(Window::reopens_at);
-            return Err(Pause::Wait(reopens.map(Into::into)));
+            return Err(Blocked::Wait(reopens.map(Into::into)));
         };
         while let Some(item) = self.pop(|ahead| &mut ahead.log) {
             if self.passes(&item, now) {
@@ -271,8 +271,8 @@ impl Drain {
             }
         }
         Err(match self.more {
-            true => Pause::Read(batch),
-            false => Pause::Wait(None),
+            true => Blocked::Read(batch),
+            false => Blocked::Wait(None),
         })
     }
 
@@ -309,11 +309,11 @@ impl Drain {
     }
 
     /// The maximum of the next read; `None` while the window is full.
-    fn room(&mut self, now: Instant) -> Option<Batch> {
+    fn next_batch(&mut self, now: Instant) -> Option<Batch> {
         let Some(window) = &mut self.window else {
             return Some(BATCH);
         };
-        let Room { messages, bytes } = window.room_at(now.into_std())?;
+        let Credit { messages, bytes } = window.credit_at(now.into_std())?;
         Some(Batch {
             messages: messages.min(BATCH.messages),
             bytes: bytes.min(BATCH.bytes),
@@ -335,10 +335,10 @@ impl Drain {
 
     /// Drops a message with TTL 0. This runs in a task of its own from the first poll on, because
     /// the sender's receipt must not be lost if the caller is cancelled.
-    async fn pass_over(&self, uaid: Uaid, id: MessageId) {
+    async fn drop_filtered(&self, uaid: Uaid, id: MessageId) {
         let app = Arc::clone(&self.app);
         let passed = self.app.finish(async move {
-            app.service.pass_over(uaid, id).await;
+            app.service.drop_filtered(uaid, id).await;
             Ok::<_, Error>(())
         });
         // The service counts and logs a failure.
@@ -352,13 +352,13 @@ impl Drain {
         Next::Quiet
     }
 
-    fn pop<T>(&mut self, queue: impl FnOnce(&mut Ahead) -> &mut VecDeque<T>) -> Option<T> {
+    fn pop<T>(&mut self, queue: impl FnOnce(&mut ReadAhead) -> &mut VecDeque<T>) -> Option<T> {
         let item = queue(self.ahead.as_deref_mut()?).pop_front();
-        self.give_back();
+        self.free_if_empty();
         item
     }
 
-    fn give_back(&mut self) {
+    fn free_if_empty(&mut self) {
         let ahead = self.ahead.as_deref();
         if ahead.is_some_and(|ahead| ahead.live.is_empty() && ahead.log.is_empty()) {
             self.ahead = None;

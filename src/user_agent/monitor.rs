@@ -41,9 +41,9 @@ pub enum Next {
 pub struct Monitor {
     drain: Drain,
     waits: bool,
-    told: bool,
+    sent_any: bool,
     ends_at: Instant,
-    _place: Box<Slot>,
+    _slot: Box<Slot>,
 }
 
 impl Drop for Monitor {
@@ -68,7 +68,7 @@ impl Monitor {
         waits: bool,
     ) -> Result<Self, Error> {
         // This comes first, so that a refused client supersedes no monitor.
-        let place = app.admit_user_agent(address)?;
+        let slot = app.admit_user_agent(address)?;
         let registration = app.service.register(reader, address)?;
         app.service.metrics().monitors.inc();
         let lifetime = app.service.config().user_agent.monitor_lifetime;
@@ -76,9 +76,9 @@ impl Monitor {
             // Backpressure of HTTP bounds what is in flight.
             drain: Drain::new(app, registration, None, min),
             waits,
-            told: false,
+            sent_any: false,
             ends_at: Instant::now() + lifetime,
-            _place: place,
+            _slot: slot,
         })
     }
 
@@ -100,7 +100,7 @@ impl Monitor {
             };
             return match self.drain.next(until).await {
                 Ok(drain::Next::Item(item)) => {
-                    self.told = true;
+                    self.sent_any = true;
                     Next::Item(item)
                 }
                 Ok(drain::Next::Broadcasts) => continue,
@@ -144,6 +144,10 @@ impl Monitor {
 
     /// The end, with 200 if any item was sent.
     fn ended(&self, otherwise: StatusCode) -> Next {
-        Next::Ended(if self.told { StatusCode::OK } else { otherwise })
+        Next::Ended(if self.sent_any {
+            StatusCode::OK
+        } else {
+            otherwise
+        })
     }
 }

@@ -178,8 +178,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 let (uaid, registration) = self.connect(uaid, address).await?;
                 let window = Window::new(Arc::clone(&self.app.window));
                 let drain = Drain::new(&self.app, registration, Some(window), Urgency::VeryLow);
-                let news = self.follow(&broadcasts);
-                self.send(&ServerMessage::hello(uaid, news)).await?;
+                let updates = self.follow(&broadcasts);
+                self.send(&ServerMessage::hello(uaid, updates)).await?;
                 return Ok(Owner { drain });
             }
         }
@@ -188,14 +188,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Connects the user agent under the uaid that it sent if the service knows it, else a new one.
     async fn connect(
         &self,
-        said: Option<WireUaid>,
+        claimed: Option<WireUaid>,
         address: IpAddr,
     ) -> Result<(WireUaid, Registration), End> {
         let new = WireUaid::from_bytes(random());
-        let known = said.as_ref().map(WireUaid::digest);
+        let known = claimed.as_ref().map(WireUaid::digest);
         let connected = self.app.service.connect(known, new.digest(), address);
         let (is_known, registration) = connected.await?;
-        Ok((said.filter(|_| is_known).unwrap_or(new), registration))
+        Ok((claimed.filter(|_| is_known).unwrap_or(new), registration))
     }
 
     /// Processes a frame. The library answers a Ping with a Pong, which is flushed before the next
@@ -208,12 +208,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             Some(Message::Binary(_)) => Err(Close::Binary.into()),
             Some(Message::Close(_)) => Err(Close::Normal.into()),
             Some(Message::Ping(_)) => {
-                self.session.heard(now)?;
+                self.session.frame_received(now)?;
                 self.flush().await?;
                 Ok(None)
             }
             Some(Message::Pong(_) | Message::Frame(_)) => {
-                self.session.heard(now)?;
+                self.session.frame_received(now)?;
                 Ok(None)
             }
             None => Ok(None),
@@ -237,8 +237,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 self.send(&ServerMessage::Urgency { status: 200 }).await
             }
             Some(Command::FollowBroadcasts(wanted)) => {
-                let news = self.follow(&wanted);
-                self.announce(news).await
+                let updates = self.follow(&wanted);
+                self.announce(updates).await
             }
             Some(Command::Reply(message)) => self.send(&message).await,
             Some(Command::Nacked) => {
@@ -270,7 +270,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
             Err(error) => {
                 let status = self.status(&error);
-                self.note_refusal(status, &error, self.app.row(&error).label);
+                self.app.service.metrics().refuse(self.app.row(&error).label);
+                log_refusal(status, &error);
                 (status, None)
             }
         };
@@ -295,20 +296,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         why: RegisterError,
     ) -> Result<(), End> {
         let status = 400;
-        self.note_refusal(status, &why, "register");
+        self.app.service.metrics().refuse("register");
+        log_refusal(status, &why);
         self.send(&ServerMessage::Register {
             channel_id,
             status,
             push_endpoint: None,
         })
         .await
-    }
-
-    /// Counts and logs why a `register` is refused, because Firefox tells the page only that it
-    /// was. The channel is private and is not logged.
-    fn note_refusal(&self, status: u16, why: &dyn std::error::Error, label: &'static str) {
-        self.app.service.metrics().refuse(label);
-        tracing::info!(status, reason = %why, "a register is refused");
     }
 
     /// The status in the answer to a `register` or `unregister` that the service refused.
@@ -345,8 +340,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// Writes a frame. The connection is lost if the peer does not read for
     /// `user_agent.write_timeout`.
     async fn write(&mut self, frame: Message) -> Result<(), End> {
-        let patience = self.app.service.config().user_agent.write_timeout;
-        match timeout(patience, self.socket.send(frame)).await {
+        let write_timeout = self.app.service.config().user_agent.write_timeout;
+        match timeout(write_timeout, self.socket.send(frame)).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(self.stuck()),
         }
@@ -354,8 +349,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     /// Flushes the frames that the library has queued, with the same timeout.
     async fn flush(&mut self) -> Result<(), End> {
-        let patience = self.app.service.config().user_agent.write_timeout;
-        match timeout(patience, self.socket.flush()).await {
+        let write_timeout = self.app.service.config().user_agent.write_timeout;
+        match timeout(write_timeout, self.socket.flush()).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(self.stuck()),
         }
@@ -365,4 +360,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         self.app.service.metrics().cut(Limit::WriteTimeout);
         End::Lost
     }
+}
+
+/// Logs why a `register` is refused, because Firefox tells the page only that it was. The channel
+/// is private and is not logged.
+fn log_refusal(status: u16, why: &dyn std::error::Error) {
+    tracing::info!(status, reason = %why, "a register is refused");
 }

@@ -125,7 +125,7 @@ fn keys_are_printed_as_they_were_read() {
 }
 
 #[test]
-fn the_longest_message_fills_4096_octets() {
+fn the_longest_message_fills_4096_bytes() {
     let example = Example::new(RFC8291);
     let encrypt = |length| {
         let plaintext = vec![0xff; length];
@@ -141,7 +141,7 @@ fn the_longest_message_fills_4096_octets() {
 }
 
 #[test]
-fn every_changed_octet_is_noticed() {
+fn every_changed_byte_is_detected() {
     let example = Example::new(RFC8291);
     let (keys, body) = (example.user_agent(), example.octets("body"));
     for at in (0..body.len()).filter(|at| !(16..20).contains(at)) {
@@ -291,7 +291,7 @@ fn structure_of_a_body() {
 
 /// E-2, 8291-4-b, 8188-2.1-b.
 #[test]
-fn the_record_size_is_judged_where_it_is_not_tolerated() {
+fn the_record_size_is_checked_unless_tolerated() {
     let key = Example::new(RFC8291).octets("as_public");
     for (size, record, wrong) in [
         (4096, 17, false),

@@ -57,7 +57,7 @@ fn monitor() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn frames_of_user_agents_are_understood() {
+fn frames_of_user_agents_are_parsed() {
     let register = |channel_id: &str, key: Option<String>| {
         let channel_id = channel_id.to_owned();
         ClientMessage::Register(Register { channel_id, key })
@@ -133,7 +133,7 @@ fn message(coding: Option<ContentCoding>, body: Option<&[u8]>) -> ServerMessage 
 }
 
 #[test]
-fn frames_of_the_service_are_these_octets() {
+fn frames_of_the_service_have_these_bytes() {
     let aesgcm = ContentCoding::Aesgcm {
         encryption: "salt=lngarbyKfMoi9Z75xYXmkg".to_owned(),
         crypto_key: format!("dh={KEY}"),
@@ -187,7 +187,7 @@ fn frames_of_the_service_are_these_octets() {
 }
 
 #[test]
-fn updates_that_name_no_message_are_left_out() {
+fn updates_that_name_no_message_are_ignored() {
     for updates in ["7", "[]", "[{}]", "[7,{\"code\":100}]"] {
         let text = format!("{{\"messageType\":\"ack\",\"updates\":{updates}}}");
         let ack = Ack { updates: vec![] };
@@ -196,7 +196,7 @@ fn updates_that_name_no_message_are_left_out() {
 }
 
 #[test]
-fn what_is_no_message_is_refused() {
+fn invalid_messages_are_refused() {
     for (text, expected) in [
         ("", MessageError::NotAnObject),
         ("null", MessageError::NotAnObject),
@@ -320,7 +320,7 @@ proptest! {
 
     /// Cut off anywhere, a frame is no message: nothing half-read is acted on.
     #[test]
-    fn a_part_of_a_message_is_none(message in client_message(), at in any::<prop::sample::Index>()) {
+    fn a_truncated_message_is_refused(message in client_message(), at in any::<prop::sample::Index>()) {
         let text = message.print();
         let end = at.index(text.len());
         if let Some(part) = text.get(..end) {

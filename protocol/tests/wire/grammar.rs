@@ -232,7 +232,7 @@ fn other_preference() -> impl Strategy<Value = String> {
 /// Texts close to the grammar of `credentials` that it does not derive: what
 /// the strict reading refuses, and whether the lenient one takes it.
 #[test]
-fn authorization_beside_its_grammar() {
+fn authorization_outside_its_grammar() {
     let k = key();
     for (text, is_taken) in [
         // RFC 9110 §5.6.2: "=" is no tchar; RFC 7515 §2: no padding.

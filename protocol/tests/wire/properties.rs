@@ -162,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_signed_is_verified(
+    fn a_signed_token_verifies(
         pair in key_pair(),
         now in 0_u64..1 << 40,
         lifetime in 0_u64..=86_400,
@@ -198,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_encrypted_is_decrypted(
+    fn an_encrypted_message_decrypts(
         receiver in user_agent(),
         stranger in user_agent(),
         ephemeral in key_pair(),
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn user_agent_keys_are_kept_and_given_out(receiver in user_agent()) {
+    fn user_agent_keys_are_stored_and_read_back(receiver in user_agent()) {
         let kept = serde_json::to_string(&receiver).unwrap();
         let given = serde_json::to_string(&receiver.subscription_keys()).unwrap();
         let read: SubscriptionKeys = serde_json::from_str(&given).unwrap();

@@ -99,7 +99,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_not_sealed_is_not_opened(text: String, octets: [u8; 64]) {
+    fn unsealed_tokens_do_not_open(text: String, octets: [u8; 64]) {
         let keyring = keyring();
         prop_assert!(PushEndpoint::open(&keyring, &text).is_err());
         prop_assert!(MessageUrl::open(&keyring, &text).is_err());

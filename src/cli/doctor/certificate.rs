@@ -61,7 +61,7 @@ fn good(chain: &[Certificate], now: UnixTime) -> Finding {
     let left = ends.since(now);
     let lifetime = own.not_after.since(own.not_before);
     let days = left.as_secs() / DAY.as_secs();
-    let says = format!(
+    let text = format!(
         "for {}, by {}, until {} ({days} days), a chain of {}",
         own.names.join(", "),
         own.issuer,
@@ -69,8 +69,8 @@ fn good(chain: &[Certificate], now: UnixTime) -> Finding {
         chain.len()
     );
     let finding = match left < RENEW.min(lifetime / 3) {
-        true => Finding::warn(says, format!("renew it soon: {}", renewal(own))),
-        false => Finding::ok(says),
+        true => Finding::warn(text, format!("renew it soon: {}", renewal(own))),
+        false => Finding::ok(text),
     };
     finding
         .with("names", own.names.clone())

@@ -114,8 +114,8 @@ pub(super) fn version(timed: &Timed) -> Finding {
         version: String,
     }
     const OURS: &str = env!("CARGO_PKG_VERSION");
-    let said: Option<Version> = serde_json::from_slice(timed.answer.body()).ok();
-    match said.filter(|said| said.name == "bugle") {
+    let version: Option<Version> = serde_json::from_slice(timed.answer.body()).ok();
+    match version.filter(|version| version.name == "bugle") {
         None if timed.answer.status() != StatusCode::OK => {
             Finding::skip("nothing was answered that tells the version")
         }
@@ -123,14 +123,14 @@ pub(super) fn version(timed: &Timed) -> Finding {
             "what answers GET /version is not Bugle",
             "let the proxy forward this host and all its paths to the service, or correct the URL",
         ),
-        Some(said) if said.version == OURS => {
+        Some(version) if version.version == OURS => {
             Finding::ok(format!("{OURS}, that of this program")).with("version", OURS)
         }
-        Some(said) => Finding::warn(
-            format!("the service is {}, this program {OURS}", said.version),
+        Some(version) => Finding::warn(
+            format!("the service is {}, this program {OURS}", version.version),
             "restart the service, if it is to be this version (systemctl restart bugle)",
         )
-        .with("version", said.version),
+        .with("version", version.version),
     }
 }
 
@@ -151,13 +151,13 @@ pub(super) fn clock(timed: &Timed, leeway: Duration) -> Finding {
     let word = if ahead > behind { "ahead" } else { "behind" };
     let secs = offset.as_secs();
     let signed = i64::try_from(secs).unwrap_or(i64::MAX) * if ahead > behind { 1 } else { -1 };
-    let says = format!("the clock there is {secs} s {word} of the one here");
+    let text = format!("the clock there is {secs} s {word} of the one here");
     let mend = "set the clock that is wrong (timedatectl set-ntp true)";
     let finding = if offset > leeway {
         let why = "VAPID tokens that are signed now may be refused there";
-        Finding::fail(format!("{says}: {why}"), mend)
+        Finding::fail(format!("{text}: {why}"), mend)
     } else if offset > NOTICEABLE {
-        Finding::warn(says, mend)
+        Finding::warn(text, mend)
     } else {
         Finding::ok("the clocks there and here agree")
     };

@@ -44,14 +44,14 @@ pub(super) fn file_handles(config: &Config) -> Finding {
             "no service runs here; one that is started in this shell".to_owned(),
         ),
     };
-    let says = format!("{whose} may open {handles} files, and needs {needed}");
+    let text = format!("{whose} may open {handles} files, and needs {needed}");
     let finding = match handles < needed {
         true => Finding::fail(
-            format!("{says} for limits.connections"),
+            format!("{text} for limits.connections"),
             "raise LimitNOFILE= in the unit or `ulimit -Hn` in the shell, or lower \
              limits.connections",
         ),
-        false => Finding::ok(says),
+        false => Finding::ok(text),
     };
     finding.with("handles", handles).with("needed", needed)
 }
@@ -108,16 +108,16 @@ pub(super) async fn disk(config: &Config, limit: Duration) -> Finding {
     let median = times.get(times.len() / 2).copied().unwrap_or_default();
     let worst = times.last().copied().unwrap_or_default();
     let (median_ms, worst_ms) = (millis(median), millis(worst));
-    let says = format!(
+    let text = format!(
         "a sync takes {median_ms} ms, the longest of {} {worst_ms} ms",
         times.len()
     );
     let finding = match median > SLOW_SYNC {
         true => Finding::warn(
-            format!("{says}: every push waits for one"),
+            format!("{text}: every push waits for one"),
             "put server.data on a faster disk, one with a cache that survives a loss of power",
         ),
-        false => Finding::ok(says),
+        false => Finding::ok(text),
     };
     finding
         .with("sync_ms", median_ms)
@@ -269,18 +269,18 @@ pub(super) fn space(config: &Config) -> Finding {
         Err(error) => return Finding::skip(format!("{shown} cannot tell: {error}")),
     };
     let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let says = format!(
+    let text = format!(
         "{} free at {shown}, of which store.min_free keeps {}",
         ByteSize::b(free),
         ByteSize::b(least)
     );
     let mend = "make room on the disk, or set server.data to a larger one";
     let finding = if free < least {
-        Finding::fail(format!("{says}: pushes and registrations get 429"), mend)
+        Finding::fail(format!("{text}: pushes and registrations get 429"), mend)
     } else if free / 4 < least {
-        Finding::warn(says, mend)
+        Finding::warn(text, mend)
     } else {
-        Finding::ok(says)
+        Finding::ok(text)
     };
     finding
         .with("free_bytes", free)

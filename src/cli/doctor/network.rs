@@ -15,7 +15,7 @@ use super::report::{Finding, Outcome};
 use super::site::Site;
 
 /// Maximum number of addresses tried.
-const MOST_ADDRESSES: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 /// Why a step failed.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(super) async fn resolve(site: &Site, limit: Duration) -> Outcome<Vec<SocketA
         Ok(Err(error)) => return Err(missing(error.to_string())),
         Ok(Ok(found)) => found,
     };
-    let mut addresses: Vec<SocketAddr> = found.take(MOST_ADDRESSES).collect();
+    let mut addresses: Vec<SocketAddr> = found.take(MAX_ADDRESSES).collect();
     addresses.sort_unstable();
     addresses.dedup();
     if addresses.is_empty() {
@@ -99,8 +99,8 @@ pub(super) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Outcom
             }
             false => "let the port through the firewall, and check the address in DNS",
         };
-        let says = format!("no connection to {}", failed.join(", "));
-        return Err(Finding::fail(says, mend));
+        let text = format!("no connection to {}", failed.join(", "));
+        return Err(Finding::fail(text, mend));
     };
     let slowest = millis(*slowest);
     let finding = match (failed.is_empty(), addresses) {

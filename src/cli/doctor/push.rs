@@ -92,18 +92,18 @@ impl Session {
         if origin == asked {
             return Finding::ok(format!("endpoints begin with {origin}, as was asked"));
         }
-        let says = format!("endpoints begin with {origin}, and {asked} was asked");
+        let text = format!("endpoints begin with {origin}, and {asked} was asked");
         let mend = format!("set server.public_url = \"{asked}\", if that is what senders reach");
         if is_loopback(&url) && !site.is_loopback() {
-            return Finding::fail(format!("{says}: senders elsewhere cannot reach them"), mend);
+            return Finding::fail(format!("{text}: senders elsewhere cannot reach them"), mend);
         }
         match within(limit, get_version(dialer, &origin)).await {
-            Ok(answer) if answer.status() == StatusCode::OK => Finding::warn(says, mend),
+            Ok(answer) if answer.status() == StatusCode::OK => Finding::warn(text, mend),
             Ok(answer) => {
                 let status = answer.status().as_u16();
-                Finding::fail(format!("{says}, where {status} is answered"), mend)
+                Finding::fail(format!("{text}, where {status} is answered"), mend)
             }
-            Err(trouble) => Finding::fail(format!("{says}: {trouble}"), mend),
+            Err(trouble) => Finding::fail(format!("{text}: {trouble}"), mend),
         }
     }
 
@@ -207,15 +207,15 @@ fn undelivered(trouble: &Trouble) -> Finding {
 
 fn latency(accepted: Duration, arrived: Duration) -> Finding {
     let (accepted_ms, arrived_ms) = (millis(accepted), millis(arrived));
-    let says =
+    let text =
         format!("accepted after {accepted_ms} ms, there and decrypted after {arrived_ms} ms");
     let finding = match accepted.max(arrived) > SLOW {
         true => Finding::warn(
-            says,
+            text,
             "look at the disk (run this without a URL on the service's machine), at the load \
              (`bugle admin overview`) and at the network",
         ),
-        false => Finding::ok(says),
+        false => Finding::ok(text),
     };
     finding
         .with("accepted_ms", accepted_ms)

@@ -51,7 +51,7 @@ pub(super) fn explain(kind: RequestKind, answer: &Response<Bytes>) -> Finding {
 }
 
 fn by_service(kind: RequestKind, status: StatusCode, words: &Words) -> Finding {
-    let says = format!(
+    let text = format!(
         "the service answers {} with {}: {}",
         kind.name(),
         status.as_u16(),
@@ -72,7 +72,7 @@ fn by_service(kind: RequestKind, status: StatusCode, words: &Words) -> Finding {
         (_, 503, None) => "see the log of the service, and its /ready".to_owned(),
         _ => "docs/errors.md explains the answer".to_owned(),
     };
-    Finding::fail(says, mend)
+    Finding::fail(text, mend)
 }
 
 fn by_another(kind: RequestKind, answer: &Response<Bytes>) -> Finding {

@@ -112,25 +112,25 @@ impl Status {
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     status: Status,
-    says: String,
+    text: String,
     mend: Option<String>,
     values: Map<String, Value>,
 }
 
 impl Finding {
     /// The check passed.
-    pub(super) fn ok(says: impl AsRef<str>) -> Self {
-        Self::new(Status::Ok, says.as_ref(), None)
+    pub(super) fn ok(text: impl AsRef<str>) -> Self {
+        Self::new(Status::Ok, text.as_ref(), None)
     }
 
     /// It works but needs attention; `mend` says how to fix it.
-    pub(super) fn warn(says: impl AsRef<str>, mend: impl AsRef<str>) -> Self {
-        Self::new(Status::Warn, says.as_ref(), Some(mend.as_ref()))
+    pub(super) fn warn(text: impl AsRef<str>, mend: impl AsRef<str>) -> Self {
+        Self::new(Status::Warn, text.as_ref(), Some(mend.as_ref()))
     }
 
     /// It does not work; `mend` says how to fix it.
-    pub(super) fn fail(says: impl AsRef<str>, mend: impl AsRef<str>) -> Self {
-        Self::new(Status::Fail, says.as_ref(), Some(mend.as_ref()))
+    pub(super) fn fail(text: impl AsRef<str>, mend: impl AsRef<str>) -> Self {
+        Self::new(Status::Fail, text.as_ref(), Some(mend.as_ref()))
     }
 
     /// The check was skipped.
@@ -148,10 +148,10 @@ impl Finding {
         self.status == Status::Fail
     }
 
-    fn new(status: Status, says: &str, mend: Option<&str>) -> Self {
+    fn new(status: Status, text: &str, mend: Option<&str>) -> Self {
         Self {
             status,
-            says: one_line(says),
+            text: one_line(text),
             mend: mend.map(one_line),
             values: Map::new(),
         }
@@ -204,7 +204,7 @@ impl Report {
 
     pub(super) fn add(&mut self, check: Check, finding: Finding) {
         if !self.is_json {
-            self.say(&self.line(check, &finding));
+            self.print_line(&self.line(check, &finding));
         }
         self.findings.push((check, finding));
     }
@@ -219,7 +219,7 @@ impl Report {
         if !self.is_json {
             let names: Vec<_> = left.iter().map(|check| check.name()).collect();
             let status = self.status(Status::Skip);
-            self.say(&format!("{status}  {}: {why}", names.join(", ")));
+            self.print_line(&format!("{status}  {}: {why}", names.join(", ")));
         }
         let skipped = left.into_iter().map(|check| (*check, Finding::skip(why)));
         self.findings.extend(skipped.collect::<Vec<_>>());
@@ -228,7 +228,7 @@ impl Report {
     /// Prints a heading or a remark in the text report.
     pub(super) fn head(&mut self, line: &str) {
         if !self.is_json {
-            self.say(line);
+            self.print_line(line);
         }
     }
 
@@ -252,7 +252,7 @@ impl Report {
         } else {
             format!("\n{ok} ok, {warn} warn, {fail} fail, {skip} skip")
         };
-        self.say(&text);
+        self.print_line(&text);
         self.written?;
         if fail > 0 {
             Err(AlreadyReported.into())
@@ -266,7 +266,7 @@ impl Report {
             json!({
                 "name": check.name(),
                 "status": found.status.name(),
-                "message": found.says,
+                "message": found.text,
                 "mend": found.mend,
                 "values": found.values,
             })
@@ -286,7 +286,7 @@ impl Report {
 
     fn line(&self, check: Check, found: &Finding) -> String {
         let (status, name) = (self.status(found.status), check.name());
-        let mut line = format!("{status}  {name:12}  {}", found.says);
+        let mut line = format!("{status}  {name:12}  {}", found.text);
         if let Some(mend) = &found.mend {
             line += &format!("\n      {:12}  -> {mend}", "");
         }
@@ -300,7 +300,7 @@ impl Report {
         }
     }
 
-    fn say(&mut self, text: &str) {
+    fn print_line(&mut self, text: &str) {
         if self.written.is_ok() {
             self.written = print(text);
         }

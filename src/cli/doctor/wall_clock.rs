@@ -6,7 +6,7 @@ use bugle_protocol::UnixTime;
 
 use super::report::Finding;
 use crate::config::Config;
-use crate::service::clock::{FILE, Kept, STEP, Step};
+use crate::service::clock::{ClockFile, FILE, STEP, Step};
 use crate::time::Clock;
 
 /// How long a step of the clock is reported.
@@ -20,15 +20,15 @@ const WAIT_FOR_IT: &str = "let services start when the clock is set: systemctl e
 /// Checks the service's clock file: whether the clock was set while the service ran, and whether it
 /// is behind the last run.
 pub(super) fn check(config: &Config, clock: &Clock) -> Finding {
-    match Kept::read(&config.server.data.join(FILE)) {
-        Ok(Some(kept)) => judge(&kept, clock.now()),
+    match ClockFile::read(&config.server.data.join(FILE)) {
+        Ok(Some(file)) => judge(&file, clock.now()),
         Ok(None) => Finding::skip("the service has not run here yet"),
         Err(error) => Finding::skip(error.to_string()),
     }
 }
 
-fn judge(kept: &Kept, now: UnixTime) -> Finding {
-    let shown = kept.reached.moved(-kept.offset_ms);
+fn judge(file: &ClockFile, now: UnixTime) -> Finding {
+    let shown = file.reached.moved(-file.offset_ms);
     if shown.since(now) >= STEP {
         return Finding::fail(
             format!(
@@ -38,7 +38,7 @@ fn judge(kept: &Kept, now: UnixTime) -> Finding {
             SET_IT,
         );
     }
-    match kept.step {
+    match file.step {
         Some(Step { at, by_ms }) if now.since(at) < RECENT => {
             let secs = by_ms / 1000;
             let finding = Finding::warn(
@@ -62,23 +62,23 @@ mod tests {
 
     #[test]
     fn steps_and_a_clock_that_is_behind_are_reported() {
-        let text = |kept: &Kept, now| format!("{:?}", judge(kept, now));
-        let mut kept = Kept {
+        let text = |file: &ClockFile, now| format!("{:?}", judge(file, now));
+        let mut file = ClockFile {
             offset_ms: 0,
             reached: NOW,
             step: None,
         };
-        assert!(text(&kept, NOW).contains("was not set"));
+        assert!(text(&file, NOW).contains("was not set"));
         let behind = UnixTime::from_secs(NOW.as_secs() - 172_800);
-        assert!(text(&kept, behind).contains("the clock shows 2025-12-30T00:00:00Z"));
-        assert!(judge(&kept, behind).is_fail());
-        kept.step = Some(Step {
+        assert!(text(&file, behind).contains("the clock shows 2025-12-30T00:00:00Z"));
+        assert!(judge(&file, behind).is_fail());
+        file.step = Some(Step {
             at: NOW,
             by_ms: 172_800_000,
         });
-        kept.offset_ms = -172_800_000;
-        kept.reached = behind;
-        assert!(text(&kept, NOW).contains("set by +172800 s"));
-        assert!(text(&kept, NOW + RECENT).contains("was not set"));
+        file.offset_ms = -172_800_000;
+        file.reached = behind;
+        assert!(text(&file, NOW).contains("set by +172800 s"));
+        assert!(text(&file, NOW + RECENT).contains("was not set"));
     }
 }

@@ -18,8 +18,8 @@ use super::site::Site;
 pub(super) async fn check(site: &Site, dialer: &Dialer, limit: Duration) -> Outcome<()> {
     let answer = within(limit, ask_for_websocket(dialer, &site.websocket)).await;
     let answer = answer.map_err(|trouble| {
-        let says = format!("the WebSocket handshake is not answered: {trouble}");
-        Finding::fail(says, upgrade_advice())
+        let text = format!("the WebSocket handshake is not answered: {trouble}");
+        Finding::fail(text, upgrade_advice())
     })?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(explain(RequestKind::WebSocket, &answer));
@@ -195,17 +195,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_lasts_with_pings_and_without() {
-        let said = found(None, answer).await;
+        let output = found(None, answer).await;
         assert!(
-            said.contains("lasts 75 s without a ping of the service"),
-            "{said}"
+            output.contains("lasts 75 s without a ping of the service"),
+            "{output}"
         );
-        let said = found(Some(Duration::from_secs(300)), answer).await;
+        let output = found(Some(Duration::from_secs(300)), answer).await;
         assert!(
-            said.contains("the service pings after 5m: --idle with more"),
-            "{said}"
+            output.contains("the service pings after 5m: --idle with more"),
+            "{output}"
         );
-        let said = found(None, |mut socket| async {
+        let output = found(None, |mut socket| async {
             for _ in 0..2 {
                 sleep(Duration::from_secs(30)).await;
                 socket.send(Message::Ping("".into())).await.unwrap();
@@ -213,47 +213,50 @@ mod tests {
             }
             answer(socket).await;
         });
-        let said = said.await;
+        let output = output.await;
         assert!(
-            said.contains("the service pings, first after 30 s"),
-            "{said}"
+            output.contains("the service pings, first after 30 s"),
+            "{output}"
         );
-        assert!(said.contains("\"service_pings\": Number(2)"), "{said}");
+        assert!(output.contains("\"service_pings\": Number(2)"), "{output}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lost_connection_is_blamed_on_the_right_side() {
-        let said = found(Some(Duration::from_secs(300)), |socket| async {
+        let output = found(Some(Duration::from_secs(300)), |socket| async {
             sleep(Duration::from_millis(59_900)).await;
             drop(socket);
         });
-        let said = said.await;
+        let output = output.await;
         assert!(
-            said.contains("was cut after 60 s, by something before the service"),
-            "{said}"
+            output.contains("was cut after 60 s, by something before the service"),
+            "{output}"
         );
-        assert!(said.contains("user_agent.ping_interval (now 5m)"), "{said}");
-        let said = found(None, |mut socket| async move {
+        assert!(
+            output.contains("user_agent.ping_interval (now 5m)"),
+            "{output}"
+        );
+        let output = found(None, |mut socket| async move {
             let (code, reason) = (1001.into(), "going away".into());
             socket
                 .close(Some(CloseFrame { code, reason }))
                 .await
                 .unwrap();
         });
-        let said = said.await;
+        let output = output.await;
         assert!(
-            said.contains("the service itself ended") && said.contains("1001"),
-            "{said}"
+            output.contains("the service itself ended") && output.contains("1001"),
+            "{output}"
         );
         // A NAT that drops a mapping sends nothing.
-        let said = found(None, |socket| async {
+        let output = found(None, |socket| async {
             sleep(IDLE + LIMIT + LIMIT).await;
             drop(socket);
         });
-        let said = said.await;
+        let output = output.await;
         assert!(
-            said.contains("is dead after 75 s, without a word: no answer within 10s"),
-            "{said}"
+            output.contains("is dead after 75 s, without a word: no answer within 10s"),
+            "{output}"
         );
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn session(listener: &mut Listener) -> Result<(), Failure> {
             Err(ClientError::Gone) => {
                 listener.start_over("The service no longer has this subscription");
                 // Do not retry at full speed if the service forgets subscriptions at once.
-                sleep(retry::FIRST).await;
+                sleep(retry::FIRST_DELAY).await;
                 monitor(listener, &mut agent).await?;
             }
             Err(error) => return Err(error.into()),

@@ -51,12 +51,12 @@ impl Awaited {
         seconds: Option<u64>,
         as_json: bool,
     ) -> Result<(), Failure> {
-        let patience = seconds.map_or(self.ttl + GRACE, Duration::from_secs);
+        let wait = seconds.map_or(self.ttl + GRACE, Duration::from_secs);
         note("Waiting for the receipt; Ctrl-C ends");
         let stopped = stop_signal()?;
         let receipt = tokio::select! {
-            receipt = timeout(patience, self.receipt(dialer)) => receipt
-                .map_err(|_| format!("no receipt within {} s", patience.as_secs()))??,
+            receipt = timeout(wait, self.receipt(dialer)) => receipt
+                .map_err(|_| format!("no receipt within {} s", wait.as_secs()))??,
             () = stopped => return Err("ended before there was a receipt".into()),
         };
         if as_json {

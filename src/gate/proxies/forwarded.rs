@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName};
 use crate::config::ForwardedHeader;
 
 /// Maximum number of proxies that are followed, more than any real chain has.
-const MOST_HOPS: usize = 32;
+const MAX_HOPS: usize = 32;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -40,7 +40,7 @@ impl ForwardedHeader {
             value.to_str().unwrap_or_default().rsplit(',')
         });
         elements
-            .take(MOST_HOPS)
+            .take(MAX_HOPS)
             .map(move |element| Some(self.address(element.trim())?.to_canonical()))
     }
 

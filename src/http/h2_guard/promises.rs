@@ -5,7 +5,7 @@
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
 /// A header and the promised stream id, for a PUSH_PROMISE frame.
-const MOST: usize = HEADER + 4;
+const PROMISE_HEADER: usize = HEADER + 4;
 
 const PUSH_PROMISE: u8 = 5;
 
@@ -76,7 +76,7 @@ struct Frame {
 struct Frames {
     /// How many bytes to skip: the preface, or the rest of a payload.
     skip: usize,
-    head: [u8; MOST],
+    head: [u8; PROMISE_HEADER],
     have: usize,
 }
 
@@ -84,7 +84,7 @@ impl Frames {
     fn after(skip: usize) -> Self {
         Self {
             skip,
-            head: [0; MOST],
+            head: [0; PROMISE_HEADER],
             have: 0,
         }
     }
@@ -96,7 +96,7 @@ impl Frames {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             let wanted = match self.is_promise() {
-                true => MOST,
+                true => PROMISE_HEADER,
                 false => HEADER,
             };
             let taken = (wanted - self.have).min(bytes.len() - skipped);
@@ -104,7 +104,7 @@ impl Frames {
             self.head[self.have..self.have + taken].copy_from_slice(now);
             self.have += taken;
             *bytes = rest;
-            let whole = self.have == wanted && (wanted == MOST || !self.is_promise());
+            let whole = self.have == wanted && (wanted == PROMISE_HEADER || !self.is_promise());
             if whole {
                 return Some(self.finish());
             }
@@ -113,7 +113,9 @@ impl Frames {
     }
 
     fn is_promise(&self) -> bool {
-        self.have >= HEADER && self.head[3] == PUSH_PROMISE && self.length() >= MOST - HEADER
+        self.have >= HEADER
+            && self.head[3] == PUSH_PROMISE
+            && self.length() >= PROMISE_HEADER - HEADER
     }
 
     fn length(&self) -> usize {

@@ -75,7 +75,7 @@ impl Exchange {
                 }
                 Ok(client) => {
                     let answer = route(app, client.address, &parts, &mut body).await;
-                    _slot = client.place;
+                    _slot = client.share;
                     answer
                 }
                 Err(error) => Answer::Reply(refuse_early(app, &parts, &error.into())),
@@ -152,7 +152,7 @@ impl Exchange {
                     let (promised, reply) = pushed::exchange(&monitor.app().service, &item);
                     let pushed = self.respond.push_request(promised)?;
                     match self.fulfil(pushed, reply).await {
-                        Written::Whole if self.has_room().await => {
+                        Written::Whole if self.accepts_writes().await => {
                             monitor.confirm(&item).await;
                         }
                         // A client may reset one push (RFC 9113 §8.4) and
@@ -178,14 +178,18 @@ impl Exchange {
 
     /// Lets the connection write the queued frames. Returns `false` if the peer reads nothing for
     /// `limits.body_timeout`.
-    async fn has_room(&mut self) -> bool {
+    async fn accepts_writes(&mut self) -> bool {
         let service = &self.peer.app.service;
         yield_now().await;
-        let room = timeout(service.config().limits.body_timeout, self.client.has_room()).await;
-        if room.is_err() {
+        let accepted = timeout(
+            service.config().limits.body_timeout,
+            self.client.accepts_writes(),
+        )
+        .await;
+        if accepted.is_err() {
             service.metrics().cut(Limit::BodyTimeout);
         }
-        room.is_ok()
+        accepted.is_ok()
     }
 
     /// Sends the response to a promised request.
@@ -210,15 +214,15 @@ impl Exchange {
         let limit = service.config().limits.body_timeout;
         while !data.is_empty() {
             stream.reserve_capacity(data.len());
-            let Ok(room) = timeout(limit, capacity(stream)).await else {
+            let Ok(capacity) = timeout(limit, capacity(stream)).await else {
                 stream.send_reset(Reason::CANCEL);
                 service.metrics().cut(Limit::BodyTimeout);
                 return Written::TimedOut;
             };
-            let Some(Ok(room)) = room else {
+            let Some(Ok(capacity)) = capacity else {
                 return Written::Refused;
             };
-            let chunk = data.split_to(room.min(data.len()));
+            let chunk = data.split_to(capacity.min(data.len()));
             if stream.send_data(chunk, end && data.is_empty()).is_err() {
                 return Written::Refused;
             }

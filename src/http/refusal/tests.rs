@@ -115,8 +115,8 @@ fn admin() -> Vec<AdminError> {
     match NotJson {
         Refused(_) | Unauthorized | OtherUser | ReadOnly | Origin | HostName | Body(_)
         | NotJson | Subject | Channel | Count(_) | Blocked | NotBlocked | BroadcastId
-        | BroadcastVersion | NoBroadcast | NotNamed | NoUserAgent | NoSubscription | Filter(_)
-        | TraceOff | Streams => {}
+        | BroadcastVersion | NoBroadcast | UnknownSubject | NoUserAgent | NoSubscription
+        | Filter(_) | TraceOff | Streams => {}
     }
     vec![
         Unauthorized,
@@ -134,7 +134,7 @@ fn admin() -> Vec<AdminError> {
         BroadcastId,
         BroadcastVersion,
         NoBroadcast,
-        NotNamed,
+        UnknownSubject,
         NoUserAgent,
         NoSubscription,
         TraceOff,

@@ -69,17 +69,17 @@ async fn repeated_lines_are_capped_and_counted() {
     assert_eq!(memory.lines(), [] as [&str; 0]);
     advance(Duration::from_secs(2)).await;
     tokio::task::yield_now().await;
-    let told = memory.lines();
-    assert_eq!(told.len(), 1, "{told:?}");
+    let lines = memory.lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
     for part in [
         "bugle::log",
         "lines=8",
         "the disk fails",
         "log.repeat_limit",
     ] {
-        assert!(told[0].contains(part), "{told:?}");
+        assert!(lines[0].contains(part), "{lines:?}");
     }
-    assert!(!told[0].contains("a detail"));
+    assert!(!lines[0].contains("a detail"));
 
     disk_fails();
     assert_eq!(memory.lines().len(), 1);

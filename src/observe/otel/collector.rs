@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::environment::NotSent;
 
 /// Timeout of one export attempt.
-const PATIENCE: Duration = Duration::from_secs(10);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends requests to the collector, and logs when it starts and stops failing.
 pub(super) struct Collector {
@@ -39,7 +39,7 @@ impl Collector {
     }
 
     /// Logs only changes, so that a dead collector does not cause a line per batch.
-    fn tell(&self, problem: Option<&str>) {
+    fn report(&self, problem: Option<&str>) {
         let failed = self.fails.swap(problem.is_some(), Ordering::Relaxed);
         match problem {
             Some(problem) if !failed => {
@@ -62,7 +62,7 @@ impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let exchange = exchange(self.dialer.clone(), request);
         // The timeout needs the runtime too.
-        let sent = async { timeout(PATIENCE, exchange).await };
+        let sent = async { timeout(EXPORT_TIMEOUT, exchange).await };
         let sent = self.runtime.spawn(sent).await;
         let answer: Result<Response<Bytes>, HttpError> = match sent {
             Ok(Ok(answer)) => answer,
@@ -70,9 +70,9 @@ impl HttpClient for Collector {
             Err(ended) => Err(ended.into()),
         };
         match &answer {
-            Ok(answer) if answer.status().is_success() => self.tell(None),
-            Ok(answer) => self.tell(Some(&format!("status {}", answer.status()))),
-            Err(error) => self.tell(Some(&error.to_string())),
+            Ok(answer) if answer.status().is_success() => self.report(None),
+            Ok(answer) => self.report(Some(&format!("status {}", answer.status()))),
+            Err(error) => self.report(Some(&error.to_string())),
         }
         answer
     }

@@ -122,16 +122,16 @@ mod tests {
     #[test]
     fn unsupported_variables_are_named_in_the_error() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
-        let said = |variable| of(&[endpoint, variable]).map_err(|error| error.to_string());
+        let error = |variable| of(&[endpoint, variable]).map_err(|error| error.to_string());
         assert_eq!(
-            said(("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")),
+            error(("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")),
             Err(
                 "OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not spoken here: set it to http/protobuf"
                     .into()
             )
         );
         assert_eq!(
-            said(("OTEL_TRACES_EXPORTER", "zipkin")),
+            error(("OTEL_TRACES_EXPORTER", "zipkin")),
             Err("OTEL_TRACES_EXPORTER=zipkin is not there: set it to otlp or none".into())
         );
     }

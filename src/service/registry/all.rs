@@ -9,11 +9,11 @@ use tokio::time::sleep;
 use super::{Clients, Ended, Mail, Mailbox};
 
 /// The interval between two batches of connections.
-const STEP: Duration = Duration::from_millis(10);
+const BATCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The number of connections woken per batch, thus 6,400 per second. Each of them reads the store
 /// or writes a frame.
-const AT_ONCE: usize = 64;
+const BATCH: usize = 64;
 
 impl Clients {
     /// Wakes all connections to compare their broadcasts, in batches, so that they do not all write
@@ -35,9 +35,9 @@ impl Clients {
     /// Updates all registered mailboxes in batches. A connection that registers meanwhile reads
     /// everything anyway.
     async fn spread(&self, put: impl Fn(&mut Mail)) {
-        for (at, portion) in self.mailboxes().chunks(AT_ONCE).enumerate() {
+        for (at, portion) in self.mailboxes().chunks(BATCH).enumerate() {
             if at > 0 {
-                sleep(STEP).await;
+                sleep(BATCH_INTERVAL).await;
             }
             for mailbox in portion {
                 mailbox.put(&put);
@@ -61,7 +61,7 @@ impl Clients {
         const APART: Duration = Duration::from_millis(1);
         let all = self.mailboxes();
         let most = APART.saturating_mul(u32::try_from(all.len()).unwrap_or(u32::MAX));
-        let steps = window.min(most).as_millis() / STEP.as_millis();
+        let steps = window.min(most).as_millis() / BATCH_INTERVAL.as_millis();
         let at_once = all
             .len()
             .div_ceil(usize::try_from(steps).unwrap_or(usize::MAX).max(1));
@@ -70,7 +70,7 @@ impl Clients {
                 mailbox.close(why);
             }
             if steps > 0 {
-                sleep(STEP).await;
+                sleep(BATCH_INTERVAL).await;
             }
         }
         // Connections that registered meanwhile.

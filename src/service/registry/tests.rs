@@ -14,7 +14,7 @@ const READER: Reader = Reader::UserAgent(UAID);
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 #[tokio::test]
-async fn wakes_are_kept_and_coalesce() {
+async fn wakes_are_kept_and_coalesced() {
     let clients = Clients::new(1);
     let registration = clients.register(READER, HERE);
     clients.wake(UAID, CHANNEL, Instant::now());
@@ -25,7 +25,7 @@ async fn wakes_are_kept_and_coalesce() {
 }
 
 #[tokio::test]
-async fn all_can_be_told_to_look_again() {
+async fn wake_all_wakes_every_reader() {
     let clients = Clients::new(1);
     let readers = [READER, Reader::Channel(UAID, CHANNEL)];
     let registrations = readers.map(|reader| clients.register(reader, HERE));
@@ -37,7 +37,7 @@ async fn all_can_be_told_to_look_again() {
 }
 
 #[tokio::test]
-async fn the_newest_connection_wins_and_a_late_end_of_the_older_harms_nothing() {
+async fn newest_connection_supersedes_older_whose_late_end_changes_nothing() {
     let clients = Clients::new(1);
     let older = clients.register(READER, HERE);
     let newer = clients.register(READER, HERE);
@@ -75,11 +75,11 @@ fn many(clients: &Arc<Clients>, count: u16) -> Vec<Registration> {
 async fn waking_all_is_spread() {
     let clients = Clients::new(1);
     let all = many(&clients, 200);
-    let told = || all.iter().filter(|it| it.mailbox.mail().log).count();
+    let woken = || all.iter().filter(|it| it.mailbox.mail().log).count();
     let looking = async {
         for expected in [64, 128, 192, 200] {
             sleep(Duration::from_millis(5)).await;
-            assert_eq!(told(), expected);
+            assert_eq!(woken(), expected);
             sleep(Duration::from_millis(5)).await;
         }
     };
@@ -90,7 +90,7 @@ async fn waking_all_is_spread() {
 async fn closing_all_is_spread_over_the_window() {
     let clients = Clients::new(1);
     let all = many(&clients, 1000);
-    let told = || {
+    let woken = || {
         all.iter()
             .filter(|it| it.mailbox.mail().ended.is_some())
             .count()
@@ -102,14 +102,14 @@ async fn closing_all_is_spread_over_the_window() {
         let closing = clients.close_within(Ended::ShuttingDown, Duration::from_millis(window));
         let looking = async {
             sleep(Duration::from_millis(5)).await;
-            assert_eq!(told(), few, "at first");
+            assert_eq!(woken(), few, "at first");
             // The longer window is shortened to 1 ms per connection.
             let middle = window.min(1000) / 2 - 10;
             sleep(Duration::from_millis(middle)).await;
-            assert_eq!(told(), half, "in the middle");
+            assert_eq!(woken(), half, "in the middle");
         };
         tokio::join!(closing, looking);
-        assert_eq!(told(), 1000, "at the end");
+        assert_eq!(woken(), 1000, "at the end");
     }
 }
 

@@ -38,7 +38,7 @@ async fn a_version_is_set_replaced_and_removed() {
 }
 
 #[tokio::test]
-async fn their_number_is_bounded() {
+async fn the_number_of_broadcasts_is_bounded() {
     let limits = StoreLimits {
         broadcasts: 2,
         ..ROOMY
@@ -58,7 +58,7 @@ async fn their_number_is_bounded() {
 }
 
 #[tokio::test]
-async fn they_are_there_after_a_restart() {
+async fn broadcasts_survive_a_restart() {
     let engine = open_sled(ROOMY);
     let subscription = subscribed(&engine.store, 1, 1).await;
     let message = message_for(&subscription, "beside them");

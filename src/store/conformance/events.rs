@@ -20,13 +20,13 @@ fn ended(ch: u8, is_last: bool) -> Event {
 }
 
 #[tokio::test]
-async fn a_stored_message_is_told_of_before_its_caller_is_answered() {
-    each_heard(ROOMY, async |store, heard| {
+async fn a_stored_message_sends_its_event_before_its_caller_is_answered() {
+    each_with_events(ROOMY, async |store, events| {
         let subscription = subscribed(store, 1, 1).await;
-        assert_eq!(heard.take(), []);
+        assert_eq!(events.take(), []);
         let message = with_topic(message_for(&subscription, "x"), "t");
         store.append(uaid(1), message.clone(), None).await.unwrap();
-        assert_eq!(heard.take(), [STORED]);
+        assert_eq!(events.take(), [STORED]);
         // A message that is not stored sends no event; its caller delivers it.
         store
             .append(uaid(1), with_ttl(message, 0), None)
@@ -35,53 +35,53 @@ async fn a_stored_message_is_told_of_before_its_caller_is_answered() {
         let stale = message_for(&subscription_of(1, 1, 9), "x");
         let refused = store.append(uaid(1), stale, None).await;
         assert_eq!(refused, Err(StoreError::NoSubscription));
-        assert_eq!(heard.take(), []);
+        assert_eq!(events.take(), []);
     })
     .await;
 }
 
 #[tokio::test]
-async fn the_end_of_a_subscription_is_told_where_its_readers_are_to_be_closed() {
-    each_heard(ROOMY, async |store, heard| {
+async fn the_end_of_a_subscription_sends_an_event_to_close_its_readers() {
+    each_with_events(ROOMY, async |store, events| {
         for ch in 1..=3 {
             subscribed(store, 1, ch).await;
         }
         let end = async |ch, readers| {
             let removed = store.unsubscribe(uaid(1), channel(ch), None, readers, NOW);
-            (removed.await.unwrap(), heard.take())
+            (removed.await.unwrap(), events.take())
         };
         assert_eq!(end(1, Readers::Stay).await, (true, vec![]));
-        let told = vec![ended(2, false)];
-        assert_eq!(end(2, Readers::Close).await, (true, told));
+        let event = vec![ended(2, false)];
+        assert_eq!(end(2, Readers::Close).await, (true, event));
         assert_eq!(end(2, Readers::Close).await, (false, vec![]));
-        let told = vec![ended(3, true)];
-        assert_eq!(end(3, Readers::Close).await, (true, told));
+        let event = vec![ended(3, true)];
+        assert_eq!(end(3, Readers::Close).await, (true, event));
     })
     .await;
 }
 
 #[tokio::test]
-async fn broadcasts_and_ended_receipt_subscriptions_are_told_of() {
-    each_heard(ROOMY, async |store, heard| {
+async fn broadcasts_and_ended_receipt_subscriptions_send_events() {
+    each_with_events(ROOMY, async |store, events| {
         let label = || Label::new("a").unwrap();
         for version in [Some(label()), None] {
             store.set_broadcast(label(), version).await.unwrap();
-            assert_eq!(heard.take(), [Event::Broadcasts]);
+            assert_eq!(events.take(), [Event::Broadcasts]);
         }
         receipts_of(store, 1).await;
-        assert_eq!(heard.take(), []);
+        assert_eq!(events.take(), []);
         let log = receipt_subscription(1);
         store.remove_receipt_subscription(log, NOW).await.unwrap();
-        assert_eq!(heard.take(), [Event::Receipts(log)]);
+        assert_eq!(events.take(), [Event::Receipts(log)]);
         store.remove_receipt_subscription(log, NOW).await.unwrap();
-        assert_eq!(heard.take(), []);
+        assert_eq!(events.take(), []);
     })
     .await;
 }
 
 #[tokio::test]
-async fn callers_that_give_up_take_no_news_from_anybody() {
-    each_heard(ROOMY, async |store, heard| {
+async fn cancelled_callers_lose_no_event() {
+    each_with_events(ROOMY, async |store, events| {
         let subscription = subscribed(store, 1, 1).await;
         // Polled once, then dropped, as when the clients disconnect.
         for _ in 0..5 {
@@ -89,12 +89,12 @@ async fn callers_that_give_up_take_no_news_from_anybody() {
             let _ = store.append(uaid(1), message, None).now_or_never();
         }
         store.flush().await.unwrap();
-        assert_eq!(heard.take(), [STORED; 5]);
+        assert_eq!(events.take(), [STORED; 5]);
         let _ = store
             .unsubscribe(uaid(1), channel(1), None, Readers::Close, NOW)
             .now_or_never();
         store.flush().await.unwrap();
-        assert_eq!(heard.take(), [ended(1, true)]);
+        assert_eq!(events.take(), [ended(1, true)]);
     })
     .await;
 }

@@ -40,7 +40,7 @@ async fn filled(store: &Arc<dyn Engine>) {
 }
 
 #[tokio::test]
-async fn what_is_less_urgent_is_held_back_and_stays() {
+async fn messages_below_the_minimum_urgency_stay_in_the_log() {
     each(ROOMY, async |store| {
         filled(store).await;
         for (skipped, min_urgency) in URGENCIES.into_iter().enumerate() {
@@ -60,7 +60,7 @@ async fn what_is_less_urgent_is_held_back_and_stays() {
 }
 
 #[tokio::test]
-async fn a_read_says_whether_the_filter_lets_more_pass() {
+async fn a_page_says_whether_more_messages_pass_the_filter() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let other = subscribed(store, 1, 2).await;

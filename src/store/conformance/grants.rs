@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_receipt_subscription_is_made_and_prolonged_with_a_message_or_not_at_all() {
+async fn a_receipt_subscription_is_created_or_extended_in_the_step_of_its_message() {
     let limits = StoreLimits {
         messages_per_user_agent: 1,
         receipt_lifetime: Duration::from_secs(10),

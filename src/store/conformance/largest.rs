@@ -19,7 +19,7 @@ fn held<T: Copy>(list: &[Held<T>]) -> Vec<(T, u64, u64, UnixTime)> {
 }
 
 #[tokio::test]
-async fn the_largest_are_listed_in_order_and_as_many_as_are_asked_for() {
+async fn the_largest_are_listed_in_order_up_to_the_limit() {
     each(ROOMY, async |store| {
         let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
         let three = subscribed(store, 3, 1).await;
@@ -53,14 +53,17 @@ async fn the_largest_are_listed_in_order_and_as_many_as_are_asked_for() {
         assert_eq!(held(&first.addresses), addresses[..1]);
         unsubscribed(store, 1, 1).await;
         unsubscribed(store, 1, 2).await;
-        let left = store.largest(10).await.unwrap();
-        assert_eq!((left.senders.len(), left.user_agents.len()), (0, 1));
+        let remaining = store.largest(10).await.unwrap();
+        assert_eq!(
+            (remaining.senders.len(), remaining.user_agents.len()),
+            (0, 1)
+        );
     })
     .await;
 }
 
 #[tokio::test]
-async fn receipt_subscriptions_are_listed_with_who_made_them() {
+async fn receipt_subscriptions_are_listed_with_their_creators() {
     each(ROOMY, async |store| {
         for (n, from) in [(1, 1), (2, 1), (3, 2)] {
             let (id, origin) = (receipt_subscription(n), origin_of(from));

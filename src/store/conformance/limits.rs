@@ -1,7 +1,7 @@
 //! Bounds: none is ever exceeded, and a refused change changes nothing.
 
 use super::*;
-use crate::store::{Full, Limit, Whose};
+use crate::store::{Full, Limit, Scope};
 
 /// Size of a message without content in bytes.
 const SIZE: u64 = 128;
@@ -42,16 +42,16 @@ async fn subscriptions_are_bounded() {
 }
 
 /// The error of a full share, until the messages of these tests expire.
-const fn full(limit: Limit, whose: Whose) -> StoreError {
+const fn full(limit: Limit, scope: Scope) -> StoreError {
     StoreError::Full(Full {
         limit,
-        whose,
+        scope,
         until: Some(UnixTime::from_millis(NOW.as_millis() + 60_000)),
     })
 }
 
 /// Fills half of a bound of six with three messages, and expects the fourth to be refused.
-async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit, whose: Whose) {
+async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit, scope: Scope) {
     each(limits, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let mut ids = Vec::new();
@@ -62,7 +62,7 @@ async fn the_fourth_is_refused(limits: StoreLimits, limit: Limit, whose: Whose) 
         let refused = store
             .append(uaid(1), with_topic(empty(&subscription), "d"), None)
             .await;
-        assert_eq!(refused, Err(full(limit, whose)));
+        assert_eq!(refused, Err(full(limit, scope)));
         assert_eq!(pending_ids(store, 1).await, ids);
 
         // Messages that are not stored, or that replace another, do not count as further messages.
@@ -88,29 +88,29 @@ async fn messages_of_a_user_agent_are_bounded() {
         messages_per_user_agent: 6,
         ..ROOMY
     };
-    the_fourth_is_refused(limits, Limit::MessagesPerUserAgent, Whose::Subscription).await;
+    the_fourth_is_refused(limits, Limit::MessagesPerUserAgent, Scope::Subscription).await;
 }
 
 #[tokio::test]
-async fn octets_of_a_user_agent_are_bounded() {
+async fn bytes_of_a_user_agent_are_bounded() {
     let limits = StoreLimits {
         bytes_per_user_agent: 6 * SIZE,
         ..ROOMY
     };
-    the_fourth_is_refused(limits, Limit::BytesPerUserAgent, Whose::Subscription).await;
+    the_fourth_is_refused(limits, Limit::BytesPerUserAgent, Scope::Subscription).await;
 }
 
 #[tokio::test]
-async fn octets_of_all_are_bounded() {
+async fn bytes_of_the_store_are_bounded() {
     let limits = StoreLimits {
         stored_bytes: 6 * SIZE,
         ..ROOMY
     };
-    the_fourth_is_refused(limits, Limit::StoredBytes, Whose::UserAgent).await;
+    the_fourth_is_refused(limits, Limit::StoredBytes, Scope::UserAgent).await;
 }
 
 #[tokio::test]
-async fn a_full_user_agent_hinders_no_other() {
+async fn a_full_user_agent_affects_no_other() {
     let limits = StoreLimits {
         messages_per_user_agent: 1,
         ..ROOMY
@@ -125,7 +125,7 @@ async fn a_full_user_agent_hinders_no_other() {
             let refused = store.append(uaid(ua), empty(&subscription), None).await;
             assert_eq!(
                 refused,
-                Err(full(Limit::MessagesPerUserAgent, Whose::UserAgent))
+                Err(full(Limit::MessagesPerUserAgent, Scope::UserAgent))
             );
         }
         // Removing the subscription freed its room.
@@ -150,7 +150,7 @@ async fn a_message_over_the_bound_is_refused_also_when_it_replaces() {
         let refused = store.append(uaid(1), large, None).await;
         assert_eq!(
             refused,
-            Err(full(Limit::BytesPerUserAgent, Whose::UserAgent))
+            Err(full(Limit::BytesPerUserAgent, Scope::UserAgent))
         );
         assert_eq!(pending_ids(store, 1).await, [small]);
     })

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn everything_in_a_message_comes_back() {
+async fn a_message_is_read_as_it_was_stored() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let aesgcm = ContentCoding::Aesgcm {
@@ -64,7 +64,7 @@ async fn two_messages_of_one_millisecond_are_two() {
 }
 
 #[tokio::test]
-async fn two_hundred_messages_come_once_and_in_order() {
+async fn two_hundred_messages_are_read_once_and_in_order() {
     each(ROOMY, async |store| {
         let channels = [subscribed(store, 1, 1).await, subscribed(store, 1, 2).await];
         for n in 0..200 {
@@ -132,7 +132,7 @@ async fn a_batch_is_bounded_but_never_stuck() {
 }
 
 #[tokio::test]
-async fn pending_begins_behind_the_cursor() {
+async fn pending_begins_after_the_cursor() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let mut ids = Vec::new();
@@ -252,7 +252,7 @@ async fn after_an_ack_a_topic_replaces_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_concurrent_messages_of_a_topic_one_is_left() {
+async fn one_of_concurrent_messages_of_a_topic_remains() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let tasks = (0..64).map(|_| {
@@ -272,7 +272,7 @@ async fn of_concurrent_messages_of_a_topic_one_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_smaller_id_appears_behind_a_cursor() {
+async fn no_smaller_id_appears_before_a_cursor() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let writers = (0..8).map(|_| {
@@ -308,7 +308,7 @@ async fn no_smaller_id_appears_behind_a_cursor() {
 }
 
 #[tokio::test]
-async fn what_has_expired_is_not_seen() {
+async fn expired_messages_are_not_read() {
     each(ROOMY, async |store| {
         let subscription = subscribed(store, 1, 1).await;
         let short = with_ttl(message_for(&subscription, "short"), 1000);
@@ -359,20 +359,20 @@ async fn expiry_takes_the_oldest_first_and_no_more_than_asked() {
             let message = with_ttl(message_for(subscription, &ttl.to_string()), ttl);
             store.append(uaid(ua), message, None).await.unwrap();
         }
-        let left = async || {
-            let mut left = bodies(&pending(store, 1).await);
-            left.extend(bodies(&pending(store, 2).await));
-            left
+        let remaining = async || {
+            let mut remaining = bodies(&pending(store, 1).await);
+            remaining.extend(bodies(&pending(store, 2).await));
+            remaining
         };
         assert_eq!(swept(store, at(99), 10).await, 0);
         assert_eq!(swept(store, at(300), 0).await, 0);
         assert_eq!(swept(store, at(300), 1).await, 1);
-        assert_eq!(left().await, ["300", "200", "400"]);
+        assert_eq!(remaining().await, ["300", "200", "400"]);
         assert_eq!(swept(store, at(300), 1).await, 1);
-        assert_eq!(left().await, ["300", "400"]);
+        assert_eq!(remaining().await, ["300", "400"]);
         assert_eq!(swept(store, at(300), 10).await, 1);
         assert_eq!(swept(store, at(300), 10).await, 0);
-        assert_eq!(left().await, ["400"]);
+        assert_eq!(remaining().await, ["400"]);
         assert_eq!(store.usage().messages, 1);
     })
     .await;

@@ -47,7 +47,7 @@ pub(super) enum Step {
     /// Removes the receipt at this position.
     TakeReceipt {
         to: ReceiptSubscriptionId,
-        place: usize,
+        nth: usize,
     },
     /// A use of a user agent.
     Connected {
@@ -199,7 +199,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (now(), 0_usize..4).prop_map(|(now, limit)| Step::Expire { now, limit }),
         1 => receipts().prop_map(|to| Step::RemoveReceipts { to }),
         1 => settle(),
-        1 => (receipts(), 0_usize..3).prop_map(|(to, place)| Step::TakeReceipt { to, place }),
+        1 => (receipts(), 0_usize..3).prop_map(|(to, nth)| Step::TakeReceipt { to, nth }),
         2 => (0_u8..3).prop_map(|ua| Step::Connected { ua }),
         10 => unused(),
         2 => Just(Step::Reopen),

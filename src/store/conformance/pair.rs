@@ -24,7 +24,7 @@ pub(super) struct Pair {
 impl Pair {
     pub(super) fn new() -> Self {
         Self {
-            memory: MemoryStore::new(TIGHT, Arc::<Heard>::default()),
+            memory: MemoryStore::new(TIGHT, Arc::<EventRecorder>::default()),
             sled: Some(open_sled(TIGHT)),
             known: Vec::new(),
             date: 0,
@@ -131,11 +131,10 @@ impl Pair {
                     assert_eq!(settled.await, expected.await);
                 }
             }
-            Step::TakeReceipt { to, place } => {
+            Step::TakeReceipt { to, nth } => {
                 let expected = receipts_in(memory, to, NOW).await.unwrap_or_default();
                 let receipts = receipts_in(sled, to, NOW).await.unwrap_or_default();
-                if let (Some(expected), Some(receipt)) = (expected.get(place), receipts.get(place))
-                {
+                if let (Some(expected), Some(receipt)) = (expected.get(nth), receipts.get(nth)) {
                     let expected = memory.remove_receipt(to, expected.id).await;
                     assert_eq!(sled.remove_receipt(to, receipt.id).await, expected);
                 }

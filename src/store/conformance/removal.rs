@@ -1,12 +1,12 @@
 //! Removals of many messages at once.
 
-use super::receipts::{append, told};
+use super::receipts::{append, outcomes};
 use super::*;
 use crate::store::ReceiptStatus::Delivered;
 
 #[tokio::test]
-async fn one_removal_takes_many_messages_each_once_and_of_one_log() {
-    each_heard(ROOMY, async |store, heard| {
+async fn one_removal_removes_many_messages_of_one_log_once() {
+    each_with_events(ROOMY, async |store, events| {
         let (mine, other) = (subscribed(store, 1, 1).await, subscribed(store, 2, 1).await);
         receipts_of(store, 1).await;
         let mut messages = Vec::new();
@@ -19,10 +19,10 @@ async fn one_removal_takes_many_messages_each_once_and_of_one_log() {
         let expected: Vec<_> = messages.iter().map(|(id, _)| (*id, Delivered)).collect();
         messages.insert(1, (messages[0].0, Removal::NotDecrypted));
         messages.push((of_another, Removal::Delivered));
-        heard.take();
+        events.take();
         assert_eq!(store.remove(uaid(1), &messages, NOW).await, Ok(150));
-        assert_eq!(heard.receipts(), [receipt_subscription(1)]);
-        assert_eq!(told(store, 1).await, expected);
+        assert_eq!(events.take_receipts(), [receipt_subscription(1)]);
+        assert_eq!(outcomes(store, 1).await, expected);
         assert_eq!(pending_ids(store, 2).await, [of_another]);
         assert_eq!(store.remove(uaid(1), &messages, NOW).await, Ok(0));
         assert_eq!(store.usage().messages, 1);

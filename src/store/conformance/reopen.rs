@@ -9,7 +9,7 @@ pub(super) fn reopened(engine: Opened) -> Opened {
 }
 
 #[tokio::test]
-async fn all_that_was_there_is_there() {
+async fn everything_stored_is_there_after_a_restart() {
     let engine = open_sled(ROOMY);
     let subscription = subscribed(&engine.store, 1, 1).await;
     let large = "x".repeat(50_000);
@@ -30,7 +30,7 @@ async fn all_that_was_there_is_there() {
 }
 
 #[tokio::test]
-async fn what_was_taken_away_stays_away() {
+async fn removed_messages_stay_removed_after_a_restart() {
     let engine = open_sled(ROOMY);
     let store = &engine.store;
     let (kept, gone) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
@@ -58,7 +58,7 @@ async fn what_was_taken_away_stays_away() {
 }
 
 #[tokio::test]
-async fn receipts_are_there_and_those_to_come_still_come() {
+async fn receipts_and_awaited_receipts_survive_a_restart() {
     use crate::store::ReceiptStatus::{Delivered, Failed};
     let mut engine = open_sled(ROOMY);
     let store = &engine.store;
@@ -91,21 +91,21 @@ async fn receipts_are_there_and_those_to_come_still_come() {
     ] {
         engine = reopened(engine);
         assert!(removed(&engine.store, 1, id, why, NOW).await);
-        assert_eq!(engine.heard.receipts(), [receipt_subscription(1)]);
+        assert_eq!(engine.events.take_receipts(), [receipt_subscription(1)]);
         expected.push((id, status));
     }
     let engine = reopened(engine);
     let log = receipt_subscription(1);
     let read = engine.store.receipts(log, None, 9, NOW).await.unwrap();
     let read = read.unwrap().items;
-    let told: Vec<_> = read.iter().map(|r| (r.message, r.status)).collect();
-    assert_eq!(told, expected);
+    let outcomes: Vec<_> = read.iter().map(|r| (r.message, r.status)).collect();
+    assert_eq!(outcomes, expected);
     let usage = engine.store.usage();
     assert_eq!((usage.receipts, usage.receipt_subscriptions), (3, 2));
     assert_eq!(usage.damaged, 0);
     // Their ends are restored too.
     engine.store.expire(at(1 << 40), 9).await.unwrap();
-    assert_eq!(engine.heard.receipts().len(), 2);
+    assert_eq!(engine.events.take_receipts().len(), 2);
     assert_eq!(engine.store.usage().receipts, 0);
 }
 
@@ -127,7 +127,7 @@ async fn no_id_is_given_twice() {
 }
 
 #[tokio::test]
-async fn more_ids_than_a_block_can_go_out() {
+async fn more_ids_than_a_block_are_given_out() {
     let engine = open_sled(ROOMY);
     let subscription = subscribed(&engine.store, 1, 1).await;
     let unstored = with_ttl(message_for(&subscription, ""), 0);

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::store::{Full, Limit, Whose};
+use crate::store::{Full, Limit, Scope};
 
 /// Size of a message without content in bytes.
 const SIZE: u64 = 128;
@@ -28,18 +28,18 @@ fn origin(key: Option<u8>, network: Option<u8>) -> Origin {
 async fn fill(
     store: &Arc<dyn Engine>,
     messages: impl Iterator<Item = (Subscription, Origin)>,
-) -> (usize, Option<(Limit, Whose)>) {
+) -> (usize, Option<(Limit, Scope)>) {
     let mut taken = 0;
     for (to, from) in messages {
         match store.append(to.uaid, empty(&to, from), None).await {
             Ok(_) => taken += 1,
             Err(StoreError::Full(Full {
                 limit,
-                whose,
+                scope,
                 until,
             })) => {
                 assert_eq!(until, Some(at(60_000)), "when room comes");
-                return (taken, Some((limit, whose)));
+                return (taken, Some((limit, scope)));
             }
             Err(error) => panic!("{error}"),
         }
@@ -56,7 +56,7 @@ async fn subscriptions(store: &Arc<dyn Engine>, uas: std::ops::Range<u8>) -> Vec
 }
 
 #[tokio::test]
-async fn one_subscription_leaves_room_for_the_others_of_its_user_agent() {
+async fn one_subscription_leaves_a_share_for_others_of_its_user_agent() {
     let messages = StoreLimits {
         messages_per_user_agent: 200,
         ..ROOMY
@@ -71,7 +71,7 @@ async fn one_subscription_leaves_room_for_the_others_of_its_user_agent() {
     ] {
         each(limits, async |store| {
             let (hog, other) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
-            let full = Some((limit, Whose::Subscription));
+            let full = Some((limit, Scope::Subscription));
             let to = |to: &Subscription| std::iter::repeat((to.clone(), Origin::default()));
             assert_eq!(fill(store, to(&hog)).await, (100, full));
             assert_eq!(fill(store, to(&other)).await, (50, full));
@@ -111,7 +111,7 @@ async fn by_default_one_subscription_may_hold_five_thousand_messages() {
 
 /// Fills `stored_bytes` in one way, and expects room for an honest sender.
 async fn an_honest_sender_finds_room(
-    whose: Whose,
+    scope: Scope,
     hog: impl Fn(usize, &[Subscription]) -> (Subscription, Origin),
 ) {
     let limits = StoreLimits {
@@ -122,7 +122,7 @@ async fn an_honest_sender_finds_room(
         let all = subscriptions(store, 1..12).await;
         let (honest, others) = all.split_last().unwrap();
         let hogs = (0..).map(|n| hog(n, others));
-        let full = Some((Limit::StoredBytes, whose));
+        let full = Some((Limit::StoredBytes, scope));
         assert_eq!(fill(store, hogs).await, (100, full));
         let own = std::iter::repeat((honest.clone(), origin(Some(99), Some(99))));
         assert_eq!(fill(store, own.take(40)).await, (40, None));
@@ -131,8 +131,8 @@ async fn an_honest_sender_finds_room(
 }
 
 #[tokio::test]
-async fn one_key_leaves_room_however_many_user_agents_and_addresses_it_has() {
-    an_honest_sender_finds_room(Whose::Sender, |n, to| {
+async fn one_key_with_many_user_agents_and_addresses_leaves_a_share_for_others() {
+    an_honest_sender_finds_room(Scope::Sender, |n, to| {
         let network = u8::try_from(n % 100).unwrap();
         (to[n % to.len()].clone(), origin(Some(1), Some(network)))
     })
@@ -140,21 +140,21 @@ async fn one_key_leaves_room_however_many_user_agents_and_addresses_it_has() {
 }
 
 #[tokio::test]
-async fn one_address_leaves_room_however_many_keys_it_has() {
-    an_honest_sender_finds_room(Whose::Address, |n, to| {
+async fn one_address_with_many_keys_leaves_a_share_for_others() {
+    an_honest_sender_finds_room(Scope::Address, |n, to| {
         let key = u8::try_from(n % 50).unwrap();
         (to[n % to.len()].clone(), origin(Some(key), Some(1)))
     })
     .await;
-    an_honest_sender_finds_room(Whose::Address, |n, to| {
+    an_honest_sender_finds_room(Scope::Address, |n, to| {
         (to[n % to.len()].clone(), origin(None, Some(1)))
     })
     .await;
 }
 
 #[tokio::test]
-async fn one_user_agent_leaves_room_whoever_sends_to_it() {
-    an_honest_sender_finds_room(Whose::UserAgent, |n, to| {
+async fn one_user_agent_leaves_a_share_for_others() {
+    an_honest_sender_finds_room(Scope::UserAgent, |n, to| {
         let n = u8::try_from(n % 90).unwrap();
         (to[0].clone(), origin(Some(n), Some(n)))
     })
@@ -162,7 +162,7 @@ async fn one_user_agent_leaves_room_whoever_sends_to_it() {
 }
 
 #[tokio::test]
-async fn room_comes_back_with_what_is_acknowledged() {
+async fn acknowledged_messages_free_their_share() {
     let limits = StoreLimits {
         stored_bytes: 200 * SIZE,
         ..ROOMY
@@ -185,7 +185,7 @@ async fn room_comes_back_with_what_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn after_a_restart_the_key_of_a_subscription_still_has_its_share_alone() {
+async fn after_a_restart_a_subscription_is_charged_to_its_key_alone() {
     let limits = StoreLimits {
         stored_bytes: 200 * SIZE,
         ..ROOMY
@@ -208,7 +208,7 @@ async fn after_a_restart_the_key_of_a_subscription_still_has_its_share_alone() {
     assert_eq!(fill(&engine.store, all()).await.0, 100);
     drop(engine.store);
     let engine = sled_in(engine.folder.unwrap(), limits);
-    let full = Some((Limit::StoredBytes, Whose::Sender));
+    let full = Some((Limit::StoredBytes, Scope::Sender));
     assert_eq!(fill(&engine.store, all()).await, (0, full));
 }
 
@@ -227,10 +227,10 @@ async fn one_sender_leaves_receipt_subscriptions_and_receipts_for_others() {
             let made = make_receipts(&**store, id, at(90_000), from).await;
             made.map(|()| next)
         };
-        let full = |limit, whose, until| {
+        let full = |limit, scope, until| {
             StoreError::Full(Full {
                 limit,
-                whose,
+                scope,
                 until,
             })
         };
@@ -238,9 +238,9 @@ async fn one_sender_leaves_receipt_subscriptions_and_receipts_for_others() {
         for _ in 0..10 {
             put(hog).await.unwrap();
         }
-        let by = |whose| full(Limit::ReceiptSubscriptions, whose, Some(at(90_000)));
-        assert_eq!(put(hog).await, Err(by(Whose::Sender)));
-        assert_eq!(put(origin(Some(3), Some(1))).await, Err(by(Whose::Address)));
+        let by = |scope| full(Limit::ReceiptSubscriptions, scope, Some(at(90_000)));
+        assert_eq!(put(hog).await, Err(by(Scope::Sender)));
+        assert_eq!(put(origin(Some(3), Some(1))).await, Err(by(Scope::Address)));
         let of_other = put(other).await.unwrap();
 
         let to = subscribed(store, 1, 1).await;
@@ -253,15 +253,15 @@ async fn one_sender_leaves_receipt_subscriptions_and_receipts_for_others() {
         for n in 0..10 {
             sent.push(send(hog, n + 1).await.unwrap());
         }
-        let by = |whose| full(Limit::Receipts, whose, None);
-        assert_eq!(send(hog, 1).await, Err(by(Whose::Sender)));
+        let by = |scope| full(Limit::Receipts, scope, None);
+        assert_eq!(send(hog, 1).await, Err(by(Scope::Sender)));
         // Stored receipts count like awaited ones.
         for id in sent {
             acked(store, 1, id).await;
         }
         let refused = send(origin(Some(3), Some(1)), 1).await;
         let until = Some(NOW + limits.receipt_lifetime);
-        assert_eq!(refused, Err(full(Limit::Receipts, Whose::Address, until)));
+        assert_eq!(refused, Err(full(Limit::Receipts, Scope::Address, until)));
         for _ in 0..5 {
             send(other, of_other).await.unwrap();
         }

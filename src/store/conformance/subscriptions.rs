@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_subscription_is_there_until_removed() {
+async fn a_subscription_exists_until_removed() {
     each(ROOMY, async |store| {
         assert!(!store.connect(uaid(1)).await.unwrap());
         let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
@@ -56,7 +56,7 @@ async fn all_are_found_step_by_step() {
 }
 
 #[tokio::test]
-async fn its_key_is_kept() {
+async fn the_key_of_a_subscription_is_stored() {
     each(ROOMY, async |store| {
         let restricted = subscription_of(1, 1, 7);
         store.subscribe(restricted.clone(), NOW).await.unwrap();
@@ -67,7 +67,7 @@ async fn its_key_is_kept() {
 }
 
 #[tokio::test]
-async fn another_life_drops_the_messages_of_the_last() {
+async fn a_new_life_drops_the_messages_of_the_last() {
     each(ROOMY, async |store| {
         let (old, other) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
         for subscription in [&old, &other] {
@@ -77,9 +77,9 @@ async fn another_life_drops_the_messages_of_the_last() {
         let new = subscription_of(1, 1, 1);
         store.subscribe(new.clone(), NOW).await.unwrap();
 
-        let left = pending(store, 1).await;
+        let remaining = pending(store, 1).await;
         assert_eq!(
-            left.iter().map(|m| m.channel).collect::<Vec<_>>(),
+            remaining.iter().map(|m| m.channel).collect::<Vec<_>>(),
             [channel(2)]
         );
         let late = store.append(uaid(1), message_for(&old, "late"), None).await;
@@ -94,7 +94,7 @@ async fn another_life_drops_the_messages_of_the_last() {
 }
 
 #[tokio::test]
-async fn removing_one_takes_its_messages_and_no_others() {
+async fn removing_a_subscription_removes_only_its_messages() {
     each(ROOMY, async |store| {
         let (one, two) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
         let of_another = subscribed(store, 2, 1).await;
@@ -114,8 +114,8 @@ async fn removing_one_takes_its_messages_and_no_others() {
                 .unwrap();
         }
         unsubscribed(store, 1, 1).await;
-        let left = pending(store, 1).await;
-        assert!(left.len() == 10 && left.iter().all(|m| m.channel == channel(2)));
+        let remaining = pending(store, 1).await;
+        assert!(remaining.len() == 10 && remaining.iter().all(|m| m.channel == channel(2)));
         assert_eq!(pending(store, 2).await.len(), 10);
         assert_eq!(store.usage().messages, 20);
         let late = store.append(uaid(1), message_for(&one, "late"), None).await;
@@ -169,7 +169,7 @@ async fn the_same_key_keeps_its_life_and_another_begins_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn all_that_subscribe_at_once_are_given_one_life() {
+async fn concurrent_subscribers_get_one_life() {
     each(ROOMY, async |store| {
         for ch in 1..20 {
             let tasks = (0..8).map(|n| {
@@ -192,7 +192,7 @@ async fn all_that_subscribe_at_once_are_given_one_life() {
 }
 
 #[tokio::test]
-async fn the_end_of_one_life_is_not_that_of_another() {
+async fn ending_one_life_does_not_end_another() {
     each(ROOMY, async |store| {
         let old = subscribed(store, 1, 1).await;
         let new = subscription_of(1, 1, 1);

@@ -2,13 +2,13 @@
 
 use super::reopen::reopened;
 use super::*;
-use crate::store::days::NOTED_EVERY;
+use crate::store::days::RECORD_INTERVAL_DAYS;
 use crate::store::{Sweep, Unused};
 
 const DAY: u64 = 24 * 3600 * 1000;
 
 /// After how many days without use a user agent ends in these tests.
-const MOST: u32 = 30;
+const UNUSED_DAYS: u32 = 30;
 
 fn nobody(_: Uaid, _: &[ChannelId]) -> bool {
     false
@@ -18,7 +18,7 @@ fn nobody(_: Uaid, _: &[ChannelId]) -> bool {
 fn on(date: u64) -> Sweep<'static> {
     Sweep {
         now: at(date * DAY),
-        unused_days: Some(MOST),
+        unused_days: Some(UNUSED_DAYS),
         limit: 1000,
         is_connected: &nobody,
     }
@@ -31,14 +31,14 @@ async fn end(store: &Arc<dyn Engine>, sweep: Sweep<'_>) -> Unused {
 /// Runs the service on these dates, and returns on which of them user agents ended.
 async fn run(
     store: &Arc<dyn Engine>,
-    heard: &Heard,
+    events: &EventRecorder,
     dates: impl Iterator<Item = u64>,
 ) -> Vec<(u64, Uaid)> {
     let mut all = Vec::new();
-    heard.take();
+    events.take();
     for date in dates {
         let unused = end(store, on(date)).await;
-        let ended = ended_in(&heard.take());
+        let ended = ended_in(&events.take());
         assert_eq!(unused.subscriptions, ended.len());
         all.extend(ended.into_iter().map(|uaid| (date, uaid)));
     }
@@ -56,12 +56,12 @@ fn ended_in(events: &[Event]) -> Vec<Uaid> {
 
 /// Returns when a use on that date no longer counts.
 fn forgotten(date: u64) -> u64 {
-    date + u64::from(MOST + NOTED_EVERY)
+    date + u64::from(UNUSED_DAYS + RECORD_INTERVAL_DAYS)
 }
 
 #[tokio::test]
-async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
-    each_heard(ROOMY, async |store, heard| {
+async fn an_unused_user_agent_ends_with_all_it_has() {
+    each_with_events(ROOMY, async |store, events| {
         assert_eq!(end(store, on(0)).await, Unused::default());
         let (kept, unused) = (subscribed(store, 1, 1).await, subscribed(store, 2, 1).await);
         subscribed(store, 2, 2).await;
@@ -69,7 +69,7 @@ async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
         let mut waiting = awaited(message_for(&unused, "x"), 1);
         waiting.expires_at = at(DAY * 1000);
         store.append(uaid(2), waiting, None).await.unwrap();
-        let ended = run(store, heard, 1..forgotten(0)).await;
+        let ended = run(store, events, 1..forgotten(0)).await;
         assert_eq!(ended, []);
         assert_eq!(store.connect(uaid(1)).await, Ok(true));
         let ended = end(store, on(forgotten(0))).await;
@@ -80,7 +80,7 @@ async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
             is_last,
         };
         let receipts = Event::Receipts(receipt_subscription(1));
-        assert_eq!(heard.take(), [closed(1, false), closed(2, true), receipts]);
+        assert_eq!(events.take(), [closed(1, false), closed(2, true), receipts]);
         // Until the change is durable, sled does not report that they ended.
         store.flush().await.unwrap();
         assert_eq!(store.subscription(uaid(2), channel(1)).await, Ok(None));
@@ -99,15 +99,15 @@ async fn what_is_neither_connected_nor_sent_to_ends_with_all_it_has() {
 }
 
 #[tokio::test]
-async fn a_message_for_one_subscription_keeps_all_of_its_user_agent() {
-    each_heard(ROOMY, async |store, heard| {
+async fn a_message_for_one_subscription_keeps_the_whole_user_agent() {
+    each_with_events(ROOMY, async |store, events| {
         end(store, on(0)).await;
         let (one, _) = (subscribed(store, 1, 1).await, subscribed(store, 1, 2).await);
         subscribed(store, 2, 1).await;
-        run(store, heard, 1..20).await;
+        run(store, events, 1..20).await;
         let unstored = with_ttl(message_for(&one, "x"), 0);
         store.append(uaid(1), unstored, None).await.unwrap();
-        let ended = run(store, heard, 20..200).await;
+        let ended = run(store, events, 20..200).await;
         let one = (forgotten(0), uaid(2));
         let both = (forgotten(19), uaid(1));
         assert_eq!(ended, [one, both, both]);
@@ -116,8 +116,8 @@ async fn a_message_for_one_subscription_keeps_all_of_its_user_agent() {
 }
 
 #[tokio::test]
-async fn who_is_connected_stays_and_is_noted_as_used() {
-    each_heard(ROOMY, async |store, heard| {
+async fn a_connected_user_agent_stays_and_is_recorded_as_used() {
+    each_with_events(ROOMY, async |store, events| {
         end(store, on(0)).await;
         for ua in 1..=2 {
             subscribed(store, ua, 1).await;
@@ -133,9 +133,9 @@ async fn who_is_connected_stays_and_is_noted_as_used() {
         }
         // One was connected as a whole on each day. Of the other, only a read of one channel at the
         // time of its end is known.
-        let ended = run(store, heard, 200..400).await;
+        let ended = run(store, events, 200..400).await;
         assert_eq!(ended[0], (200, uaid(2)));
-        let last = forgotten(199) - u64::from(NOTED_EVERY);
+        let last = forgotten(199) - u64::from(RECORD_INTERVAL_DAYS);
         assert!(ended[1].0 >= last && ended[1].1 == uaid(1), "{ended:?}");
         assert_eq!(ended.len(), 2);
     })
@@ -144,17 +144,17 @@ async fn who_is_connected_stays_and_is_noted_as_used() {
 
 #[tokio::test]
 async fn days_without_the_service_and_jumps_of_the_clock_do_not_count() {
-    each_heard(ROOMY, async |store, heard| {
+    each_with_events(ROOMY, async |store, events| {
         end(store, on(0)).await;
         subscribed(store, 1, 1).await;
         let dates = [1000, 1000, 2, 3000, 2, 4000].into_iter();
-        assert_eq!(run(store, heard, dates).await, []);
+        assert_eq!(run(store, events, dates).await, []);
     })
     .await;
 }
 
 #[tokio::test]
-async fn nothing_ends_where_that_is_switched_off() {
+async fn nothing_ends_when_unused_days_is_off() {
     each(ROOMY, async |store| {
         subscribed(store, 1, 1).await;
         for date in 0..100 {
@@ -171,12 +171,12 @@ async fn nothing_ends_where_that_is_switched_off() {
 
 #[tokio::test]
 async fn a_step_takes_no_more_than_its_limit_and_the_next_goes_on() {
-    each_heard(ROOMY, async |store, heard| {
+    each_with_events(ROOMY, async |store, events| {
         end(store, on(0)).await;
         for ua in 1..=20 {
             subscribed(store, ua, 1).await;
         }
-        run(store, heard, 1..forgotten(0)).await;
+        run(store, events, 1..forgotten(0)).await;
         let step = Sweep {
             limit: 6,
             ..on(forgotten(0))
@@ -193,20 +193,20 @@ async fn a_step_takes_no_more_than_its_limit_and_the_next_goes_on() {
 }
 
 #[tokio::test]
-async fn what_is_noted_survives_a_restart() {
+async fn recorded_uses_survive_a_restart() {
     let engine = open_sled(ROOMY);
     end(&engine.store, on(0)).await;
     for ua in 1..=3 {
         subscribed(&engine.store, ua, 1).await;
     }
-    run(&engine.store, &engine.heard, 1..20).await;
+    run(&engine.store, &engine.events, 1..20).await;
     engine.store.connect(uaid(1)).await.unwrap();
     let message = message_for(&subscription_of(2, 1, 0), "x");
     engine.store.append(uaid(2), message, None).await.unwrap();
     let mut engine = reopened(engine);
     let mut ended = Vec::new();
     for date in (20..100).step_by(10) {
-        ended.extend(run(&engine.store, &engine.heard, date..date + 10).await);
+        ended.extend(run(&engine.store, &engine.events, date..date + 10).await);
         engine = reopened(engine);
     }
     let later = forgotten(19);

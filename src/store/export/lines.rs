@@ -155,7 +155,7 @@ impl SubscriptionLine {
             channel: self.channel,
             id: SubscriptionId::from_bytes(from_hex(&self.id)?),
             vapid_key: match self.vapid_key {
-                Some(key) => Some(PublicKey::from_bytes(&from_octets(&key)?).map_err(said)?),
+                Some(key) => Some(PublicKey::from_bytes(&from_octets(&key)?).map_err(error_text)?),
                 None => None,
             },
         };
@@ -188,12 +188,12 @@ impl MessageLine {
             subscription: SubscriptionId::from_bytes(from_hex(&self.subscription)?),
             accepted_at: self.accepted_at,
             expires_at: self.expires_at,
-            urgency: self.urgency.parse().map_err(said)?,
+            urgency: self.urgency.parse().map_err(error_text)?,
             topic: self
                 .topic
                 .map(|topic| topic.parse())
                 .transpose()
-                .map_err(said)?,
+                .map_err(error_text)?,
             receipt: match self.receipt_subscription {
                 Some(id) => {
                     let id = ReceiptSubscriptionId::from_bytes(from_hex(&id)?);
@@ -283,7 +283,7 @@ impl TryFrom<Line> for Record {
     }
 }
 
-fn said(error: impl ToString) -> String {
+fn error_text(error: impl ToString) -> String {
     error.to_string()
 }
 

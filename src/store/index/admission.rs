@@ -1,14 +1,14 @@
-//! Admission of a new message. [`Room`] divides each bound among its holders: the bounds of a user
+//! Admission of a new message. [`Headroom`] divides each bound among its holders: the bounds of a user
 //! agent among its subscriptions, and the bound of the whole store among user agents, senders and
 //! addresses.
 
 use bugle_protocol::{MessageId, Uaid};
 
 use super::Index;
+use crate::store::headroom::Headroom;
 use crate::store::holders::Holder;
 use crate::store::log::{Entry, Log};
-use crate::store::room::Room;
-use crate::store::{Backlog, Full, Limit, NewMessage, StoreLimits, Whose};
+use crate::store::{Backlog, Full, Limit, NewMessage, Scope, StoreLimits};
 
 impl Index {
     /// Admits a message, and returns the message that it replaces, if there is one.
@@ -39,23 +39,23 @@ impl Index {
         limits: &StoreLimits,
     ) -> Result<(), Full> {
         let freed = old.map_or(0, |old| u64::from(old.size));
-        let full = |whose| Full {
+        let full = |scope| Full {
             limit: Limit::StoredBytes,
-            whose,
+            scope,
             until: self.expiry.first_key_value().map(|((at, _), _)| *at),
         };
         let size = message.size() as u64;
-        let room = Room::after(limits.stored_bytes, self.bytes, size, freed);
-        let room = room.ok_or_else(|| full(Whose::All))?;
-        if room.is_for_all() {
+        let headroom = Headroom::after(limits.stored_bytes, self.bytes, size, freed);
+        let headroom = headroom.ok_or_else(|| full(Scope::All))?;
+        if headroom.admits_all() {
             return Ok(());
         }
-        if !room.is_for(self.backlog(uaid).bytes - freed) {
-            return Err(full(Whose::UserAgent));
+        if !headroom.admits(self.backlog(uaid).bytes - freed) {
+            return Err(full(Scope::UserAgent));
         }
         for holder in message.origin.holders() {
             let freed = if self.is_of(old, holder) { freed } else { 0 };
-            if !room.is_for(self.holders.held(holder).bytes - freed) {
+            if !headroom.admits(self.holders.held(holder).bytes - freed) {
                 return Err(full(holder.into()));
             }
         }
@@ -111,33 +111,33 @@ fn admit_to_log(
 ) -> Result<(), Full> {
     let held = log.map_or(Backlog::default(), Log::backlog);
     let (less, freed) = old.map_or((0, 0), |old| (1, u64::from(old.size)));
-    let messages = Room::after(
+    let messages = Headroom::after(
         u64::from(limits.messages_per_user_agent),
         held.messages,
         1,
         less,
     );
     let size = message.size() as u64;
-    let bytes = Room::after(limits.bytes_per_user_agent, held.bytes, size, freed);
-    let full = |limit, whose| Full {
+    let bytes = Headroom::after(limits.bytes_per_user_agent, held.bytes, size, freed);
+    let full = |limit, scope| Full {
         limit,
-        whose,
+        scope,
         until: log.and_then(Log::next_expiry),
     };
     let (limit, other) = (Limit::MessagesPerUserAgent, Limit::BytesPerUserAgent);
-    let messages = messages.ok_or_else(|| full(limit, Whose::UserAgent))?;
-    let bytes = bytes.ok_or_else(|| full(other, Whose::UserAgent))?;
-    if messages.is_for_all() && bytes.is_for_all() {
+    let messages = messages.ok_or_else(|| full(limit, Scope::UserAgent))?;
+    let bytes = bytes.ok_or_else(|| full(other, Scope::UserAgent))?;
+    if messages.admits_all() && bytes.admits_all() {
         return Ok(());
     }
     let own = log.map_or(Backlog::default(), |log| {
         log.of_subscription(message.subscription)
     });
-    if !messages.is_for(own.messages - less) {
-        return Err(full(limit, Whose::Subscription));
+    if !messages.admits(own.messages - less) {
+        return Err(full(limit, Scope::Subscription));
     }
-    if !bytes.is_for(own.bytes - freed) {
-        return Err(full(other, Whose::Subscription));
+    if !bytes.admits(own.bytes - freed) {
+        return Err(full(other, Scope::Subscription));
     }
     Ok(())
 }

@@ -43,11 +43,11 @@ impl Oldest {
 }
 
 impl Index {
-    /// Returns the largest holders of messages, at most `most` of each kind.
+    /// Returns the largest holders of messages, at most `limit` of each kind.
     ///
     /// Visits every log once.
-    pub(in crate::store) fn largest(&self, most: usize) -> LargestLogs {
-        let (mut user_agents, mut subscriptions) = (Top::new(most), Top::new(most));
+    pub(in crate::store) fn largest(&self, limit: usize) -> LargestLogs {
+        let (mut user_agents, mut subscriptions) = (Top::new(limit), Top::new(limit));
         for (uaid, log) in &self.logs {
             let held = log.backlog();
             user_agents.add(held.bytes, (*uaid, log, held));
@@ -68,7 +68,7 @@ impl Index {
             Some((subscription, held, Oldest::of(uaid, oldest)))
         });
         let (user_agents, subscriptions) = (user_agents.collect(), subscriptions.collect());
-        let (senders, addresses) = self.largest_holders(most);
+        let (senders, addresses) = self.largest_holders(limit);
         LargestLogs {
             user_agents,
             subscriptions,
@@ -77,8 +77,8 @@ impl Index {
         }
     }
 
-    fn largest_holders(&self, most: usize) -> (Vec<Held<PublicKey>>, Vec<Held<IpAddr>>) {
-        let (mut senders, mut addresses) = (Top::new(most), Top::new(most));
+    fn largest_holders(&self, limit: usize) -> (Vec<Held<PublicKey>>, Vec<Held<IpAddr>>) {
+        let (mut senders, mut addresses) = (Top::new(limit), Top::new(limit));
         for (holder, amount, since) in self.holders.iter() {
             let held = Backlog {
                 messages: amount.items,

@@ -22,7 +22,7 @@ impl BroadcastStore for MemoryStore {
             }
             *current = current.with(id, version).into();
             drop(state);
-            self.notifier.tell(Event::Broadcasts.into());
+            self.notifier.notify(Event::Broadcasts.into());
             Ok(had)
         })
     }

@@ -4,8 +4,8 @@ use std::ops::Bound::{Included, Unbounded};
 
 use bugle_protocol::{ChannelId, PublicKey, ReceiptSubscriptionId, Uaid, UnixTime};
 
-use super::{LOOKED_AT, MemoryStore};
-use crate::store::event::News;
+use super::{MemoryStore, SCAN_LIMIT};
+use crate::store::event::Notice;
 use crate::store::{
     Backlog, BoxFuture, ExpiryCursor, Holder, Inspect, Largest, StoreError, Subscription, Usage,
 };
@@ -69,11 +69,11 @@ impl Inspect for MemoryStore {
     ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>> {
         Box::pin(async move {
             let mut state = self.state();
-            let (signed, last) = state.index.charged_to(Holder::Key(key), after, LOOKED_AT);
+            let (signed, last) = state.index.charged_to(Holder::Key(key), after, SCAN_LIMIT);
             let removed = self.remove_all(&mut state, &signed, now);
             drop(state);
             self.notifier
-                .tell(News::default().receipts(removed.receipts));
+                .notify(Notice::default().receipts(removed.receipts));
             Ok((removed.messages, last))
         })
     }

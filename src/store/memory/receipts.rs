@@ -3,7 +3,7 @@
 use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use super::MemoryStore;
-use crate::store::event::{Event, News};
+use crate::store::event::{Event, Notice};
 use crate::store::receipt_logs::Settled;
 use crate::store::{BoxFuture, Page, Receipt, ReceiptId, ReceiptStatus, ReceiptStore, StoreError};
 
@@ -45,9 +45,9 @@ impl ReceiptStore for MemoryStore {
             let plan = state.receipts.plan([settled], now, &self.limits);
             let receipts = state.receipts.commit(plan);
             drop(state);
-            let is_left = !receipts.is_empty();
-            self.notifier.tell(News::default().receipts(receipts));
-            Ok(is_left)
+            let is_stored = !receipts.is_empty();
+            self.notifier.notify(Notice::default().receipts(receipts));
+            Ok(is_stored)
         })
     }
 
@@ -61,7 +61,7 @@ impl ReceiptStore for MemoryStore {
             let removed = state.receipts.is_live(id, now) && state.receipts.remove(id);
             drop(state);
             if removed {
-                self.notifier.tell(Event::Receipts(id).into());
+                self.notifier.notify(Event::Receipts(id).into());
             }
             Ok(removed)
         })

@@ -4,7 +4,7 @@
 use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
 
 use super::MemoryStore;
-use crate::store::event::{Event, News, OnAccepted, Readers};
+use crate::store::event::{Event, Notice, OnAccepted, Readers};
 use crate::store::{
     Batch, BoxFuture, Expired, Filter, NewMessage, Page, Removal, Store, StoreError, Subscription,
     Sweep, Unused,
@@ -21,8 +21,8 @@ impl Store for MemoryStore {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<Subscription, StoreError>> {
         Box::pin(async move {
-            let (subscription, news) = self.put(new, now)?;
-            self.notifier.tell(news);
+            let (subscription, notice) = self.put(new, now)?;
+            self.notifier.notify(notice);
             Ok(subscription)
         })
     }
@@ -53,15 +53,15 @@ impl Store for MemoryStore {
         now: UnixTime,
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
-            let news = self.end(uaid, channel, life, readers, now);
-            Ok(news.map(|news| self.notifier.tell(news)).is_some())
+            let notice = self.end(uaid, channel, life, readers, now);
+            Ok(notice.map(|notice| self.notifier.notify(notice)).is_some())
         })
     }
 
     fn end_unused<'a>(&'a self, sweep: Sweep<'a>) -> BoxFuture<'a, Result<Unused, StoreError>> {
         Box::pin(async move {
-            let (unused, news) = self.pass_over(&sweep);
-            self.notifier.tell(news);
+            let (unused, notice) = self.continue_pass(&sweep);
+            self.notifier.notify(notice);
             Ok(unused)
         })
     }
@@ -77,7 +77,7 @@ impl Store for MemoryStore {
             let is_stored = message.is_stored();
             let id = self.append_message(uaid, message)?;
             let stored = is_stored.then_some(Event::Message { uaid, channel });
-            self.notifier.tell(News {
+            self.notifier.notify(Notice {
                 accepted: accepted.map(|accepted| (id, accepted)),
                 events: Vec::from_iter(stored),
             });
@@ -139,15 +139,15 @@ impl Store for MemoryStore {
             let removed = self.remove_all(&mut state, &messages, now);
             drop(state);
             self.notifier
-                .tell(News::default().receipts(removed.receipts));
+                .notify(Notice::default().receipts(removed.receipts));
             Ok(removed.messages)
         })
     }
 
     fn expire(&self, now: UnixTime, limit: usize) -> BoxFuture<'_, Result<Expired, StoreError>> {
         Box::pin(async move {
-            let (expired, news) = self.sweep(now, limit);
-            self.notifier.tell(news);
+            let (expired, notice) = self.sweep(now, limit);
+            self.notifier.notify(notice);
             Ok(expired)
         })
     }

@@ -6,12 +6,12 @@ use bugle_protocol::{ChannelId, Uaid};
 
 use super::{MemoryStore, State, UserAgent};
 use crate::store::days::{Days, Sweep, Unused};
-use crate::store::event::News;
+use crate::store::event::Notice;
 
 impl UserAgent {
-    fn is_unused(&self, days: Days, most: u32) -> bool {
+    fn is_unused(&self, days: Days, unused_days: u32) -> bool {
         let received = self.channels.values().filter_map(|(_, used)| *used).max();
-        days.is_unused(received.max(self.connected), most)
+        days.is_unused(received.max(self.connected), unused_days)
     }
 }
 
@@ -41,37 +41,38 @@ impl State {
 
 impl MemoryStore {
     /// Counts the day, and continues today's pass over all user agents.
-    pub(super) fn pass_over(&self, sweep: &Sweep<'_>) -> (Unused, News) {
+    pub(super) fn continue_pass(&self, sweep: &Sweep<'_>) -> (Unused, Notice) {
         let mut state = self.state();
         let begun = state.days.unwrap_or(Days::begin(sweep.now));
         let days = begun.at(sweep.now).unwrap_or(begun);
         state.days = Some(days);
-        let (mut unused, mut news) = (Unused::default(), News::default());
-        let mut left = sweep.limit;
-        let Some(most) = sweep.unused_days else {
-            return (unused, news);
+        let (mut unused, mut notice) = (Unused::default(), Notice::default());
+        let mut remaining = sweep.limit;
+        let Some(unused_days) = sweep.unused_days else {
+            return (unused, notice);
         };
-        while left > 0 && !state.pass.is_done(days.today) {
+        while remaining > 0 && !state.pass.is_done(days.today) {
             let from = state.pass.after.map_or(Unbounded, Excluded);
             let next = state.user_agents.range((from, Unbounded)).next();
-            let next = next.map(|(uaid, user_agent)| (*uaid, user_agent.is_unused(days, most)));
+            let next =
+                next.map(|(uaid, user_agent)| (*uaid, user_agent.is_unused(days, unused_days)));
             state.pass.go_on(next.map(|(uaid, _)| uaid), days.today);
             let Some((uaid, is_unused)) = next else { break };
-            left -= 1;
+            remaining -= 1;
             if (sweep.is_connected)(uaid, &[]) {
                 state.note_connected(uaid);
             } else if is_unused {
-                let (ended, told) = self.end_if_absent(&mut state, uaid, sweep);
-                left = left.saturating_sub(ended.subscriptions);
+                let (ended, end_notice) = self.end_if_absent(&mut state, uaid, sweep);
+                remaining = remaining.saturating_sub(ended.subscriptions);
                 unused += ended;
-                news.events.extend(told.events);
+                notice.events.extend(end_notice.events);
             }
         }
-        (unused, news)
+        (unused, notice)
     }
 
     /// Ends a user agent, unless a connection reads one of its channels.
-    fn end_if_absent(&self, state: &mut State, uaid: Uaid, sweep: &Sweep<'_>) -> (Unused, News) {
+    fn end_if_absent(&self, state: &mut State, uaid: Uaid, sweep: &Sweep<'_>) -> (Unused, Notice) {
         let channels = state.user_agents.get(&uaid).map(|it| it.channels.clone());
         let channels = channels.unwrap_or_default();
         let names: Vec<ChannelId> = channels.keys().copied().collect();
@@ -89,7 +90,7 @@ impl MemoryStore {
             user_agents: 1,
             subscriptions: names.len(),
         };
-        let news = News::ended_with(uaid, &names);
-        (unused, news.receipts(removed.receipts))
+        let notice = Notice::ended_with(uaid, &names);
+        (unused, notice.receipts(removed.receipts))
     }
 }

@@ -1,14 +1,14 @@
-//! Admission of receipt subscriptions, and of messages that will leave a receipt. [`Room`] divides
+//! Admission of receipt subscriptions, and of messages that will leave a receipt. [`Headroom`] divides
 //! both bounds among the keys and the addresses that these come from.
 
 use bugle_protocol::{ReceiptSubscriptionId, UnixTime};
 
 use super::ReceiptLogs;
+use crate::store::headroom::Headroom;
 use crate::store::holders::Holder;
 use crate::store::index::AwaitedReceipts;
-use crate::store::room::Room;
 use crate::store::{
-    Full, Grant, Limit, NewMessage, Origin, ReceiptTarget, StoreError, StoreLimits, Whose,
+    Full, Grant, Limit, NewMessage, Origin, ReceiptTarget, Scope, StoreError, StoreLimits,
 };
 
 impl ReceiptLogs {
@@ -29,17 +29,17 @@ impl ReceiptLogs {
         };
         let granted = self.grant(message, limits)?;
         let used = self.expiry.len() as u64 + awaited.all();
-        let full = |whose| {
+        let full = |scope| {
             StoreError::Full(Full {
                 limit: Limit::Receipts,
-                whose,
+                scope,
                 until: self.expiry.first_key_value().map(|((at, _), _)| *at),
             })
         };
-        let room = Room::after(limits.receipts, used, 1, awaited.freed());
-        let room = room.ok_or_else(|| full(Whose::All))?;
+        let headroom = Headroom::after(limits.receipts, used, 1, awaited.freed());
+        let headroom = headroom.ok_or_else(|| full(Scope::All))?;
         let held = |holder| self.holders.held(holder).receipts + awaited.of(holder);
-        let over = |holder: &Holder| !room.is_for(held(*holder));
+        let over = |holder: &Holder| !headroom.admits(held(*holder));
         match message.origin.holders().find(over) {
             Some(holder) => Err(full(holder.into())),
             None => Ok(granted.map(|ends_at| (id, ends_at))),
@@ -83,15 +83,15 @@ impl ReceiptLogs {
     /// The bound that it would exceed, or the bound of which the sender or its address already has
     /// its share.
     fn admit_one_more(&self, origin: &Origin, limits: &StoreLimits) -> Result<(), Full> {
-        let full = |whose| Full {
+        let full = |scope| Full {
             limit: Limit::ReceiptSubscriptions,
-            whose,
+            scope,
             until: self.ends.first().map(|(ends_at, _)| *ends_at),
         };
         let used = self.logs.len() as u64;
-        let room = Room::after(limits.receipt_subscriptions, used, 1, 0);
-        let room = room.ok_or_else(|| full(Whose::All))?;
-        let over = |holder: &Holder| !room.is_for(self.holders.held(*holder).items);
+        let headroom = Headroom::after(limits.receipt_subscriptions, used, 1, 0);
+        let headroom = headroom.ok_or_else(|| full(Scope::All))?;
+        let over = |holder: &Holder| !headroom.admits(self.holders.held(*holder).items);
         match origin.holders().find(over) {
             Some(holder) => Err(full(holder.into())),
             None => Ok(()),

@@ -25,12 +25,15 @@ impl BroadcastStore for SledStore {
             if version.is_some() {
                 database.space.admit()?;
             }
-            let place = database.committer.place()?;
+            let permit = database.committer.try_wait_permit()?;
             let octets = version.as_ref().map_or(0, |version| version.as_str().len());
-            let room = database.committer.room(1, octets).await?;
+            let bytes = database.committer.byte_permit(1, octets).await?;
             let had = database.apply_broadcast(id, version)?;
-            let news = Event::Broadcasts.into();
-            database.committer.commit(place, Some(room), news).await?;
+            let notice = Event::Broadcasts.into();
+            database
+                .committer
+                .commit(permit, Some(bytes), notice)
+                .await?;
             Ok(had)
         })
     }

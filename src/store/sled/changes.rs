@@ -51,9 +51,9 @@ impl Changes {
         for (subscription, id) in &plan.dropped {
             self.remove(&receipt_key(*subscription, *id));
         }
-        for (subscription, kept) in &plan.added {
-            let key = receipt_key(*subscription, kept.receipt.id);
-            self.insert(&key, &encode_receipt(kept)?);
+        for (subscription, stored) in &plan.added {
+            let key = receipt_key(*subscription, stored.receipt.id);
+            self.insert(&key, &encode_receipt(stored)?);
         }
         Ok(())
     }

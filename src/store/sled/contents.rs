@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sum_tells_which_keys_there_are() {
+    fn a_sum_identifies_a_set_of_keys() {
         let mut sum = KeySum::default();
         sum.add(b"m1");
         let one = sum;
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told() {
+    fn a_difference_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let mut sum = KeySum::default();
         for key in [b"m1", b"m2", b"m3"] {

@@ -6,18 +6,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use bugle_protocol::{ChannelId, Content, SubscriptionId, Uaid, UnixTime, Urgency};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::SledStore;
-use crate::config::Config;
 use crate::store::broadcasts::Label;
-use crate::store::event::Nobody;
 use crate::store::{
-    Batch, BroadcastStore, Filter, Inspect, NewMessage, Origin, Store, StoreLimits, Subscription,
+    Batch, BroadcastStore, Filter, Inspect, NewMessage, Origin, Store, Subscription,
 };
 
 const NOW: UnixTime = UnixTime::from_secs(5);
@@ -28,18 +26,7 @@ const ALL: Batch = Batch {
 const USER_AGENTS: u8 = 6;
 
 /// For each user agent: whether it is subscribed, and how many messages are pending.
-type Told = BTreeMap<u8, (bool, usize)>;
-
-fn open(folder: &Path) -> Option<SledStore> {
-    let config = Config::default();
-    SledStore::open(
-        folder,
-        &config.store,
-        StoreLimits::from(&config),
-        Arc::new(Nobody),
-    )
-    .ok()
-}
+type Records = BTreeMap<u8, (bool, usize)>;
 
 fn message(ua: u8, n: usize) -> NewMessage {
     NewMessage {
@@ -60,26 +47,26 @@ fn message(ua: u8, n: usize) -> NewMessage {
 }
 
 /// Reads back everything that was put into a store.
-async fn told(store: &SledStore) -> Option<Told> {
-    let mut told = BTreeMap::new();
+async fn records(store: &SledStore) -> Option<Records> {
+    let mut records = BTreeMap::new();
     for ua in 0..USER_AGENTS {
         let (uaid, channel) = (Uaid::from_bytes([ua; 16]), ChannelId::from_bytes([ua; 16]));
         let subscribed = store.subscription(uaid, channel).await.ok()?.is_some();
         let log = store.pending(uaid, None, Filter::NONE, ALL, NOW).await;
-        told.insert(ua, (subscribed, log.ok()?.items.len()));
+        records.insert(ua, (subscribed, log.ok()?.items.len()));
     }
-    told.insert(u8::MAX, (false, store.broadcasts().len()));
-    Some(told)
+    records.insert(u8::MAX, (false, store.broadcasts().len()));
+    Some(records)
 }
 
 /// A closed store, and what it holds.
-async fn stored() -> (TempDir, Told) {
+async fn stored() -> (TempDir, Records) {
     let folder = tempfile::tempdir().unwrap();
     // Half of the records are written before the last start and half after it, because the engine
     // reads the former by its page table and the latter by its log.
-    let mut whole = Told::new();
+    let mut expected = Records::new();
     for half in 0..2 {
-        let store = open(folder.path()).unwrap();
+        let store = SledStore::open_default(folder.path()).unwrap();
         for ua in 0..USER_AGENTS {
             let subscription = Subscription {
                 uaid: Uaid::from_bytes([ua; 16]),
@@ -98,10 +85,10 @@ async fn stored() -> (TempDir, Told) {
         let label = |text| Label::new(text).unwrap();
         let set = store.set_broadcast(label("b"), Some(label("1")));
         set.await.unwrap();
-        whole = told(&store).await.unwrap();
+        expected = records(&store).await.unwrap();
     }
-    assert_eq!(whole[&0], (true, 24));
-    (folder, whole)
+    assert_eq!(expected[&0], (true, 24));
+    (folder, expected)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +108,7 @@ fn damage() -> impl Strategy<Value = Damage> {
 
 impl Damage {
     /// Damages a part that is in use: only zeros follow the written part.
-    fn harm(self, octets: &mut Vec<u8>) {
+    fn apply(self, octets: &mut Vec<u8>) {
         let used = octets.iter().rposition(|octet| *octet != 0).unwrap_or(0) + 1;
         match self {
             Self::Flip { at, bit } => octets[at % used] ^= 1 << bit,
@@ -151,7 +138,7 @@ fn damaged_copy(from: &Path, which: usize, damage: Damage) -> TempDir {
     for (at, path) in files.iter().enumerate() {
         let mut octets = fs::read(path).unwrap();
         if at == which {
-            damage.harm(&mut octets);
+            damage.apply(&mut octets);
         }
         fs::write(to.path().join(path.file_name().unwrap()), octets).unwrap();
     }
@@ -163,15 +150,15 @@ proptest! {
 
     #[test]
     fn damage_is_an_error_or_is_counted(which in any::<usize>(), damage in damage()) {
-        static STORED: OnceLock<(TempDir, Told)> = OnceLock::new();
+        static STORED: OnceLock<(TempDir, Records)> = OnceLock::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let (folder, whole) = STORED.get_or_init(|| runtime.block_on(stored()));
+        let (folder, expected) = STORED.get_or_init(|| runtime.block_on(stored()));
         let copy = damaged_copy(folder.path(), which, damage);
-        if let Some(store) = open(copy.path())
-            && let Some(found) = runtime.block_on(told(&store))
+        if let Ok(store) = SledStore::open_default(copy.path())
+            && let Some(found) = runtime.block_on(records(&store))
         {
             let damaged = store.usage().damaged;
-            assert!(found == *whole || damaged > 0, "{damage:?} of file {which}: {found:?}");
+            assert!(found == *expected || damaged > 0, "{damage:?} of file {which}: {found:?}");
         }
     }
 }

@@ -74,9 +74,9 @@ pub(super) struct Seen {
     last_receipt: u64,
 }
 
-/// What a reopened engine keeps from the one before.
+/// What the databases of one store share: each reopened one gets it from the one before.
 #[derive(Clone, Debug)]
-pub(super) struct Lasting {
+pub(super) struct StoreContext {
     pub(super) config: StoreConfig,
     pub(super) limits: StoreLimits,
     pub(super) space: Arc<Space>,
@@ -86,14 +86,14 @@ pub(super) struct Lasting {
 
 impl Database {
     /// Opens the folder `path`, or creates it readable only by this user.
-    pub(super) fn open(path: &Path, lasting: &Lasting, seen: Seen) -> Result<Self, OpenError> {
-        let opened = open::open(path, lasting.config.cache)?;
+    pub(super) fn open(path: &Path, context: &StoreContext, seen: Seen) -> Result<Self, OpenError> {
+        let opened = open::open(path, context.config.cache)?;
         let (tree, file) = (opened.tree.clone(), opened.file);
-        let (without_sync, space) = (lasting.config.without_sync, Arc::clone(&lasting.space));
+        let (without_sync, space) = (context.config.without_sync, Arc::clone(&context.space));
         // The engine's flush only writes; `sync_data` makes that durable.
         let sync = move || {
             tree.flush().map_err(io::Error::other)?;
-            space.look();
+            space.measure();
             if without_sync {
                 return Ok(());
             }
@@ -101,8 +101,8 @@ impl Database {
         };
         let committer = Committer::start(
             sync,
-            lasting.limits.waiting_for_disk,
-            lasting.notifier.clone(),
+            context.limits.waiting_for_disk,
+            context.notifier.clone(),
         );
         let committer = committer.map_err(|source| OpenError::Folder {
             path: path.to_owned(),
@@ -112,12 +112,12 @@ impl Database {
         let next_id = recovered.next_id.max(seen.next_id);
         let reserved = recovered.next_id.saturating_add(BLOCK);
         recovered.receipts.go_on_after(seen.last_receipt);
-        lasting.broadcasts.store(recovered.broadcasts.into());
+        context.broadcasts.store(recovered.broadcasts.into());
         Ok(Self {
             committer,
-            limits: lasting.limits,
-            space: Arc::clone(&lasting.space),
-            notifier: lasting.notifier.clone(),
+            limits: context.limits,
+            space: Arc::clone(&context.space),
+            notifier: context.notifier.clone(),
             state: Mutex::new(State {
                 index: recovered.index,
                 receipts: recovered.receipts,
@@ -129,8 +129,8 @@ impl Database {
                 pass: Pass::default(),
             }),
             generations: Generations::default(),
-            keys: Mutex::new(recovered.left),
-            broadcasts: Arc::clone(&lasting.broadcasts),
+            keys: Mutex::new(recovered.keys),
+            broadcasts: Arc::clone(&context.broadcasts),
             tree: opened.tree,
             damaged: opened.damaged,
             db: opened.db,
@@ -168,9 +168,10 @@ impl Database {
 
     /// The only function that changes the tree; called under the lock of `state`.
     ///
-    /// The engine reads the page of each key that it writes, unless the page is in memory, and a
-    /// change of several keys waits for all reads in progress. This must happen under the lock,
-    /// because the tree and the index must change in the same order. The size of one change bounds
+    /// The engine reads the page of each key that it writes, unless the page is in memory. A change
+    /// of several keys waits for all reads in progress, by a lock that sled has once per process:
+    /// two engines in one process, as in tests, delay each other. This must happen under the lock of
+    /// `state`, because the tree and the index must change in the same order. The size of one change bounds
     /// the time: one message and what it replaces, or a removal of at most 64 messages. Only the
     /// end of a subscription, a user agent or a receipt subscription removes everything that it
     /// holds.

@@ -34,8 +34,8 @@ pub fn fuzz_record(key: &[u8], record: &[u8]) {
         let again = encode_user_agent(&user_agent).map(|record| decode_user_agent(&record));
         assert!(again.is_ok_and(|again| again == Ok(user_agent)));
     }
-    if let Ok((id, kept)) = decode_receipt(key, record) {
-        let again = encode_receipt(&kept).map(|record| decode_receipt(key, &record));
-        assert!(again.is_ok_and(|again| again == Ok((id, kept))));
+    if let Ok((id, stored)) = decode_receipt(key, record) {
+        let again = encode_receipt(&stored).map(|record| decode_receipt(key, &record));
+        assert!(again.is_ok_and(|again| again == Ok((id, stored))));
     }
 }

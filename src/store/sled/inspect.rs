@@ -7,7 +7,7 @@ use bugle_protocol::{ChannelId, PublicKey, ReceiptSubscriptionId, Uaid, UnixTime
 use super::SledStore;
 use super::keys::{SUBSCRIPTION, message_key, subscription_key};
 use super::record::{decode_message, decode_subscription, read_message};
-use super::removal::AT_ONCE;
+use super::removal::REMOVAL_BATCH;
 use crate::store::index::{Index, Oldest};
 use crate::store::{
     Backlog, BoxFuture, ExpiryCursor, Holder, Inspect, Largest, StoreError, Subscription, Usage,
@@ -83,7 +83,7 @@ impl Inspect for SledStore {
     ) -> BoxFuture<'_, Result<(usize, Option<ExpiryCursor>), StoreError>> {
         Box::pin(async move {
             let database = self.database()?;
-            let find = |index: &Index| index.charged_to(Holder::Key(key), after, AT_ONCE);
+            let find = |index: &Index| index.charged_to(Holder::Key(key), after, REMOVAL_BATCH);
             let (keys, last) = {
                 let state = database.state()?;
                 let (signed, last) = find(&state.index);
@@ -92,8 +92,8 @@ impl Inspect for SledStore {
             if keys == 0 {
                 return Ok((0, last));
             }
-            let room = database.committer.room(keys, 0).await?;
-            let removed = database.remove_now(room, |index| find(index).0, now)?;
+            let bytes = database.committer.byte_permit(keys, 0).await?;
+            let removed = database.remove_now(bytes, |index| find(index).0, now)?;
             Ok((removed, last))
         })
     }

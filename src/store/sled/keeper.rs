@@ -10,26 +10,26 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use super::database::{Database, Lasting, Seen};
+use super::database::{Database, Seen, StoreContext};
 use super::open::OpenError;
 use crate::store::event::Event;
 use crate::store::{StoreError, Usage};
 
 /// Interval between checks of the engine and the disk.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum interval between attempts to reopen a failed engine.
-const AT_MOST: Duration = Duration::from_secs(8);
+const MAX_PAUSE: Duration = Duration::from_secs(8);
 /// Poll interval while a failed engine is still referenced.
-const LEAVING: Duration = Duration::from_millis(10);
+const RELEASE_POLL: Duration = Duration::from_millis(10);
 
 /// Owns the open engine, if there is one, and what must survive reopening.
 #[derive(Debug)]
 pub(super) struct Keeper {
     path: PathBuf,
-    lasting: Lasting,
+    context: StoreContext,
     database: ArcSwapOption<Database>,
     /// Used while no engine is open.
-    left: Mutex<Left>,
+    last: Mutex<LastState>,
     /// How many times the folder was reopened.
     reopened: AtomicU64,
     closed: Mutex<bool>,
@@ -38,21 +38,21 @@ pub(super) struct Keeper {
 
 /// State of the last engine.
 #[derive(Debug, Default)]
-struct Left {
+struct LastState {
     seen: Seen,
     usage: Usage,
 }
 
 impl Keeper {
     /// Opens the folder for the first time.
-    pub(super) fn open(path: PathBuf, lasting: Lasting) -> Result<Self, OpenError> {
-        let database = Database::open(&path, &lasting, Seen::default())?;
-        lasting.space.look();
+    pub(super) fn open(path: PathBuf, context: StoreContext) -> Result<Self, OpenError> {
+        let database = Database::open(&path, &context, Seen::default())?;
+        context.space.measure();
         Ok(Self {
             path,
-            lasting,
+            context,
             database: ArcSwapOption::from_pointee(database),
-            left: Mutex::default(),
+            last: Mutex::default(),
             reopened: AtomicU64::new(0),
             closed: Mutex::new(false),
             wake: Condvar::new(),
@@ -73,14 +73,14 @@ impl Keeper {
         let held = match self.database.load_full() {
             Some(database) => database.usage(),
             None => {
-                self.left
+                self.last
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .usage
             }
         };
         Usage {
-            free_bytes: self.lasting.space.free(),
+            free_bytes: self.context.space.free(),
             failing: self
                 .database()
                 .and_then(|it| it.committer.health())
@@ -93,14 +93,14 @@ impl Keeper {
     /// Checks the engine and the disk periodically, and reopens the folder if needed, until
     /// [closed](Self::close).
     pub(super) fn run(&self) {
-        let mut pause = LOOK_EVERY;
+        let mut pause = CHECK_INTERVAL;
         while !self.sleep(pause) {
-            self.lasting.space.look();
-            pause = match self.look() {
-                Ok(()) => LOOK_EVERY,
+            self.context.space.measure();
+            pause = match self.check() {
+                Ok(()) => CHECK_INTERVAL,
                 Err(error) => {
                     tracing::error!(%error, "the store takes no changes; it is tried again");
-                    (pause * 2).min(AT_MOST)
+                    (pause * 2).min(MAX_PAUSE)
                 }
             };
         }
@@ -123,7 +123,7 @@ impl Keeper {
     }
 
     /// Reopens the folder if the engine has failed and the disk accepts writes.
-    fn look(&self) -> Result<(), OpenError> {
+    fn check(&self) -> Result<(), OpenError> {
         if let Some(database) = self.database.load_full() {
             database.end_failed_waits();
             if database.committer.health().is_ok() {
@@ -132,21 +132,21 @@ impl Keeper {
         }
         // While the disk fails, the old engine still serves reads, so it is kept until the probe
         // succeeds.
-        let probed = self.lasting.space.probe();
+        let probed = self.context.space.probe();
         probed.map_err(|source| OpenError::Folder {
             path: self.path.clone(),
             source,
         })?;
         self.discard();
         let seen = self
-            .left
+            .last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .seen;
-        let database = Database::open(&self.path, &self.lasting, seen)?;
+        let database = Database::open(&self.path, &self.context, seen)?;
         self.database.store(Some(Arc::new(database)));
         self.reopened.fetch_add(1, Ordering::Relaxed);
-        self.lasting.notifier.tell(Event::Gap.into());
+        self.context.notifier.notify(Event::Gap.into());
         tracing::info!("the store takes changes again");
         Ok(())
     }
@@ -161,9 +161,9 @@ impl Keeper {
                 Ok(database) => break database,
                 Err(shared) => database = shared,
             }
-            thread::sleep(LEAVING);
+            thread::sleep(RELEASE_POLL);
         };
-        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Left {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = LastState {
             seen: database.seen(),
             usage: database.usage(),
         };

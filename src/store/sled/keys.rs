@@ -139,7 +139,7 @@ mod tests {
     const UAID: Uaid = Uaid::from_bytes([0xaa; 16]);
 
     #[test]
-    fn a_log_lies_in_the_order_of_ids_with_parts_behind_their_message() {
+    fn keys_sort_by_id_and_then_by_part() {
         let keys: Vec<_> = [1, 255, 256, u64::MAX]
             .into_iter()
             .flat_map(|id| part_keys(message_key(UAID, MessageId::new(id)), 300))

@@ -1,14 +1,14 @@
 //! Appending and reading messages.
 
-use bugle_protocol::{MessageId, PushMessage, Uaid, UnixTime};
+use bugle_protocol::{MessageId, PushMessage, Uaid};
 
 use super::changes::Changes;
-use super::commit::{Place, Room};
+use super::commit::{BytePermit, WaitPermit};
 use super::database::{Database, State};
 use super::keys::{IDS_KEY, message_key, part_keys, receipt_subscription_key};
 use super::record::{decode_message, encode, read_message};
-use crate::store::event::News;
-use crate::store::{Batch, Filter, NewMessage, Page, StoreError};
+use crate::store::event::Notice;
+use crate::store::{NewMessage, StoreError};
 
 impl Database {
     /// Returns whether a message creates or extends its receipt subscription.
@@ -21,61 +21,53 @@ impl Database {
     }
 
     /// Takes a permit to wait for the disk, if the append waits for it.
-    pub(super) fn append_place(&self, waits: bool) -> Result<Option<Place>, StoreError> {
+    pub(super) fn append_permit(&self, waits: bool) -> Result<Option<WaitPermit>, StoreError> {
         if !waits {
             return Ok(None);
         }
         self.space.admit()?;
-        self.committer.place().map(Some)
+        self.committer.try_wait_permit().map(Some)
+    }
+
+    /// Waits until everything that was applied before the call is durable.
+    pub(super) async fn sync(&self, permit: WaitPermit) -> Result<(), StoreError> {
+        self.committer.commit(permit, None, Notice::default()).await
     }
 
     /// Waits until an append is as durable as it has to be, and notifies the listener.
     pub(super) async fn commit_append(
         &self,
-        place: Option<Place>,
-        room: Option<Room>,
+        permit: Option<WaitPermit>,
+        bytes: Option<BytePermit>,
         is_stored: bool,
-        news: News,
+        notice: Notice,
     ) -> Result<(), StoreError> {
-        match (place, room) {
-            (Some(place), room) if is_stored => {
-                return self.committer.commit(place, room, news).await;
+        match (permit, bytes) {
+            (Some(permit), bytes) if is_stored => {
+                return self.committer.commit(permit, bytes, notice).await;
             }
-            (Some(place), room) => self.committer.commit(place, room, News::default()).await?,
-            (None, Some(room)) => drop(self.committer.commit_later(Some(room))),
+            (Some(permit), bytes) => {
+                let nothing = Notice::default();
+                self.committer.commit(permit, bytes, nothing).await?;
+            }
+            (None, Some(bytes)) => drop(self.committer.commit_later(Some(bytes))),
             (None, None) => {}
         }
         // There is no await from here on, so the caller cannot be cancelled before the listener is
         // notified.
-        self.notifier.tell(news);
+        self.notifier.notify(notice);
         Ok(())
     }
 
-    /// Applies an append. If no id may be given out before the next sync, it syncs first: half a
-    /// block of ids was given out since the last sync started.
-    pub(super) async fn apply_append(
+    /// Applies an append. Returns the id of the message, and the permit for recording the use of
+    /// its subscription, if that was due. `None` when no id may be given out before the next sync:
+    /// half a block of ids was given out since the last sync started.
+    pub(super) fn apply_append(
         &self,
         uaid: Uaid,
         message: &NewMessage,
         record: &[u8],
-    ) -> Result<(MessageId, Option<Room>), StoreError> {
-        loop {
-            if let Some(applied) = self.try_append(uaid, message, record)? {
-                return Ok(applied);
-            }
-            let sync = self.committer.place()?;
-            self.committer.commit(sync, None, News::default()).await?;
-        }
-    }
-
-    /// Returns the id of the message, and the permit for recording the use of its subscription, if
-    /// that was due. `None` when no id may be given out before the next sync.
-    fn try_append(
-        &self,
-        uaid: Uaid,
-        message: &NewMessage,
-        record: &[u8],
-    ) -> Result<Option<(MessageId, Option<Room>)>, StoreError> {
+    ) -> Result<Option<(MessageId, Option<BytePermit>)>, StoreError> {
         let (mut state, known) = self.state_with(uaid, |database| {
             database.read_used_subscription(uaid, message.channel)
         })?;
@@ -125,34 +117,6 @@ impl Database {
             state.ids.reserved(bound, self.committer.commit_later(None));
         }
         Ok(state.ids.take())
-    }
-
-    /// Returns the next entries of a log, each with the number of its parts.
-    pub(super) fn next_entries(
-        &self,
-        uaid: Uaid,
-        after: Option<MessageId>,
-        filter: Filter,
-        batch: Batch,
-        now: UnixTime,
-    ) -> Result<Page<(MessageId, u16)>, StoreError> {
-        let (state, only) = self.state_with(uaid, |database| {
-            let channel = filter.channel;
-            channel
-                .map(|it| database.read_subscription(uaid, it))
-                .transpose()
-        })?;
-        let only = match only {
-            Some(None) => return Ok(Page::EMPTY),
-            only => only.flatten().map(|subscription| subscription.id),
-        };
-        let filter = (filter.min_urgency, only);
-        let page = state.index.after(uaid, after, filter, batch, now);
-        let entries = page.items.iter();
-        Ok(Page {
-            items: entries.map(|entry| (entry.id, entry.parts)).collect(),
-            more: page.more,
-        })
     }
 
     /// Reads a message. Returns `None` if it was removed concurrently, or if it is damaged, in

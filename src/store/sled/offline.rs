@@ -23,7 +23,7 @@ use super::recover::{self, subscription_of};
 use super::{broadcasts, scan};
 use crate::store::days::Day;
 use crate::store::export::Record;
-use crate::store::receipt_logs::Kept;
+use crate::store::receipt_logs::StoredReceipt;
 use crate::store::{NewMessage, StoreError};
 
 /// Bytes that may be written between two syncs; see `Committer`.
@@ -189,7 +189,7 @@ impl Offline {
         });
         let receipts = of(RECEIPT).map(|item| {
             read(item, "receipts", |key, record| {
-                let (subscription, kept) = decode_receipt(key, record)?;
+                let (subscription, stored) = decode_receipt(key, record)?;
                 // The service removes such a receipt at its next start.
                 let of = receipt_subscription_key(subscription);
                 self.tree
@@ -197,7 +197,11 @@ impl Offline {
                     .ok()
                     .filter(|there| *there)
                     .ok_or(Damaged)?;
-                Ok(Record::Receipt(subscription, kept.receipt, kept.expires_at))
+                Ok(Record::Receipt(
+                    subscription,
+                    stored.receipt,
+                    stored.expires_at,
+                ))
             })
         });
         next_id
@@ -266,12 +270,12 @@ impl Offline {
             }
             Record::Receipt(subscription, receipt, expires_at) => {
                 self.must_have(&receipt_subscription_key(*subscription))?;
-                let kept = Kept {
+                let stored = StoredReceipt {
                     receipt: *receipt,
                     expires_at: *expires_at,
                 };
                 let key = receipt_key(*subscription, receipt.id);
-                (key.to_vec(), encode_receipt(&kept)?)
+                (key.to_vec(), encode_receipt(&stored)?)
             }
         };
         if !matches!(record, Record::NextId(_) | Record::Days(_)) {

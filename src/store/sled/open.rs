@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_an_older_format_gets_the_new_one() {
+    fn a_folder_of_an_older_format_is_upgraded() {
         for older in OLDER_FORMATS {
             let folder = tempfile::tempdir().unwrap();
             let db = open(folder.path(), CACHE).unwrap().db;
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_no_folder_is_refused() {
+    fn a_path_to_a_file_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         assert!(matches!(open_error(file.path()), OpenError::Folder { .. }));
     }

@@ -4,10 +4,10 @@ use bugle_protocol::{MessageId, ReceiptSubscriptionId, Uaid, UnixTime};
 
 use super::SledStore;
 use super::changes::Changes;
-use super::commit::Room;
+use super::commit::BytePermit;
 use super::database::Database;
 use super::keys::{receipt_key, receipt_subscription_key};
-use crate::store::event::{Event, News};
+use crate::store::event::{Event, Notice};
 use crate::store::receipt_logs::Settled;
 use crate::store::{BoxFuture, Page, Receipt, ReceiptId, ReceiptStatus, ReceiptStore, StoreError};
 
@@ -33,10 +33,10 @@ impl ReceiptStore for SledStore {
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
             let database = self.database()?;
-            let room = database.committer.room(1, 0).await?;
+            let bytes = database.committer.byte_permit(1, 0).await?;
             let removed = database.apply_remove_receipt(id, receipt)?;
             if removed {
-                database.committer.commit_later(Some(room));
+                database.committer.commit_later(Some(bytes));
             }
             Ok(removed)
         })
@@ -58,15 +58,18 @@ impl ReceiptStore for SledStore {
         };
         Box::pin(async move {
             let database = self.database()?;
-            let place = database.committer.place()?;
-            let room = database.committer.room(2, 0).await?;
-            let left = database.apply_settle(settled, now)?;
-            let is_left = !left.is_empty();
-            if is_left {
-                let news = News::default().receipts(left);
-                database.committer.commit(place, Some(room), news).await?;
+            let permit = database.committer.try_wait_permit()?;
+            let bytes = database.committer.byte_permit(2, 0).await?;
+            let receipts = database.apply_settle(settled, now)?;
+            let is_stored = !receipts.is_empty();
+            if is_stored {
+                let notice = Notice::default().receipts(receipts);
+                database
+                    .committer
+                    .commit(permit, Some(bytes), notice)
+                    .await?;
             }
-            Ok(is_left)
+            Ok(is_stored)
         })
     }
 
@@ -80,12 +83,15 @@ impl ReceiptStore for SledStore {
             if !database.state()?.receipts.is_live(id, now) {
                 return Ok(false);
             }
-            let place = database.committer.place()?;
-            let room = database.receipts_room(id).await?;
+            let permit = database.committer.try_wait_permit()?;
+            let bytes = database.receipts_permit(id).await?;
             let removed = database.apply_remove_receipts(id)?.is_some();
             if removed {
-                let news = Event::Receipts(id).into();
-                database.committer.commit(place, Some(room), news).await?;
+                let notice = Event::Receipts(id).into();
+                database
+                    .committer
+                    .commit(permit, Some(bytes), notice)
+                    .await?;
             }
             Ok(removed)
         })
@@ -94,12 +100,12 @@ impl ReceiptStore for SledStore {
 
 impl Database {
     /// Takes a permit to remove a receipt subscription with its receipts.
-    pub(super) async fn receipts_room(
+    pub(super) async fn receipts_permit(
         &self,
         id: ReceiptSubscriptionId,
-    ) -> Result<Room, StoreError> {
+    ) -> Result<BytePermit, StoreError> {
         let receipts = self.state()?.receipts.ids(id).map_or(0, |ids| ids.len());
-        self.committer.room(1 + receipts, 0).await
+        self.committer.byte_permit(1 + receipts, 0).await
     }
 
     /// Returns the number of removed keys; `None` when there was no such subscription.

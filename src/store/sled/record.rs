@@ -15,7 +15,7 @@ use super::keys::{
     MessageKey, RECEIPT, RECEIPT_SUBSCRIPTION, parse_subscription_key, part_keys, split_key,
 };
 use crate::store::days::Day;
-use crate::store::receipt_logs::Kept;
+use crate::store::receipt_logs::StoredReceipt;
 use crate::store::{
     NewMessage, Origin, Receipt, ReceiptId, ReceiptStatus, ReceiptTarget, StoreError, Subscription,
 };
@@ -184,19 +184,19 @@ pub(super) fn decode_message(record: &[u8]) -> Result<NewMessage, Damaged> {
     })
 }
 
-pub(super) fn encode_receipt(kept: &Kept) -> Result<Vec<u8>, StoreError> {
+pub(super) fn encode_receipt(stored: &StoredReceipt) -> Result<Vec<u8>, StoreError> {
     encode(&ReceiptRecord {
-        uaid: *kept.receipt.uaid.as_bytes(),
-        message: kept.receipt.message,
-        status: kept.receipt.status,
-        expires_at: kept.expires_at,
+        uaid: *stored.receipt.uaid.as_bytes(),
+        message: stored.receipt.message,
+        status: stored.receipt.status,
+        expires_at: stored.expires_at,
     })
 }
 
 pub(super) fn decode_receipt(
     key: &[u8],
     record: &[u8],
-) -> Result<(ReceiptSubscriptionId, Kept), Damaged> {
+) -> Result<(ReceiptSubscriptionId, StoredReceipt), Damaged> {
     let (subscription, id) = split_key(key, RECEIPT)?;
     let id = id.try_into().map_err(|_| Damaged)?;
     let record: ReceiptRecord = decode(record)?;
@@ -206,11 +206,11 @@ pub(super) fn decode_receipt(
         message: record.message,
         status: record.status,
     };
-    let kept = Kept {
+    let stored = StoredReceipt {
         receipt,
         expires_at: record.expires_at,
     };
-    Ok((ReceiptSubscriptionId::from_bytes(subscription), kept))
+    Ok((ReceiptSubscriptionId::from_bytes(subscription), stored))
 }
 
 /// Decodes the id of a receipt subscription, and when it ends.
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_version_1_wants_no_receipt() {
+    fn a_message_of_version_1_requests_no_receipt() {
         let message = NewMessage {
             receipt: None,
             ..message()
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn subscriptions_and_user_agents_of_version_1_do_not_say_when_they_were_used() {
+    fn subscriptions_and_user_agents_of_version_1_have_no_day_of_use() {
         let key = crate::store::sled::keys::subscription_key(
             Uaid::from_bytes([1; 16]),
             ChannelId::from_bytes([2; 16]),
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_or_missing_octet_is_noticed() {
+    fn every_changed_or_missing_byte_is_detected() {
         let message = message();
         let record = encode_message(&message).unwrap();
         assert_eq!(decode_message(&record), Ok(message));

@@ -38,7 +38,7 @@ pub(super) struct Recovered {
     /// The sum of the keys before recovery.
     pub(super) seen: KeySum,
     /// The sum of the keys after it.
-    pub(super) left: KeySum,
+    pub(super) keys: KeySum,
 }
 
 /// Reads all records of `tree`, and moves the damaged ones to `damaged`.
@@ -50,7 +50,7 @@ pub(super) fn recover(tree: &Tree, damaged: &Tree) -> sled::Result<Recovered> {
         broadcasts,
         damaged: earlier + bad,
         seen,
-        left: if bad == 0 { seen } else { KeySum::of(tree)? },
+        keys: if bad == 0 { seen } else { KeySum::of(tree)? },
         ..Recovered::default()
     };
     found.read_days(tree, damaged)?;
@@ -80,7 +80,7 @@ impl Recovered {
         what: &str,
     ) -> sled::Result<()> {
         set_aside(tree, damaged, key, what)?;
-        self.left.remove(key);
+        self.keys.remove(key);
         self.damaged += 1;
         Ok(())
     }
@@ -107,10 +107,10 @@ impl Recovered {
         }
         for item in tree.scan_prefix([RECEIPT]) {
             let (key, record) = item?;
-            if let Ok((subscription, kept)) = decode_receipt(&key, &record) {
-                if !self.receipts.insert(subscription, kept) {
+            if let Ok((subscription, stored)) = decode_receipt(&key, &record) {
+                if !self.receipts.insert(subscription, stored) {
                     tree.remove(&key)?;
-                    self.left.remove(&key);
+                    self.keys.remove(&key);
                 }
             } else {
                 self.set_aside(tree, damaged, &key, "a receipt")?;
@@ -170,7 +170,7 @@ impl Recovered {
         } else {
             for (key, _) in parts {
                 tree.remove(key)?;
-                self.left.remove(key);
+                self.keys.remove(key);
             }
         }
         Ok(())
@@ -226,7 +226,7 @@ mod tests {
     use bugle_protocol::{ChannelId, ReceiptSubscriptionId, SubscriptionId, UnixTime, Urgency};
 
     use super::*;
-    use crate::store::receipt_logs::Kept;
+    use crate::store::receipt_logs::StoredReceipt;
     use crate::store::sled::changes::Changes;
     use crate::store::sled::keys::{message_key, part_keys, receipt_key, receipt_subscription_key};
     use crate::store::sled::record::{encode, encode_message, encode_receipt, encode_subscription};
@@ -318,7 +318,7 @@ mod tests {
             let key = receipt_subscription_key(*id);
             tree.insert(key, ends_at.clone()).unwrap();
         }
-        let kept = |id| Kept {
+        let stored = |id| StoredReceipt {
             receipt: Receipt {
                 id: ReceiptId::new(id),
                 uaid: UAID,
@@ -329,7 +329,7 @@ mod tests {
         };
         let receipts = [(ids[0], 1), (ids[0], 7), (ids[1], 5), (ids[2], 6)];
         for (subscription, id) in receipts {
-            let record = encode_receipt(&kept(id)).unwrap();
+            let record = encode_receipt(&stored(id)).unwrap();
             let key = receipt_key(subscription, ReceiptId::new(id));
             tree.insert(key, record).unwrap();
         }
@@ -340,13 +340,13 @@ mod tests {
 
         let found = recover(&tree, &damaged).unwrap();
         let read = |id| found.receipts.after(id, None, 9, UnixTime::from_secs(0));
-        assert_eq!(read(ids[0]).unwrap().items, [kept(7).receipt]);
+        assert_eq!(read(ids[0]).unwrap().items, [stored(7).receipt]);
         assert_eq!((read(ids[1]), read(ids[2])), (None, None));
         assert_eq!((found.damaged, damaged.len(), tree.len()), (2, 2, 2));
     }
 
     #[test]
-    fn a_damaged_subscription_is_set_aside_and_its_messages_go() {
+    fn a_damaged_subscription_is_set_aside_and_its_messages_are_removed() {
         let (tree, damaged) = trees();
         let (good, bad) = (
             ChannelId::from_bytes([2; 16]),

@@ -3,21 +3,21 @@
 use bugle_protocol::UnixTime;
 
 use super::changes::Changes;
-use super::commit::Room;
+use super::commit::BytePermit;
 use super::database::{Database, State};
 use super::keys::{message_key, receipt_key};
 use crate::store::StoreError;
-use crate::store::event::{Event, News};
-use crate::store::index::{Index, Leaving};
+use crate::store::event::{Event, Notice};
+use crate::store::index::{Index, ToRemove};
 use crate::store::receipt::Removed;
 
 /// How many messages or receipts are removed under one hold of the lock.
-pub(super) const AT_ONCE: usize = 64;
+pub(super) const REMOVAL_BATCH: usize = 64;
 
 impl State {
     /// Returns how many keys the removal of these messages changes.
-    pub(super) fn keys_of(&self, messages: &[Leaving]) -> usize {
-        let keys = |(uaid, id, _): &Leaving| {
+    pub(super) fn keys_of(&self, messages: &[ToRemove]) -> usize {
+        let keys = |(uaid, id, _): &ToRemove| {
             // The removal writes a receipt, which may evict another one.
             let receipt = if self.index.is_awaited(*id) { 2 } else { 0 };
             let entry = self.index.get(*uaid, *id)?;
@@ -31,17 +31,17 @@ impl Database {
     /// Removes the messages that `find` returns, in one step, and returns their number.
     pub(super) fn remove_now(
         &self,
-        room: Room,
-        find: impl FnOnce(&Index) -> Vec<Leaving>,
+        bytes: BytePermit,
+        find: impl FnOnce(&Index) -> Vec<ToRemove>,
         now: UnixTime,
     ) -> Result<usize, StoreError> {
         let mut state = self.state()?;
         let messages = find(&state.index);
         let removed = self.apply_removal(&mut state, &messages, now, Changes::default())?;
         drop(state);
-        self.committer.commit_later(Some(room));
+        self.committer.commit_later(Some(bytes));
         self.notifier
-            .tell(News::default().receipts(removed.receipts));
+            .notify(Notice::default().receipts(removed.receipts));
         Ok(removed.messages)
     }
 
@@ -50,7 +50,7 @@ impl Database {
     pub(super) fn apply_removal(
         &self,
         state: &mut State,
-        messages: &[Leaving],
+        messages: &[ToRemove],
         now: UnixTime,
         mut changes: Changes,
     ) -> Result<Removed, StoreError> {
@@ -82,7 +82,7 @@ impl Database {
     ) -> Result<usize, StoreError> {
         let mut removed = 0;
         while removed < limit {
-            let at_once = AT_ONCE.min(limit - removed);
+            let at_once = REMOVAL_BATCH.min(limit - removed);
             let keys = {
                 let state = self.state()?;
                 state.keys_of(&state.index.expired(now, at_once))
@@ -90,8 +90,8 @@ impl Database {
             if keys == 0 {
                 break;
             }
-            let room = self.committer.room(keys, 0).await?;
-            removed += self.remove_now(room, |index| index.expired(now, at_once), now)?;
+            let bytes = self.committer.byte_permit(keys, 0).await?;
+            removed += self.remove_now(bytes, |index| index.expired(now, at_once), now)?;
         }
         Ok(removed)
     }
@@ -102,10 +102,10 @@ impl Database {
         now: UnixTime,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        let mut left = limit;
-        while left > 0 {
-            let at_once = AT_ONCE.min(left);
-            let room = self.committer.room(at_once, 0).await?;
+        let mut remaining = limit;
+        while remaining > 0 {
+            let at_once = REMOVAL_BATCH.min(remaining);
+            let bytes = self.committer.byte_permit(at_once, 0).await?;
             let mut state = self.state()?;
             let expired = state.receipts.expired(now, at_once);
             if expired.is_empty() {
@@ -120,10 +120,10 @@ impl Database {
                 state.receipts.remove_receipt(*subscription, *id);
             }
             drop(state);
-            self.committer.commit_later(Some(room));
-            left -= expired.len();
+            self.committer.commit_later(Some(bytes));
+            remaining -= expired.len();
         }
-        Ok(left)
+        Ok(remaining)
     }
 
     /// Removes ended receipt subscriptions until `limit` keys are removed, and returns what remains
@@ -133,19 +133,19 @@ impl Database {
         now: UnixTime,
         limit: usize,
     ) -> Result<usize, StoreError> {
-        let mut left = limit;
-        while left > 0 {
+        let mut remaining = limit;
+        while remaining > 0 {
             let Some(id) = self.state()?.receipts.ended(now) else {
                 break;
             };
-            let room = self.receipts_room(id).await?;
+            let bytes = self.receipts_permit(id).await?;
             let removed = self.apply_remove_receipts(id)?;
-            self.committer.commit_later(Some(room));
+            self.committer.commit_later(Some(bytes));
             if let Some(keys) = removed {
-                left = left.saturating_sub(keys);
-                self.notifier.tell(Event::Receipts(id).into());
+                remaining = remaining.saturating_sub(keys);
+                self.notifier.notify(Event::Receipts(id).into());
             }
         }
-        Ok(left)
+        Ok(remaining)
     }
 }

@@ -34,7 +34,7 @@ impl Space {
     }
 
     /// Checks how much is free now.
-    pub(super) fn look(&self) {
+    pub(super) fn measure(&self) {
         // If this fails, the last value stays; a broken disk shows in its writes.
         if let Ok(found) = rustix::fs::statvfs(&self.folder) {
             let free = found.f_bavail.saturating_mul(found.f_frsize);
@@ -94,10 +94,10 @@ mod tests {
     fn less_than_the_reserve_is_full() {
         let folder = tempfile::tempdir().unwrap();
         let roomy = Space::of(folder.path(), 1);
-        roomy.look();
+        roomy.measure();
         assert_eq!(roomy.admit(), Ok(()));
         let cramped = Space::of(folder.path(), u64::MAX);
-        cramped.look();
+        cramped.measure();
         assert_eq!(
             cramped.admit(),
             Err(StoreError::Full(Limit::FreeSpace.into()))
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_leaves_nothing_and_tells_what_fails() {
+    fn a_probe_leaves_no_file_and_reports_errors() {
         let folder = tempfile::tempdir().unwrap();
         Space::of(folder.path(), 0).probe().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

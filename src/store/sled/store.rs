@@ -4,12 +4,13 @@
 use bugle_protocol::{ChannelId, MessageId, PushMessage, SubscriptionId, Uaid, UnixTime};
 
 use super::SledStore;
+use super::database::Database;
 use super::keys::subscriptions_prefix;
 use super::record::{PART, encode_message, unavailable};
 use super::subscriptions::decoded;
 use super::{removal, unused};
 use crate::store::days::{Sweep, Unused};
-use crate::store::event::{Event, News, OnAccepted, Readers};
+use crate::store::event::{Event, Notice, OnAccepted, Readers};
 use crate::store::{
     Batch, BoxFuture, Expired, Filter, NewMessage, Page, Removal, Store, StoreError, Subscription,
 };
@@ -44,11 +45,14 @@ impl Store for SledStore {
                 return Ok(known);
             }
             database.space.admit()?;
-            let place = database.committer.place()?;
-            let room = database.subscription_room(uaid, channel).await?;
-            let (subscription, news) = database.apply_put(new, now)?;
+            let permit = database.committer.try_wait_permit()?;
+            let bytes = database.subscription_permit(uaid, channel).await?;
+            let (subscription, notice) = database.apply_put(new, now)?;
             // An existing subscription may still wait for the disk; so does this answer.
-            database.committer.commit(place, Some(room), news).await?;
+            database
+                .committer
+                .commit(permit, Some(bytes), notice)
+                .await?;
             Ok(subscription)
         })
     }
@@ -93,15 +97,18 @@ impl Store for SledStore {
     ) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
             let (database, name) = (self.database()?, (uaid, channel));
-            let place = database.committer.place()?;
-            let room = database.subscription_room(uaid, channel).await?;
-            let news = database.apply_end(name, life, readers, now)?;
-            let was_there = news.is_some();
+            let permit = database.committer.try_wait_permit()?;
+            let bytes = database.subscription_permit(uaid, channel).await?;
+            let notice = database.apply_end(name, life, readers, now)?;
+            let was_there = notice.is_some();
             // The subscription may be removed in memory only; until that is durable, its absence
             // must not be reported.
             if was_there || !database.is_durable(name)? {
-                let news = news.unwrap_or_default();
-                database.committer.commit(place, Some(room), news).await?;
+                let notice = notice.unwrap_or_default();
+                database
+                    .committer
+                    .commit(permit, Some(bytes), notice)
+                    .await?;
             }
             Ok(was_there)
         })
@@ -111,25 +118,25 @@ impl Store for SledStore {
         Box::pin(async move {
             let database = self.database()?;
             let days = database.count_days(sweep.now).await?;
-            let (mut unused, mut left) = (Unused::default(), sweep.limit);
-            let Some(most) = sweep.unused_days else {
+            let (mut unused, mut remaining) = (Unused::default(), sweep.limit);
+            let Some(unused_days) = sweep.unused_days else {
                 return Ok(unused);
             };
-            while left > 0 && !database.state()?.pass.is_done(days.today) {
+            while remaining > 0 && !database.state()?.pass.is_done(days.today) {
                 let after = database.state()?.pass.after;
                 let mut last = None;
-                for (uaid, user_agent) in database.read_user_agents(after, unused::AT_ONCE)? {
-                    if left == 0 {
+                for (uaid, user_agent) in database.read_user_agents(after, unused::READ_BATCH)? {
+                    if remaining == 0 {
                         break;
                     }
-                    (left, last) = (left - 1, Some(uaid));
+                    (remaining, last) = (remaining - 1, Some(uaid));
                     // A damaged record is left for the next start.
                     let Ok(user_agent) = user_agent else { continue };
                     if (sweep.is_connected)(uaid, &[]) {
                         database.note_connected(uaid, &user_agent)?;
-                    } else if days.is_unused(user_agent.connected, most) {
-                        let ended = database.end_if_unused(uaid, most, &sweep).await?;
-                        left = left.saturating_sub(ended.subscriptions);
+                    } else if days.is_unused(user_agent.connected, unused_days) {
+                        let ended = database.end_if_unused(uaid, unused_days, &sweep).await?;
+                        remaining = remaining.saturating_sub(ended.subscriptions);
                         unused += ended;
                     }
                 }
@@ -149,24 +156,31 @@ impl Store for SledStore {
         Box::pin(async move {
             let (database, is_stored) = (self.database()?, message.is_stored());
             let grants = database.grants(&message)?;
-            let place = database.append_place(is_stored || grants)?;
+            let permit = database.append_permit(is_stored || grants)?;
             let record = is_stored.then(|| encode_message(&message)).transpose()?;
             let record = record.unwrap_or_default();
             let others = usize::from(message.topic.is_some()) + usize::from(grants);
             let keys = record.len().div_ceil(PART) + others;
-            let mut room = database.committer.room(keys, record.len()).await?;
-            let (id, noted) = database.apply_append(uaid, &message, &record).await?;
-            let room = (keys > 0 || noted.is_some()).then(|| {
-                noted.into_iter().for_each(|noted| room.merge(noted));
-                room
+            let mut bytes = database.committer.byte_permit(keys, record.len()).await?;
+            let (id, noted) = loop {
+                match database.apply_append(uaid, &message, &record)? {
+                    Some(applied) => break applied,
+                    None => database.sync(database.committer.try_wait_permit()?).await?,
+                }
+            };
+            let bytes = (keys > 0 || noted.is_some()).then(|| {
+                noted.into_iter().for_each(|noted| bytes.merge(noted));
+                bytes
             });
             let channel = message.channel;
             let stored = is_stored.then_some(Event::Message { uaid, channel });
-            let news = News {
+            let notice = Notice {
                 accepted: accepted.map(|accepted| (id, accepted)),
                 events: Vec::from_iter(stored),
             };
-            database.commit_append(place, room, is_stored, news).await?;
+            database
+                .commit_append(permit, bytes, is_stored, notice)
+                .await?;
             Ok(id)
         })
     }
@@ -181,18 +195,32 @@ impl Store for SledStore {
     ) -> BoxFuture<'_, Result<Page<PushMessage>, StoreError>> {
         Box::pin(async move {
             let database = self.database()?;
+            let read_life = |database: &Database| match filter.channel {
+                Some(channel) => Ok(database
+                    .read_subscription(uaid, channel)?
+                    .map(|it| Some(it.id))),
+                None => Ok(Some(None)),
+            };
             loop {
-                let page = database.next_entries(uaid, after, filter, batch, now)?;
-                let mut items = Vec::with_capacity(page.items.len());
-                for (id, parts) in &page.items {
+                let entries = {
+                    let (state, life) = database.state_with(uaid, read_life)?;
+                    let Some(life) = life else {
+                        return Ok(Page::EMPTY);
+                    };
+                    let filter = (filter.min_urgency, life);
+                    let page = state.index.after(uaid, after, filter, batch, now);
+                    page.map(|entry| (entry.id, entry.parts))
+                };
+                let mut items = Vec::with_capacity(entries.items.len());
+                for (id, parts) in &entries.items {
                     items.extend(database.read_one(uaid, *id, *parts)?);
                 }
                 // All of them may have been removed concurrently, which is not the end of the log.
-                if !items.is_empty() || !page.more {
-                    let more = page.more;
+                if !items.is_empty() || !entries.more {
+                    let more = entries.more;
                     return Ok(Page { items, more });
                 }
-                after = page.items.last().map(|(id, _)| *id);
+                after = entries.items.last().map(|(id, _)| *id);
             }
         })
     }
@@ -232,14 +260,15 @@ impl Store for SledStore {
     ) -> BoxFuture<'s, Result<usize, StoreError>> {
         Box::pin(async move {
             let (database, mut removed) = (self.database()?, 0);
-            for some in messages.chunks(removal::AT_ONCE) {
+            for some in messages.chunks(removal::REMOVAL_BATCH) {
                 let keys = {
                     let state = database.state()?;
                     state.keys_of(&state.index.present(uaid, some))
                 };
                 if keys > 0 {
-                    let room = database.committer.room(keys, 0).await?;
-                    removed += database.remove_now(room, |index| index.present(uaid, some), now)?;
+                    let bytes = database.committer.byte_permit(keys, 0).await?;
+                    removed +=
+                        database.remove_now(bytes, |index| index.present(uaid, some), now)?;
                 }
             }
             Ok(removed)
@@ -250,9 +279,9 @@ impl Store for SledStore {
         Box::pin(async move {
             let database = self.database()?;
             let messages = database.sweep_messages(now, limit).await?;
-            let left = database.sweep_receipts(now, limit - messages).await?;
-            let left = database.sweep_receipt_subscriptions(now, left).await?;
-            let more = left == 0;
+            let remaining = database.sweep_receipts(now, limit - messages).await?;
+            let remaining = database.sweep_receipt_subscriptions(now, remaining).await?;
+            let more = remaining == 0;
             Ok(Expired { messages, more })
         })
     }
@@ -264,9 +293,8 @@ impl Store for SledStore {
     fn flush(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let database = self.database()?;
-            let place = database.committer.free_place().await?;
-            let nothing = News::default();
-            database.committer.commit(place, None, nothing).await
+            let permit = database.committer.wait_permit().await?;
+            database.sync(permit).await
         })
     }
 }

@@ -3,7 +3,7 @@
 use bugle_protocol::{ChannelId, SubscriptionId, Uaid, UnixTime};
 
 use super::changes::Changes;
-use super::commit::Room;
+use super::commit::BytePermit;
 use super::database::{Database, State};
 use super::keys::{subscription_key, user_agent_key};
 use super::record::{
@@ -11,7 +11,7 @@ use super::record::{
     encode_user_agent,
 };
 use crate::store::days::Day;
-use crate::store::event::{News, Readers};
+use crate::store::event::{Notice, Readers};
 use crate::store::{StoreError, Subscription};
 
 impl Database {
@@ -66,18 +66,18 @@ impl Database {
 
     /// Takes a permit to change a subscription, its user agent's record, and the messages that
     /// would be removed with it.
-    pub(super) async fn subscription_room(
+    pub(super) async fn subscription_permit(
         &self,
         uaid: Uaid,
         channel: ChannelId,
-    ) -> Result<Room, StoreError> {
+    ) -> Result<BytePermit, StoreError> {
         let old = self.read_subscription(uaid, channel)?;
         let keys = old.map_or(Ok(0), |old| -> Result<usize, StoreError> {
             let state = self.state()?;
             let messages = state.index.of_subscription(uaid, old.id);
             Ok(state.keys_of(&messages))
         })?;
-        self.committer.room(2 + keys, 0).await
+        self.committer.byte_permit(2 + keys, 0).await
     }
 
     /// Returns the subscription that exists after the change.
@@ -85,7 +85,7 @@ impl Database {
         &self,
         new: Subscription,
         now: UnixTime,
-    ) -> Result<(Subscription, News), StoreError> {
+    ) -> Result<(Subscription, Notice), StoreError> {
         let (uaid, channel) = (new.uaid, new.channel);
         let mut changes = Changes::default();
         let (mut state, (old, user_agent)) = self.state_with(uaid, |database| {
@@ -97,13 +97,13 @@ impl Database {
         let today = state.days.map(|days| days.today);
         let record = encode_subscription(&new, today)?;
         changes.insert(&subscription_key(uaid, channel), &record);
-        let mut news = News::default();
+        let mut notice = Notice::default();
         match old {
-            Some(old) if old.vapid_key == new.vapid_key => return Ok((old, news)),
+            Some(old) if old.vapid_key == new.vapid_key => return Ok((old, notice)),
             Some(old) => {
                 let messages = state.index.of_subscription(uaid, old.id);
                 let removed = self.apply_removal(&mut state, &messages, now, changes)?;
-                news = news.receipts(removed.receipts);
+                notice = notice.receipts(removed.receipts);
             }
             None => {
                 let count = user_agent.map_or(0, |known| known.subscriptions);
@@ -119,7 +119,7 @@ impl Database {
             }
         }
         self.changed(&mut state, uaid, channel);
-        Ok((new, news))
+        Ok((new, notice))
     }
 
     /// Returns `None` when the subscription does not exist, or is in another life.
@@ -129,7 +129,7 @@ impl Database {
         life: Option<SubscriptionId>,
         readers: Readers,
         now: UnixTime,
-    ) -> Result<Option<News>, StoreError> {
+    ) -> Result<Option<Notice>, StoreError> {
         let (mut state, there) = self.state_with(uaid, |database| {
             let there = database.read_subscription(uaid, channel)?;
             let there = there.filter(|it| life.is_none_or(|life| life == it.id));
@@ -145,9 +145,9 @@ impl Database {
         let known = known.filter(|it| it.subscriptions > 1);
         let is_last = known.is_none();
         match known {
-            Some(mut left) => {
-                left.subscriptions -= 1;
-                changes.insert(&user_agent_key(uaid), &encode_user_agent(&left)?);
+            Some(mut user_agent) => {
+                user_agent.subscriptions -= 1;
+                changes.insert(&user_agent_key(uaid), &encode_user_agent(&user_agent)?);
             }
             None => changes.remove(&user_agent_key(uaid)),
         }
@@ -155,8 +155,8 @@ impl Database {
         let removed = self.apply_removal(&mut state, &messages, now, changes)?;
         self.changed(&mut state, uaid, channel);
         state.subscriptions -= 1;
-        let news = News::ended(uaid, channel, is_last, readers);
-        Ok(Some(news.receipts(removed.receipts)))
+        let notice = Notice::ended(uaid, channel, is_last, readers);
+        Ok(Some(notice.receipts(removed.receipts)))
     }
 }
 

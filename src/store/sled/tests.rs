@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use super::keys::{MESSAGE, SUBSCRIPTION, USER_AGENT};
 use super::*;
 use crate::config::Config;
-use crate::store::event::Nobody;
+use crate::store::event::IgnoreEvents;
 use crate::store::{
     Batch, Filter, Grant, Inspect, Limit, NewMessage, Origin, Readers, ReceiptTarget, Removal,
     Store, Subscription,
@@ -45,7 +45,7 @@ async fn store(folder: &tempfile::TempDir) -> SledStore {
         folder.path(),
         &Config::default().store,
         limits,
-        Arc::new(Nobody),
+        Arc::new(IgnoreEvents),
     );
     let store = store.unwrap();
     let subscription = Subscription {
@@ -150,11 +150,14 @@ async fn a_user_agent_whose_count_cannot_be_read_is_not_unknown() {
 }
 
 #[tokio::test]
-async fn when_too_many_wait_nothing_is_applied() {
+async fn too_many_waiting_callers_apply_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let database = store.database().unwrap();
-    let places = (database.committer.place(), database.committer.place());
+    let permits = (
+        database.committer.try_wait_permit(),
+        database.committer.try_wait_permit(),
+    );
     let full = StoreError::Full(Limit::WaitingForDisk.into());
     assert_eq!(
         store.append(UAID, message(1), None).await,
@@ -166,16 +169,17 @@ async fn when_too_many_wait_nothing_is_applied() {
     assert!(store.connect(UAID).await.unwrap());
     // Messages that do not wait for the disk are still accepted.
     store.append(UAID, message(0), None).await.unwrap();
-    drop(places);
+    drop(permits);
     store.append(UAID, message(1), None).await.unwrap();
     store.flush().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_loses_nothing() {
+async fn a_cancelled_change_still_completes() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    for _ in 0..5 {
+    // Fewer than the share of a subscription, so that one more is admitted.
+    for _ in 0..4 {
         // Polled once, then dropped, as when the client disconnects.
         let _ = store.append(UAID, message(1), None).now_or_never();
     }

@@ -11,7 +11,7 @@ use bugle_protocol::{Uaid, UnixTime};
 use sled::Tree;
 
 use super::changes::Changes;
-use super::commit::Room;
+use super::commit::BytePermit;
 use super::database::{Database, State};
 use super::keys::{
     DAYS_KEY, USER_AGENT, parse_user_agent_key, subscription_key, subscriptions_prefix,
@@ -22,8 +22,8 @@ use super::record::{
     encode_user_agent, unavailable,
 };
 use crate::store::days::{Day, Days, Sweep, Unused};
-use crate::store::event::News;
-use crate::store::index::Leaving;
+use crate::store::event::Notice;
+use crate::store::index::ToRemove;
 use crate::store::receipt::Removed;
 use crate::store::{StoreError, Subscription};
 
@@ -35,7 +35,7 @@ pub(super) type ReadUserAgent = (Uaid, Result<UserAgent, Damaged>);
 type Uses = (Option<Day>, Vec<(Subscription, Option<Day>)>);
 
 /// How many user agents are read before the task yields.
-pub(super) const AT_ONCE: usize = 64;
+pub(super) const READ_BATCH: usize = 64;
 
 impl Database {
     pub(super) fn note_connected(&self, uaid: Uaid, found: &UserAgent) -> Result<(), StoreError> {
@@ -54,7 +54,7 @@ impl Database {
         let Some(days) = due(&state, &found) else {
             return Ok(());
         };
-        let Some(room) = self.committer.room_now(1) else {
+        let Some(bytes) = self.committer.try_byte_permit(1) else {
             return Ok(());
         };
         found.connected = Some(days.today);
@@ -62,7 +62,7 @@ impl Database {
         changes.insert(&user_agent_key(uaid), &encode_user_agent(&found)?);
         self.apply(changes)?;
         drop(state);
-        self.committer.commit_later(Some(room));
+        self.committer.commit_later(Some(bytes));
         Ok(())
     }
 
@@ -73,19 +73,19 @@ impl Database {
         state: &State,
         (subscription, used): (Subscription, Option<Day>),
         changes: &mut Changes,
-    ) -> Result<Option<Room>, StoreError> {
+    ) -> Result<Option<BytePermit>, StoreError> {
         let due = state.days.filter(|days| days.is_due(used));
         // A message with TTL 0 is accepted even while the disk fails.
         let Some(days) = due.filter(|_| self.committer.health().is_ok()) else {
             return Ok(None);
         };
-        let room = self.committer.room_now(1);
-        if room.is_some() {
+        let bytes = self.committer.try_byte_permit(1);
+        if bytes.is_some() {
             let key = subscription_key(subscription.uaid, subscription.channel);
             let record = encode_subscription(&subscription, Some(days.today))?;
             changes.insert(&key, &record);
         }
-        Ok(room)
+        Ok(bytes)
     }
 
     /// Returns the count of days of service at `now`, and writes it if it changed.
@@ -96,7 +96,7 @@ impl Database {
         {
             return Ok(days);
         }
-        let room = self.committer.room(1, 0).await?;
+        let bytes = self.committer.byte_permit(1, 0).await?;
         let days = before.map_or(Days::begin(now), |days| days.at(now).unwrap_or(days));
         let mut changes = Changes::default();
         changes.insert(DAYS_KEY, &encode(&days)?);
@@ -104,7 +104,7 @@ impl Database {
         self.apply(changes)?;
         state.days = Some(days);
         drop(state);
-        self.committer.commit_later(Some(room));
+        self.committer.commit_later(Some(bytes));
         Ok(days)
     }
 
@@ -113,11 +113,11 @@ impl Database {
     pub(super) async fn end_if_unused(
         &self,
         uaid: Uaid,
-        most: u32,
+        unused_days: u32,
         sweep: &Sweep<'_>,
     ) -> Result<Unused, StoreError> {
         let keys = {
-            let (state, used) = self.unused(uaid, most)?;
+            let (state, used) = self.unused(uaid, unused_days)?;
             let Some(used) = used else {
                 return Ok(Unused::default());
             };
@@ -127,14 +127,14 @@ impl Database {
             }
             1 + used.len() + state.keys_of(&state.messages_of_all(&used))
         };
-        let room = self.committer.room(keys, 0).await?;
-        let Some((ended, removed)) = self.apply_end_unused(uaid, most, sweep.now)? else {
+        let bytes = self.committer.byte_permit(keys, 0).await?;
+        let Some((ended, removed)) = self.apply_end_unused(uaid, unused_days, sweep.now)? else {
             return Ok(Unused::default());
         };
-        self.committer.commit_later(Some(room));
+        self.committer.commit_later(Some(bytes));
         let channels: Vec<_> = ended.iter().map(|it| it.channel).collect();
-        let news = News::ended_with(uaid, &channels);
-        self.notifier.tell(news.receipts(removed.receipts));
+        let notice = Notice::ended_with(uaid, &channels);
+        self.notifier.notify(notice.receipts(removed.receipts));
         Ok(Unused {
             user_agents: 1,
             subscriptions: channels.len(),
@@ -144,12 +144,12 @@ impl Database {
     fn apply_end_unused(
         &self,
         uaid: Uaid,
-        most: u32,
+        unused_days: u32,
         now: UnixTime,
     ) -> Result<Option<(Vec<Subscription>, Removed)>, StoreError> {
         // It may have been used since the check. A connecting user agent is recorded under this
         // lock, and reads its log only after that.
-        let (mut state, ended) = self.unused(uaid, most)?;
+        let (mut state, ended) = self.unused(uaid, unused_days)?;
         let Some(ended) = ended else {
             return Ok(None);
         };
@@ -172,7 +172,7 @@ impl Database {
     fn unused(
         &self,
         uaid: Uaid,
-        most: u32,
+        unused_days: u32,
     ) -> Result<(MutexGuard<'_, State>, Option<Vec<Subscription>>), StoreError> {
         let (state, found) = self.state_with(uaid, |database| database.uses(uaid))?;
         let Some((connected, used)) = found else {
@@ -180,7 +180,9 @@ impl Database {
         };
         let received = used.iter().filter_map(|(_, used)| *used).max();
         let last = received.max(connected);
-        let is_unused = state.days.is_some_and(|days| days.is_unused(last, most));
+        let is_unused = state
+            .days
+            .is_some_and(|days| days.is_unused(last, unused_days));
         let unused = is_unused.then(|| used.into_iter().map(|(it, _)| it).collect());
         Ok((state, unused))
     }
@@ -233,7 +235,7 @@ impl Database {
 }
 
 impl State {
-    fn messages_of_all(&self, subscriptions: &[Subscription]) -> Vec<Leaving> {
+    fn messages_of_all(&self, subscriptions: &[Subscription]) -> Vec<ToRemove> {
         let each = subscriptions.iter();
         each.flat_map(|it| self.index.of_subscription(it.uaid, it.id))
             .collect()
@@ -243,18 +245,14 @@ impl State {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-    use std::sync::Arc;
-
     use std::path::Path;
 
     use bugle_protocol::{ChannelId, SubscriptionId};
 
     use super::*;
-    use crate::config::Config;
-    use crate::store::event::Nobody;
     use crate::store::sled::SledStore;
     use crate::store::sled::open::open_trees;
-    use crate::store::{Inspect, Store, StoreLimits};
+    use crate::store::{Inspect, Store};
 
     const CHANNEL: ChannelId = ChannelId::from_bytes([2; 16]);
     const DAY: u64 = 24 * 3600;
@@ -263,10 +261,10 @@ mod tests {
         Uaid::from_bytes([n; 16])
     }
 
-    /// Writes what the version before days of service wrote: user agents with one subscription
-    /// each, and the format.
-    fn old_store(path: &Path) {
-        let (db, tree, _) = open_trees(path, 1 << 20).unwrap();
+    /// Opens a store with what the version before days of service wrote: user agents with one
+    /// subscription each, and the format.
+    fn old_store(folder: &Path) -> SledStore {
+        let (db, tree, _) = open_trees(folder, 1 << 20).unwrap();
         db.insert(b"format", encode(&2_u32).unwrap()).unwrap();
         for n in 1..=2 {
             let life = SubscriptionId::from_bytes([n; 16]);
@@ -277,29 +275,31 @@ mod tests {
             tree.insert(user_agent_key(uaid(n)), count).unwrap();
         }
         db.flush().unwrap();
+        drop((db, tree));
+        SledStore::open_default(folder).unwrap()
+    }
+
+    async fn end_unused_on(store: &SledStore, day: u64) -> Unused {
+        let sweep = Sweep {
+            now: UnixTime::from_secs((20_000 + day) * DAY),
+            unused_days: Some(30),
+            limit: 10,
+            is_connected: &|_, _| false,
+        };
+        store.end_unused(sweep).await.unwrap()
     }
 
     #[tokio::test]
-    async fn what_an_older_version_has_written_counts_as_used_when_it_is_first_opened() {
+    async fn records_of_an_older_version_count_as_used_when_first_opened() {
         let folder = tempfile::tempdir().unwrap();
-        old_store(folder.path());
-        let config = Config::default();
-        let limits = StoreLimits::from(&config);
-        let store =
-            SledStore::open(folder.path(), &config.store, limits, Arc::new(Nobody)).unwrap();
+        let store = old_store(folder.path());
         assert_eq!(store.usage().subscriptions, 2);
         let mut ended = Vec::new();
         for day in 0..60 {
             if day == 10 {
                 assert_eq!(store.connect(uaid(1)).await, Ok(true));
             }
-            let sweep = Sweep {
-                now: UnixTime::from_secs((20_000 + day) * DAY),
-                unused_days: Some(30),
-                limit: 10,
-                is_connected: &|_, _| false,
-            };
-            if store.end_unused(sweep).await.unwrap() != Unused::default() {
+            if end_unused_on(&store, day).await != Unused::default() {
                 store.flush().await.unwrap();
                 let mut known = Vec::new();
                 for ua in [uaid(1), uaid(2)] {
@@ -316,25 +316,14 @@ mod tests {
     #[tokio::test]
     async fn a_user_agent_with_a_damaged_record_is_neither_unknown_nor_ended() {
         let folder = tempfile::tempdir().unwrap();
-        old_store(folder.path());
-        let config = Config::default();
-        let limits = StoreLimits::from(&config);
-        let store =
-            SledStore::open(folder.path(), &config.store, limits, Arc::new(Nobody)).unwrap();
+        let store = old_store(folder.path());
         let tree = store.database().unwrap().tree.clone();
         let key = subscription_key(uaid(1), CHANNEL);
         tree.insert(key, b"not what it was").unwrap();
         tree.insert(user_agent_key(uaid(2)), b"not what it was")
             .unwrap();
         for day in 0..60 {
-            let sweep = Sweep {
-                now: UnixTime::from_secs((20_000 + day) * DAY),
-                unused_days: Some(30),
-                limit: 10,
-                is_connected: &|_, _| false,
-            };
-            let unused = store.end_unused(sweep).await.unwrap();
-            assert_eq!(unused, Unused::default());
+            assert_eq!(end_unused_on(&store, day).await, Unused::default());
         }
         let unknown = store.connect(uaid(2)).await;
         assert!(matches!(unknown, Err(StoreError::Unavailable(_))));

@@ -82,22 +82,15 @@ impl Log {
                 let filter = filter(channel, cursor);
                 let page = service.pending(uaid, cursor.after(), filter, batch).await?;
                 let handover = Handover::now(since, accepted);
-                let items = page.items.into_iter().map(|message| Item::Message {
+                Ok(page.map(|message| Item::Message {
                     uaid,
                     message,
                     handover,
-                });
-                Ok(Page {
-                    items: items.collect(),
-                    more: page.more,
-                })
+                }))
             }
             (Self::Receipts(after), _, Reader::Receipts(of)) => {
                 let page = service.receipts(of, *after, batch.messages).await?;
-                Ok(Page {
-                    items: page.items.into_iter().map(Item::Receipt).collect(),
-                    more: page.more,
-                })
+                Ok(page.map(Item::Receipt))
             }
             // Unreachable: `of` made the position for the same reader.
             _ => Ok(Page::EMPTY),

@@ -195,7 +195,7 @@ async fn a_cancelled_read_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_superseded_during_a_read_is_given_nothing_more() {
+async fn a_connection_superseded_during_a_read_gets_nothing_more() {
     let scene = Scene::new().await;
     let pushed = scene.push(Urgency::Normal).await;
     let mut older = scene.drain();
@@ -231,7 +231,7 @@ async fn a_filter_that_changes_between_items_holds_for_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_expires_between_read_and_send_is_not_sent() {
+async fn a_message_that_expires_between_read_and_send_is_not_sent() {
     let scene = Scene::new().await;
     let first = scene.push(Urgency::Normal).await;
     let brief = scene.message(Urgency::Normal, Duration::from_secs(10));
@@ -245,7 +245,7 @@ async fn what_expires_between_read_and_send_is_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_window_waits_for_acks_or_for_its_patience() {
+async fn a_full_window_waits_for_acks_or_for_window_patience() {
     let scene = Scene::new().await;
     for _ in 0..10 {
         scene.push(Urgency::Normal).await;
@@ -267,7 +267,7 @@ async fn a_full_window_waits_for_acks_or_for_its_patience() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_no_log_holds_is_sent_now_or_dropped() {
+async fn a_message_with_ttl_0_is_sent_now_or_dropped() {
     let scene = Scene::new().await;
     let mut drain = scene.drain();
     assert!(scene.offer(100, Urgency::High));
@@ -280,7 +280,7 @@ async fn a_message_that_no_log_holds_is_sent_now_or_dropped() {
 
 /// The messages that wait in memory for a slow connection are bounded.
 #[tokio::test(start_paused = true)]
-async fn messages_that_no_log_holds_do_not_pile_up() {
+async fn queued_messages_with_ttl_0_are_bounded() {
     let scene = Scene::new().await;
     let mut drain = scene.reader(Reader::UserAgent(UAID), None);
     let mut taken = 0;
@@ -299,7 +299,7 @@ async fn messages_that_no_log_holds_do_not_pile_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn receipts_are_one_read_for_a_wake_too() {
+async fn one_receipt_is_one_wake_and_one_read() {
     let scene = Scene::new().await;
     let mut message = scene.message(Urgency::Normal, MINUTE);
     let ends_at = message.expires_at + MINUTE;
@@ -327,7 +327,7 @@ async fn receipts_are_one_read_for_a_wake_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_reader_holds_nothing_ahead() {
+async fn an_idle_reader_holds_no_read_ahead() {
     let scene = Scene::new().await;
     let mut drain = scene.drain();
     scene.push(Urgency::Normal).await;

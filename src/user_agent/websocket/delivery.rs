@@ -21,8 +21,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         match next {
             Ok(Next::Item(item)) => self.notify(item).await,
             Ok(Next::Broadcasts) => {
-                let news = self.followed.news(&self.app.service.broadcasts());
-                self.announce(news).await
+                let updates = self.followed.updates(&self.app.service.broadcasts());
+                self.announce(updates).await
             }
             Ok(Next::Quiet) => self.timeout().await,
             Ok(Next::Ended(close)) => Err(close.into()),
@@ -40,7 +40,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     pub(super) fn follow(&mut self, wanted: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let broadcasts = self.app.service.broadcasts();
         self.followed.follow(&broadcasts, wanted);
-        self.followed.news(&broadcasts)
+        self.followed.updates(&broadcasts)
     }
 
     pub(super) async fn announce(

@@ -75,7 +75,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         let End::Close(close) = end else { return };
         self.app.service.metrics().close(&close);
         tracing::debug!(code = close.code(), reason = %close, "WebSocket closed");
-        if self.say_close(&close).await {
+        if self.send_close(&close).await {
             let acks = match close {
                 Close::GoingAway | Close::Superseded => drain,
                 _ => None,
@@ -86,23 +86,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     }
 
     /// Sends the Close frame. Returns whether it was written.
-    async fn say_close(&mut self, close: &Close) -> bool {
+    async fn send_close(&mut self, close: &Close) -> bool {
         let frame = CloseFrame {
             code: close.code().into(),
             reason: close.to_string().into(),
         };
-        let said = async {
+        let sent = async {
             match self.socket.send(Message::Close(Some(frame))).await {
                 // The peer closed first. The library has queued the answer that RFC 6455 §5.5.1
                 // requires, but has not sent it.
                 Err(SocketError::Protocol(ProtocolError::SendAfterClosing)) => {
                     self.socket.flush().await
                 }
-                said => said,
+                sent => sent,
             }
         };
-        let patience = self.app.service.config().user_agent.write_timeout;
-        matches!(timeout(patience, said).await, Ok(Ok(())))
+        let write_timeout = self.app.service.config().user_agent.write_timeout;
+        matches!(timeout(write_timeout, sent).await, Ok(Ok(())))
     }
 
     /// Shuts down our side of TCP without waiting for the peer's Close, because Firefox sends none
@@ -124,8 +124,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 }
             }
         }
-        let mut scrap = [0; 1024];
-        while self.socket.get_mut().read(&mut scrap).await? > 0 {}
+        let mut discarded = [0; 1024];
+        while self.socket.get_mut().read(&mut discarded).await? > 0 {}
         Ok(())
     }
 }

@@ -54,7 +54,7 @@ fn other_schemes_offer_no_vapid() {
 
 /// 8292-4.2-i1, 8292-3.2-a, V-2, V-8, V-15.
 #[test]
-fn what_is_missing_malformed_or_repeated() {
+fn missing_malformed_and_repeated_parameters() {
     let (t, k) = (good_token(), key());
     let twice = |name| Err(VapidError::Repeated(name));
     for (text, expected) in [
@@ -149,7 +149,7 @@ fn the_forms_of_the_drafts() {
 
 /// An aesgcm sender with the standard's scheme: `Crypto-Key` holds only `dh`.
 #[test]
-fn crypto_key_is_not_looked_at_beside_the_scheme_vapid() {
+fn crypto_key_is_ignored_beside_the_vapid_scheme() {
     let authorization = format!("vapid t={}, k={}", good_token(), key());
     let fields = [
         ("authorization", authorization.as_str()),
@@ -164,7 +164,7 @@ fn crypto_key_is_not_looked_at_beside_the_scheme_vapid() {
 
 /// V-3: a scheme that is not taken is one like any other.
 #[test]
-fn legacy_forms_are_no_vapid_where_they_are_not_tolerated() {
+fn legacy_forms_are_ignored_unless_tolerated() {
     let standard = format!("vapid t={}, k={}", good_token(), key());
     for (authorization, is_read) in [
         (standard, true),

@@ -97,7 +97,7 @@ fn what_a_key_pair_signs_verifies() {
 
 /// 8292-5-b: a kept result ends with its token.
 #[test]
-fn a_kept_result_is_asked_again() {
+fn a_cached_result_is_checked_again() {
     let verified = verify(&good_token()).unwrap();
     let at = |time| verified.still_valid(LEEWAY, UnixTime::from_secs(time));
     assert_eq!(at(NOW + 3600), Ok(()));
@@ -130,7 +130,7 @@ fn a_kept_result_is_asked_again() {
 
 /// 8292-4.2-d: messages go to logs.
 #[test]
-fn nothing_shown_holds_the_token_or_the_key() {
+fn debug_output_contains_no_token_or_key() {
     let (t, k) = (good_token(), key());
     let credentials = parse(&format!("vapid t={t}, k={k}")).unwrap().unwrap();
     let audience = Audience::new("https", "elsewhere.example", None);

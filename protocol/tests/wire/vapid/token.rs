@@ -193,7 +193,7 @@ fn a_signature_in_der_is_refused_by_its_length() {
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn malformed_tokens_are_refused() {
     let (signed, signature) = good_token()
         .rsplit_once('.')
         .map(|(a, b)| (a.to_owned(), b.to_owned()))

@@ -10,7 +10,7 @@ use super::*;
 use crate::store::{Event, Page};
 
 /// How long a test waits for an expected event.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The name of the thread whose reads block.
 const SLOW: &str = "slow";
@@ -63,7 +63,7 @@ fn stuck_at(
     call: Call,
     nth: usize,
 ) -> Option<(mpsc::Sender<()>, JoinHandle<()>)> {
-    let (stuck, told) = mpsc::channel();
+    let (stuck, reported) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let (released, reads) = (Mutex::new(released), AtomicUsize::new(0));
     let ended = stuck.clone();
@@ -80,7 +80,7 @@ fn stuck_at(
             let _ = ended.send(false);
         }
     });
-    match told.recv_timeout(PATIENCE) {
+    match reported.recv_timeout(TIMEOUT) {
         Ok(true) => Some((release, thread.unwrap())),
         Ok(false) => None,
         Err(error) => panic!("{call:?}: {error}"),
@@ -99,11 +99,11 @@ fn others_go_on(store: &Arc<SledStore>) -> bool {
         });
         let _ = done.send(());
     });
-    is_done.recv_timeout(PATIENCE).is_ok()
+    is_done.recv_timeout(TIMEOUT).is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_that_is_stuck_holds_up_nobody_else() {
+async fn a_stuck_read_delays_no_other_caller() {
     let folder = tempfile::tempdir().unwrap();
     let store = Arc::new(store(&folder).await);
     let there = store.subscription(UAID, CHANNEL).await.unwrap().unwrap();
@@ -130,7 +130,7 @@ async fn a_read_that_is_stuck_holds_up_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_read_in_which_the_engine_panics_is_unavailable_and_the_next_one_is_not() {
+async fn a_panic_in_a_read_fails_only_that_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let id = store.append(UAID, message(1000), None).await.unwrap();
@@ -166,7 +166,7 @@ impl Listener for Gaps {
 }
 
 #[tokio::test]
-async fn a_flush_in_which_the_engine_panics_ends_in_an_engine_that_is_opened_anew() {
+async fn a_panic_in_a_flush_reopens_the_engine() {
     let folder = tempfile::tempdir().unwrap();
     let (gaps, gap) = mpsc::channel();
     let config = Config::default();
@@ -180,7 +180,7 @@ async fn a_flush_in_which_the_engine_panics_ends_in_an_engine_that_is_opened_ane
         .before_flushes(|| panic!("as the engine does where its files fail"));
     // The engine is replaced once this last reference is dropped.
     drop(database);
-    gap.recv_timeout(PATIENCE).unwrap();
+    gap.recv_timeout(TIMEOUT).unwrap();
     assert_eq!(store.usage().reopened, 1);
     store.append(UAID, message(1000), None).await.unwrap();
 }

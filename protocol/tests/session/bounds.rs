@@ -1,5 +1,4 @@
 //! The session's bounds, whatever happens: how much is read.
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,19 +7,7 @@ use bugle_protocol::session::{Close, Session, SessionSettings};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-const HELLO: &str = r#"{"messageType":"hello","use_webpush":true}"#;
-
-fn settings() -> SessionSettings {
-    SessionSettings {
-        hello_timeout: Duration::from_secs(5),
-        ping_interval: Duration::from_secs(300),
-        pong_timeout: Duration::from_secs(10),
-        min_ping_interval: Duration::from_secs(10),
-        frame_rate: 10,
-        frame_burst: 20,
-        hello_bytes: 1000,
-    }
-}
+use super::{HELLO, settings};
 
 #[expect(clippy::disallowed_methods, reason = "any instant will do")]
 fn open(settings: SessionSettings) -> (Session, Instant) {
@@ -32,7 +19,7 @@ fn open(settings: SessionSettings) -> (Session, Instant) {
 
 proptest! {
     #[test]
-    fn no_more_is_read_than_the_bucket_gives(reads in vec((0..5000_u32, 0..2000_u64), 1..100)) {
+    fn reading_pauses_when_the_bucket_is_empty(reads in vec((0..5000_u32, 0..2000_u64), 1..100)) {
         let settings = settings();
         let (mut session, start) = open(settings.clone());
         let (mut now, mut tokens, mut last) = (start, 1.0, 0.0);
@@ -41,7 +28,7 @@ proptest! {
             // A client that waits where it has to.
             now = session.paused_until(now).unwrap_or(now);
             session.read(usize::try_from(bytes).unwrap(), now).unwrap();
-            session.heard(now).unwrap();
+            session.frame_received(now).unwrap();
             last = 1.0 + f64::from(bytes) / 1024.0;
             tokens += last;
         }
@@ -55,10 +42,10 @@ proptest! {
 fn the_bucket_empties_and_fills() {
     let (mut session, now) = open(settings());
     for _ in 1..20 {
-        session.heard(now).unwrap();
+        session.frame_received(now).unwrap();
         assert_eq!(session.paused_until(now), None);
     }
-    session.heard(now).unwrap();
+    session.frame_received(now).unwrap();
     let until = session.paused_until(now).unwrap();
     assert!(until > now && until < now + Duration::from_secs(1));
     assert_eq!(session.paused_until(until), None);
@@ -68,7 +55,7 @@ fn the_bucket_empties_and_fills() {
         ..settings()
     });
     for _ in 0..1000 {
-        session.heard(now).unwrap();
+        session.frame_received(now).unwrap();
         session.read(100_000, now).unwrap();
     }
     assert_eq!(session.paused_until(now), None);
@@ -76,14 +63,14 @@ fn the_bucket_empties_and_fills() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-fn little_is_taken_before_hello() {
+fn frames_before_hello_are_bounded() {
     let now = Instant::now();
     let session = || Session::new(Arc::new(settings()), now);
     let mut loud = session();
     for _ in 0..16 {
-        assert_eq!(loud.heard(now), Ok(()));
+        assert_eq!(loud.frame_received(now), Ok(()));
     }
-    assert_eq!(loud.heard(now), Err(Close::HelloExpected));
+    assert_eq!(loud.frame_received(now), Err(Close::HelloExpected));
     let mut long = session();
     assert_eq!(long.read(1000, now), Ok(()));
     assert_eq!(long.read(1, now), Err(Close::TooBig));
@@ -91,7 +78,7 @@ fn little_is_taken_before_hello() {
     assert_eq!(polite.read(1000, now), Ok(()));
     polite.receive(HELLO, now).unwrap();
     for _ in 0..100 {
-        assert_eq!(polite.heard(now), Ok(()));
+        assert_eq!(polite.frame_received(now), Ok(()));
         assert_eq!(polite.read(1000, now), Ok(()));
     }
 }

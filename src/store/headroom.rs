@@ -7,39 +7,39 @@
 /// single holder gets half of a bound, and a holder that holds nothing is refused only when nothing
 /// is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
-    left: u64,
+pub(crate) struct Headroom {
+    free: u64,
     used: u64,
     grows: bool,
 }
 
-impl Room {
+impl Headroom {
     /// Computes what is left of `bound`, of which `used` is in use, when a change takes `more` and
     /// frees `freed` in the same step. Returns `None` when the change would exceed the bound. A
     /// change that frees at least what it takes is always admitted.
     pub(crate) fn after(bound: u64, used: u64, more: u64, freed: u64) -> Option<Self> {
         let grows = more > freed;
         let used = used.saturating_sub(freed).saturating_add(more);
-        let left = bound.checked_sub(used);
-        if grows && left.is_none() {
+        let free = bound.checked_sub(used);
+        if grows && free.is_none() {
             return None;
         }
         Some(Self {
-            left: left.unwrap_or(0),
+            free: free.unwrap_or(0),
             used,
             grows,
         })
     }
 
     /// Returns whether so much is free that every holder is admitted, whatever it holds.
-    pub(crate) fn is_for_all(self) -> bool {
-        !self.grows || self.used <= self.left
+    pub(crate) fn admits_all(self) -> bool {
+        !self.grows || self.used <= self.free
     }
 
     /// Returns whether a holder may make the change. `held` is what it holds without what the
     /// change frees.
-    pub(crate) fn is_for(self, held: u64) -> bool {
-        !self.grows || held <= self.left
+    pub(crate) fn admits(self, held: u64) -> bool {
+        !self.grows || held <= self.free
     }
 }
 
@@ -51,13 +51,14 @@ mod tests {
 
     /// Takes units for a holder until one is refused.
     fn fill(bound: u64, held: &mut [u64], who: usize) {
-        while Room::after(bound, held.iter().sum(), 1, 0).is_some_and(|it| it.is_for(held[who])) {
+        while Headroom::after(bound, held.iter().sum(), 1, 0).is_some_and(|it| it.admits(held[who]))
+        {
             held[who] += 1;
         }
     }
 
     #[test]
-    fn one_alone_gets_half_the_next_half_of_the_rest() {
+    fn each_holder_gets_half_of_what_is_free() {
         let mut held = [0; 3];
         for who in 0..3 {
             fill(120, &mut held, who);
@@ -70,10 +71,10 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_no_more_than_it_gives_back_has_room_also_over_a_lowered_bound() {
-        let room = Room::after(10, 20, 3, 3);
-        assert!(room.is_some_and(|room| room.is_for_all() && room.is_for(20)));
-        assert_eq!(Room::after(10, 20, 4, 3), None);
+    fn a_change_that_does_not_grow_is_admitted_over_a_lowered_bound() {
+        let headroom = Headroom::after(10, 20, 3, 3);
+        assert!(headroom.is_some_and(|headroom| headroom.admits_all() && headroom.admits(20)));
+        assert_eq!(Headroom::after(10, 20, 4, 3), None);
     }
 
     proptest! {
@@ -90,12 +91,12 @@ mod tests {
                     continue;
                 }
                 let used: u64 = held.iter().sum();
-                let room = Room::after(bound, used, amount, 0);
-                if room.is_some_and(|room| room.is_for_all()) {
-                    prop_assert!(held.iter().all(|it| room.is_some_and(|room| room.is_for(*it))));
+                let headroom = Headroom::after(bound, used, amount, 0);
+                if headroom.is_some_and(|headroom| headroom.admits_all()) {
+                    prop_assert!(held.iter().all(|it| headroom.is_some_and(|headroom| headroom.admits(*it))));
                 }
-                match room {
-                    Some(room) if room.is_for(held[who]) => held[who] += amount,
+                match headroom {
+                    Some(headroom) if headroom.admits(held[who]) => held[who] += amount,
                     // A holder that holds less would be admitted here.
                     Some(_) => prop_assert!(held[who] > bound - used - amount),
                     None => prop_assert!(used + amount > bound),
@@ -104,9 +105,9 @@ mod tests {
             }
         }
 
-        /// Hogs that take all they can get still leave room for a holder that holds nothing.
+        /// Hogs that take all they can get still leave headroom for a holder that holds nothing.
         #[test]
-        fn hogs_never_fill_a_bound(bound in 64_u64..100_000, hogs in 1_usize..6) {
+        fn greedy_holders_never_fill_a_bound(bound in 64_u64..100_000, hogs in 1_usize..6) {
             let mut held = vec![0; hogs + 1];
             for _ in 0..3 {
                 for hog in 0..hogs {
@@ -115,7 +116,7 @@ mod tests {
             }
             let free = bound - held.iter().sum::<u64>();
             prop_assert!(free >= bound >> hogs, "{held:?}");
-            prop_assert!(Room::after(bound, bound - free, 1, 0).is_some_and(|it| it.is_for(0)));
+            prop_assert!(Headroom::after(bound, bound - free, 1, 0).is_some_and(|it| it.admits(0)));
         }
     }
 }

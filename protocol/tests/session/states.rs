@@ -1,5 +1,4 @@
 //! The session's state machine: what is allowed when, and the clock.
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,23 +6,12 @@ use std::time::{Duration, Instant};
 
 use bugle_protocol::Urgency;
 use bugle_protocol::id::IdError;
-use bugle_protocol::session::{Close, Command, RegisterError, Session, SessionSettings, Timeout};
+use bugle_protocol::session::{Close, Command, RegisterError, Session, Timeout};
 use bugle_protocol::websocket::{MessageError, ServerMessage};
 
-const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
-const HELLO: &str = r#"{"messageType":"hello","use_webpush":true}"#;
+use super::{HELLO, settings};
 
-fn settings() -> SessionSettings {
-    SessionSettings {
-        hello_timeout: Duration::from_secs(5),
-        ping_interval: Duration::from_secs(300),
-        pong_timeout: Duration::from_secs(10),
-        min_ping_interval: Duration::from_secs(10),
-        frame_rate: 10,
-        frame_burst: 20,
-        hello_bytes: 1000,
-    }
-}
+const CHANNEL: &str = "acf30367-0632-4cc1-adef-fa15f40ef378";
 
 /// A session before hello, and the time it began.
 fn awaiting_hello() -> (Session, Instant) {
@@ -285,7 +273,7 @@ fn ws_p_1_pings_are_answered_and_ws_p_2_not_too_often() {
 #[test]
 fn ws_t_7_hello_must_come_in_time_and_control_frames_buy_none() {
     let (mut session, now) = awaiting_hello();
-    assert_eq!(session.heard(now + secs(4)), Ok(()));
+    assert_eq!(session.frame_received(now + secs(4)), Ok(()));
     assert_eq!(session.next_timeout(), now + secs(5));
     assert_eq!(session.on_timeout(now + secs(4)), None);
     assert_eq!(
@@ -301,7 +289,7 @@ fn ws_t_8_a_silent_peer_is_pinged_then_closed() {
     assert_eq!(session.on_timeout(now + secs(300)), Some(Timeout::Ping));
     assert_eq!(session.next_timeout(), now + secs(310));
     assert_eq!(session.on_timeout(now + secs(309)), None);
-    assert_eq!(session.heard(now + secs(309)), Ok(()));
+    assert_eq!(session.frame_received(now + secs(309)), Ok(()));
     assert_eq!(session.on_timeout(now + secs(310)), None);
     assert_eq!(session.on_timeout(now + secs(609)), Some(Timeout::Ping));
     assert_eq!(
