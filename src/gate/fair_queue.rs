@@ -4,92 +4,39 @@
 //! The store writes at most `limits.pushes_at_once` pushes of one sender concurrently; its other
 //! pushes wait for a turn.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use dashmap::DashMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use crate::config::Limit;
 use crate::gate::Refusal;
 use crate::gate::fairness::ShareHolder;
+use crate::gate::keyed_semaphore::{KeyedPermit, KeyedSemaphore};
 
 /// How long a push waits for its turn; senders do not wait much longer for a response.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The queue of each sender. A sender without a push uses no memory.
-pub struct FairQueue {
-    queues: DashMap<ShareHolder, Queue>,
-    at_once: usize,
-}
-
-struct Queue {
-    /// Pushes that wait or have their turn.
-    pushes: usize,
-    turns: Arc<Semaphore>,
-}
+pub struct FairQueue(KeyedSemaphore<ShareHolder>);
 
 /// A push's turn; dropping it ends the turn.
-pub struct Turn<'t> {
-    _permit: OwnedSemaphorePermit,
-    _queued: Queued<'t>,
-}
-
-/// A push in the queue of its sender; dropping it leaves the queue.
-struct Queued<'t> {
-    turns: &'t FairQueue,
-    who: ShareHolder,
-}
+pub type Turn<'t> = KeyedPermit<'t, ShareHolder>;
 
 impl FairQueue {
     /// Gives `at_once` concurrent turns to each sender.
     pub fn new(at_once: usize) -> Self {
-        Self {
-            queues: DashMap::new(),
-            at_once,
-        }
+        Self(KeyedSemaphore::new(at_once))
     }
 
     /// Waits for a turn. Cancellation-safe: dropping the future leaves the queue.
     ///
     /// # Errors
     /// [`Refusal::Share`] if the turn does not come in time.
-    pub async fn take(&self, who: ShareHolder) -> Result<Turn<'_>, Refusal> {
-        let holder = who.holder();
-        let (turns, queued) = self.queue(who);
-        match timeout(TURN_TIMEOUT, turns.acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn {
-                _permit: permit,
-                _queued: queued,
-            }),
-            // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(Refusal::Share {
-                limit: Limit::PushesAtOnce,
-                holder,
-            }),
-        }
-    }
-
-    fn queue(&self, who: ShareHolder) -> (Arc<Semaphore>, Queued<'_>) {
-        let turns = {
-            let mut queue = self.queues.entry(who.clone()).or_insert_with(|| Queue {
-                pushes: 0,
-                turns: Arc::new(Semaphore::new(self.at_once)),
-            });
-            queue.pushes += 1;
-            Arc::clone(&queue.turns)
+    pub async fn take(&self, sender: ShareHolder) -> Result<Turn<'_>, Refusal> {
+        let refused = Refusal::Share {
+            limit: Limit::PushesAtOnce,
+            holder: sender.holder(),
         };
-        (turns, Queued { turns: self, who })
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.turns.queues.remove_if_mut(&self.who, |_, queue| {
-            queue.pushes -= 1;
-            queue.pushes == 0
-        });
+        let turn = self.0.acquire(sender, 1, TURN_TIMEOUT).await;
+        turn.ok_or(refused)
     }
 }
 
@@ -134,7 +81,7 @@ mod tests {
         let held = turns.take(key(1)).await.unwrap();
         assert!(turns.take(key(1)).now_or_never().is_none());
         drop(held);
-        assert!(turns.queues.is_empty());
+        assert!(turns.0.is_unused());
     }
 
     /// Simulates a disk that syncs on request: a sync stores the pushes that have their turn.
@@ -144,10 +91,10 @@ mod tests {
         let syncs = Cell::new(0);
         let mut pushes: FuturesUnordered<_> = queue
             .iter()
-            .map(|who| async {
-                let _turn = turns.take(who.clone()).await.unwrap();
+            .map(|sender| async {
+                let _turn = turns.take(sender.clone()).await.unwrap();
                 sync.notified().await;
-                (who.clone(), syncs.get())
+                (sender.clone(), syncs.get())
             })
             .collect();
         let mut served = Vec::new();
@@ -172,7 +119,11 @@ mod tests {
         let served = unconstrained(served(&turns, &queue)).await;
         assert_eq!(served.len(), 110);
         let first: Vec<_> = served.iter().filter(|(_, sync)| *sync == 1).collect();
-        assert!(others.iter().all(|who| first.contains(&&(who.clone(), 1))));
+        assert!(
+            others
+                .iter()
+                .all(|sender| first.contains(&&(sender.clone(), 1)))
+        );
         assert_eq!(first.len(), 4 + others.len(), "the hog has its four turns");
         assert_eq!(served.last(), Some(&(hog, 25)), "and waits behind itself");
     }

@@ -15,6 +15,7 @@ pub mod blocklist;
 pub mod failures;
 pub mod fair_queue;
 pub mod fairness;
+pub mod keyed_semaphore;
 pub mod network;
 pub mod proxies;
 pub mod rates;

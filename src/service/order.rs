@@ -2,15 +2,12 @@
 //! before a drop, which then finds it, or starts after the drop. It is a fair read-write lock per
 //! user agent, of which a drop is the writer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bugle_protocol::Uaid;
-use dashmap::DashMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
 
 use super::Error;
+use crate::gate::keyed_semaphore::{KeyedPermit, KeyedSemaphore};
 
 /// The timeout for a turn: longer than the store waits for the disk.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,27 +16,15 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 const SHARES: u32 = 1 << 16;
 
 /// The queue of each user agent with an operation in progress. Other user agents use no memory.
-#[derive(Default)]
-pub(super) struct Order {
-    queues: DashMap<Uaid, Queue>,
-}
-
-struct Queue {
-    /// The number of operations that wait or have their turn.
-    users: usize,
-    turns: Arc<Semaphore>,
-}
+pub(super) struct Order(KeyedSemaphore<Uaid>);
 
 /// A turn, until it is dropped.
-pub(super) struct Turn<'o> {
-    _permit: OwnedSemaphorePermit,
-    _queued: Queued<'o>,
-}
+pub(super) type Turn<'o> = KeyedPermit<'o, Uaid>;
 
-/// An entry in the queue of a user agent.
-struct Queued<'o> {
-    order: &'o Order,
-    uaid: Uaid,
+impl Default for Order {
+    fn default() -> Self {
+        Self(KeyedSemaphore::new(SHARES as usize))
+    }
 }
 
 impl Order {
@@ -62,36 +47,8 @@ impl Order {
 
     /// Grants turns in the order of the calls: a waiting drop precedes later operations.
     async fn take(&self, uaid: Uaid, shares: u32) -> Result<Turn<'_>, Error> {
-        let (turns, queued) = self.queue(uaid);
-        match timeout(TURN_TIMEOUT, turns.acquire_many_owned(shares)).await {
-            Ok(Ok(permit)) => Ok(Turn {
-                _permit: permit,
-                _queued: queued,
-            }),
-            // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(Error::Unavailable),
-        }
-    }
-
-    fn queue(&self, uaid: Uaid) -> (Arc<Semaphore>, Queued<'_>) {
-        let turns = {
-            let mut queue = self.queues.entry(uaid).or_insert_with(|| Queue {
-                users: 0,
-                turns: Arc::new(Semaphore::new(SHARES as usize)),
-            });
-            queue.users += 1;
-            Arc::clone(&queue.turns)
-        };
-        (turns, Queued { order: self, uaid })
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.order.queues.remove_if_mut(&self.uaid, |_, queue| {
-            queue.users -= 1;
-            queue.users == 0
-        });
+        let turn = self.0.acquire(uaid, shares, TURN_TIMEOUT).await;
+        turn.ok_or(Error::Unavailable)
     }
 }
 
@@ -121,7 +78,7 @@ mod tests {
         assert!((&mut later).now_or_never().is_none());
         drop(turn);
         drop(later.await.unwrap());
-        assert!(order.queues.is_empty(), "no user agent takes memory");
+        assert!(order.0.is_unused(), "no user agent takes memory");
     }
 
     #[tokio::test(start_paused = true)]
@@ -130,6 +87,6 @@ mod tests {
         let held = order.share(UAID).await.unwrap();
         assert_eq!(order.alone(UAID).await.err(), Some(Error::Unavailable));
         drop(held);
-        assert!(order.queues.is_empty());
+        assert!(order.0.is_unused());
     }
 }
