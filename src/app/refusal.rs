@@ -100,6 +100,15 @@ impl From<&Refusal> for Row {
 }
 
 impl App {
+    /// Counts a refusal, and the share that is full, if it is because of one.
+    pub fn count_refusal(&self, row: &Row) {
+        let metrics = self.service.metrics();
+        metrics.refuse(row.label);
+        if let (Some(setting), Some(share)) = (row.setting, row.share) {
+            metrics.full_share(setting, share);
+        }
+    }
+
     /// The row of an error of the service.
     pub fn row(&self, error: &Error) -> Row {
         Row::of(error, self.service.compat().gone_status.status())

@@ -140,7 +140,7 @@ pub(super) fn row(app: &App, error: &impl Refused) -> Row {
 /// Counts a refusal, logs it, and makes its response.
 pub fn refuse(app: &App, error: &impl Refused) -> Reply {
     let row = row(app, error);
-    app.service.metrics().refuse(row.label);
+    app.count_refusal(&row);
     // The message may quote the client and stays out of the log.
     let status = row.status.as_u16();
     tracing::debug!(status, reason = row.label, detail = row.detail, "refused");

@@ -38,6 +38,13 @@ pub struct Setting {
     setting: &'static str,
 }
 
+/// A share of a limit: the setting of the limit, and the kind of its holder.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ShareOf {
+    setting: &'static str,
+    share: &'static str,
+}
+
 /// A limit by its setting, or `memory`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Bound {
@@ -130,6 +137,9 @@ metrics! {
     dropped: Counter = "messages_dropped",
     /// Refused requests and registrations, by reason
     refused: Family<Reason, Counter> = "refused",
+    /// Refused requests and registrations because a share of a limit was full, by the setting of
+    /// the limit and the kind of holder
+    full_shares: Family<ShareOf, Counter> = "shares_full",
     /// Accepted pushes and subscriptions that a strict service refuses, by switch of compat
     tolerated: Family<Tolerance, Counter> = "tolerated",
     /// VAPID signatures checked
@@ -211,6 +221,13 @@ impl Metrics {
         if before == 0 {
             self.reasons().insert(reason);
         }
+    }
+
+    /// Counts a refusal because a share of the limit `setting` is full; `share` is the kind of its
+    /// holder.
+    pub fn full_share(&self, setting: &'static str, share: &'static str) {
+        let share = ShareOf { setting, share };
+        self.full_shares.get_or_create(&share).inc();
     }
 
     /// The number of refusals, by reason.

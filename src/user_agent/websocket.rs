@@ -270,7 +270,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
             Err(error) => {
                 let status = self.status(&error);
-                self.app.service.metrics().refuse(self.app.row(&error).label);
+                self.app.count_refusal(&self.app.row(&error));
                 log_refusal(status, &error);
                 (status, None)
             }

@@ -136,6 +136,9 @@ async fn fill_the_store<'s>(server: &'s Server, share: &str, stranger: impl Fn(u
         assert_eq!(stranger(accepted + n).send().await.status, 429);
         honest.push(server).await;
     }
+    let labels = format!("setting=\"limits.stored_bytes\",share=\"{share}\"");
+    let counted = format!("bugle_shares_full_total{{{labels}}}");
+    assert_eq!(server.metric(&counted).await, 9.0);
 }
 
 impl Honest {
