@@ -13,7 +13,7 @@ mod user_agent;
 pub use application_server::{encryption, push_headers, tokens, vapid};
 pub use bugle::fuzzing::{admission, export, proxies, stored_record};
 pub use operator::config;
-pub use user_agent::{session, websocket};
+pub use user_agent::{mcs, session, websocket};
 
 #[cfg(test)]
 mod tests {
@@ -70,5 +70,5 @@ mod tests {
         };
     }
 
-    replay!(admission config encryption export proxies push_headers session stored_record tokens vapid websocket);
+    replay!(admission config encryption export mcs proxies push_headers session stored_record tokens vapid websocket);
 }

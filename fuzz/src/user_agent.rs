@@ -4,10 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bugle_protocol::MessageId;
+use bugle_protocol::mcs::frame::Frame;
+use bugle_protocol::mcs::session::{Command as McsCommand, Session as McsSession};
+use bugle_protocol::mcs::{Device, Names, Registration};
 use bugle_protocol::session::{Command, Session, SessionSettings, Timeout};
 use bugle_protocol::websocket::{ClientMessage, ServerMessage};
 use bugle_protocol::window::{Window, WindowSettings};
+use bugle_protocol::{
+    ChannelId, KeyPair, MessageId, PushMessage, SubscriptionId, UnixTime, Urgency,
+};
 
 /// A text frame to a message of either side. A message is printed and read
 /// back the same.
@@ -125,4 +130,80 @@ fn pass(session: &mut Session, now: Instant) -> bool {
         }
     }
     panic!("the time comes again and again");
+}
+
+/// The bytes of a Chromium's connection after its version, whose login is always accepted. One
+/// message is sent after each frame.
+///
+/// A frame lies within its bytes, only a login opens the session, and each message is confirmed
+/// once, in order, and never before it was sent.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where time starts does not matter"
+)]
+pub fn mcs(data: &[u8]) {
+    const MOST: usize = 4096;
+    let settings = SessionSettings {
+        hello_timeout: Duration::from_secs(30),
+        ping_interval: Duration::from_secs(300),
+        pong_timeout: Duration::from_secs(10),
+        min_ping_interval: Duration::ZERO,
+        frame_rate: 0,
+        frame_burst: 1,
+        hello_bytes: 4096,
+    };
+    let (now, wall) = (Instant::now(), UnixTime::from_secs(1_800_000_000));
+    let mut session = McsSession::new(Arc::new(settings), now);
+    let (mut open, mut sent, mut confirmed) = (false, 0, 0);
+    let mut rest = data;
+    while let Ok(Some(Frame { tag, message })) = Frame::first(rest, MOST) {
+        assert!(message.len() <= MOST);
+        let (frame, after) = rest.split_at(message.end);
+        rest = after;
+        match session.receive(tag, &frame[message], now) {
+            Ok(McsCommand::Login(_)) => {
+                assert!(!open, "a second login was taken");
+                open = true;
+                session.accept(wall);
+            }
+            Ok(command) => {
+                assert!(open, "{command:?} before the login");
+                if let McsCommand::Confirmed { messages, .. } = command {
+                    for message in messages {
+                        assert_eq!(message.get(), confirmed);
+                        confirmed += 1;
+                    }
+                }
+                assert!(confirmed <= sent);
+            }
+            Err(_) => return,
+        }
+        if deliver(&mut session, sent, wall) {
+            sent += 1;
+        }
+    }
+}
+
+/// Sends a message. Returns `false` if too many are in flight.
+fn deliver(session: &mut McsSession, id: u64, now: UnixTime) -> bool {
+    let device = Device::from_random([1; 8]);
+    let names = Names::new("app".to_owned(), "wp:https://a.example/#1".to_owned());
+    let key = KeyPair::from_bytes(&[5; 32]).map(|pair| pair.public_key());
+    let (Some(device), Some(names), Ok(key)) = (device, names, key) else {
+        panic!("a registration that cannot be");
+    };
+    let registration = Registration::new(device, [0; 8], &key, names);
+    let message = PushMessage {
+        id: MessageId::new(id),
+        channel: ChannelId::from_bytes([1; 16]),
+        subscription: SubscriptionId::from_bytes([2; 16]),
+        accepted_at: now,
+        expires_at: now,
+        urgency: Urgency::Normal,
+        topic: None,
+        content: None,
+        receipt: None,
+    };
+    let frame = session.deliver(&message, (&registration, &key), id.to_string(), now);
+    frame.is_ok()
 }

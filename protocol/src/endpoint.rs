@@ -6,6 +6,8 @@
 //! on every byte of its content, so two URLs of one user agent have nothing in common (RFC 8030
 //! §8.2).
 
+use std::ops::RangeInclusive;
+
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use crate::base64url;
@@ -86,8 +88,21 @@ impl Keyring {
 
     /// With a fixed nonce, equal plaintexts seal to equal tokens, and nothing else leaks: the
     /// purpose of AES-GCM-SIV (RFC 8452 §4).
-    fn seal(&self, kind: &[u8], plain: &[u8]) -> String {
+    pub(crate) fn seal(&self, kind: &[u8], plain: &[u8]) -> String {
         base64url::encode(self.seal_octets(kind, plain))
+    }
+
+    /// A code over `octets` for each key of the ring, the sealing key first: without that key it
+    /// can be neither made nor guessed. AES-GCM-SIV's tag is a pseudorandom function of its input.
+    pub(crate) fn codes<'k>(
+        &'k self,
+        kind: &'k [u8],
+        octets: &'k [u8],
+    ) -> impl Iterator<Item = [u8; 8]> + 'k {
+        self.0.iter().filter_map(move |key| {
+            let sealed = seal_with(key, kind, octets);
+            sealed.last_chunk().copied()
+        })
     }
 
     /// A pseudonym for logs and operators: it gives no access, and cannot be converted to or from
@@ -100,12 +115,7 @@ impl Keyring {
     }
 
     fn seal_octets(&self, kind: &[u8], plain: &[u8]) -> Vec<u8> {
-        let mut sealed = plain.to_vec();
-        let nonce = Nonce::assume_unique_for_key([0; 12]);
-        match self.0[0].seal_in_place_append_tag(nonce, Aad::from(kind), &mut sealed) {
-            Ok(()) => sealed,
-            Err(_) => unreachable!("AES-GCM-SIV refuses only inputs of many gigabytes"),
-        }
+        seal_with(&self.0[0], kind, plain)
     }
 
     fn open<const LENGTH: usize>(
@@ -113,8 +123,25 @@ impl Keyring {
         kind: &[u8],
         token: &str,
     ) -> Result<[u8; LENGTH], BadToken> {
+        let plain = self.open_any(kind, token, LENGTH..=LENGTH)?;
+        plain.try_into().map_err(|_| BadToken)
+    }
+
+    /// Opens a token whose content has one of these lengths in bytes.
+    pub(crate) fn open_any(
+        &self,
+        kind: &[u8],
+        token: &str,
+        lengths: RangeInclusive<usize>,
+    ) -> Result<Vec<u8>, BadToken> {
+        let tag = AES_256_GCM_SIV.tag_len();
+        // Four characters of a token are three bytes. This bounds what is decoded.
+        if token.len() > (lengths.end() + tag).div_ceil(3) * 4 {
+            return Err(BadToken);
+        }
         let sealed = base64url::decode_strict(token).map_err(|_| BadToken)?;
-        if sealed.len() != LENGTH + AES_256_GCM_SIV.tag_len() {
+        let length = sealed.len().checked_sub(tag).ok_or(BadToken)?;
+        if !lengths.contains(&length) {
             return Err(BadToken);
         }
         self.0
@@ -122,12 +149,19 @@ impl Keyring {
             .find_map(|key| {
                 let nonce = Nonce::assume_unique_for_key([0; 12]);
                 let mut sealed = sealed.clone();
-                let plain = key
-                    .open_in_place(nonce, Aad::from(kind), &mut sealed)
-                    .ok()?;
-                <[u8; LENGTH]>::try_from(&*plain).ok()
+                let plain = key.open_in_place(nonce, Aad::from(kind), &mut sealed);
+                plain.ok().map(|plain| plain.to_vec())
             })
             .ok_or(BadToken)
+    }
+}
+
+fn seal_with(key: &LessSafeKey, kind: &[u8], plain: &[u8]) -> Vec<u8> {
+    let mut sealed = plain.to_vec();
+    let nonce = Nonce::assume_unique_for_key([0; 12]);
+    match key.seal_in_place_append_tag(nonce, Aad::from(kind), &mut sealed) {
+        Ok(()) => sealed,
+        Err(_) => unreachable!("AES-GCM-SIV refuses only inputs of many gigabytes"),
     }
 }
 

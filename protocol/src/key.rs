@@ -57,6 +57,25 @@ impl PublicKey {
         point.map(Self).map_err(|_| KeyError::Length(octets.len()))
     }
 
+    /// Restores a key from [`compressed`](Self::compressed).
+    ///
+    /// # Errors
+    /// If it is not the compressed form of a point on the curve.
+    pub fn from_compressed(octets: &[u8; 33]) -> Result<Self, KeyError> {
+        let point = p256::PublicKey::from_sec1_bytes(octets);
+        point
+            .map(|point| Self::from(&point))
+            .map_err(|_| KeyError::NotOnCurve)
+    }
+
+    /// The 33 bytes of its compressed form (SEC 1 §2.3.3).
+    pub fn compressed(&self) -> [u8; 33] {
+        let mut octets = [0; 33];
+        octets.copy_from_slice(&self.0[..33]);
+        octets[0] = 2 + (self.0[64] & 1);
+        octets
+    }
+
     /// The 65 bytes; the first is 0x04.
     pub const fn as_bytes(&self) -> &[u8; 65] {
         &self.0

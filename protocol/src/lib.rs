@@ -2,8 +2,8 @@
 //!
 //! Parsers and printers for what application servers and user agents send: header fields
 //! ([`headers`], [`coding`], [`push`]), VAPID ([`vapid`]), message encryption ([`encryption`]), URLs
-//! and their tokens ([`resource`], [`endpoint`]), and the push WebSocket protocol ([`websocket`],
-//! [`session`], [`window`]).
+//! and their tokens ([`resource`], [`endpoint`]), the push WebSocket protocol ([`websocket`],
+//! [`session`], [`window`]), and the push protocol of Chromium ([`mcs`]).
 //!
 //! This crate deliberately has no sockets, clocks, storage or runtime: the time and all random
 //! bytes are arguments.
@@ -17,6 +17,7 @@ pub mod id;
 pub mod key;
 pub mod key_pair;
 pub mod link;
+pub mod mcs;
 pub mod prefer;
 pub mod push;
 pub mod resource;

@@ -9,6 +9,7 @@ use std::fmt;
 use crate::endpoint::{
     BadToken, Keyring, MessageUrl, PushEndpoint, ReceiptSubscriptionUrl, SubscriptionSetUrl,
 };
+use crate::mcs::Registration;
 
 /// The kind of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +83,23 @@ impl<'p> ResourcePath<'p> {
         Some(Self { kind, token })
     }
 
+    /// Parses the path of an endpoint as a Chromium makes it: it puts the token behind a URL that is
+    /// compiled into it. Such a push resource is the same as that at `/push/{token}`.
+    pub fn parse_compiled_in(path: &'p str) -> Option<Self> {
+        let tokens = ["/fcm/send/", "/wp/"].map(|prefix| path.strip_prefix(prefix));
+        let token = tokens.into_iter().flatten().next()?;
+        let kind = Kind::Push;
+        (!token.contains('/')).then_some(Self { kind, token })
+    }
+
     /// Parses the last two segments of a URL, whatever precedes them.
     pub fn at_end(url: &'p str) -> Option<Self> {
         let mut segments = url.rsplit('/');
         let (token, segment) = (segments.next()?, segments.next()?);
-        let kind = Kind::of(segment)?;
+        let kind = match segment {
+            "send" | "wp" => Kind::Push,
+            segment => Kind::of(segment)?,
+        };
         Some(Self { kind, token })
     }
 }
@@ -105,7 +118,11 @@ impl Resource {
     pub fn open(path: ResourcePath<'_>, keyring: &Keyring) -> Result<Self, BadToken> {
         let token = path.token;
         match path.kind {
-            Kind::Push => PushEndpoint::open(keyring, token).map(Self::Push),
+            Kind::Push => {
+                let registered = || Registration::open(keyring, token).map(|it| it.endpoint());
+                let endpoint = PushEndpoint::open(keyring, token).or_else(|_| registered());
+                endpoint.map(Self::Push)
+            }
             Kind::Message => MessageUrl::open(keyring, token).map(Self::Message),
             Kind::Subscription => {
                 PushEndpoint::open_subscription(keyring, token).map(Self::Subscription)
@@ -143,6 +160,8 @@ mod tests {
 
     use super::*;
     use crate::id::{ChannelId, MessageId, ReceiptSubscriptionId, SubscriptionId, Uaid};
+    use crate::key_pair::KeyPair;
+    use crate::mcs::{Device, Names};
 
     const UAID: Uaid = Uaid::from_bytes([1; 16]);
     const ENDPOINT: PushEndpoint = PushEndpoint {
@@ -191,6 +210,28 @@ mod tests {
                 .filter_map(|kind| opens(kind).ok())
                 .collect();
             assert_eq!(opened, [resource]);
+        }
+    }
+
+    #[test]
+    fn an_endpoint_of_a_chromium_is_a_push_resource_under_three_paths() {
+        let keyring = Keyring::new(&[[9; 32]]).unwrap();
+        let device = Device::from_random([7; 8]).unwrap();
+        let names = Names::new("app".to_owned(), "wp:https://a.example/#1".to_owned()).unwrap();
+        let key = KeyPair::from_bytes(&[5; 32]).unwrap().public_key();
+        let registration = Registration::new(device, [1; 8], &key, names);
+        let token = registration.seal(&keyring);
+        let own = format!("/push/{token}");
+        assert!(ResourcePath::parse_compiled_in(&own).is_none());
+        for path in [format!("/fcm/send/{token}"), format!("/wp/{token}")] {
+            assert!(ResourcePath::parse(&path).is_none());
+            let read = ResourcePath::parse_compiled_in(&path).unwrap();
+            assert_eq!(read.to_string(), own);
+            let opened = Resource::open(read, &keyring);
+            assert_eq!(opened, Ok(Resource::Push(registration.endpoint())));
+            let url = format!("https://push.example{path}");
+            assert!(ResourcePath::at_end(&url) == Some(read), "{path}");
+            assert!(ResourcePath::parse_compiled_in(&format!("{path}/more")).is_none());
         }
     }
 

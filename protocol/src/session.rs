@@ -19,7 +19,7 @@ use crate::websocket::{
     UrgencyFilter,
 };
 
-use self::bucket::Bucket;
+pub(crate) use self::bucket::Bucket;
 
 pub use self::close::Close;
 

@@ -14,19 +14,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// A token bucket, represented by the time at which it is full again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     full_at: Instant,
 }
 
 impl Bucket {
     /// Creates a full bucket.
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(crate) const fn new(now: Instant) -> Self {
         Self { full_at: now }
     }
 
     /// Takes the cost of frames and bytes. The bucket may become overdrawn, because they are
     /// already read.
-    pub(super) fn charge(
+    pub(crate) fn charge(
         &mut self,
         settings: &SessionSettings,
         frames: u64,
@@ -44,7 +44,7 @@ impl Bucket {
     }
 
     /// Until when reading must pause; `None` if there is a token.
-    pub(super) fn empty_until(&self, settings: &SessionSettings, now: Instant) -> Option<Instant> {
+    pub(crate) fn empty_until(&self, settings: &SessionSettings, now: Instant) -> Option<Instant> {
         let capacity = match settings.frame_rate {
             0 => return None,
             rate => Duration::from_secs(settings.frame_burst.into()) / rate,

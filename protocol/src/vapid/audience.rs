@@ -12,6 +12,8 @@ pub struct Audience {
     ascii: Spelling,
     /// Set if the host is internationalised.
     unicode: Option<Spelling>,
+    /// Other origins under which senders reach the push service.
+    others: Vec<Spelling>,
 }
 
 /// One serialization of the origin (RFC 6454 §6).
@@ -38,6 +40,7 @@ impl Audience {
         Self {
             ascii: Spelling::new(scheme, host, port),
             unicode: None,
+            others: Vec::new(),
         }
     }
 
@@ -47,6 +50,15 @@ impl Audience {
     pub fn or_in_unicode(mut self, scheme: &str, host: &str, port: Option<u16>) -> Self {
         let spelling = Spelling::new(scheme, host, port);
         self.unicode = (spelling != self.ascii).then_some(spelling);
+        self
+    }
+
+    /// Adds another origin of the push service, which is accepted in the same forms.
+    #[must_use]
+    pub fn or(mut self, other: Self) -> Self {
+        self.others.push(other.ascii);
+        self.others.extend(other.unicode);
+        self.others.extend(other.others);
         self
     }
 
@@ -67,7 +79,8 @@ impl Audience {
             None => &[],
         };
         let names = |form: &str| named.iter().any(|name| name.as_str() == Some(form));
-        let spellings = || std::iter::once(&self.ascii).chain(&self.unicode);
+        let first = std::iter::once(&self.ascii).chain(&self.unicode);
+        let spellings = || first.clone().chain(&self.others);
         let mut without_port = spellings().filter_map(|s| s.without_port.as_deref());
         if spellings().any(|spelling| names(&spelling.origin)) {
             Ok(AudienceForm::Exact)
@@ -159,6 +172,18 @@ mod tests {
             plain.clone().or_in_unicode("https", "a.example", None),
             plain
         );
+    }
+
+    #[test]
+    fn a_service_may_have_other_origins() {
+        let other = Audience::new("https", "b.example", Some(8443));
+        let audience = Audience::new("https", "a.example", None).or(other);
+        let form = |aud: &str| audience.find_in(Some(&json!(aud)), &WITHOUT_PORT).ok();
+        assert_eq!(form("https://a.example"), Some(AudienceForm::Exact));
+        assert_eq!(form("https://b.example:8443"), Some(AudienceForm::Exact));
+        assert_eq!(form("https://b.example"), Some(AudienceForm::WithoutPort));
+        assert_eq!(form("https://c.example"), None);
+        assert_eq!(audience.origin(), "https://a.example");
     }
 
     /// V-16.
