@@ -34,8 +34,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 pub struct Dialer {
     http1: TlsConnector,
     http2: TlsConnector,
+    bare: TlsConnector,
     pub(crate) roots: Arc<RootCertStore>,
     sources: Option<Arc<Sources>>,
+    /// Host and port to connect to, whatever a URL names.
+    target: Option<(Arc<str>, u16)>,
 }
 
 /// Local addresses to connect from, used in turn.
@@ -73,8 +76,10 @@ impl Dialer {
         Ok(Self {
             http1: speaking(b"http/1.1"),
             http2: speaking(HTTP2),
+            bare: TlsConnector::from(Arc::new(config)),
             roots,
             sources: None,
+            target: None,
         })
     }
 
@@ -83,6 +88,19 @@ impl Dialer {
     pub fn connect_from(mut self, addresses: Vec<IpAddr>) -> Self {
         let next = AtomicUsize::new(0);
         self.sources = (!addresses.is_empty()).then(|| Arc::new(Sources { addresses, next }));
+        self
+    }
+
+    /// Connects to this host and port, whatever a URL names, as a client does whose name service or
+    /// proxy leads there. Certificates must still be those of the URL.
+    pub fn connect_to(mut self, host: &str, port: u16) -> Self {
+        self.target = Some((host.into(), port));
+        self
+    }
+
+    /// Connects to the hosts of URLs again.
+    pub fn connect_to_hosts(mut self) -> Self {
+        self.target = None;
         self
     }
 
@@ -111,6 +129,14 @@ impl Dialer {
         }
     }
 
+    /// Connects without naming a protocol, as a Chromium does for its push connection.
+    ///
+    /// # Errors
+    /// Those of [`Dialer::dial`].
+    pub async fn dial_bare(&self, url: &Url) -> Result<Stream, ClientError> {
+        Ok(self.connect(url, &self.bare).await?.0)
+    }
+
     pub(crate) async fn connect(
         &self,
         url: &Url,
@@ -130,10 +156,14 @@ impl Dialer {
         let port = url
             .port_or_known_default()
             .ok_or_else(|| unusable("it has no port"))?;
+        let (to, at) = match &self.target {
+            Some((host, port)) => (&**host, *port),
+            None => (host, port),
+        };
         let connect = async {
             let stream = match &self.sources {
-                None => TcpStream::connect((host, port)).await?,
-                Some(sources) => sources.connect(host, port).await?,
+                None => TcpStream::connect((to, at)).await?,
+                Some(sources) => sources.connect(to, at).await?,
             };
             stream.set_nodelay(true)?;
             if !is_tls {

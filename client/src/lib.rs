@@ -1,7 +1,8 @@
 //! Clients for both peers of a push service.
 //!
 //! A user agent receives pushes: [`UserAgent`] over the push WebSocket protocol
-//! of Firefox, [`HttpUserAgent`] over HTTP/2 as RFC 8030 describes it. An
+//! of Firefox, [`McsUserAgent`] over that of Chromium, [`HttpUserAgent`] over HTTP/2 as RFC 8030
+//! describes it. An
 //! [`ApplicationServer`] makes the requests that push, encrypted by RFC 8291 and
 //! signed by RFC 8292; [`HttpConnection`] and [`Http2Connection`] post them, and
 //! [`Receipts`] or an [`EventStream`] reports the fate of the messages. A [`Dialer`] opens the connections and
@@ -21,6 +22,7 @@ mod events;
 mod greeting;
 mod http2;
 mod http_user_agent;
+mod mcs;
 mod receipts;
 mod target;
 mod upgrade;
@@ -53,6 +55,7 @@ pub use events::{Event, EventStream};
 pub use greeting::Greeting;
 pub use http_user_agent::{HttpUserAgent, Subscription};
 pub use http2::Http2Connection;
+pub use mcs::{McsDevice, McsRegistration, McsUserAgent};
 pub use receipts::{Receipt, Receipts};
 pub use target::Target;
 pub use upgrade::{ask_for_websocket, open_websocket};
@@ -146,6 +149,9 @@ pub enum ClientError {
         /// The status.
         status: u16,
     },
+    /// The service refused a registration of a Chromium.
+    #[error("the service refused the registration: {0}")]
+    Registration(String),
     /// The monitored resource does not exist, or no longer (RFC 8030 §7.3).
     #[error("the service no longer has the subscription")]
     Gone,
