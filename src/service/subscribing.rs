@@ -41,10 +41,11 @@ impl PushService {
                 return Err(Error::KeyRequired);
             }
         }
+        let new = new_life(uaid, channel, vapid_key);
         match known {
-            Ok(Some(_)) => Ok(self.put(uaid, channel, vapid_key).await?.0),
+            Ok(Some(_)) => Ok(self.put(new).await?.0),
             // Also if a concurrent request is making it.
-            _ => self.add(uaid, channel, vapid_key, address).await,
+            _ => self.add(new, address).await,
         }
     }
 
@@ -73,15 +74,13 @@ impl PushService {
             return Err(Error::KeyRequired);
         }
         let channel = ChannelId::from_bytes(random());
-        self.add(uaid, channel, vapid_key, address).await
+        self.add(new_life(uaid, channel, vapid_key), address).await
     }
 
     /// Stores a subscription, and counts it for its address unless it already exists.
-    async fn add(
+    pub(super) async fn add(
         &self,
-        uaid: Uaid,
-        channel: ChannelId,
-        vapid_key: Option<PublicKey>,
+        new: Subscription,
         address: IpAddr,
     ) -> Result<PushEndpoint, Error> {
         if self.tells_addresses_apart() {
@@ -89,7 +88,7 @@ impl PushService {
             let admitted = self.subscribers.admit(address, used);
             self.stored(admitted.map_err(StoreError::Full))?;
         }
-        let added = self.put(uaid, channel, vapid_key).await;
+        let added = self.put(new).await;
         let counts = match &added {
             Ok((_, is_made)) => *is_made,
             // It counts, because the store may have made it.
@@ -102,19 +101,8 @@ impl PushService {
     }
 
     /// Stores a subscription. Returns the endpoint of the channel, and whether this call made it.
-    async fn put(
-        &self,
-        uaid: Uaid,
-        channel: ChannelId,
-        vapid_key: Option<PublicKey>,
-    ) -> Result<(PushEndpoint, bool), Error> {
-        let new = Subscription {
-            uaid,
-            channel,
-            id: SubscriptionId::from_bytes(random()),
-            vapid_key,
-        };
-        let made = new.id;
+    pub(super) async fn put(&self, new: Subscription) -> Result<(PushEndpoint, bool), Error> {
+        let (uaid, channel, made) = (new.uaid, new.channel, new.id);
         let stored = self.store.subscribe(new, self.now()).await;
         let subscription = self.stored(stored)?.id;
         let endpoint = PushEndpoint {
@@ -210,5 +198,20 @@ impl PushService {
             self.subscribers.give_back(address);
         }
         Ok(())
+    }
+}
+
+/// A subscription in a life of its own.
+pub(super) fn new_life(
+    uaid: Uaid,
+    channel: ChannelId,
+    vapid_key: Option<PublicKey>,
+) -> Subscription {
+    Subscription {
+        uaid,
+        channel,
+        id: SubscriptionId::from_bytes(random()),
+        vapid_key,
+        registration: None,
     }
 }

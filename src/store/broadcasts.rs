@@ -60,6 +60,12 @@ impl Broadcasts {
         self.entries.contains_key(&self.fingerprint(id.as_str()))
     }
 
+    /// Returns the version of a broadcast, if it has one.
+    pub fn version(&self, id: &Label) -> Option<&Label> {
+        let entry = self.entries.get(&self.fingerprint(id.as_str()));
+        entry.map(|entry| &entry.version)
+    }
+
     /// Sets a version.
     pub fn insert(&mut self, id: Label, version: Label) {
         let key = self.fingerprint(id.as_str());

@@ -131,7 +131,8 @@ const fn receipt_subscription(n: u8) -> ReceiptSubscriptionId {
     ReceiptSubscriptionId::from_bytes([n; 16])
 }
 
-/// The subscription of a channel in its `life`th life. Each life has a different key.
+/// The subscription of a channel in its `life`th life. Each life has a different key; from the third
+/// on it has a registration.
 fn subscription_of(ua: u8, ch: u8, life: u8) -> Subscription {
     let mut id = [ua; 16];
     (id[0], id[1]) = (ch, life);
@@ -140,6 +141,7 @@ fn subscription_of(ua: u8, ch: u8, life: u8) -> Subscription {
         channel: channel(ch),
         id: SubscriptionId::from_bytes(id),
         vapid_key: (life > 0).then(|| key(life)),
+        registration: (life > 2).then(|| format!("registration {life}")),
     }
 }
 

@@ -79,6 +79,9 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// The application server key it is restricted to (RFC 8292 §4).
     pub vapid_key: Option<PublicKey>,
+    /// The sealed [`Registration`](bugle_protocol::mcs::Registration) of a Chromium, by which its
+    /// transport addresses it. `None` for every other user agent.
+    pub registration: Option<String>,
 }
 
 /// The part of a storage engine that the path of a message needs: subscriptions, and the logs of

@@ -42,6 +42,9 @@ pub(super) struct SubscriptionLine {
     /// Absent in version 1.
     #[serde(default)]
     used_on: Option<Day>,
+    /// Only of a Chromium.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    registration: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,6 +127,7 @@ impl From<&Record> for Line {
                 id: hex(subscription.id.as_bytes()),
                 vapid_key: subscription.vapid_key.map(|key| octets(key.as_bytes())),
                 used_on: *used,
+                registration: subscription.registration.clone(),
             }),
             Record::ReceiptSubscription(id, ends_at) => Self::ReceiptSubscription {
                 id: hex(id.as_bytes()),
@@ -158,6 +162,7 @@ impl SubscriptionLine {
                 Some(key) => Some(PublicKey::from_bytes(&from_octets(&key)?).map_err(error_text)?),
                 None => None,
             },
+            registration: self.registration,
         };
         Ok(Record::Subscription(subscription, self.used_on))
     }

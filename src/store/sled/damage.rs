@@ -73,6 +73,7 @@ async fn stored() -> (TempDir, Records) {
                 channel: ChannelId::from_bytes([ua; 16]),
                 id: SubscriptionId::from_bytes([ua; 16]),
                 vapid_key: None,
+                registration: None,
             };
             if half == 0 {
                 store.subscribe(subscription, NOW).await.unwrap();

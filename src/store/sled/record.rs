@@ -2,7 +2,8 @@
 //!
 //! A record is `[version][CRC-32 of the rest][the rest]`. The rest is a value in postcard, followed
 //! by the body of a message. Version 2 of a message adds its receipt subscription; version 2 of a
-//! subscription and of a user agent adds the day of its last use. All other records have version 1.
+//! subscription and of a user agent adds the day of its last use. Version 3 of a subscription adds
+//! the registration of a Chromium, and is written for those alone. All other records have version 1.
 
 use bugle_protocol::{
     ChannelId, Content, ContentCoding, MessageId, PublicKey, ReceiptSubscriptionId, SubscriptionId,
@@ -26,6 +27,8 @@ const VERSION: u8 = 1;
 const VERSION_WITH_RECEIPT: u8 = 2;
 /// The version of a record with the day of its last use.
 const VERSION_WITH_USE: u8 = 2;
+/// The version of the subscription of a Chromium.
+const VERSION_WITH_REGISTRATION: u8 = 3;
 /// Length of the version and the checksum in bytes.
 const HEAD: usize = 5;
 /// Bytes of a message in one record. The engine writes pages larger than a quarter of its segment
@@ -86,7 +89,10 @@ pub(super) fn encode_subscription(
         id: subscription.id,
         vapid_key: subscription.vapid_key.map(|key| key.as_bytes().to_vec()),
     };
-    encode_as(VERSION_WITH_USE, &(record, used), &[])
+    match &subscription.registration {
+        None => encode_as(VERSION_WITH_USE, &(record, used), &[]),
+        Some(sealed) => encode_as(VERSION_WITH_REGISTRATION, &(record, used, sealed), &[]),
+    }
 }
 
 /// Decodes a subscription. Version 1 has no day of last use.
@@ -95,9 +101,16 @@ pub(super) fn decode_subscription(
     record: &[u8],
 ) -> Result<(Subscription, Option<Day>), Damaged> {
     let (uaid, channel) = parse_subscription_key(key)?;
-    let (record, used): (SubscriptionRecord, _) = match open(record)? {
-        (VERSION, rest) => (take(rest)?.0, None),
-        (VERSION_WITH_USE, rest) => take(rest)?.0,
+    let (record, used, registration): (SubscriptionRecord, _, _) = match open(record)? {
+        (VERSION, rest) => (take(rest)?.0, None, None),
+        (VERSION_WITH_USE, rest) => {
+            let ((record, used), _) = take(rest)?;
+            (record, used, None)
+        }
+        (VERSION_WITH_REGISTRATION, rest) => {
+            let ((record, used, sealed), _) = take(rest)?;
+            (record, used, Some(sealed))
+        }
         _ => return Err(Damaged),
     };
     // The checksum of the record protects the key.
@@ -107,6 +120,7 @@ pub(super) fn decode_subscription(
         channel,
         id: record.id,
         vapid_key: key.transpose().map_err(|_| Damaged)?,
+        registration,
     };
     Ok((subscription, used))
 }
@@ -355,10 +369,16 @@ mod tests {
         let (subscription, used) = decode_subscription(&key, &encode(&old).unwrap()).unwrap();
         assert_eq!((subscription.id, used), (old.id, None));
         let new = encode_subscription(&subscription, Some(Day(9))).unwrap();
-        assert_eq!(
-            decode_subscription(&key, &new),
-            Ok((subscription, Some(Day(9))))
-        );
+        assert_eq!(new[0], VERSION_WITH_USE);
+        let read = decode_subscription(&key, &new).unwrap();
+        assert_eq!(read, (subscription.clone(), Some(Day(9))));
+        let chromium = Subscription {
+            registration: Some("sealed".to_owned()),
+            ..subscription
+        };
+        let new = encode_subscription(&chromium, Some(Day(9))).unwrap();
+        let read = decode_subscription(&key, &new);
+        assert_eq!(read, Ok((chromium, Some(Day(9)))));
 
         let mut user_agent = UserAgent {
             subscriptions: 300,

@@ -248,6 +248,7 @@ mod tests {
             channel,
             id: SubscriptionId::from_bytes(*channel.as_bytes()),
             vapid_key: None,
+            registration: None,
         };
         let record = encode_subscription(&subscription, None).unwrap();
         tree.insert(subscription_key(UAID, channel), record)

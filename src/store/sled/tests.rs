@@ -53,6 +53,7 @@ async fn store(folder: &tempfile::TempDir) -> SledStore {
         channel: CHANNEL,
         id: SubscriptionId::from_bytes([3; 16]),
         vapid_key: None,
+        registration: None,
     };
     store.subscribe(subscription, NOW).await.unwrap();
     store

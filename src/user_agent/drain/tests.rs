@@ -62,6 +62,7 @@ impl Scene {
             channel: CHANNEL,
             id: LIFE,
             vapid_key: None,
+            registration: None,
         };
         let now = scene.app.service.now();
         store::Store::subscribe(&*scene.store, subscription, now)

@@ -34,6 +34,7 @@ fn life(n: usize) -> Subscription {
         channel: CHANNEL,
         id: SubscriptionId::from_bytes([n; 16]),
         vapid_key: Some(PublicKey::from_kept(&[n; 65]).unwrap()),
+        registration: None,
     }
 }
 
