@@ -177,7 +177,7 @@ impl Samples {
         let sample = Sample {
             at: service.wall_clock().as_millis(),
             connections: gauge(metrics.connections.get()),
-            user_agents: gauge(metrics.user_agents.get()),
+            user_agents: gauge(metrics.user_agents.get() + metrics.mcs_connections.get()),
             monitors: gauge(metrics.monitors.get()),
             accepted_per_second: rate(totals.accepted, before.accepted),
             delivered_per_second: rate(totals.delivered, before.delivered),

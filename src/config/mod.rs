@@ -5,6 +5,7 @@
 //! never guessed at.
 
 mod admission;
+mod chromium;
 mod compat;
 mod expiry;
 mod limit;
@@ -29,6 +30,7 @@ use bugle_protocol::window::{WindowSettings, ack_frame_bytes, acks_in};
 use serde::{Deserialize, Serialize};
 
 pub use admission::{AdmissionConfig, Networks};
+pub use chromium::{ChromiumConfig, Origins, Sites};
 pub use compat::{CompatConfig, GoneStatus, Profile};
 pub use expiry::ExpiryConfig;
 pub use limit::{Holder, Limit};
@@ -64,6 +66,8 @@ pub struct Config {
     pub compat: CompatConfig,
     /// Restricts which user agents may connect.
     pub admission: AdmissionConfig,
+    /// Chromium as a user agent.
+    pub chromium: ChromiumConfig,
     /// The handling of WebSocket connections.
     pub user_agent: UserAgentConfig,
     /// Limits per peer and in total.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PublicUrl;
 use super::admission::Networks;
+use super::chromium::Origins;
 use super::values::{Text, duration, text};
 
 /// `[server]`: addresses, trusted proxies, the data folder and the shutdown.
@@ -34,6 +35,9 @@ pub struct ServerConfig {
     /// The origin of endpoints; see [`Config::public_url`](super::Config::public_url).
     #[serde(with = "text")]
     pub public_url: Option<PublicUrl>,
+    /// Other origins that VAPID tokens may name as their audience.
+    #[serde(with = "text")]
+    pub audiences: Origins,
     /// The folder of the store and the keys.
     #[serde(with = "text")]
     pub data: PathBuf,

@@ -8,6 +8,9 @@ use toml::{Table, Value};
 /// Minimum similarity (0 to 1) for a "did you mean" suggestion.
 const LIKENESS: f64 = 0.8;
 
+/// Maximum number of suggestions: enough for a key that several sections have.
+const SUGGESTED: usize = 4;
+
 /// Returns the place of the first unknown key in a file, and the error. `known` has every setting.
 pub(super) fn first(given: &DeTable<'_>, known: &Table) -> Option<(Range<usize>, String)> {
     let mut found = Vec::new();
@@ -65,7 +68,10 @@ pub(super) fn missing_key(known: &Table, section: &str, key: &str) -> String {
 }
 
 fn with_advice(text: String, meant: impl Iterator<Item = String>) -> String {
-    let mut names: Vec<_> = meant.map(|name| format!("`{name}`")).take(2).collect();
+    let mut names: Vec<_> = meant
+        .map(|name| format!("`{name}`"))
+        .take(SUGGESTED)
+        .collect();
     names.dedup();
     match names.is_empty() {
         true => format!("{text}; docs/configuration.md has them all"),
@@ -116,7 +122,7 @@ mod tests {
             (
                 "listen = 1",
                 0,
-                "there is no setting `listen` outside of a section; did you mean `admin.listen` or `server.listen`?",
+                "there is no setting `listen` outside of a section; did you mean `admin.listen` or `chromium.listen` or `server.listen`?",
             ),
             (
                 "[push]\naesgcm = 1",

@@ -29,6 +29,7 @@ pub mod refusal;
 pub mod reply;
 pub mod status;
 
+mod chromium;
 mod h2_guard;
 mod handshake;
 mod hang_up;
@@ -79,8 +80,9 @@ pub trait AdminRoutes: Send + Sync {
 /// HTTP/1.1.
 const HEADER_FIELDS: usize = 100;
 
-/// The maximum length of a path in bytes. The longest token has 86 characters.
-const LONGEST_PATH: usize = 256;
+/// The maximum length of a path in bytes. The token of a registration has up to 602 characters, all
+/// others have 86 at most.
+const LONGEST_PATH: usize = 640;
 
 /// The methods of the resource at a path of the public listener, for `Allow` and CORS. Returns
 /// `None` for a page: CORS is not needed there.
@@ -88,13 +90,22 @@ fn methods(app: &App, path: &str) -> Option<&'static str> {
     if app.gate.admission.entrance(path) == Some(subscription::ENTRANCE) {
         return Some(subscription::SUBSCRIBE_METHODS);
     }
-    Some(match ResourcePath::parse(path)?.kind {
+    Some(match resource_path(app, path)?.kind {
         Kind::Push => push::METHODS,
         Kind::Message => message::METHODS,
         Kind::Subscription | Kind::SubscriptionSet | Kind::ReceiptSubscription => {
             subscription::METHODS
         }
     })
+}
+
+/// The path of a resource with a token, as the service or a Chromium prints it.
+fn resource_path<'p>(app: &App, path: &'p str) -> Option<ResourcePath<'p>> {
+    let compiled_in = || {
+        let is_on = app.service.config().chromium.enabled;
+        is_on.then(|| ResourcePath::parse_compiled_in(path))?
+    };
+    ResourcePath::parse(path).or_else(compiled_in)
 }
 
 /// Answers a request to the public listener.
@@ -144,7 +155,11 @@ async fn answer(
         let reply = subscription::subscribe(app, address, parts, content, begun).await?;
         return Ok(Answer::Reply(reply));
     }
-    let Some(path) = ResourcePath::parse(path) else {
+    if let Some(route) = chromium::Route::at(app, path) {
+        let reply = route.answer(app, address, parts, content, begun).await?;
+        return Ok(Answer::Reply(reply));
+    }
+    let Some(path) = resource_path(app, path) else {
         return Ok(Answer::Reply(status::page(app, parts).await?));
     };
     let reply = match path.kind {

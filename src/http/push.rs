@@ -20,9 +20,13 @@ use crate::app::App;
 use crate::gate::fairness::Slot;
 use crate::observe::otel::Accept;
 use crate::service::{Accepted, Error, compat};
+use crate::store::Subscription;
 
 /// The methods of the resource.
 pub(super) const METHODS: &str = "GET, HEAD, POST, OPTIONS";
+
+/// The largest body that a Chromium delivers, in bytes. It confirms a larger one and drops it.
+const CHROMIUM_BYTES: usize = 4096;
 
 /// Answers a request to a push resource.
 pub(super) async fn resource(
@@ -100,7 +104,7 @@ async fn accept(
     span: Option<&Accept>,
 ) -> Result<Accepted, Refusal> {
     let (service, headers) = (&app.service, request.headers);
-    let subscription = service.endpoint(&endpoint(app, request.path)?).await?;
+    let (subscription, is_lost) = subscription(app, request.path).await?;
     let checks = app.gate.rates.checks(request.address);
     let sender = service.authenticate(&subscription, Unread::new(headers), checks)?;
     let key = sender.as_ref().map(|sender| &sender.key);
@@ -115,6 +119,9 @@ async fn accept(
     let arriving = app.gate.admit_body(key, request.address)?;
     drop(begun);
     let body = body::read(headers, content, &service.config().limits).await?;
+    if subscription.registration.is_some() && body.len() > CHROMIUM_BYTES {
+        return Err(Refusal::TooLargeForUserAgent(CHROMIUM_BYTES));
+    }
     let checked = push.content(body, key, tolerances)?;
     let _request = app.gate.admit_push(key, request.address)?;
     drop(arriving);
@@ -124,12 +131,23 @@ async fn accept(
         Ttl::ZERO => None,
         _ => Some(app.gate.turn(key, request.address).await?),
     };
+    if is_lost {
+        service.revive(&subscription).await?;
+    }
     let origin = service.origin(key, request.address);
     let accepted = service
         .push(&subscription, push, checked.content, receipt, origin, span)
         .await?;
     needed.for_each(|switch| service.metrics().tolerate(switch));
     Ok(accepted)
+}
+
+/// The subscription of an endpoint, and whether it is one of an earlier store.
+async fn subscription(app: &App, path: ResourcePath<'_>) -> Result<(Subscription, bool), Error> {
+    match app.service.endpoint(&endpoint(app, path)?).await {
+        Err(Error::Gone) => Ok((app.service.lost(path.token).await?, true)),
+        known => Ok((known?, false)),
+    }
 }
 
 fn endpoint(app: &App, path: ResourcePath<'_>) -> Result<PushEndpoint, Error> {

@@ -49,6 +49,17 @@ pub enum Refusal {
         "the webpush-options are not a JSON object, or their vapid is not a P-256 key in base64url"
     )]
     Options,
+    /// A malformed or incomplete check-in of a Chromium.
+    #[error("this is not a check-in of a Chromium")]
+    Checkin,
+    /// A check-in with credentials that this service has not issued.
+    #[error("this service has not issued the credentials of this device")]
+    UnknownDevice,
+    /// A body over the limit of the user agent, in bytes.
+    #[error(
+        "the user agent drops messages larger than {0} octets: send less, or where to find the rest"
+    )]
+    TooLargeForUserAgent(usize),
     /// A held GET whose client accepts neither server push nor SSE (A-3).
     #[error(
         "the messages come as HTTP/2 server pushes, which this connection does not accept: use HTTP/2 \

@@ -106,6 +106,8 @@ metrics! {
     overloaded: Family<Bound, Gauge> = "overloaded",
     /// User agents connected by WebSocket
     user_agents: Gauge = "user_agents",
+    /// Chromium user agents connected by MCS
+    mcs_connections: Gauge = "mcs_connections",
     /// Open monitors (held GETs of RFC 8030)
     monitors: Gauge = "monitors",
     /// Push messages accepted

@@ -5,8 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bugle_protocol::mcs::frame::VERSION as MCS;
 use bugle_protocol::session::SessionSettings;
 use futures_util::FutureExt;
+use tokio::io::AsyncBufReadExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::unconstrained;
 use tokio::time::{sleep, timeout};
@@ -23,10 +25,12 @@ use crate::gate::fairness::Pool;
 use crate::gate::proxies::{Mistake, ON_THIS_MACHINE};
 use crate::http::{AdminRoutes, Site, http1, http2};
 use crate::io::{Io, Socket, peek, set_nodelay};
+use crate::user_agent::mcs;
 
 use super::listener::{Listener, Source};
 use super::shutdown::Listeners;
 use super::tasks::Tasks;
+use super::tunnel;
 
 /// Accepts and serves connections of one listener.
 #[derive(Clone)]
@@ -176,18 +180,18 @@ async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer, site: Site
         () = close.cancelled() => return,
     };
     match opened {
-        Ok(Ok((io, is_http2))) if peer.is_refused() => {
+        Ok(Ok((io, protocol))) if peer.is_refused() => {
             // It counts in no share, so its lifetime is bounded here.
             let answered = timeout(
                 2 * handshake_timeout,
-                speak(io, is_http2, peer.clone(), site),
+                speak(io, protocol, peer.clone(), site),
             )
             .await;
             if answered.is_err() {
                 cut(&peer);
             }
         }
-        Ok(Ok((io, is_http2))) => speak(io, is_http2, peer, site).await,
+        Ok(Ok((io, protocol))) => speak(io, protocol, peer, site).await,
         Ok(Err(OpenError::Io(error))) => {
             tracing::debug!(%error, "a connection ended before its first request");
         }
@@ -202,20 +206,43 @@ async fn serve(socket: Socket, tls: Option<Arc<Tls>>, mut peer: Peer, site: Site
     }
 }
 
-async fn speak(io: Io, is_http2: bool, peer: Peer, site: Site) {
-    match is_http2 {
-        true => http2::serve(io, peer, site).await,
-        false => http1::serve(io, peer, site).await,
+/// What a peer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    /// By ALPN or by prior knowledge.
+    Http2,
+    /// The connection of a Chromium, by its first byte.
+    Mcs,
+}
+
+async fn speak(io: Io, protocol: Protocol, peer: Peer, site: Site) {
+    match protocol {
+        Protocol::Http1 => http1::serve(io, peer, site).await,
+        Protocol::Http2 => http2::serve(io, peer, site).await,
+        // It has no message for a refusal before the login.
+        Protocol::Mcs if peer.is_refused() => cut(&peer),
+        Protocol::Mcs => {
+            let (app, settings) = (Arc::clone(&peer.app), Arc::clone(&peer.settings));
+            let (address, stop) = (peer.address, peer.close.graceful.clone());
+            let session = mcs::serve(io, app, settings, address, stop);
+            let admitted = Arc::clone(&peer.admitted);
+            // In a task of its own, which is smaller than this one.
+            peer.tasks.spawn(async move {
+                session.await;
+                drop(admitted);
+            });
+        }
     }
 }
 
-/// Reads the PROXY header if one is required, and does the TLS handshake. Returns whether the peer
-/// speaks HTTP/2, by ALPN or by prior knowledge.
+/// Reads the PROXY header if one is required, and does the TLS handshake. Returns what the peer
+/// speaks.
 async fn open(
     mut socket: Socket,
     tls: Option<Arc<Tls>>,
     peer: &mut Peer,
-) -> Result<(Io, bool), OpenError> {
+) -> Result<(Io, Protocol), OpenError> {
     set_nodelay(&socket)?;
     let is_announced = peer.app.service.config().server.proxy_protocol;
     if is_announced && peer.is_proxy && !peer.is_admin {
@@ -232,17 +259,35 @@ async fn open(
             Err(HeaderError::Io(error)) => return Err(error.into()),
         }
     }
-    let begins = beginning(&socket).await?;
+    let config = peer.app.service.config();
+    let is_chromium = config.chromium.enabled && !peer.is_admin;
+    let mut begins = beginning(&socket).await?;
+    if begins == Beginning::Connect && is_chromium {
+        tunnel::open(&mut socket, config).await?;
+        begins = beginning(&socket).await?;
+    }
     match (begins, tls) {
         (Beginning::ProxyHeader, _) => Err(Mistake::UnexpectedHeader.into()),
         (Beginning::Tls, None) => Err(Mistake::UnexpectedTls.into()),
-        (Beginning::Http1 | Beginning::Http2, Some(_)) => Err(Mistake::NoTls.into()),
-        (_, Some(tls)) => {
-            let stream = tls.accept(socket).await?;
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            Ok((Io::Right(Box::new(stream)), is_http2))
+        (Beginning::Http1 | Beginning::Http2 | Beginning::Connect, Some(_)) => {
+            Err(Mistake::NoTls.into())
         }
-        (begins, None) => Ok((Io::Left(socket), begins == Beginning::Http2)),
+        (_, Some(tls)) => {
+            let mut stream = Box::new(tls.accept(socket).await?);
+            let chosen = stream.get_ref().1.alpn_protocol();
+            let (is_http2, is_silent) = (chosen == Some(b"h2"), chosen.is_none());
+            // A Chromium offers no protocol on its push connection, and speaks first.
+            let is_mcs = is_silent && is_chromium && stream.fill_buf().await?.first() == Some(&MCS);
+            let protocol = match (is_http2, is_mcs) {
+                (true, _) => Protocol::Http2,
+                (_, true) => Protocol::Mcs,
+                _ => Protocol::Http1,
+            };
+            Ok((Io::Right(stream), protocol))
+        }
+        (Beginning::Http2, None) => Ok((Io::Left(socket), Protocol::Http2)),
+        (Beginning::Mcs, None) if is_chromium => Ok((Io::Left(socket), Protocol::Mcs)),
+        (_, None) => Ok((Io::Left(socket), Protocol::Http1)),
     }
 }
 
@@ -257,6 +302,10 @@ enum Beginning {
     Tls,
     /// A PROXY header of either version.
     ProxyHeader,
+    /// A request for a tunnel.
+    Connect,
+    /// The connection of a Chromium without TLS, which a proxy has ended.
+    Mcs,
     /// None of these.
     Unknown,
 }
@@ -269,6 +318,9 @@ impl Beginning {
         match octets {
             _ if octets.starts_with(Self::PREFACE) => Some(Self::Http2),
             _ if !octets.is_empty() && Self::PREFACE.starts_with(octets) => None,
+            _ if octets.starts_with(tunnel::CONNECT) => Some(Self::Connect),
+            _ if !octets.is_empty() && tunnel::CONNECT.starts_with(octets) => None,
+            [MCS, ..] => Some(Self::Mcs),
             _ if proxy_header::begins(octets) => Some(Self::ProxyHeader),
             [0x16, 0x03, ..] => Some(Self::Tls),
             [b'A'..=b'Z', ..] => Some(Self::Http1),

@@ -10,6 +10,7 @@ mod shutdown;
 mod start_error;
 mod tasks;
 mod tls;
+mod tunnel;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -57,6 +58,7 @@ pub struct Server {
     admin_api: Arc<Admin>,
     public: Listener,
     public_socket: Option<Listener>,
+    chromium: Option<Listener>,
     admin: Option<Listener>,
     admin_socket: Option<Listener>,
     tls: Option<Arc<Tls>>,
@@ -158,6 +160,9 @@ impl Server {
                 Some(Listener::open(inherited, address, setting)?)
             }
         };
+        let chromium = config.chromium.listen.filter(|_| config.chromium.enabled);
+        let chromium = chromium.map(|address| Listener::open(None, address, "chromium.listen"));
+        let chromium = chromium.transpose()?;
         let mode = config.server.socket_mode;
         let public_socket = open_unix(config.server.socket.as_deref(), mode, "server.socket")?;
         let mode = match config.admin.socket_others {
@@ -186,6 +191,7 @@ impl Server {
             admin_api,
             public,
             public_socket,
+            chromium,
             admin,
             admin_socket,
             tls,
@@ -201,6 +207,11 @@ impl Server {
     /// The file of the admin token with full access.
     pub fn admin_token_file(&self) -> PathBuf {
         self.app.service.config().admin_token_file()
+    }
+
+    /// The address of the further listener for Chromium, if there is one.
+    pub fn chromium_addr(&self) -> Option<SocketAddr> {
+        self.chromium.as_ref()?.local_addr().ok()
     }
 
     /// The address of the admin listener, if there is one.
@@ -232,6 +243,7 @@ impl Server {
             admin_api,
             public,
             public_socket,
+            chromium,
             admin,
             admin_socket,
             tls,
@@ -249,7 +261,8 @@ impl Server {
         let mut admin = acceptor
             .for_admin(Arc::clone(&admin_api) as _)
             .open(admin.into_iter().chain(admin_socket));
-        let mut public = acceptor.open([public].into_iter().chain(public_socket));
+        let others = public_socket.into_iter().chain(chromium);
+        let mut public = acceptor.open([public].into_iter().chain(others));
         let ended = tokio::select! {
             () = shutdown => Ok(()),
             () = app.shutdown.requested() => Ok(()),

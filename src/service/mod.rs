@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod compat;
+pub mod devices;
 pub mod expiry;
 pub mod full;
 pub mod operating;
@@ -23,6 +24,7 @@ mod wakes;
 
 use std::sync::Arc;
 
+use bugle_protocol::vapid::Audience;
 use bugle_protocol::{Keyring, MessageId, Resource, ResourcePath, UnixTime};
 
 use crate::config::{Config, PublicUrl};
@@ -81,8 +83,9 @@ impl PushService {
         traces: Traces,
     ) -> Self {
         let compat = Compat::new(&config.compat);
+        let others = config.server.audiences.iter().map(PublicUrl::audience);
         let verifier = Verifier::new(
-            public_url.audience(),
+            others.fold(public_url.audience(), Audience::or),
             compat.tolerances,
             config.push.vapid_leeway,
             config.limits.verified_tokens,

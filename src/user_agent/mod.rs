@@ -7,5 +7,6 @@
 
 mod cursor;
 mod drain;
+pub mod mcs;
 pub mod monitor;
 pub mod websocket;

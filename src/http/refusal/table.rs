@@ -28,6 +28,11 @@ impl Row {
                 LinkError::Repeated(_) => "repeated",
             }),
             Refusal::Options => Self::new(BAD_REQUEST, "options"),
+            Refusal::Checkin => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "checkin"),
+            Refusal::UnknownDevice => Self::new(StatusCode::UNAUTHORIZED, "unknown_device"),
+            Refusal::TooLargeForUserAgent(_) => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "user_agent_bytes").errno(104)
+            }
             Refusal::ServerPush => Self::new(BAD_REQUEST, "server_push"),
             Refusal::Header(error) => header(error),
             Refusal::Body(error) => body(error),

@@ -79,12 +79,32 @@ fn service() -> Vec<service::Error> {
 fn http() -> Vec<Refusal> {
     use Refusal::*;
     match NotFound {
-        Gate(_) | Service(_) | NotFound | MethodNotAllowed(_) | Link(_) | Options | ServerPush
-        | Header(_) | Body(_) | TooLarge(_) | Incomplete | BodyTimeout(_) | HeaderFields(_)
-        | Host | TransferCoding | WebSocketVersion | Handshake(_) => {}
+        Gate(_)
+        | Service(_)
+        | NotFound
+        | MethodNotAllowed(_)
+        | Link(_)
+        | Options
+        | ServerPush
+        | Header(_)
+        | Body(_)
+        | TooLarge(_)
+        | Incomplete
+        | BodyTimeout(_)
+        | HeaderFields(_)
+        | Host
+        | TransferCoding
+        | WebSocketVersion
+        | Handshake(_)
+        | Checkin
+        | UnknownDevice
+        | TooLargeForUserAgent(_) => {}
     }
     vec![
         NotFound,
+        Checkin,
+        UnknownDevice,
+        TooLargeForUserAgent(4096),
         MethodNotAllowed("GET"),
         Link(LinkError::Malformed),
         Options,

@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod app_server;
 pub mod channels;
+pub mod device;
 pub mod disk;
 pub mod file_limit;
 pub mod flood;

@@ -238,6 +238,11 @@ impl Server {
         self.run().await;
     }
 
+    /// Starts the service again after [`stop`](Self::stop).
+    pub async fn restart_stopped(&mut self) {
+        self.run().await;
+    }
+
     /// Like `restart`, and advances the clock while the service is stopped.
     pub async fn restart_after(&mut self, time: Duration) {
         self.stop().await;
