@@ -2,6 +2,7 @@
 //! the service.
 
 mod certificate;
+mod chromium;
 mod http;
 mod machine;
 mod network;
@@ -148,6 +149,10 @@ impl Visit {
         report.head(&format!("{}\n", self.site.origin));
         self.outside(report).await;
         report.skip(&Check::OUTSIDE, "first mend what is wrong above");
+        if let Some(config) = self.config.as_ref().filter(|it| it.chromium.enabled) {
+            let checked = chromium::check(&self.site, &self.dialer, config, self.limit);
+            report.add(Check::Chromium, checked.await);
+        }
         match &self.config {
             None => report.skip(
                 &Check::HERE,

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use bugle_client::{PushSubscription, Subscription, new_channel_id, new_user_agent_keys};
+use bugle_client::{
+    McsDevice, PushSubscription, Subscription, new_channel_id, new_user_agent_keys,
+};
 use bugle_protocol::ChannelId;
 use bugle_protocol::encryption::UserAgentKeys;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,9 @@ pub(super) struct Identity {
     /// Its only subscription over HTTP (RFC 8030); `None` before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<Subscription>,
+    /// Its credentials in the push protocol of Chromium; `None` before the first check-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<McsDevice>,
     /// The key to which the subscription is restricted, in base64url.
     pub vapid_key: Option<String>,
     /// The endpoint for its pushes; `None` before the first registration.
@@ -38,6 +43,7 @@ impl Identity {
             uaid: None,
             channel: new_channel_id(),
             subscription: None,
+            device: None,
             vapid_key,
             endpoint: None,
             keys: new_user_agent_keys(),

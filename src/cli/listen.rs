@@ -1,6 +1,7 @@
 //! `bugle listen`
 
 mod http;
+mod mcs;
 mod output;
 mod websocket;
 
@@ -34,6 +35,17 @@ pub(super) struct Args {
     /// Receive over HTTP/2 server push (RFC 8030) instead of a WebSocket
     #[arg(long)]
     rfc8030: bool,
+    /// Receive over the push protocol of Chromium, as the site that --site names
+    #[arg(long, conflicts_with = "rfc8030")]
+    mcs: bool,
+    /// Origin of the site that subscribes; chromium.origins must admit it
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        requires = "mcs",
+        default_value = "https://localhost"
+    )]
+    site: String,
     /// Minimum urgency: very-low, low, normal or high; the service keeps the rest
     #[arg(long, requires = "rfc8030")]
     urgency: Option<Urgency>,
@@ -41,7 +53,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEY", value_parser = PublicKey::from_base64url)]
     vapid_key: Option<PublicKey>,
     /// File of the identity of this user agent, kept across restarts (secret, mode 0600) [default:
-    /// bugle-user-agent.json, or bugle-rfc8030.json with --rfc8030]
+    /// bugle-user-agent.json; bugle-rfc8030.json with --rfc8030, bugle-mcs.json with --mcs]
     #[arg(long, value_name = "FILE")]
     identity: Option<PathBuf>,
     /// Also write the PushSubscription JSON to this file
@@ -59,12 +71,18 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// The file of the identity. The two protocols have separate identities, so each has a default
-    /// of its own.
+    /// Whether the protocol is over HTTP, not over a WebSocket.
+    fn is_http(&self) -> bool {
+        self.rfc8030 || self.mcs
+    }
+
+    /// The file of the identity. The protocols have separate identities, so each has a default of
+    /// its own.
     fn identity(&self) -> &Path {
-        let default = match self.rfc8030 {
-            true => "bugle-rfc8030.json",
-            false => "bugle-user-agent.json",
+        let default = match (self.rfc8030, self.mcs) {
+            (true, _) => "bugle-rfc8030.json",
+            (_, true) => "bugle-mcs.json",
+            _ => "bugle-user-agent.json",
         };
         self.identity.as_deref().unwrap_or(Path::new(default))
     }
@@ -76,7 +94,7 @@ impl Args {
             (None, Some(identity)) => Url::parse(&identity.server)?,
             (None, None) => Url::parse("ws://127.0.0.1:8080/")?,
         };
-        let scheme = match (url.scheme(), self.rfc8030) {
+        let scheme = match (url.scheme(), self.is_http()) {
             ("ws" | "http", true) => "http",
             ("wss" | "https", true) => "https",
             ("ws" | "http", false) => "ws",
@@ -169,9 +187,10 @@ impl Listener {
 
     /// Serves one connection to its end. Returns `Ok` when `--count` is reached.
     async fn session(&mut self) -> Result<(), Failure> {
-        match self.args.rfc8030 {
-            true => http::session(self).await,
-            false => websocket::session(self).await,
+        match (self.args.rfc8030, self.args.mcs) {
+            (true, _) => http::session(self).await,
+            (_, true) => mcs::session(self).await,
+            _ => websocket::session(self).await,
         }
     }
 
@@ -242,6 +261,8 @@ mod tests {
         Args {
             server: server.map(|server| server.parse().unwrap()),
             rfc8030: false,
+            mcs: false,
+            site: String::new(),
             urgency: None,
             vapid_key: None,
             identity: None,

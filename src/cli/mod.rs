@@ -3,6 +3,7 @@
 mod admin;
 mod assets;
 mod check_config;
+mod chromium;
 mod config_args;
 mod doctor;
 mod files;
@@ -72,6 +73,8 @@ enum Command {
     Vapid(vapid::Args),
     /// Create certificates of a private authority, and the policy for Firefox
     Tls(tls::Args),
+    /// Point a managed Chromium at the service
+    Chromium(chromium::Args),
     /// Check, export, import or compact the store of a stopped service
     #[command(after_help = store::EXAMPLE)]
     Store(store::Args),
@@ -101,6 +104,7 @@ impl Cli {
             Command::Store(args) => store::run(&args),
             Command::Vapid(args) => vapid::run(&args),
             Command::Tls(args) => tls::run(&args),
+            Command::Chromium(args) => chromium::run(&args),
             Command::Listen(args) => as_client(listen::run(args)),
             Command::Send(args) => as_client(send::run(args)),
             Command::Admin(args) => as_client(admin::run(args)),
@@ -208,6 +212,8 @@ mod tests {
             "bugle listen --vapid-key a",
             "bugle listen --server localhost",
             "bugle listen --urgency high",
+            "bugle listen --mcs --rfc8030",
+            "bugle listen --site https://a.example",
         ] {
             let code = parse(line).map_err(|error| error.exit_code()).err();
             assert_eq!(code, Some(2), "{line}");

@@ -51,6 +51,7 @@ use self::tls::Tls;
 
 pub use self::start_error::StartError;
 pub use self::tasks::TaskEnded;
+pub(crate) use self::tunnel::COMPILED_IN;
 
 /// A service with open listeners; [`run`](Server::run) serves them.
 pub struct Server {

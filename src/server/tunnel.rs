@@ -14,7 +14,7 @@ use crate::io::Socket;
 pub(super) const CONNECT: &[u8] = b"CONNECT ";
 
 /// The hosts that are compiled into Chromium, for its check-in and its connection.
-const COMPILED_IN: [&str; 2] = ["android.clients.google.com", "mtalk.google.com"];
+pub(crate) const COMPILED_IN: [&str; 2] = ["android.clients.google.com", "mtalk.google.com"];
 
 /// The maximum length of a request in bytes. A Chromium sends about 200.
 const LONGEST: usize = 2048;
