@@ -62,6 +62,10 @@ pub enum Command {
 pub struct Common {
     /// Where user agents connect: ws://HOST:PORT/ or wss://HOST:PORT/
     pub url: Url,
+    /// Connects user agents by MCS, as Chromium, instead of by WebSocket; the service must admit
+    /// the site https://localhost
+    #[arg(long)]
+    pub mcs: bool,
     /// User agents, 1 to 1000000
     #[arg(long, short = 'n', default_value = "100", value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub user_agents: u32,
@@ -161,6 +165,7 @@ impl Common {
         };
         Setup {
             url: self.url.clone(),
+            mcs: self.mcs,
             user_agents: self.user_agents,
             // User agents that receive nothing need no keys.
             prepared: pushing.is_none_or(|pushing| pushing.prepared),

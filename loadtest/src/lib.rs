@@ -23,6 +23,7 @@ pub mod faults;
 pub mod harness;
 pub mod latency;
 pub mod ledger;
+pub mod line;
 pub mod machine;
 pub mod meters;
 pub mod outcome;

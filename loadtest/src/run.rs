@@ -28,6 +28,8 @@ const SETTLE_LOOK: u64 = 50;
 pub struct Setup {
     /// Where user agents connect, `ws` or `wss`.
     pub url: Url,
+    /// Whether user agents connect by MCS, as Chromium, instead of by WebSocket.
+    pub mcs: bool,
     /// Number of user agents.
     pub user_agents: u32,
     /// Whether bodies are prepared instead of encrypted.

@@ -14,12 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Moment;
 use crate::contents::{ContentsError, MessageName, mix};
 use crate::ledger::Delivery;
+use crate::line::{Device, Line};
 use crate::meters::{Measure, count};
 use crate::run::Run;
 use crate::subscription::{HEADER, OVERHEAD, Subscription};
-
-/// The code of an acknowledgement: delivered (WS-N-8).
-const DELIVERED: u16 = 100;
 
 /// First pause between attempts to connect; later ones double.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
@@ -35,7 +33,9 @@ pub struct UserAgent {
     /// `None` if bodies are prepared.
     keys: Option<Box<UserAgentKeys>>,
     uaid: Option<WireUaid>,
-    connection: Option<bugle_client::UserAgent>,
+    /// If it connects by MCS.
+    device: Option<Device>,
+    connection: Option<Line>,
 }
 
 impl UserAgent {
@@ -47,6 +47,7 @@ impl UserAgent {
             channel: new_channel_id(),
             keys: (!run.setup.prepared).then(|| Box::new(new_user_agent_keys())),
             uaid: None,
+            device: run.setup.mcs.then(Device::default),
             connection: None,
         }
     }
@@ -101,6 +102,17 @@ impl UserAgent {
     }
 
     async fn say_hello(&mut self, wanted: Moment) -> Result<(), ClientError> {
+        let connection = match self.device.is_some() {
+            true => self.log_in(wanted).await?,
+            false => self.open_websocket(wanted).await?,
+        };
+        self.run.ledger.connected(self.index);
+        self.run.meters.connected();
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn open_websocket(&mut self, wanted: Moment) -> Result<Line, ClientError> {
         let run = Arc::clone(&self.run);
         let mut connection = bugle_client::UserAgent::connect(&run.dialer, &run.setup.url).await?;
         let uaid = connection.hello(self.uaid).await?;
@@ -112,10 +124,24 @@ impl UserAgent {
             self.register(&mut connection).await?;
             self.uaid = Some(uaid);
         }
-        run.ledger.connected(self.index);
-        run.meters.connected();
-        self.connection = Some(connection);
-        Ok(())
+        Ok(Line::WebSocket(Box::new(connection)))
+    }
+
+    /// Connects by MCS. The time of a registration does not count as that of the login.
+    async fn log_in(&mut self, wanted: Moment) -> Result<Line, ClientError> {
+        let (run, mut wanted) = (Arc::clone(&self.run), wanted);
+        let device = self.device.get_or_insert_default();
+        if !device.is_registered() {
+            let began = run.now();
+            let endpoint = device.register(&run, self.channel.to_string()).await?;
+            run.meters.record(Measure::Register, began, run.now());
+            self.has_registered(endpoint)?;
+            wanted = run.now();
+        }
+        let device = self.device.get_or_insert_default();
+        let line = device.connect(&run).await?;
+        run.meters.record(Measure::Hello, wanted, run.now());
+        Ok(line)
     }
 
     async fn register(
@@ -127,6 +153,11 @@ impl UserAgent {
         let key = run.pushes.key();
         let endpoint = connection.register(self.channel, key).await?;
         run.meters.record(Measure::Register, began, run.now());
+        self.has_registered(endpoint)
+    }
+
+    fn has_registered(&self, endpoint: String) -> Result<(), ClientError> {
+        let run = &self.run;
         let keys = self.keys.as_ref().map(|keys| keys.subscription_keys());
         let subscription = Subscription::new(&endpoint, keys)?;
         // A service may return endpoints on a host that the user did not allow.
@@ -143,12 +174,35 @@ impl UserAgent {
     /// Removes its subscription, if it is connected. Pushes to it must have ended.
     pub async fn unregister(&mut self) {
         self.run.subscriptions.set(self.index, None);
-        let Some(connection) = &mut self.connection else {
+        let Some(mut connection) = self.connection.take() else {
             return;
         };
-        match connection.unregister(self.channel).await {
+        let unregistered = self.end_subscription(&mut connection).await;
+        self.connection = Some(connection);
+        match unregistered {
             Ok(()) => self.uaid = None,
             Err(error) => self.lost(&error),
+        }
+    }
+
+    async fn end_subscription(&mut self, connection: &mut Line) -> Result<(), ClientError> {
+        match (connection, &mut self.device) {
+            (Line::WebSocket(agent), _) => agent.unregister(self.channel).await,
+            (Line::Mcs(_), Some(device)) => device.unregister(&self.run).await,
+            (Line::Mcs(_), None) => Ok(()),
+        }
+    }
+
+    /// Subscribes over an open connection.
+    async fn subscribe(&mut self, connection: &mut Line) -> Result<(), ClientError> {
+        match (connection, &mut self.device) {
+            (Line::WebSocket(agent), _) => self.register(agent).await,
+            // A registration is for the device of the connection.
+            (Line::Mcs(_), Some(device)) => {
+                let endpoint = device.register(&self.run, self.channel.to_string()).await?;
+                self.has_registered(endpoint)
+            }
+            (Line::Mcs(_), None) => Ok(()),
         }
     }
 
@@ -160,11 +214,11 @@ impl UserAgent {
         };
         let run = Arc::clone(&self.run);
         run.subscriptions.set(self.index, None);
-        let unregistered = connection.unregister(self.channel).await;
+        let unregistered = self.end_subscription(&mut connection).await;
         run.ledger.abandoned(self.index);
         self.channel = new_channel_id();
         let registered = match unregistered {
-            Ok(()) => self.register(&mut connection).await,
+            Ok(()) => self.subscribe(&mut connection).await,
             Err(error) => Err(error),
         };
         match registered {
@@ -209,7 +263,10 @@ impl UserAgent {
                 keys: self.keys.as_deref(),
             };
             let name = arrived.take(&notification);
-            if let Err(error) = connection.acknowledge(&notification, DELIVERED).await {
+            if let Some(device) = &mut self.device {
+                device.has_received(&notification);
+            }
+            if let Err(error) = connection.acknowledge(&notification).await {
                 return error;
             }
             if let Some(name) = name {

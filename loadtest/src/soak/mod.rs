@@ -197,6 +197,7 @@ async fn run(soak: &Soak) -> Result<SoakOutcome, SoakError> {
 fn setup(soak: &Soak, lives: u32) -> Setup {
     Setup {
         url: soak.url.clone(),
+        mcs: false,
         // Each life has its own entry in the ledger.
         user_agents: lives,
         prepared: false,
