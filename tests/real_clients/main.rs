@@ -16,6 +16,8 @@
 mod admin_api;
 mod admission;
 mod authority;
+mod chromium;
+mod chromium_push;
 mod console;
 mod delivery;
 mod examples;

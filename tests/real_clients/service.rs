@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use bugle_launch::{Launcher, free_port};
 use tempfile::TempDir;
@@ -32,14 +33,21 @@ impl Service {
 
     /// Starts the service with a certificate of this authority.
     pub(crate) fn start_with_tls(authority: Authority) -> Self {
+        Self::start_with_tls_and(authority, &[])
+    }
+
+    /// Starts the service with a certificate of this authority and these settings.
+    pub(crate) fn start_with_tls_and(authority: Authority, settings: &[(&str, &str)]) -> Self {
         let port = free_port();
         let files = [authority.certificate(), authority.key()];
+        let set = |launcher: Launcher, (name, value): &(&str, &str)| launcher.env(name, value);
         Self::start_with(Some(authority), |launcher| {
-            launcher
+            let launcher = launcher
                 .at_port(port)
                 .args(["--public-url", &format!("https://localhost:{port}")])
                 .args(["--tls-cert".as_ref(), files[0].as_os_str()])
-                .args(["--tls-key".as_ref(), files[1].as_os_str()])
+                .args(["--tls-key".as_ref(), files[1].as_os_str()]);
+            settings.iter().fold(launcher, set)
         })
     }
 
@@ -115,6 +123,20 @@ impl Service {
     /// The certificate that clients of this service must trust.
     pub(crate) fn root(&self) -> Option<PathBuf> {
         self.authority.as_ref().map(Authority::root)
+    }
+
+    /// The SHA-256 of the public key of its certificate, in base64, by which a Chromium can be told
+    /// to trust it.
+    pub(crate) fn public_key_pin(&self) -> String {
+        let certificate = self.authority.as_ref().unwrap().certificate();
+        let command = "openssl x509 -in \"$0\" -pubkey -noout | openssl pkey -pubin -outform der \
+                       | openssl dgst -sha256 -binary | base64";
+        let output = Command::new("sh")
+            .args(["-euc", command])
+            .arg(certificate)
+            .output();
+        let pin = String::from_utf8(output.unwrap().stdout).unwrap();
+        pin.trim().to_owned()
     }
 
     /// Stops the service (SIGTERM), waits for its end, and starts it again.

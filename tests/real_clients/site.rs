@@ -93,8 +93,18 @@ impl Site {
     /// order of their events, which may differ from the order on the wire because Firefox
     /// decrypts concurrently.
     pub(crate) fn wait_for(&self, scope: &str, count: usize) -> Vec<Option<String>> {
+        self.wait_within(ARRIVAL_TIMEOUT, scope, count)
+    }
+
+    /// Like `wait_for`, with another timeout.
+    pub(crate) fn wait_within(
+        &self,
+        timeout: Duration,
+        scope: &str,
+        count: usize,
+    ) -> Vec<Option<String>> {
         let what = format!("{count} pushes in {scope}");
-        wait_until(&what, ARRIVAL_TIMEOUT, || {
+        wait_until(&what, timeout, || {
             Some(self.received(scope)).filter(|received| received.len() >= count)
         })
     }
