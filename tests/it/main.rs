@@ -19,6 +19,7 @@ mod admission;
 mod body;
 mod broadcast;
 mod chromium;
+mod chromium_cli;
 mod chromium_hostile;
 mod chromium_tls;
 mod clauses_http;
