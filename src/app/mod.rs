@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bugle_protocol::window::WindowSettings;
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::gate::fairness::Slot;
@@ -57,6 +58,14 @@ impl App {
     pub fn admit_peer(&self, address: IpAddr) -> Result<(), Refusal> {
         self.service.blocks().check_address(address)?;
         self.gate.rates.request(address)
+    }
+
+    /// Delays the response to a refused request by `limits.refusal_delay`, if its address is over a
+    /// limit of its own. The caller holds no slot meanwhile.
+    pub async fn delay(&self, refusal: &Refusal) {
+        if refusal.is_delayed() {
+            sleep(self.service.config().limits.refusal_delay).await;
+        }
     }
 
     /// Takes a slot for a user agent's connection or monitor (held GET).

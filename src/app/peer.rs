@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bugle_protocol::session::SessionSettings;
 use http::request;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::App;
@@ -191,6 +192,18 @@ impl Peer {
             // The cell is still empty: a peer forwards for one client at most.
             Ok(share) => drop(self.admitted.share.set(share)),
             Err(limit) => self.over = Some(limit),
+        }
+    }
+
+    /// Waits for `limits.refusal_delay` if the connection exceeds the limit of its address, and
+    /// counts it again: others of the address may have ended. A client that opens the next
+    /// connection after each refusal would otherwise take as much CPU time as it can get.
+    pub(crate) async fn wait_for_share(&mut self) {
+        if self.is_refused() {
+            let limits = &self.app.service.config().limits;
+            sleep(limits.refusal_delay.min(limits.handshake_timeout / 2)).await;
+            self.over = None;
+            self.enter();
         }
     }
 

@@ -204,6 +204,12 @@ pub struct Limits {
     /// Open connections from one address; 0 disables this limit and all shares by address.
     #[serde(deserialize_with = "count_or_zero")]
     pub connections_per_address: usize,
+    /// How long an address over one of its limits waits for the response; 0 disables this.
+    #[serde(
+        serialize_with = "duration::serialize",
+        deserialize_with = "duration::range::<0, 60, _>"
+    )]
+    pub refusal_delay: Duration,
     /// From accept to the end of the TLS handshake and the first bytes; for HTTP/2, to the end of
     /// the client's preface.
     #[serde(with = "duration")]

@@ -53,6 +53,22 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Whether the address of the client is over a limit of its own, so that its response is
+    /// delayed: a client that tries again at once would otherwise take as much CPU time as it can
+    /// get. A limit by key or by subscription delays nothing, because its sender may share the
+    /// address with others.
+    pub const fn is_delayed(&self) -> bool {
+        matches!(
+            self,
+            Self::Rate {
+                limit: Limit::AddressRate | Limit::FailedSignatureRate,
+                ..
+            }
+        )
+    }
+}
+
 /// Rounds up to whole seconds, to at least 1.
 pub fn whole_secs(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0 || wait.is_zero())

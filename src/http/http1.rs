@@ -167,7 +167,10 @@ async fn answer(mut request: Request<Incoming>, peer: Peer, site: Site) -> (Resp
                 slot = client.share;
                 answer
             }
-            Err(error) => Answer::Reply(refuse_early(&peer.app, &parts, &error.into())),
+            Err(error) => {
+                peer.app.delay(&error).await;
+                Answer::Reply(refuse_early(&peer.app, &parts, &error.into()))
+            }
         },
     };
     let reply = match answer {

@@ -121,7 +121,15 @@ pub async fn route(
         Ok(begun) => answer(app, address, parts, content, begun).await,
         Err(error) => Err(error),
     };
-    let answer = answered.unwrap_or_else(|error| Answer::Reply(refuse(app, &error)));
+    let answer = match answered {
+        Ok(answer) => answer,
+        Err(error) => {
+            if let Some(refusal) = error.of_gate() {
+                app.delay(refusal).await;
+            }
+            Answer::Reply(refuse(app, &error))
+        }
+    };
     match (answer, methods(app, path)) {
         (Answer::Reply(mut reply), Some(methods)) => {
             share(&mut reply, methods);

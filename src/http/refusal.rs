@@ -100,6 +100,16 @@ pub enum Refusal {
     Handshake(&'static str),
 }
 
+impl Refusal {
+    /// The refusal of the gate, if it is one.
+    pub(super) const fn of_gate(&self) -> Option<&gate::Refusal> {
+        match self {
+            Self::Gate(refusal) | Self::Service(service::Error::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
+    }
+}
+
 /// An error that [`refuse`] turns into a response.
 pub trait Refused: Error {
     /// Its row in the table. `gone` is the status for an ended subscription (`compat.gone_status`).

@@ -117,8 +117,8 @@ impl Acceptor {
         }
     }
 
-    /// Serves a connection. One too many of its address gets a 429 response first, while enough
-    /// slots are free for others.
+    /// Serves a connection. One too many of its address waits for a moment and then gets a 429
+    /// response, while enough slots are free for others.
     fn admit(&self, socket: Socket, from: Source, permit: OwnedSemaphorePermit) {
         let (address, user) = match from {
             Source::Address(address) => (address, None),
@@ -236,8 +236,8 @@ async fn speak(io: Io, protocol: Protocol, peer: Peer, site: Site) {
     }
 }
 
-/// Reads the PROXY header if one is required, and does the TLS handshake. Returns what the peer
-/// speaks.
+/// Reads the PROXY header if one is required, waits if the address has too many connections, and
+/// does the TLS handshake. Returns what the peer speaks.
 async fn open(
     mut socket: Socket,
     tls: Option<Arc<Tls>>,
@@ -259,6 +259,7 @@ async fn open(
             Err(HeaderError::Io(error)) => return Err(error.into()),
         }
     }
+    peer.wait_for_share().await;
     let config = peer.app.service.config();
     let is_chromium = config.chromium.enabled && !peer.is_admin;
     let mut begins = beginning(&socket).await?;
@@ -343,3 +344,6 @@ async fn beginning(socket: &Socket) -> io::Result<Beginning> {
         again *= 2;
     }
 }
+
+#[cfg(test)]
+mod tests;

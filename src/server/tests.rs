@@ -61,8 +61,16 @@ impl Fault {
     }
 }
 
+/// What the clock of a service shows.
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_767_225_600);
+
 /// A service over a memory store, and the folder of its other files.
 pub(crate) async fn bound() -> (Server, TempDir) {
+    bound_with(|_| ()).await
+}
+
+/// Like `bound`, with changed settings.
+pub(crate) async fn bound_with(change: impl FnOnce(&mut Config)) -> (Server, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut config = Config::default();
     config.server.listen = ([127, 0, 0, 1], 0).into();
@@ -71,7 +79,8 @@ pub(crate) async fn bound() -> (Server, TempDir) {
     config.server.close_window = Duration::ZERO;
     config.admin.listen = Some(([127, 0, 0, 1], 0).into());
     config.store.engine = StoreEngine::Memory;
-    let clock = Clock::manual(UnixTime::from_secs(1_767_225_600));
+    change(&mut config);
+    let clock = Clock::manual(NOW);
     let process = Process {
         watchdog: Some(Duration::from_secs(60)),
         ..Process::default()

@@ -78,7 +78,10 @@ impl Exchange {
                     _slot = client.share;
                     answer
                 }
-                Err(error) => Answer::Reply(refuse_early(app, &parts, &error.into())),
+                Err(error) => {
+                    app.delay(&error).await;
+                    Answer::Reply(refuse_early(app, &parts, &error.into()))
+                }
             }
         };
         let sent = match answer {

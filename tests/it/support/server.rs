@@ -83,6 +83,7 @@ impl Server {
         // Tests use pings as a fence.
         config.user_agent.min_ping_interval = Duration::ZERO;
         config.limits.connections_per_address = 0;
+        config.limits.refusal_delay = Duration::ZERO;
         change(&mut config);
         let mut server = Self {
             config,
